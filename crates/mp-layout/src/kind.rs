@@ -1,0 +1,62 @@
+//! What a segment holds.
+
+use core::fmt;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)*) => {
+        /// What a segment holds, as its header says.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        #[repr(u32)]
+        pub enum Kind {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Kind {
+            /// Every kind, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The kind with this number in a header, if there is one.
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// The number that stands for it in a header.
+            pub const fn number(self) -> u32 {
+                self as u32
+            }
+        }
+
+        impl fmt::Display for Kind {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(match self {
+                    $(Self::$name => $text,)*
+                })
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A lock that owns no data.
+    Lock = 1, "lock";
+    /// A lock with the data it guards.
+    Mutex = 2, "mutex";
+    /// A flag to wait for.
+    Event = 3, "event";
+    /// One value with its lock.
+    Value = 4, "value";
+    /// One value of atomic words, without a lock.
+    RawValue = 5, "raw value";
+    /// Elements with a lock and claimable chunks.
+    Array = 6, "array";
+    /// Elements that are read and written atomically, without a lock.
+    RawArray = 7, "raw array";
+    /// A queue of messages.
+    Queue = 8, "queue";
+    /// A single-producer single-consumer ring.
+    Ring = 9, "ring";
+}

@@ -1,0 +1,48 @@
+//! What the bytes of `mp`'s shared segments mean.
+//!
+//! Floor 0 of the workspace. Nothing here calls the operating system: this crate says which types may live in shared
+//! memory ([`Plain`], [`Place`]), how a segment describes itself ([`Header`]), how a type is named in it
+//! ([`TypeCode`], [`TypeTag`]), how a borrowed stretch of memory is cut and overlaid ([`Region`]), and what an error
+//! of any crate looks like ([`Error`]).
+//!
+//! ```
+//! use mp_layout::{TypeCode, TypeTag};
+//!
+//! assert_eq!(TypeCode::from_char('d')?.item_size(), 8);
+//! assert!(TypeTag::of::<i64>().accepts(TypeTag::of_code(TypeCode::from_char('l')?)));
+//! # Ok::<(), mp_layout::Error>(())
+//! ```
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+pub mod atomic;
+mod error;
+mod header;
+mod kind;
+mod padded;
+mod plain;
+mod region;
+mod table;
+mod type_code;
+mod type_tag;
+
+pub use error::{Error, ErrorKind, Result};
+pub use header::{Environment, Expected, HEADER_SIZE, Header, Libc};
+pub use kind::Kind;
+pub use padded::{CACHE_LINE, Padded};
+pub use plain::{Plain, PlainSlice};
+#[cfg(loom)]
+pub use region::Arena;
+pub use region::{Place, Region};
+pub use table::{Field, Table};
+pub use type_code::{Class, TypeCode};
+pub use type_tag::TypeTag;
+
+#[doc(hidden)]
+pub use table::size_of_field;
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -1,0 +1,1 @@
+//! Processes that run a Rust function, report panics as data, and die with their parent.

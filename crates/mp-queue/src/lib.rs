@@ -1,0 +1,1 @@
+//! A queue between any number of processes whose messages outlive their sender.

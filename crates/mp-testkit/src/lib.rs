@@ -1,0 +1,1 @@
+//! Watchdogs and leak checks for the tests of mp.

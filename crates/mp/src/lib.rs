@@ -1,0 +1,1 @@
+//! Python's multiprocessing, rebuilt in Rust on shared memory.
