@@ -16,7 +16,7 @@ use crate::{Error, ErrorKind, Result};
 /// - Every bit pattern is a valid value, and all bytes zero is its initial state. A `bool` or an enum is wrong.
 /// - No pointers, references or lengths that are trusted without a check.
 /// - No destructor.
-pub unsafe trait Place: Sized + Sync + 'static {
+pub unsafe trait Place: Sized + Send + Sync + 'static {
     /// The value that all bytes zero represent. Only the model checker calls it: its atomics are no bytes.
     fn zeroed() -> Self;
 }
@@ -204,7 +204,7 @@ mod model {
     /// What stands for a shared segment under the model checker: one boxed value per overlaid place.
     #[derive(Debug, Default)]
     pub struct Arena {
-        places: Mutex<BTreeMap<(usize, usize), &'static (dyn Any + Sync)>>,
+        places: Mutex<BTreeMap<(usize, usize), &'static (dyn Any + Send + Sync)>>,
     }
 
     impl Arena {
