@@ -18,6 +18,7 @@
 )]
 
 pub mod atomic;
+mod described;
 mod error;
 mod header;
 mod kind;
@@ -28,6 +29,7 @@ mod table;
 mod type_code;
 mod type_tag;
 
+pub use described::Described;
 pub use error::{Error, ErrorKind, Result};
 pub use header::{Environment, Expected, HEADER_SIZE, Header, Libc};
 pub use kind::Kind;
