@@ -18,6 +18,7 @@
 )]
 
 pub mod atomic;
+mod cells;
 mod described;
 mod error;
 mod header;
@@ -29,6 +30,7 @@ mod table;
 mod type_code;
 mod type_tag;
 
+pub use cells::Cells;
 pub use described::Described;
 pub use error::{Error, ErrorKind, Result};
 pub use header::{Environment, Expected, HEADER_SIZE, Header, Libc};

@@ -1,0 +1,217 @@
+//! Elements in shared memory, one by one, while others may write them.
+//!
+//! # Orderings
+//!
+//! Every access is Relaxed: an element says nothing about its neighbours. Elements of 1, 2, 4 and 8 bytes are loaded and
+//! stored in one piece; larger ones in several, so that a concurrent reader may see a mixture of two of them.
+
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use bytemuck::AnyBitPattern;
+
+use crate::{Error, ErrorKind, Plain, PlainSlice, Region, Result};
+
+/// A run of `T`s in shared memory that other threads and processes may write meanwhile, without undefined behaviour.
+///
+/// This is what a slice cannot be: `&[T]` promises that nobody writes, `Cells` does not.
+///
+/// ```
+/// use mp_layout::{Cells, Region};
+///
+/// let mut memory = [0_u64; 10];
+/// let cells = Cells::<f64>::new(Region::from_exclusive(&mut memory))?;
+/// cells.set(3, 1.5);
+/// assert_eq!((cells.len(), cells.get(3)), (10, 1.5));
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Cells<'a, T> {
+    start: NonNull<T>,
+    len: usize,
+    lifetime: PhantomData<&'a T>,
+}
+
+// SAFETY: all access is atomic, and `T: Plain` is itself `Send + Sync`.
+unsafe impl<T: Plain> Send for Cells<'_, T> {}
+// SAFETY: as for `Send`.
+unsafe impl<T: Plain> Sync for Cells<'_, T> {}
+
+impl<'a, T: Plain> Cells<'a, T> {
+    /// Views the whole of `region` as elements; bytes that do not fill an element at the end are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongSize`] if the region is not aligned for `T`, [`ErrorKind::InvalidInput`] if `T` has no bytes.
+    pub fn new(region: Region<'a>) -> Result<Self> {
+        let Some(len) = region.len().checked_div(size_of::<T>()) else {
+            let name = core::any::type_name::<T>();
+            return Err(
+                Error::new(ErrorKind::InvalidInput, "view elements of", name)
+                    .with_detail("a type without bytes cannot be shared"),
+            );
+        };
+        Ok(Self {
+            start: region.pointer_to(0, len)?,
+            len,
+            lifetime: PhantomData,
+        })
+    }
+
+    /// Number of elements.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no element.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Loads the element at `index`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if there is no such element, [`ErrorKind::Corrupt`] if its bytes are not a `T`.
+    pub fn try_get(&self, index: usize) -> Result<T> {
+        let element = self
+            .element(index)
+            .ok_or_else(|| self.out_of_range(index))?;
+        let bits: T::Bits = load(element.cast());
+        checked_value(bits, index)
+    }
+
+    /// Stores `value` at `index`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if there is no such element.
+    pub fn try_set(&self, index: usize, value: T) -> Result<()> {
+        let element = self
+            .element(index)
+            .ok_or_else(|| self.out_of_range(index))?;
+        store(element, &value);
+        Ok(())
+    }
+
+    /// Stores `value` at `index`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such element.
+    #[track_caller]
+    #[inline]
+    pub fn set(&self, index: usize, value: T) {
+        assert!(
+            index < self.len,
+            "index {index} is out of range for {} elements",
+            self.len
+        );
+        // SAFETY: `index` was checked; the element lies within the region by `new`.
+        store(unsafe { self.start.add(index) }, &value);
+    }
+
+    fn element(&self, index: usize) -> Option<NonNull<T>> {
+        // SAFETY: `index < len`, so the element lies within the region by `new`.
+        (index < self.len).then(|| unsafe { self.start.add(index) })
+    }
+
+    fn out_of_range(&self, index: usize) -> Error {
+        Error::mismatch(
+            ErrorKind::InvalidInput,
+            "reach element",
+            index.to_string(),
+            format_args!("{} elements", self.len),
+            "a smaller index",
+        )
+    }
+}
+
+impl<T: PlainSlice> Cells<'_, T> {
+    /// Loads the element at `index`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such element.
+    #[track_caller]
+    #[inline]
+    pub fn get(&self, index: usize) -> T {
+        assert!(
+            index < self.len,
+            "index {index} is out of range for {} elements",
+            self.len
+        );
+        // SAFETY: `index` was checked; the element lies within the region by `new`.
+        load(unsafe { self.start.add(index) })
+    }
+
+    /// Loads every element, one after another.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = T> + '_ {
+        (0..self.len).map(|index| self.get(index))
+    }
+}
+
+/// The value with these bits, if there is one.
+fn checked_value<T: Plain>(bits: T::Bits, index: usize) -> Result<T> {
+    if !T::is_valid_bit_pattern(&bits) {
+        return Err(
+            Error::new(ErrorKind::Corrupt, "read element", index.to_string()).with_detail(format!(
+                "its bytes are not a {}",
+                core::any::type_name::<T>()
+            )),
+        );
+    }
+    // SAFETY: `CheckedBitPattern` promises that `Bits` has the size of `T` and that these bits are a `T`.
+    Ok(unsafe { core::mem::transmute_copy(&bits) })
+}
+
+/// Runs `$copy` once per piece of a `$type`, in the largest words its alignment allows.
+macro_rules! for_each_piece {
+    ($type:ty, |$index:ident, $word:ident, $atomic:ident| $copy:block) => {
+        for_each_piece!(@ $type, $index, $word, $atomic, $copy,
+            8 => u64 AtomicU64, 4 => u32 AtomicU32, 2 => u16 AtomicU16, 1 => u8 AtomicU8)
+    };
+    (@ $type:ty, $index:ident, $word:ident, $atomic:ident, $copy:block,
+        $($size:literal => $w:ident $a:ident),*) => {
+        match align_of::<$type>().min(8) {
+            $($size => {
+                type $word = $w;
+                type $atomic = $a;
+                for $index in 0..size_of::<$type>() / $size $copy
+            })*
+            _ => {}
+        }
+    };
+}
+
+/// Loads an element that others may store meanwhile.
+#[inline]
+fn load<T: AnyBitPattern>(element: NonNull<T>) -> T {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let (shared, own) = (element.as_ptr(), value.as_mut_ptr());
+    for_each_piece!(T, |index, Word, Atomic| {
+        let (from, to) = (shared.cast::<Word>(), own.cast::<Word>());
+        // SAFETY: piece `index` of the element, which lies within the region and is aligned for `Word` as `T` is.
+        let piece = unsafe { Atomic::from_ptr(from.wrapping_add(index)) };
+        // SAFETY: piece `index` of the private value.
+        unsafe { to.wrapping_add(index).write(piece.load(Ordering::Relaxed)) };
+    });
+    // SAFETY: every byte was written, and every bit pattern is a `T`.
+    unsafe { value.assume_init() }
+}
+
+/// Stores an element that others may load meanwhile.
+#[inline]
+fn store<T: Plain>(element: NonNull<T>, value: &T) {
+    let (shared, own) = (element.as_ptr(), core::ptr::from_ref(value));
+    for_each_piece!(T, |index, Word, Atomic| {
+        let (from, to) = (own.cast::<Word>(), shared.cast::<Word>());
+        // SAFETY: piece `index` of the private value, initialised throughout because `T` has no padding.
+        let word = unsafe { from.wrapping_add(index).read() };
+        // SAFETY: piece `index` of the element, which lies within the region and is aligned for `Word` as `T` is.
+        let piece = unsafe { Atomic::from_ptr(to.wrapping_add(index)) };
+        piece.store(word, Ordering::Relaxed);
+    });
+}
