@@ -1,0 +1,209 @@
+//! A process beside the victim: survivor, sleeper, waker. It runs one closure, within a bound.
+
+use std::any::Any;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use libc::pid_t;
+
+use crate::report::Failure;
+use crate::{Error, SharedArea, clock, proc_state};
+
+/// Longest message that comes back from a bystander, in bytes.
+const TEXT: usize = 1000;
+
+const PENDING: u32 = 0;
+const GOOD: u32 = 1;
+const BAD: u32 = 2;
+
+/// Where a bystander leaves its result before it exits.
+#[repr(C)]
+pub(crate) struct Slip {
+    /// `PENDING`, `GOOD` or `BAD`; stored last, with Release.
+    state: AtomicU32,
+    len: AtomicU32,
+    done_at: AtomicU64,
+    text: [AtomicU8; TEXT],
+}
+
+pub(crate) fn new_slip() -> Result<SharedArea<Slip>, Error> {
+    // SAFETY: a Slip is atomics only, for which zero is valid.
+    unsafe { SharedArea::zeroed() }
+}
+
+impl Slip {
+    fn fill(&self, result: &Result<(), String>) {
+        self.done_at.store(clock::now(), Ordering::Relaxed);
+        let text = result.as_ref().err().map_or("", String::as_str);
+        let text = &text.as_bytes()[..text.len().min(TEXT)];
+        for (place, byte) in self.text.iter().zip(text) {
+            place.store(*byte, Ordering::Relaxed);
+        }
+        self.len.store(text.len() as u32, Ordering::Relaxed);
+        self.state
+            .store(if result.is_ok() { GOOD } else { BAD }, Ordering::Release);
+    }
+
+    fn text(&self) -> String {
+        let len = (self.len.load(Ordering::Relaxed) as usize).min(TEXT);
+        let bytes: Vec<u8> = self.text[..len]
+            .iter()
+            .map(|b| b.load(Ordering::Relaxed))
+            .collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// A child running one closure, killed and reaped when dropped.
+pub(crate) struct Bystander<'s> {
+    pid: pid_t,
+    pidfd: OwnedFd,
+    slip: &'s Slip,
+    reaped: bool,
+}
+
+impl<'s> Bystander<'s> {
+    /// Forks a child that runs `work` and leaves its result on the `slip`.
+    pub(crate) fn start(
+        slip: &'s SharedArea<Slip>,
+        work: &dyn Fn() -> Result<(), String>,
+    ) -> Result<Self, Error> {
+        slip.state.store(PENDING, Ordering::Relaxed);
+        // SAFETY: getpid has no preconditions.
+        let harness = unsafe { libc::getpid() };
+        // SAFETY: the child only runs the closure and leaves by _exit.
+        let pid = unsafe { libc::fork() };
+        match pid {
+            -1 => return Err(Error::last_os("forking a process beside the victim")),
+            0 => work_and_exit(harness, slip, work),
+            _ => {}
+        }
+        // SAFETY: the child is unreaped, so the number means it; no flags.
+        let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        if pidfd == -1 {
+            let error = Error::last_os("opening a pidfd, which needs Linux 5.3");
+            end(pid);
+            return Err(error);
+        }
+        // SAFETY: the call has just returned this descriptor, and nobody else owns it.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as i32) };
+        Ok(Self {
+            pid,
+            pidfd,
+            slip,
+            reaped: false,
+        })
+    }
+
+    /// Waits until it is asleep in a system call. False: it has ended, or the bound has passed.
+    pub(crate) fn falls_asleep_within(&self, bound: Duration) -> bool {
+        let end = clock::now() + clock::nanos(bound);
+        let mut looks = 150;
+        while !proc_state::is_asleep(self.pid) {
+            if self.ends_within(Duration::ZERO) || clock::now() > end {
+                return false;
+            }
+            clock::pause(looks);
+            looks += 1;
+        }
+        true
+    }
+
+    /// Waits at most `bound` for its end.
+    pub(crate) fn ends_within(&self, bound: Duration) -> bool {
+        let end = clock::now() + clock::nanos(bound);
+        loop {
+            let left = end.saturating_sub(clock::now()).div_ceil(1_000_000);
+            let mut wanted = libc::pollfd {
+                fd: self.pidfd.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            let left = i32::try_from(left).unwrap_or(i32::MAX);
+            // SAFETY: one pollfd is passed, and it is ours.
+            let ready = unsafe { libc::poll(&raw mut wanted, 1, left) };
+            if ready > 0 {
+                return true;
+            }
+            if ready == 0 && clock::now() >= end {
+                return false;
+            }
+        }
+    }
+
+    /// Returns when its closure returned, on the monotonic clock in nanoseconds.
+    pub(crate) fn done_at(&self) -> Option<u64> {
+        let done = self.slip.state.load(Ordering::Acquire) != PENDING;
+        done.then(|| self.slip.done_at.load(Ordering::Relaxed))
+    }
+
+    /// Waits at most `bound` for its end and says what was wrong with it; kills it if it hangs.
+    pub(crate) fn finish(mut self, bound: Duration) -> Option<Failure> {
+        if !self.ends_within(bound) {
+            return Some(Failure::Hang(bound));
+        }
+        let status = end(self.pid);
+        self.reaped = true;
+        if libc::WIFSIGNALED(status) {
+            return Some(Failure::Crash(libc::WTERMSIG(status)));
+        }
+        match self.slip.state.load(Ordering::Acquire) {
+            GOOD => None,
+            BAD => Some(Failure::Violation(self.slip.text())),
+            _ => {
+                let code = libc::WEXITSTATUS(status);
+                Some(Failure::Violation(format!(
+                    "left by exit({code}) instead of returning"
+                )))
+            }
+        }
+    }
+}
+
+impl Drop for Bystander<'_> {
+    fn drop(&mut self) {
+        if !self.reaped {
+            end(self.pid);
+        }
+    }
+}
+
+/// Kills a child (to no effect if it has already ended), reaps it and returns its wait status.
+fn end(pid: pid_t) -> i32 {
+    // SAFETY: the child is unreaped, so the number still means it.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is a writable int.
+        let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+        let interrupted = std::io::Error::last_os_error().raw_os_error() == Some(libc::EINTR);
+        if reaped == pid || !interrupted {
+            return status;
+        }
+    }
+}
+
+fn work_and_exit(harness: pid_t, slip: &Slip, work: &dyn Fn() -> Result<(), String>) -> ! {
+    // SAFETY: PR_SET_PDEATHSIG takes a signal number by value.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    // SAFETY: getppid has no preconditions.
+    if unsafe { libc::getppid() } == harness {
+        // A panic is a finding in the report; thousands of them on stderr would hide it.
+        std::panic::set_hook(Box::new(|_| {}));
+        let result = catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
+        slip.fill(&result);
+    }
+    // SAFETY: _exit may be called at any time; nothing of the harness's state must be run down.
+    unsafe { libc::_exit(0) }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

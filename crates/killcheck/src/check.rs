@@ -1,0 +1,261 @@
+//! The description of a check.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::campaign::Campaign;
+use crate::{Error, ErrorKind, KillPoint, Report, arch};
+
+pub(crate) type Action<'a, M> = Box<dyn Fn(&M) + 'a>;
+pub(crate) type Judgement<'a, M> = Box<dyn Fn(&M) -> Result<(), String> + 'a>;
+
+/// How the victim is brought to its kill point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// By breakpoints where that is possible, by single steps from the nearest one elsewhere.
+    #[default]
+    Planted,
+    /// By single steps from the start: slow, and the reference for the other.
+    Stepped,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Planted => "planted",
+            Self::Stepped => "stepped",
+        })
+    }
+}
+
+/// A check: who does what, and what must be true after every kill.
+///
+/// `M` is the shared memory handed to every closure. It may be `()` if the closures capture a
+/// mapping of their own.
+///
+/// For every instruction of the operation the check runs set-up, victim, kill, survivor and
+/// invariant, in that order, each time from the beginning. See the crate's documentation for the
+/// variants with a sleeper and with a waker.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// # fn main() -> Result<(), killcheck::Error> {
+/// // SAFETY: zero is a valid AtomicU64, and an atomic may be written through a shared reference.
+/// let area = unsafe { killcheck::SharedArea::<AtomicU64>::zeroed() }?;
+/// killcheck::Check::<killcheck::SharedArea<AtomicU64>>::new("one atomic store")
+///     .setup(|value| value.reset())
+///     .victim(|value| value.store(u64::MAX, Ordering::Release))
+///     .survivor(|value| match value.load(Ordering::Acquire) {
+///         0 | u64::MAX => Ok(()),
+///         torn => Err(format!("torn: {torn:#x}")),
+///     })
+///     .run(&area)?
+///     .assert_safe();
+/// # Ok(())
+/// # }
+/// ```
+pub struct Check<'a, M: ?Sized> {
+    pub(crate) name: String,
+    pub(crate) setup: Option<Action<'a, M>>,
+    pub(crate) victim: Option<Action<'a, M>>,
+    pub(crate) survivor: Option<Judgement<'a, M>>,
+    pub(crate) invariant: Option<Judgement<'a, M>>,
+    pub(crate) sleeper: Option<Action<'a, M>>,
+    pub(crate) must_wake: Option<Box<dyn Fn(&M) -> bool + 'a>>,
+    pub(crate) waker: Option<Action<'a, M>>,
+    pub(crate) observer: Option<Box<dyn Fn(&M, &KillPoint) + 'a>>,
+    pub(crate) limit: Duration,
+    pub(crate) mode: Mode,
+    pub(crate) stride: usize,
+    pub(crate) max_points: usize,
+    pub(crate) max_instructions: usize,
+    pub(crate) stop_after: usize,
+}
+
+impl<'a, M: ?Sized> Check<'a, M> {
+    /// Starts the description of a check whose report is headed by `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            setup: None,
+            victim: None,
+            survivor: None,
+            invariant: None,
+            sleeper: None,
+            must_wake: None,
+            waker: None,
+            observer: None,
+            limit: Duration::from_secs(1),
+            mode: Mode::Planted,
+            stride: 1,
+            max_points: usize::MAX,
+            max_instructions: 1_000_000,
+            stop_after: usize::MAX,
+        }
+    }
+
+    /// Sets what puts the memory into its first state; runs before each kill, in this process.
+    #[must_use]
+    pub fn setup(mut self, setup: impl Fn(&M) + 'a) -> Self {
+        self.setup = Some(Box::new(setup));
+        self
+    }
+
+    /// Sets the operation that is killed at each of its instructions, in a process of its own.
+    #[must_use]
+    pub fn victim(mut self, victim: impl Fn(&M) + 'a) -> Self {
+        self.victim = Some(Box::new(victim));
+        self
+    }
+
+    /// Sets what somebody else does after the kill, in a process of its own, bounded by the limit.
+    ///
+    /// An error or a panic is a violation, a signal a crash, and not returning a hang.
+    #[must_use]
+    pub fn survivor(mut self, survivor: impl Fn(&M) -> Result<(), String> + 'a) -> Self {
+        self.survivor = Some(Box::new(survivor));
+        self
+    }
+
+    /// Sets what must hold when everybody else has finished, in a process of its own, bounded.
+    #[must_use]
+    pub fn invariant(mut self, invariant: impl Fn(&M) -> Result<(), String> + 'a) -> Self {
+        self.invariant = Some(Box::new(invariant));
+        self
+    }
+
+    /// Sets an operation that is asleep while the victim dies, such as an `acquire`.
+    ///
+    /// It is started after the set-up and must fall asleep in a system call. After the kill it must
+    /// return: at once if [`must_wake`](Self::must_wake) says so, else when the survivor, which
+    /// should do the waking operation, has finished.
+    #[must_use]
+    pub fn sleeper(mut self, sleeper: impl Fn(&M) + 'a) -> Self {
+        self.sleeper = Some(Box::new(sleeper));
+        self
+    }
+
+    /// Sets the question whether what the victim left behind obliges the sleeper to wake without
+    /// anybody's help: has the victim committed something the sleeper waits for?
+    ///
+    /// It is asked in this process right after the kill. The sleeper may be running by then, so
+    /// "no" about something it may have taken already is right.
+    #[must_use]
+    pub fn must_wake(mut self, question: impl Fn(&M) -> bool + 'a) -> Self {
+        self.must_wake = Some(Box::new(question));
+        self
+    }
+
+    /// Turns to the woken victim: it must fall asleep in its operation, then the waker runs in a
+    /// process of its own, and the victim is killed at each instruction from its wake to its end.
+    ///
+    /// A [`sleeper`](Self::sleeper) falls asleep after the victim and before the waker.
+    #[must_use]
+    pub fn waker(mut self, waker: impl Fn(&M) + 'a) -> Self {
+        self.waker = Some(Box::new(waker));
+        self
+    }
+
+    /// Sets a look at the memory right after each kill, in this process.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Fn(&M, &KillPoint) + 'a) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Sets how long survivor, sleeper, waker and invariant may take each; 1 s if not set.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Sets how the victim is brought to its kill point.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Kills at every `stride`-th point only; the report says how many were skipped.
+    ///
+    /// # Panics
+    ///
+    /// If `stride` is 0.
+    #[must_use]
+    #[track_caller]
+    pub fn stride(mut self, stride: usize) -> Self {
+        assert!(stride > 0, "a stride of 0 never advances");
+        self.stride = stride;
+        self
+    }
+
+    /// Kills at no more than `most` points, spread evenly; the report says how many were skipped.
+    ///
+    /// # Panics
+    ///
+    /// If `most` is 0.
+    #[must_use]
+    #[track_caller]
+    pub fn max_points(mut self, most: usize) -> Self {
+        assert!(most > 0, "a check needs at least one kill point");
+        self.max_points = most;
+        self
+    }
+
+    /// Refuses an operation of more than `most` instructions; a million if not set.
+    #[must_use]
+    pub fn max_instructions(mut self, most: usize) -> Self {
+        self.max_instructions = most;
+        self
+    }
+
+    /// Stops after so many findings; the report says how many points were skipped by that.
+    #[must_use]
+    pub fn stop_after(mut self, findings: usize) -> Self {
+        self.stop_after = findings.max(1);
+        self
+    }
+
+    /// Carries the check out.
+    ///
+    /// Forks this process several times per kill point, one thread of it each time. If the process
+    /// has other threads, the closures must not need what those might hold at that moment, such as
+    /// a lock; see the crate's documentation.
+    ///
+    /// # Errors
+    ///
+    /// - `Unsupported` on other architectures than x86_64.
+    /// - `Incomplete` without a victim, or with nothing that could fail after a kill.
+    /// - `TraceRefused` where ptrace is forbidden.
+    /// - `VictimFailed`, `VictimTooLong`, `SleeperAwake`, `VictimNotWoken` if the parts do not do
+    ///   what the check needs of them.
+    /// - `Os` for any other refusal of the operating system.
+    pub fn run(&self, mem: &M) -> Result<Report, Error> {
+        if !arch::SUPPORTED {
+            let message = "killing at every instruction needs x86_64, which this is not";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        let Some(victim) = &self.victim else {
+            return Err(Error::new(ErrorKind::Incomplete, "the check has no victim"));
+        };
+        let judged = self.survivor.is_some() || self.invariant.is_some();
+        if !judged && (self.sleeper.is_none() || self.must_wake.is_none()) {
+            let message = "nothing could fail: set a survivor, an invariant, or a sleeper with \
+                           must_wake";
+            return Err(Error::new(ErrorKind::Incomplete, message));
+        }
+        Campaign::new(self, victim, mem)?.run()
+    }
+}
+
+impl<M: ?Sized> fmt::Debug for Check<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,241 @@
+//! What a check found.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::check::Mode;
+use crate::kill_point::KillPoint;
+use crate::symbols::Symbols;
+
+/// Lines of findings that a printed report shows.
+const SHOWN: usize = 12;
+
+/// What went wrong after a kill.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// It did not end within this bound.
+    Hang(Duration),
+    /// The sleeper slept on though what the victim left behind should have woken it.
+    LostWake(Duration),
+    /// It returned this error, or panicked with it.
+    Violation(String),
+    /// It died of this signal.
+    Crash(i32),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hang(bound) => write!(f, "hangs (more than {bound:?})"),
+            Self::LostWake(bound) => write!(f, "sleeps on, its wake is lost (after {bound:?})"),
+            Self::Violation(what) => f.write_str(what),
+            Self::Crash(signal) => write!(f, "dies of signal {signal}"),
+        }
+    }
+}
+
+/// Who showed the failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The process that uses the memory after the kill.
+    Survivor,
+    /// The process that was asleep while the victim died.
+    Sleeper,
+    /// The invariant over the shared memory.
+    Invariant,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Survivor => "survivor",
+            Self::Sleeper => "sleeper",
+            Self::Invariant => "invariant",
+        })
+    }
+}
+
+/// One kill point after which something was wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Where the victim was killed.
+    pub point: KillPoint,
+    /// Who showed it.
+    pub role: Role,
+    /// What was wrong.
+    pub failure: Failure,
+}
+
+/// What a check found: how many kills, and after which of them something was wrong.
+#[derive(Debug)]
+pub struct Report {
+    pub(crate) name: String,
+    pub(crate) mode: Mode,
+    pub(crate) instructions: usize,
+    pub(crate) points: Vec<KillPoint>,
+    pub(crate) skipped: usize,
+    pub(crate) missed: Vec<KillPoint>,
+    pub(crate) findings: Vec<Finding>,
+    /// Nanoseconds from a kill to the wake of the sleeper, sorted.
+    pub(crate) wakes: Vec<u64>,
+    pub(crate) elapsed: Duration,
+    pub(crate) symbols: Symbols,
+}
+
+impl Report {
+    /// Returns how many instructions the operation executes when nobody kills it.
+    #[must_use]
+    pub fn instructions(&self) -> usize {
+        self.instructions
+    }
+
+    /// Returns the points at which the victim was killed, in order.
+    #[must_use]
+    pub fn kill_points(&self) -> &[KillPoint] {
+        &self.points
+    }
+
+    /// Returns how many points were left out because of a stride, a maximum or `stop_after`.
+    #[must_use]
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// Returns the points that the victim did not come by again, because it took another way.
+    ///
+    /// Nothing was verified there. An operation without chance and time in it has none.
+    #[must_use]
+    pub fn missed(&self) -> &[KillPoint] {
+        &self.missed
+    }
+
+    /// Returns the points after which something was wrong.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Returns the function that a kill point lies in and the offset in it, as far as symbol tables
+    /// tell.
+    #[must_use]
+    pub fn place(&self, point: &KillPoint) -> String {
+        self.symbols.place(point.address)
+    }
+
+    /// Returns how long the whole check took.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
+    /// Returns kills per second, set-up, survivor and reaping included.
+    #[must_use]
+    pub fn kills_per_second(&self) -> f64 {
+        self.points.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// Returns how many sleepers woke after the kill because of what the victim left behind.
+    #[must_use]
+    pub fn wakes(&self) -> usize {
+        self.wakes.len()
+    }
+
+    /// Returns the median time from the kill to the wake of the sleeper.
+    #[must_use]
+    pub fn median_wake(&self) -> Option<Duration> {
+        self.wakes
+            .get(self.wakes.len() / 2)
+            .copied()
+            .map(Duration::from_nanos)
+    }
+
+    /// Returns the longest time from the kill to the wake of the sleeper.
+    #[must_use]
+    pub fn longest_wake(&self) -> Option<Duration> {
+        self.wakes.last().copied().map(Duration::from_nanos)
+    }
+
+    /// Panics with the printed report if anything was wrong after any kill.
+    ///
+    /// # Panics
+    ///
+    /// If there is a finding, or if no point was killed at all, which proves nothing.
+    #[track_caller]
+    pub fn assert_safe(&self) {
+        assert!(
+            !self.points.is_empty(),
+            "nothing was killed, so nothing is proved\n{self}"
+        );
+        assert!(self.findings.is_empty(), "not safe against a kill\n{self}");
+    }
+
+    /// Panics if nothing was wrong: for controls, which show that the check is able to fail.
+    ///
+    /// # Panics
+    ///
+    /// If there is no finding.
+    #[track_caller]
+    pub fn assert_caught(&self) {
+        assert!(
+            !self.findings.is_empty(),
+            "the check did not catch its control\n{self}"
+        );
+    }
+
+    fn count(&self, which: impl Fn(&Failure) -> bool) -> usize {
+        self.findings
+            .iter()
+            .filter(|finding| which(&finding.failure))
+            .count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.name)?;
+        writeln!(
+            f,
+            "  {} instructions; {} kills ({}), {} skipped, {} missed; {:.2} s, {:.0} kills/s",
+            self.instructions,
+            self.points.len(),
+            self.mode,
+            self.skipped,
+            self.missed.len(),
+            self.elapsed.as_secs_f64(),
+            self.kills_per_second(),
+        )?;
+        if let (Some(median), Some(longest)) = (self.median_wake(), self.longest_wake()) {
+            let count = self.wakes.len();
+            writeln!(
+                f,
+                "  {count} sleepers woken: median {median:.0?}, longest {longest:.0?}"
+            )?;
+        }
+        if self.findings.is_empty() {
+            return write!(f, "  nothing hangs, tears or is lost");
+        }
+        write!(
+            f,
+            "  wrong after {} kills: {} hangs, {} lost wakes, {} violations, {} crashes",
+            self.findings.len(),
+            self.count(|failure| matches!(failure, Failure::Hang(_))),
+            self.count(|failure| matches!(failure, Failure::LostWake(_))),
+            self.count(|failure| matches!(failure, Failure::Violation(_))),
+            self.count(|failure| matches!(failure, Failure::Crash(_))),
+        )?;
+        for Finding {
+            point,
+            role,
+            failure,
+        } in self.findings.iter().take(SHOWN)
+        {
+            let place = self.place(point);
+            write!(f, "\n  {point}  {place}: {role} {failure}")?;
+        }
+        match self.findings.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n         and after {more} more kills"),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The list of instructions that one undisturbed run of the operation executes.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::time::Duration;
+
+use crate::kill_point::{KillPoint, Moment};
+use crate::tracee::{Progress, Tracee};
+use crate::{Error, ErrorKind, arch};
+
+/// What one run executed, up to its end mark or to a sleep that nobody ended.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    /// Address of each executed instruction; then that of the end mark, if it was reached.
+    pub(crate) addresses: Vec<u64>,
+    /// The run reached its end.
+    pub(crate) complete: bool,
+    /// Indices of the system calls it slept in, in order.
+    pub(crate) sleeps: Vec<usize>,
+    /// Addresses at which a breakpoint was planted and lifted successfully.
+    pub(crate) plantable: HashSet<u64>,
+    enters_kernel: HashMap<u64, bool>,
+}
+
+impl Trace {
+    /// Steps the victim until it has returned, has slept for `bound`, or has fallen asleep for the
+    /// first time if `until_asleep`.
+    pub(crate) fn record(
+        &mut self,
+        victim: &Tracee,
+        bound: Duration,
+        most: usize,
+        until_asleep: bool,
+    ) -> Result<(), Error> {
+        loop {
+            let address = victim.address()?;
+            if address == victim.end() {
+                self.addresses.push(address);
+                self.complete = true;
+                return Ok(());
+            }
+            if self.addresses.len() == most {
+                return Err(Error::new(
+                    ErrorKind::VictimTooLong,
+                    format!(
+                        "the operation has more than {most} instructions; make it smaller or \
+                         raise max_instructions"
+                    ),
+                ));
+            }
+            let index = self.addresses.len();
+            self.addresses.push(address);
+            match self.step(victim, address, bound)? {
+                Progress::Stopped => continue,
+                Progress::Asleep => self.sleeps.push(index),
+                other => return Err(failed(other, index)),
+            }
+            if until_asleep {
+                return Ok(());
+            }
+            match victim.wait_through_sleep(bound)? {
+                Progress::Stopped => {}
+                Progress::Ended(status) => return Err(failed(Progress::Ended(status), index)),
+                Progress::Asleep | Progress::Running => return Ok(()),
+            }
+        }
+    }
+
+    fn step(&mut self, victim: &Tracee, address: u64, bound: Duration) -> Result<Progress, Error> {
+        let enters_kernel = match self.enters_kernel.get(&address) {
+            Some(known) => *known,
+            None => {
+                let enters = arch::enters_kernel(victim.code(address)?);
+                self.enters_kernel.insert(address, enters);
+                enters
+            }
+        };
+        victim.step()?;
+        if enters_kernel {
+            victim.wait(bound)
+        } else {
+            victim.wait_for_trap()
+        }
+    }
+
+    /// Tries a breakpoint at each address while the victim stands still.
+    ///
+    /// Only private mappings are tried: in a shared one the breakpoint would hit everybody.
+    pub(crate) fn probe(&mut self, victim: &Tracee) {
+        let private = private_code();
+        for address in &self.addresses {
+            let in_private = private
+                .iter()
+                .any(|(from, to)| (*from..*to).contains(address));
+            if !in_private || self.plantable.contains(address) {
+                continue;
+            }
+            if let Ok(plant) = victim.plant(*address)
+                && victim.lift(plant).is_ok()
+            {
+                self.plantable.insert(*address);
+            }
+        }
+    }
+
+    /// Returns the kill points from instruction `first` on.
+    pub(crate) fn kill_points(&self, first: usize) -> Vec<KillPoint> {
+        let mut points = Vec::with_capacity(self.addresses.len());
+        let last = self.addresses.len().saturating_sub(1);
+        for (index, address) in self.addresses.iter().copied().enumerate().skip(first) {
+            let ended = self.complete && index == last;
+            let moment = if ended {
+                Moment::Returned
+            } else {
+                Moment::Before
+            };
+            points.push(KillPoint {
+                index,
+                address,
+                moment,
+            });
+            if self.sleeps.contains(&index) {
+                points.push(KillPoint {
+                    index,
+                    address,
+                    moment: Moment::Asleep,
+                });
+            }
+        }
+        points
+    }
+
+    /// Returns how many instructions were executed from instruction `first` on.
+    pub(crate) fn instructions(&self, first: usize) -> usize {
+        self.addresses.len() - usize::from(self.complete) - first
+    }
+}
+
+fn failed(how: Progress, index: usize) -> Error {
+    let how = match how {
+        Progress::Ended(status) if libc::WIFSIGNALED(status) => {
+            format!("died of signal {}", libc::WTERMSIG(status))
+        }
+        Progress::Ended(status) => format!("exited with code {}", libc::WEXITSTATUS(status)),
+        Progress::Asleep | Progress::Running | Progress::Stopped => "did not stop".into(),
+    };
+    Error::new(
+        ErrorKind::VictimFailed,
+        format!("the victim {how} at instruction {index} though nobody had killed it"),
+    )
+}
+
+/// Returns the address ranges of executable private mappings, which a forked child shares the
+/// layout of.
+fn private_code() -> Vec<(u64, u64)> {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    maps.lines().filter_map(private_range).collect()
+}
+
+fn private_range(line: &str) -> Option<(u64, u64)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (from, to) = fields.next()?.split_once('-')?;
+    let permissions = fields.next()?.as_bytes();
+    if permissions.get(2) != Some(&b'x') || permissions.get(3) != Some(&b'p') {
+        return None;
+    }
+    Some((
+        u64::from_str_radix(from, 16).ok()?,
+        u64::from_str_radix(to, 16).ok()?,
+    ))
+}
