@@ -1,0 +1,54 @@
+//! How many processors this process may use, and which one it is on.
+
+use std::io;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+
+use crate::limits;
+
+/// The processors this process may use at once: the lesser of its affinity and of every CPU
+/// quota up its cgroups (rounded up), at least 1.
+///
+/// # Examples
+///
+/// ```no_run
+/// assert!(mp_os::cpu::cpu_count() >= 1);
+/// ```
+#[must_use]
+pub fn cpu_count() -> usize {
+    let allowed = match sched_getaffinity(None) {
+        Ok(set) => set.count() as usize,
+        Err(_) => usize::MAX,
+    };
+    // More than 1024 processors do not fit the set; then the C library's count stands.
+    let allowed = if allowed == usize::MAX {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    } else {
+        allowed
+    };
+    allowed
+        .min(limits::cpu_quota().unwrap_or(usize::MAX))
+        .max(1)
+}
+
+/// The processor the calling thread is on; a hint, it may have moved already.
+///
+/// Costs a few nanoseconds: libc reads it from a page the kernel shares with it.
+#[must_use]
+pub fn current_cpu() -> usize {
+    sched_getcpu()
+}
+
+/// Keeps the calling thread on one processor.
+///
+/// # Errors
+///
+/// `EINVAL` if this process may not use it or there is none such.
+pub fn pin_to(cpu: usize) -> io::Result<()> {
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
+}

@@ -1,0 +1,56 @@
+//! The Linux kernel made safe: floor 0 of mp, without a word about what bytes mean.
+//!
+//! Each module is one thing the kernel offers, with the traps taken out:
+//!
+//! | module | what it offers |
+//! |---|---|
+//! | [`clock`] | absolute monotonic deadlines |
+//! | [`futex`] | shared futexes, one or many at once |
+//! | [`robust`] | own mutexes on libc's robust list, and who is alive |
+//! | [`process_id`] | a process named by pid and start time in one word |
+//! | [`pidfd`] | a process that cannot be mistaken for another |
+//! | [`commit`] | memory reserved at once, or refused with figures |
+//! | [`memfd`] | sealed memory without a name |
+//! | [`named`] | files in `/dev/shm`, published whole or not at all |
+//! | [`socket`] | descriptors passed over a socket pair |
+//! | [`life`] | children that die with their parent process |
+//! | [`spawn`] | this program, started again |
+//! | [`cpu`] | how many processors, and which one |
+//!
+//! Nothing here follows a pointer that it read from shared memory without checking it first, and
+//! every wait ends at a [`clock::Deadline`].
+//!
+//! # Examples
+//!
+//! ```
+//! use mp_os::clock::Deadline;
+//! use mp_os::futex::{self, Wake};
+//! use std::sync::atomic::AtomicU32;
+//! use std::time::Duration;
+//!
+//! let word = AtomicU32::new(7);
+//! assert_eq!(futex::wait(&word, 8, Deadline::NEVER), Wake::Changed);
+//! assert_eq!(futex::wait(&word, 7, Deadline::after(Duration::ZERO)), Wake::TimedOut);
+//! ```
+#![cfg(target_os = "linux")]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+pub mod clock;
+pub mod commit;
+pub mod cpu;
+mod fork_page;
+pub mod futex;
+pub mod life;
+mod limits;
+pub mod memfd;
+pub mod named;
+pub mod pidfd;
+mod proc_stat;
+pub mod process_id;
+mod ready;
+pub mod robust;
+pub mod socket;
+pub mod spawn;

@@ -1,0 +1,136 @@
+//! Shared memory without a name: sealed memory files that the kernel frees with their last user.
+
+use std::ffi::c_void;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, ftruncate,
+    memfd_create,
+};
+use rustix::io::Errno;
+
+pub use crate::commit::{Commit, CreateError};
+use crate::commit::{allocate, check_memory, check_size};
+
+/// Creates a memory file of exactly `size` bytes that can neither shrink nor grow, ever.
+///
+/// `name` shows in `/proc/PID/maps` and means nothing else. With [`Commit::Now`] all pages are
+/// reserved.
+///
+/// # Errors
+///
+/// [`CreateError::NotEnough`] if the size is more than the machine or a cgroup has left (with
+/// [`Commit::Now`]) or than a file can have; [`CreateError::Os`] for what else the kernel reports.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mp_os::memfd::{self, Commit, CreateError};
+///
+/// let fd = memfd::create("frames", 1 << 20, Commit::Now)?;
+/// assert_eq!(memfd::check_seals(fd)?, true);
+/// let error = memfd::create("frames", 1 << 60, Commit::Now).unwrap_err();
+/// assert!(matches!(error, CreateError::NotEnough { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn create(name: &str, size: u64, commit: Commit) -> Result<OwnedFd, CreateError> {
+    check_size(size)?;
+    if commit == Commit::Now {
+        check_memory(size)?;
+    }
+    let fd = open(name)?;
+    ftruncate(&fd, size)?;
+    if commit == Commit::Now {
+        allocate(fd.as_fd(), 0, size).map_err(|error| full_or_os(error, size))?;
+    }
+    fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(fd)
+}
+
+/// Reserves the pages of a byte range of a sparse memory file.
+///
+/// # Errors
+///
+/// As [`create`]. Pages reserved before the error stay reserved.
+pub fn reserve(fd: impl AsFd, range: Range<u64>) -> Result<(), CreateError> {
+    let len = range.end.saturating_sub(range.start);
+    check_memory(len)?;
+    allocate(fd.as_fd(), range.start, len).map_err(|error| full_or_os(error, len))
+}
+
+/// Gives the pages that lie wholly in a byte range back to the kernel; they read as zero again.
+///
+/// # Errors
+///
+/// What `fallocate` reports, for instance on a file that is write-sealed.
+pub fn give_back(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
+    let len = range.end.saturating_sub(range.start);
+    if len == 0 {
+        return Ok(());
+    }
+    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    loop {
+        match fallocate(fd.as_fd(), hole, range.start, len) {
+            Err(Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Maps the pages of a shared mapping in ahead of their first use, as far as the kernel is able
+/// and willing (Linux 5.14); tells whether it did.
+///
+/// # Safety
+///
+/// The `len` bytes at `pointer` are mapped for writing, and stay so during the call.
+pub unsafe fn populate(pointer: *mut u8, len: usize) -> bool {
+    use rustix::mm::{Advice, madvise};
+    // SAFETY: the caller's promise. The advice faults pages in as a write would, and writes
+    // nothing.
+    unsafe { madvise(pointer.cast::<c_void>(), len, Advice::LinuxPopulateWrite) }.is_ok()
+}
+
+/// Whether the memory file can neither shrink nor grow; false for files that know no seals.
+///
+/// # Errors
+///
+/// What `fcntl` reports beside that, for instance a closed descriptor.
+pub fn check_seals(fd: impl AsFd) -> io::Result<bool> {
+    match fcntl_get_seals(fd) {
+        Ok(seals) => Ok(seals.contains(SealFlags::SHRINK | SealFlags::GROW)),
+        Err(Errno::INVAL) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Kernels before 6.3 do not know `NOEXEC_SEAL` and refuse it; some refuse to do without.
+fn open(name: &str) -> Result<OwnedFd, Errno> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => memfd_create(name, flags),
+        other => other,
+    }
+}
+
+/// The kernel can find less free than was read a moment ago.
+fn full_or_os(error: Errno, wanted: u64) -> CreateError {
+    if !matches!(error, Errno::NOSPC | Errno::NOMEM) {
+        return error.into();
+    }
+    match check_memory(wanted) {
+        Err(full) => full,
+        Ok(()) => error.into(),
+    }
+}
+
+/// The size of the file behind a descriptor, in bytes.
+///
+/// # Errors
+///
+/// What `fstat` reports.
+pub fn size_of_file(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok(u64::try_from(stat.st_size).unwrap_or(0))
+}

@@ -1,0 +1,136 @@
+//! Process descriptors: a process that its number's next bearer is never mistaken for.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::event::PollFlags;
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
+
+use crate::clock::Deadline;
+use crate::ready;
+
+/// A descriptor of one process, close-on-exec. Readable when all its threads have ended.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mp_os::clock::Deadline;
+/// use mp_os::pidfd::{Exit, PidFd};
+///
+/// let child = std::process::Command::new("true").spawn()?;
+/// let process = PidFd::open(child.id())?;
+/// assert_eq!(process.wait_exit(Deadline::NEVER)?, Some(Exit::Code(0)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct PidFd(OwnedFd);
+
+/// How a child process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// It called `exit` with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl PidFd {
+    /// Opens the process that has the number `pid` now.
+    ///
+    /// For a child that has not been waited for the number cannot have a new bearer.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` if there is no such process, `EINVAL` or `ENOENT` if the number is a thread's,
+    /// `ENOSYS` or `EPERM` before Linux 5.3 and in strict sandboxes.
+    pub fn open(pid: u32) -> io::Result<Self> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+        Ok(Self(pidfd_open(pid, PidfdFlags::empty())?))
+    }
+
+    /// Whether the process has ended: all its threads, not only its first one.
+    ///
+    /// # Errors
+    ///
+    /// What `poll` reports.
+    pub fn is_exited(&self) -> io::Result<bool> {
+        self.wait_end(Deadline::PASSED)
+    }
+
+    /// Waits for the end of the process, a child or not; false if the deadline came first.
+    ///
+    /// # Errors
+    ///
+    /// What `poll` reports.
+    pub fn wait_end(&self, deadline: Deadline) -> io::Result<bool> {
+        Ok(!ready::wait(self.as_fd(), PollFlags::IN, deadline)?.is_empty())
+    }
+
+    /// Waits for the end of a child and reaps it; `None` if the deadline came first.
+    ///
+    /// The kernel tells how it ended only once: keep the answer.
+    ///
+    /// # Errors
+    ///
+    /// `ECHILD` if it is not a child of this process, or was reaped before.
+    pub fn wait_exit(&self, deadline: Deadline) -> io::Result<Option<Exit>> {
+        if !self.wait_end(deadline)? {
+            return Ok(None);
+        }
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        loop {
+            match waitid(WaitId::PidFd(self.as_fd()), options) {
+                Ok(status) => return Ok(status.and_then(|status| Exit::of(&status))),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends a signal by number; 0 only checks that it could be sent.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` if the process was reaped, `EPERM` if it is another user's, `EINVAL` if there is no
+    /// such signal.
+    pub fn send_signal(&self, signal: i32) -> io::Result<()> {
+        let no_info = std::ptr::null::<libc::siginfo_t>();
+        let fd = self.0.as_raw_fd();
+        // SAFETY: passes numbers and a null siginfo, which the kernel then fills in itself.
+        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, no_info, 0) };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+}
+
+impl Exit {
+    fn of(status: &WaitIdStatus) -> Option<Self> {
+        status
+            .exit_status()
+            .map(Self::Code)
+            .or(status.terminating_signal().map(Self::Signal))
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<OwnedFd> for PidFd {
+    /// Takes a process descriptor that was received from elsewhere.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl From<PidFd> for OwnedFd {
+    fn from(process: PidFd) -> Self {
+        process.0
+    }
+}

@@ -1,0 +1,225 @@
+//! A process named so that nobody else can be meant: pid and start time in one word.
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroU64;
+use std::sync::atomic::Ordering;
+
+use crate::fork_page;
+use crate::pidfd::PidFd;
+use crate::proc_stat::Stat;
+
+/// A process's pid (22 bits, the kernel's limit) and start time in clock ticks since boot (42
+/// bits, 1393 years at 100 Hz), as one word that shared memory can hold. Never 0.
+///
+/// It names a process within one boot and one pid namespace: compare [`boot_id`] and
+/// [`pid_namespace`] before trusting a stranger's.
+///
+/// # Examples
+///
+/// ```
+/// use mp_os::process_id::ProcessIdentity;
+///
+/// # if cfg!(miri) { return Ok(()) }
+/// let me = ProcessIdentity::current()?;
+/// assert_eq!(me.pid(), std::process::id());
+/// assert_eq!(ProcessIdentity::from_word(me.word()), Some(me));
+/// assert!(!me.is_dead()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessIdentity(NonZeroU64);
+
+const PID_BITS: u32 = 22;
+const PID_MASK: u64 = (1 << PID_BITS) - 1;
+
+impl ProcessIdentity {
+    /// This process; read once, and again in a forked child.
+    ///
+    /// # Errors
+    ///
+    /// What reading `/proc/self/stat` reports.
+    pub fn current() -> io::Result<Self> {
+        let known = fork_page::get().map(|page| &page.identity);
+        if let Some(me) = known.and_then(|word| Self::from_word(word.load(Ordering::Relaxed))) {
+            return Ok(me);
+        }
+        let stat = Stat::read("/proc/self/stat")?;
+        let me = stat.and_then(|stat| Self::pack(std::process::id(), stat.start_time));
+        let me = me.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "/proc/self is missing; is /proc mounted?",
+            )
+        })?;
+        if let Some(word) = known {
+            word.store(me.word(), Ordering::Relaxed);
+        }
+        Ok(me)
+    }
+
+    /// The process that has the number `pid` now; `None` if there is none, or only a zombie.
+    ///
+    /// # Errors
+    ///
+    /// What reading `/proc/<pid>/stat` reports.
+    pub fn of(pid: u32) -> io::Result<Option<Self>> {
+        Ok(Stat::of(pid)?.and_then(|stat| Self::pack(pid, stat.start_time)))
+    }
+
+    /// The identity in a word of shared memory; `None` if the word cannot be one.
+    #[must_use]
+    pub fn from_word(word: u64) -> Option<Self> {
+        if word & PID_MASK == 0 {
+            return None;
+        }
+        NonZeroU64::new(word).map(Self)
+    }
+
+    /// The identity as a word of shared memory.
+    #[must_use]
+    pub fn word(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The process's number.
+    #[must_use]
+    pub fn pid(self) -> u32 {
+        // Masked to 22 bits.
+        (self.word() & PID_MASK) as u32
+    }
+
+    /// When it started, in clock ticks since boot.
+    #[must_use]
+    pub fn start_time(self) -> u64 {
+        self.word() >> PID_BITS
+    }
+
+    /// Whether this process has ended, proved by a process descriptor.
+    ///
+    /// A process whose first thread has ended while others run is alive, though `/proc` shows it
+    /// as a zombie. One that ended and was not reaped is dead. A reused number is told by the
+    /// start time. May be true by the time false is returned; true stays true.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel reports where it cannot tell, for instance without `/proc`.
+    pub fn is_dead(self) -> io::Result<bool> {
+        // Opened before the start time is read: from here on the number cannot be reused
+        // unnoticed.
+        let process = match PidFd::open(self.pid()) {
+            Ok(process) => process,
+            Err(error) => return self.is_dead_without_descriptor(error),
+        };
+        match Self::of(self.pid())? {
+            Some(now) if now != self => Ok(true),
+            // Missing in /proc, it was reaped (then the descriptor tells) or /proc hides it.
+            _ => process.is_exited(),
+        }
+    }
+
+    fn is_dead_without_descriptor(self, error: io::Error) -> io::Result<bool> {
+        match error.raw_os_error() {
+            // No such process, or the number has become a thread's.
+            Some(libc::ESRCH | libc::EINVAL | libc::ENOENT) => Ok(true),
+            // Linux before 5.3, or a sandbox.
+            Some(libc::ENOSYS | libc::EPERM) => self.is_dead_by_proc(),
+            _ => Err(error),
+        }
+    }
+
+    /// Looks at all threads, since the first one alone proves nothing.
+    fn is_dead_by_proc(self) -> io::Result<bool> {
+        match Self::of(self.pid())? {
+            Some(now) if now == self => {}
+            _ => return Ok(true),
+        }
+        let directory = format!("/proc/{}/task", self.pid());
+        let Ok(threads) = std::fs::read_dir(&directory) else {
+            return Ok(Self::of(self.pid())? != Some(self));
+        };
+        for thread in threads.flatten() {
+            let path = format!("{directory}/{}/stat", thread.file_name().to_string_lossy());
+            if Stat::read(&path)?.is_some_and(|stat| !stat.is_dead()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn pack(pid: u32, start_time: u64) -> Option<Self> {
+        let pid = u64::from(pid);
+        if pid > PID_MASK || start_time > u64::MAX >> PID_BITS {
+            return None;
+        }
+        Self::from_word(start_time << PID_BITS | pid)
+    }
+}
+
+impl fmt::Debug for ProcessIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessIdentity")
+            .field("pid", &self.pid())
+            .field("start_time", &self.start_time())
+            .finish()
+    }
+}
+
+impl fmt::Display for ProcessIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {}", self.pid())
+    }
+}
+
+/// The inode number of this process's pid namespace: thread ids mean the same only within one.
+///
+/// # Errors
+///
+/// What looking at `/proc/self/ns/pid` reports.
+pub fn pid_namespace() -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(std::fs::metadata("/proc/self/ns/pid")?.ino())
+}
+
+/// The random id of this boot: start times mean the same only within one.
+///
+/// # Errors
+///
+/// What reading `/proc/sys/kernel/random/boot_id` reports.
+pub fn boot_id() -> io::Result<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    parse_uuid(text.trim())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "boot_id is not a UUID"))
+}
+
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let digits: String = text.chars().filter(|&letter| letter != '-').collect();
+    if digits.len() != 32 {
+        return None;
+    }
+    u128::from_str_radix(&digits, 16)
+        .ok()
+        .map(u128::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PID_MASK, ProcessIdentity, parse_uuid};
+
+    #[test]
+    fn packs_the_extremes() {
+        let last = ProcessIdentity::pack(PID_MASK as u32, (1 << 42) - 1).expect("fits");
+        assert_eq!((last.pid(), last.start_time()), (4_194_303, (1 << 42) - 1));
+        assert_eq!(ProcessIdentity::pack(PID_MASK as u32 + 1, 0), None);
+        assert_eq!(ProcessIdentity::pack(1, 1 << 42), None);
+        assert_eq!(ProcessIdentity::pack(0, 5), None);
+        assert_eq!(ProcessIdentity::from_word(0), None);
+    }
+
+    #[test]
+    fn reads_a_uuid() {
+        let id = parse_uuid("00010203-0405-0607-0809-0a0b0c0d0eff").expect("a uuid");
+        assert_eq!((id[0], id[1], id[15]), (0, 1, 0xff));
+        assert_eq!(parse_uuid("0001"), None);
+    }
+}

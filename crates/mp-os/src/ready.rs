@@ -1,0 +1,27 @@
+//! Waiting for one descriptor, up to a deadline.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::clock::Deadline;
+
+/// Waits until `fd` shows any of `wanted`, an error or a hang-up, and returns what it shows;
+/// empty once the deadline has passed.
+pub(crate) fn wait(
+    fd: BorrowedFd<'_>,
+    wanted: PollFlags,
+    deadline: Deadline,
+) -> io::Result<PollFlags> {
+    loop {
+        let timeout = deadline.to_relative_timespec();
+        let mut fds = [PollFd::from_borrowed_fd(fd, wanted)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => return Ok(fds[0].revents()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

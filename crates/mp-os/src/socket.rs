@@ -1,0 +1,230 @@
+//! Socket pairs that keep messages whole and carry descriptors.
+//!
+//! All calls work on blocking and non-blocking sockets alike: they never block in the kernel
+//! except in `poll`, up to the deadline.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    recv as recv_raw, recvmsg, sendmsg, socketpair, sockopt,
+};
+
+use crate::clock::Deadline;
+use crate::ready;
+
+/// The most descriptors one message carries (the kernel's `SCM_MAX_FD`).
+pub const MAX_FDS: usize = 253;
+
+const CONTROL_SIZE: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
+
+/// A message as it came.
+#[derive(Debug)]
+pub struct Received {
+    /// The bytes of the message, at the start of the buffer; 0 means that the other end closed.
+    pub len: usize,
+    /// Its descriptors, close-on-exec.
+    pub fds: Vec<OwnedFd>,
+}
+
+/// Two connected `SOCK_SEQPACKET` sockets, close-on-exec: each message arrives whole and alone.
+///
+/// # Errors
+///
+/// `EMFILE` or `ENFILE` without free descriptors.
+///
+/// # Examples
+///
+/// ```no_run
+/// use mp_os::socket;
+/// use std::os::fd::AsFd;
+///
+/// let (left, right) = socket::pair()?;
+/// socket::send(&left, b"take this", &[left.as_fd()])?;
+/// let mut buffer = [0; 64];
+/// let message = socket::recv(&right, &mut buffer)?;
+/// assert_eq!((&buffer[..message.len], message.fds.len()), (&b"take this"[..], 1));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// Sends one message with descriptors, waiting for room as long as it takes.
+///
+/// # Errors
+///
+/// As [`send_deadline`].
+pub fn send(fd: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_deadline(fd, bytes, fds, Deadline::NEVER)
+}
+
+/// Sends one message with descriptors. All of it or nothing is sent.
+///
+/// # Errors
+///
+/// `InvalidInput` for an empty message or more than [`MAX_FDS`] descriptors, `TimedOut` if there
+/// was no room by the deadline, `EPIPE` (no signal) if the other end closed, `EMSGSIZE` if the
+/// message is larger than the socket's buffer.
+pub fn send_deadline(
+    fd: impl AsFd,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+    deadline: Deadline,
+) -> io::Result<()> {
+    check(bytes, fds)?;
+    let fd = fd.as_fd();
+    loop {
+        match send_now(fd, bytes, fds) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => wait(fd, PollFlags::OUT, deadline, "no room for a message")?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn check(bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    if bytes.is_empty() {
+        return invalid("an empty message cannot be told from a closed socket".into());
+    }
+    if fds.len() > MAX_FDS {
+        return invalid(format!(
+            "a message carries at most {MAX_FDS} descriptors, not {}; send several",
+            fds.len()
+        ));
+    }
+    Ok(())
+}
+
+fn send_now(fd: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); CONTROL_SIZE];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::TOOMANYREFS);
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    sendmsg(fd, &[IoSlice::new(bytes)], &mut control, flags).map(drop)
+}
+
+/// Receives one message with its descriptors, waiting as long as it takes.
+///
+/// # Errors
+///
+/// As [`recv_deadline`].
+pub fn recv(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
+    recv_deadline(fd, buffer, Deadline::NEVER)
+}
+
+/// Receives one message with its descriptors; a length of 0 means that the other end closed.
+///
+/// # Errors
+///
+/// `TimedOut` if nothing came by the deadline; `InvalidData` if the message did not fit the buffer
+/// or its descriptors did not fit this process's limit (`ulimit -n`): the message and all its
+/// descriptors are gone then.
+pub fn recv_deadline(fd: impl AsFd, buffer: &mut [u8], deadline: Deadline) -> io::Result<Received> {
+    let fd = fd.as_fd();
+    loop {
+        match recv_now(fd, buffer) {
+            Ok((received, flags)) => return whole(received, flags, buffer.len()),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => wait(fd, PollFlags::IN, deadline, "no message came")?,
+            // What the end of a socket pair answers whose other end closed with bytes unread.
+            Err(Errno::CONNRESET) => {
+                return Ok(Received {
+                    len: 0,
+                    fds: Vec::new(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn recv_now(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(Received, ReturnFlags), Errno> {
+    let mut space = [MaybeUninit::uninit(); CONTROL_SIZE];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let message = recvmsg(fd, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
+    let mut fds = Vec::new();
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = part {
+            fds.extend(rights);
+        }
+    }
+    Ok((
+        Received {
+            len: message.bytes,
+            fds,
+        },
+        message.flags,
+    ))
+}
+
+fn whole(received: Received, flags: ReturnFlags, room: usize) -> io::Result<Received> {
+    let lost = |text: String| Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    if flags.contains(ReturnFlags::TRUNC) {
+        return lost(format!(
+            "the message is larger than the buffer of {room} bytes"
+        ));
+    }
+    if flags.contains(ReturnFlags::CTRUNC) {
+        return lost(format!(
+            "only {} of the message's descriptors fit this process; raise ulimit -n",
+            received.fds.len()
+        ));
+    }
+    Ok(received)
+}
+
+/// The length of the next message, left where it is; `None` if there is none yet, 0 if the other
+/// end closed.
+///
+/// # Errors
+///
+/// What `recv` reports.
+pub fn peek(fd: impl AsFd) -> io::Result<Option<usize>> {
+    let flags = RecvFlags::PEEK | RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+    let mut none = [0u8; 0];
+    loop {
+        match recv_raw(fd.as_fd(), &mut none[..], flags) {
+            Ok((_, len)) => return Ok(Some(len)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::CONNRESET) => return Ok(Some(0)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether the descriptor is a UNIX `SOCK_SEQPACKET` socket.
+#[must_use]
+pub fn is_seqpacket(fd: impl AsFd) -> bool {
+    let fd = fd.as_fd();
+    sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
+        && sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
+}
+
+fn wait(
+    fd: BorrowedFd<'_>,
+    wanted: PollFlags,
+    deadline: Deadline,
+    late: &'static str,
+) -> io::Result<()> {
+    if ready::wait(fd, wanted, deadline)?.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, late));
+    }
+    Ok(())
+}
