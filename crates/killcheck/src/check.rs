@@ -8,6 +8,8 @@ use crate::{Error, ErrorKind, KillPoint, Report, arch};
 
 pub(crate) type Action<'a, M> = Box<dyn Fn(&M) + 'a>;
 pub(crate) type Judgement<'a, M> = Box<dyn Fn(&M) -> Result<(), String> + 'a>;
+type Question<'a, M> = Box<dyn Fn(&M) -> bool + 'a>;
+type Observer<'a, M> = Box<dyn Fn(&M, &KillPoint) + 'a>;
 
 /// How the victim is brought to its kill point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -64,9 +66,9 @@ pub struct Check<'a, M: ?Sized> {
     pub(crate) survivor: Option<Judgement<'a, M>>,
     pub(crate) invariant: Option<Judgement<'a, M>>,
     pub(crate) sleeper: Option<Action<'a, M>>,
-    pub(crate) must_wake: Option<Box<dyn Fn(&M) -> bool + 'a>>,
+    pub(crate) must_wake: Option<Question<'a, M>>,
     pub(crate) waker: Option<Action<'a, M>>,
-    pub(crate) observer: Option<Box<dyn Fn(&M, &KillPoint) + 'a>>,
+    pub(crate) observer: Option<Observer<'a, M>>,
     pub(crate) limit: Duration,
     pub(crate) mode: Mode,
     pub(crate) stride: usize,

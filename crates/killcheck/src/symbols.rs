@@ -171,7 +171,7 @@ fn plain(name: &str) -> String {
         }
     }
     let hash = |part: &&str| part.len() == 17 && part.starts_with('h');
-    if parts.last().is_some_and(|part| hash(&part)) {
+    if parts.last().is_some_and(hash) {
         parts.pop();
     }
     if parts.is_empty() {

@@ -1,0 +1,304 @@
+//! Which instants the victim is killed at, and that they are what they claim to be.
+#![cfg(target_arch = "x86_64")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use killcheck::{Check, KillPoint, Mode, Moment, Report, SharedArea};
+
+const MODES: [Mode; 2] = [Mode::Planted, Mode::Stepped];
+
+type Bytes = SharedArea<[AtomicU8; 256]>;
+
+fn bytes() -> Bytes {
+    // SAFETY: atomics only, for which zero is valid.
+    unsafe { SharedArea::zeroed() }.expect("a page")
+}
+
+/// Runs `victim` in `mode` and returns the report with the bytes that each kill left behind.
+fn remains(
+    mode: Mode,
+    area: &Bytes,
+    victim: impl Fn(&Bytes),
+) -> (Report, Vec<(KillPoint, Vec<u8>)>) {
+    let seen = RefCell::new(Vec::new());
+    let report = Check::new("remains")
+        .mode(mode)
+        .setup(|area: &Bytes| area.reset())
+        .victim(victim)
+        .observer(|area, point| {
+            let bytes = area
+                .iter()
+                .map(|byte| byte.load(Ordering::Relaxed))
+                .collect();
+            seen.borrow_mut().push((*point, bytes));
+        })
+        .invariant(|_| Ok(()))
+        .run(area)
+        .expect("the check runs");
+    (report, seen.into_inner())
+}
+
+/// Stores 1 to the first `$n` bytes after the given address, one store of four bytes of code each.
+macro_rules! stores {
+    ($name:ident, $n:literal) => {
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(_: *mut u8) {
+            std::arch::naked_asm!(
+                ".set offset, 1",
+                concat!(".rept ", $n),
+                ".byte 0xC6, 0x47, offset, 0x01", // mov byte ptr [rdi + offset], 1
+                ".set offset, offset + 1",
+                ".endr",
+                "ret",
+            )
+        }
+    };
+}
+stores!(sixteen_stores, 16);
+stores!(forty_stores, 40);
+
+fn run_stores(stores: unsafe extern "C" fn(*mut u8)) -> impl Fn(&Bytes) {
+    // SAFETY: the functions write fewer bytes than the area has.
+    move |area| unsafe { stores(area.as_ptr().cast()) }
+}
+
+#[test]
+fn instruction_k_is_not_executed_and_all_before_it_are() {
+    let area = bytes();
+    for mode in MODES {
+        let (report, seen) = remains(mode, &area, run_stores(sixteen_stores));
+        assert_eq!(report.missed(), []);
+        let code = sixteen_stores as *const () as u64;
+        let mut checked = 0;
+        for (point, bytes) in seen {
+            let executed = bytes.iter().filter(|byte| **byte == 1).count();
+            if (code..=code + 64).contains(&point.address) {
+                assert_eq!(
+                    executed as u64,
+                    (point.address - code) / 4,
+                    "{mode} {point}"
+                );
+                checked += 1;
+            }
+        }
+        assert_eq!(checked, 17, "sixteen stores and the return");
+    }
+}
+
+#[test]
+fn every_single_step_is_a_kill_point() {
+    let area = bytes();
+    for mode in MODES {
+        let (few, _) = remains(mode, &area, run_stores(sixteen_stores));
+        let (many, _) = remains(mode, &area, run_stores(forty_stores));
+        assert_eq!(many.instructions() - few.instructions(), 24);
+        assert_eq!(many.kill_points().len(), many.instructions() + 1);
+        let indices: Vec<_> = many.kill_points().iter().map(|point| point.index).collect();
+        assert_eq!(indices, (0..=many.instructions()).collect::<Vec<_>>());
+        assert_eq!(
+            many.kill_points().last().map(|p| p.moment),
+            Some(Moment::Returned)
+        );
+        assert_eq!((many.skipped(), many.missed()), (0, &[][..]));
+    }
+}
+
+fn copy_by_rep(area: &Bytes) {
+    const SOURCE: [u8; 60] = [7; 60];
+    // SAFETY: 60 bytes are copied from a constant into an area of 256 that only we write.
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") SOURCE.len() => _,
+            inout("rsi") SOURCE.as_ptr() => _,
+            inout("rdi") area.as_ptr() => _,
+        );
+    }
+}
+
+#[test]
+fn each_iteration_of_a_repeated_instruction_is_a_kill_point() {
+    let area = bytes();
+    for mode in MODES {
+        let (report, seen) = remains(mode, &area, copy_by_rep);
+        assert_eq!(report.missed(), []);
+        let mut at: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (point, bytes) in &seen {
+            let copied = bytes.iter().filter(|byte| **byte == 7).count();
+            at.entry(point.address).or_default().push(copied);
+        }
+        let iterations = at
+            .values()
+            .find(|copied| copied.len() > 1)
+            .expect("a repeated address");
+        assert_eq!(*iterations, (0..60).collect::<Vec<_>>(), "{mode}");
+    }
+}
+
+/// A loop, a call into libc, and a copy whose length only run time knows.
+fn mixture(area: &Bytes) {
+    for i in 0..10 {
+        area[i].fetch_add(i as u8 + 1, Ordering::Relaxed);
+    }
+    let text: [u8; 100] = std::hint::black_box([9; 100]);
+    let len = std::hint::black_box(90);
+    // SAFETY: 90 bytes from a local array to offset 100 of an area of 256 that only we write.
+    unsafe {
+        area.as_ptr()
+            .cast::<u8>()
+            .add(100)
+            .copy_from_nonoverlapping(text.as_ptr(), len)
+    };
+}
+
+#[test]
+fn planted_and_stepped_kill_at_the_same_points_to_the_same_effect() {
+    let area = bytes();
+    let (planted, planted_remains) = remains(Mode::Planted, &area, mixture);
+    let (stepped, stepped_remains) = remains(Mode::Stepped, &area, mixture);
+    assert_eq!((planted.missed(), stepped.missed()), (&[][..], &[][..]));
+    assert!(
+        planted_remains
+            .iter()
+            .any(|(_, bytes)| bytes[100..190].iter().all(|b| *b == 9))
+    );
+    assert_eq!(planted_remains, stepped_remains);
+}
+
+fn vdso() -> std::ops::Range<u64> {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let line = maps
+        .lines()
+        .find(|line| line.ends_with("[vdso]"))
+        .expect("a vdso");
+    let (from, to) = line
+        .split_once(' ')
+        .and_then(|(r, _)| r.split_once('-'))
+        .expect("a range");
+    u64::from_str_radix(from, 16).expect("hex")..u64::from_str_radix(to, 16).expect("hex")
+}
+
+#[test]
+fn code_of_the_vdso_is_killed_too() {
+    let area = bytes();
+    for mode in MODES {
+        let (report, _) = remains(mode, &area, |_| {
+            let mut time = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            // SAFETY: `time` is a writable timespec.
+            unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+        });
+        let inside = report
+            .kill_points()
+            .iter()
+            .filter(|p| vdso().contains(&p.address))
+            .count();
+        // Its arithmetic loops depend on the time, so single points of it may be missed.
+        assert!(
+            inside > 5,
+            "{inside} points in the vdso; {} missed",
+            report.missed().len()
+        );
+    }
+}
+
+fn futex_wait(word: &AtomicU32, timeout: Option<Duration>) {
+    let timeout = timeout.map(|t| libc::timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(t.subsec_nanos()),
+    });
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the word lives in a mapping, the timeout is null or a timespec.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, 0, timeout) };
+}
+
+#[test]
+fn a_sleep_in_a_system_call_is_one_more_kill_point() {
+    // SAFETY: an atomic, for which zero is valid.
+    let area = unsafe { SharedArea::<AtomicU32>::zeroed() }.expect("a page");
+    for mode in MODES {
+        let report = Check::new("timed wait, then a store")
+            .mode(mode)
+            .victim(|word: &SharedArea<AtomicU32>| {
+                futex_wait(word, Some(Duration::from_millis(90)))
+            })
+            .invariant(|_| Ok(()))
+            .run(&area)
+            .expect("the check runs");
+        let asleep: Vec<_> = report
+            .kill_points()
+            .iter()
+            .filter(|p| p.moment == Moment::Asleep)
+            .collect();
+        assert_eq!(asleep.len(), 1);
+        assert!(
+            asleep[0].index < report.instructions() - 1,
+            "it goes on after the sleep"
+        );
+        assert_eq!(report.kill_points().len(), report.instructions() + 2);
+    }
+}
+
+#[test]
+fn an_endless_sleep_is_the_last_kill_point() {
+    // SAFETY: an atomic, for which zero is valid.
+    let area = unsafe { SharedArea::<AtomicU32>::zeroed() }.expect("a page");
+    let report = Check::new("wait for ever")
+        .limit(Duration::from_millis(100))
+        .victim(|word: &SharedArea<AtomicU32>| futex_wait(word, None))
+        .invariant(|_| Ok(()))
+        .run(&area)
+        .expect("the check runs");
+    assert_eq!(
+        report.kill_points().last().map(|p| p.moment),
+        Some(Moment::Asleep)
+    );
+    assert_eq!(report.missed(), []);
+}
+
+#[test]
+fn points_left_out_are_counted() {
+    let area = bytes();
+    let check = || {
+        Check::new("left out")
+            .victim(run_stores(forty_stores))
+            .survivor(|_| Err("always".to_owned()))
+    };
+    let all = check()
+        .run(&area)
+        .expect("the check runs")
+        .kill_points()
+        .len();
+    for thinned in [
+        check().stride(7),
+        check().max_points(5),
+        check().stop_after(3),
+    ] {
+        let report = thinned.run(&area).expect("the check runs");
+        assert!(report.kill_points().len() < all);
+        assert_eq!(report.kill_points().len() + report.skipped(), all);
+    }
+}
+
+#[test]
+fn a_mapping_of_ones_own_can_be_captured() {
+    // SAFETY: an atomic, for which zero is valid.
+    let own = unsafe { SharedArea::<AtomicU64>::zeroed() }.expect("a page");
+    Check::new("captured")
+        .setup(|(): &()| own.reset())
+        .victim(|()| own.store(u64::MAX, Ordering::Release))
+        .survivor(|()| match own.load(Ordering::Acquire) {
+            0 | u64::MAX => Ok(()),
+            torn => Err(format!("torn: {torn:#x}")),
+        })
+        .run(&())
+        .expect("the check runs")
+        .assert_safe();
+}
