@@ -13,7 +13,8 @@ mod picture;
 mod terminal;
 
 use std::env;
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     let options = match options::parse(env::args_os().skip(1)) {
         Ok(Command::Run(options)) => options,
         Ok(Command::Help) => {
-            print!("{}", options::HELP);
+            say(&options::HELP.trim_end());
             return ExitCode::SUCCESS;
         }
         Err(error) => return refuse(&error),
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     let factor = enlargement(original.width * original.height);
     let picture = original.enlarged(factor);
     let cores = available_parallelism().map_or(1, usize::from);
-    if let Err(error) = options.processes_for(picture.height, cores) {
+    if let Err(error) = options.processes_for(original.height, cores) {
         return refuse(&error);
     }
 
@@ -58,10 +59,10 @@ fn main() -> ExitCode {
     } else {
         String::new()
     };
-    println!(
+    say(&format_args!(
         "{name}: {} x {} pixels{enlarged}",
         original.width, original.height
-    );
+    ));
     match run(&picture, &options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -71,7 +72,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn refuse(reason: &dyn std::fmt::Display) -> ExitCode {
+/// Prints a line. A reader that has gone away (`| head`) takes nothing from the result, so that
+/// the failure is not one of the program.
+fn say(line: &dyn Display) {
+    drop(writeln!(io::stdout(), "{line}"));
+}
+
+fn refuse(reason: &dyn Display) -> ExitCode {
     eprintln!("kmeans: {reason}");
     ExitCode::from(2)
 }
@@ -95,11 +102,10 @@ fn run(picture: &Picture, options: &Options) -> io::Result<()> {
     let outcome = clusters::serial(picture, options.colours, options.rounds, |round| {
         let progress = progress(round, options.rounds, start.elapsed());
         match &mut terminal {
-            None => println!("{progress}"),
+            None => say(&progress),
             Some(_) if last_frame.is_some_and(|at| at.elapsed() < FRAME_TIME) => {}
             Some(terminal) => {
-                // A terminal that is gone takes nothing from the result.
-                drop(show(terminal, picture, round, progress));
+                show(terminal, picture, round, progress);
                 last_frame = Some(Instant::now());
             }
         }
@@ -118,7 +124,7 @@ fn run(picture: &Picture, options: &Options) -> io::Result<()> {
             centres,
             sums,
         };
-        show(terminal, picture, &last, progress(&last, *rounds, elapsed))?;
+        show(terminal, picture, &last, progress(&last, *rounds, elapsed));
     }
 
     let mut reduced = Picture {
@@ -127,12 +133,12 @@ fn run(picture: &Picture, options: &Options) -> io::Result<()> {
     };
     clusters::paint(&outcome.labels, &outcome.centres, &mut reduced.pixels);
     reduced.save(&options.out)?;
-    println!(
+    say(&format_args!(
         "serial: {} rounds in {:.2} s",
         outcome.rounds,
         elapsed.as_secs_f64()
-    );
-    println!("saved:  {}", options.out.display());
+    ));
+    say(&format_args!("saved:  {}", options.out.display()));
     Ok(())
 }
 
@@ -145,22 +151,17 @@ fn progress(round: &Round<'_>, rounds: usize, elapsed: Duration) -> Progress {
     }
 }
 
-fn show(
-    terminal: &mut Terminal,
-    picture: &Picture,
-    round: &Round<'_>,
-    progress: Progress,
-) -> io::Result<()> {
+/// Draws the picture as this round left it; a terminal that is gone takes nothing from the result.
+fn show(terminal: &mut Terminal, picture: &Picture, round: &Round<'_>, progress: Progress) {
     let (width, height) = (picture.width, picture.height);
     let colour = |x, y| round.centres[usize::from(round.labels[y * width + x])];
-    let (marks, notes) = (&[], &[]);
-    terminal.draw(&View {
+    drop(terminal.draw(&View {
         width,
         height,
         colour: &colour,
-        marks,
+        marks: &[],
         palette: round.centres,
         progress,
-        notes,
-    })
+        notes: &[],
+    }));
 }

@@ -120,10 +120,12 @@ impl Display for UsageError {
                     "{option} {value}: a whole number from {least} to {most} is needed"
                 )
             }
-            Self::TooManyProcesses { processes, rows } => write!(
-                f,
-                "--processes {processes}: the picture has {rows} rows, at most one process per row"
-            ),
+            Self::TooManyProcesses { processes, rows } => {
+                write!(
+                    f,
+                    "--processes {processes}: at most {rows} for this picture, one per row"
+                )
+            }
         }
     }
 }
@@ -294,7 +296,7 @@ mod tests {
                 .processes_for(4, 8)
                 .expect_err("refused")
                 .to_string(),
-            "--processes 5: the picture has 4 rows, at most one process per row"
+            "--processes 5: at most 4 for this picture, one per row"
         );
     }
 }

@@ -279,6 +279,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, PictureError> {
     let options = DecoderOptions::default()
         .set_max_width(0xffff)
         .set_max_height(0xffff)
+        .set_strict_mode(true)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(damaged)?;

@@ -149,11 +149,9 @@ pub(crate) fn frame(view: &View<'_>, size: Size) -> String {
     );
     push_progress(&mut text, &view.progress, size.columns);
     for note in view.notes {
-        text.extend(
-            note.chars()
-                .filter(|c| !c.is_control())
-                .take(size.columns.saturating_sub(1)),
-        );
+        let printable = note.chars().filter(|c| !c.is_control());
+        text.push_str("  ");
+        text.extend(printable.take(size.columns.saturating_sub(GUTTER + 1)));
         text.push_str(END_OF_LINE);
     }
     text
@@ -191,12 +189,13 @@ pub(crate) fn worker_colour(worker: usize) -> Colour {
 fn push_pixels(text: &mut String, view: &View<'_>, line: usize, (columns, lines): (usize, usize)) {
     let (mut above, mut below) = (None, None);
     for column in 0..columns {
-        let x = (2 * column + 1) * view.width / (2 * columns);
-        let at = |half: usize| {
-            let y = (2 * (2 * line + half) + 1) * view.height / (4 * lines);
-            (view.colour)(x, y)
+        let across = column * view.width / columns..(column + 1) * view.width / columns;
+        let shown = |half: usize| {
+            let y = 2 * line + half;
+            let down = y * view.height / (2 * lines)..(y + 1) * view.height / (2 * lines);
+            prevailing_colour(view.colour, &across, &down)
         };
-        let (upper, lower) = (at(0), at(1));
+        let (upper, lower) = (shown(0), shown(1));
         if below.replace(lower) != Some(lower) {
             push_colour(text, 48, lower);
         }
@@ -209,6 +208,38 @@ fn push_pixels(text: &mut String, view: &View<'_>, line: usize, (columns, lines)
         }
         text.push('▀');
     }
+}
+
+/// The most frequent of nine colours spread over an area; of equally frequent ones, the one nearest
+/// to the middle.
+///
+/// A mean would show colours that the reduced picture does not have, the middle alone would glitter.
+fn prevailing_colour(
+    colour: &dyn Fn(usize, usize) -> Colour,
+    across: &Range<usize>,
+    down: &Range<usize>,
+) -> Colour {
+    let sixth = |range: &Range<usize>, part: usize| range.start + part * range.len() / 6;
+    // The middle comes first and the corners last.
+    let places = [
+        (3, 3),
+        (3, 1),
+        (1, 3),
+        (5, 3),
+        (3, 5),
+        (1, 1),
+        (5, 1),
+        (1, 5),
+        (5, 5),
+    ];
+    let samples = places.map(|(x, y)| colour(sixth(across, x), sixth(down, y)));
+    let votes = |sample: &Colour| samples.iter().filter(|other| *other == sample).count();
+    // The last of equals is the greatest to max_by_key.
+    samples
+        .into_iter()
+        .rev()
+        .max_by_key(votes)
+        .unwrap_or_default()
 }
 
 /// `ground` is 38 for the foreground, 48 for the background.
@@ -517,6 +548,6 @@ mod tests {
                 lines: 24,
             },
         );
-        assert_eq!(text.lines().last(), Some("gone[2Jback\x1b[0m\x1b[K"));
+        assert_eq!(text.lines().last(), Some("  gone[2Jback\x1b[0m\x1b[K"));
     }
 }
