@@ -1,8 +1,8 @@
 //! The picture in the terminal: half blocks, redrawn in place, one write per frame.
 //!
 //! An upper half block has two colours, its own above and the background's below, so one cell
-//! shows two square pixels. The cursor is hidden and shown again within each single write: at
-//! whatever moment the program is killed, the terminal is left as it was found.
+//! shows two square pixels. The cursor is hidden and shown again within each frame: a program that
+//! is killed between two frames leaves the terminal as it was.
 
 use std::env;
 use std::fmt::{self, Display, Formatter, Write as _};
