@@ -63,8 +63,7 @@ pub struct Header {
     creator: u64,
     boot_id: [u8; 16],
     pid_namespace: u64,
-    generation: u64,
-    reserved: [u64; 12],
+    reserved: [u64; 13],
     doorbell: u64,
     flags: u64,
     checksum: u64,
@@ -134,8 +133,7 @@ impl Header {
             creator: "the creator: PID in the low 22 bits, start time in the others",
             boot_id: "the start of the machine it was made in",
             pid_namespace: "inode of the creator's PID namespace",
-            generation: "how often an object of this name was made before",
-            reserved: "0",
+                reserved: "0",
             doorbell: "reserved for a descriptor that rings on events",
             flags: "reserved",
             checksum: "FNV-1a over the words before `doorbell`",
@@ -169,10 +167,10 @@ impl Header {
         }
     }
 
-    /// The same header with the object's identity, its creator's word and its generation.
+    /// The same header with the object's identity and its creator's word.
     #[must_use]
-    pub fn with_identity(mut self, id: [u8; 16], creator: u64, generation: u64) -> Self {
-        (self.id, self.creator, self.generation) = (id, creator, generation);
+    pub fn with_identity(mut self, id: [u8; 16], creator: u64) -> Self {
+        (self.id, self.creator) = (id, creator);
         self
     }
 
@@ -318,11 +316,6 @@ impl Header {
     /// The creator's identity word.
     pub fn creator(&self) -> u64 {
         self.creator
-    }
-
-    /// How often an object of this name was made before.
-    pub fn generation(&self) -> u64 {
-        self.generation
     }
 
     fn check_sizes(&self, available: u64, name: &str) -> Result<()> {

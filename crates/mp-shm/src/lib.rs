@@ -1,1 +1,37 @@
-//! Shared memory segments: anonymous sealed ones, and named ones any POSIX program can open.
+//! Segments of shared memory.
+//!
+//! - [`Segment`]: anonymous. A memfd that is sealed against shrinking and growing and whose pages are committed when it is
+//!   made, so that no access can fail later; the kernel frees it with its last user, however that one ends.
+//! - [`SharedMemory`]: named and raw. The payload starts at offset 0 and is exactly as long as asked, so programs in any
+//!   language open it with `shm_open`.
+//!
+//! ```
+//! use mp_shm::SharedMemory;
+//!
+//! let name = format!("mp-doc-{}", std::process::id());
+//! let memory = SharedMemory::create(&name, 800)?;
+//! memory.cells::<f64>()?.set(99, 2.5);
+//!
+//! let other = SharedMemory::open(&name)?; // in any process
+//! assert_eq!((other.len(), other.cells::<f64>()?.get(99)), (800, 2.5));
+//! SharedMemory::unlink(&name)?;
+//! # Ok::<(), mp_layout::Error>(())
+//! ```
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+mod mapping;
+mod refusal;
+mod segment;
+mod shared_memory;
+#[cfg(feature = "shared_memory")]
+mod shmem;
+
+pub use segment::Segment;
+pub use shared_memory::SharedMemory;
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -1,0 +1,62 @@
+//! One mapping of a descriptor, unmapped when nothing of it is locked.
+
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use memmap2::{MmapOptions, MmapRaw};
+use mp_layout::{Error, ErrorKind, Region, Result};
+use mp_os::robust;
+
+/// A whole file mapped readable and writable, with its descriptor.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    map: ManuallyDrop<MmapRaw>,
+    descriptor: OwnedFd,
+}
+
+impl Mapping {
+    /// Maps the first `len` bytes of `descriptor`, which has at least as many.
+    pub(crate) fn new(descriptor: OwnedFd, len: usize, name: &str) -> Result<Self> {
+        if len == 0 {
+            return Err(Error::new(ErrorKind::InvalidInput, "map", name)
+                .with_detail("a segment has at least one byte"));
+        }
+        let map = MmapOptions::new()
+            .len(len)
+            .map_raw(&descriptor)
+            .map_err(|source| Error::os("map", name, source))?;
+        Ok(Self {
+            map: ManuallyDrop::new(map),
+            descriptor,
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(crate) fn region(&self) -> Region<'_> {
+        // SAFETY: memmap2 never returns a null mapping.
+        let start = unsafe { NonNull::new_unchecked(self.map.as_mut_ptr()) };
+        // SAFETY: the bytes stay mapped while `self` is borrowed, and this crate hands out no Rust reference to them.
+        unsafe { Region::new(start, self.len()) }
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl Drop for Mapping {
+    /// Unmaps, unless a lock in here is still held by a leaked guard of this process: the kernel walks the list of a
+    /// dying thread's locks through their memory, and a hole would end the walk before the thread's other locks.
+    fn drop(&mut self) {
+        let start = self.map.as_mut_ptr().addr();
+        if robust::holds_within(start..start + self.map.len()) {
+            return;
+        }
+        // SAFETY: dropped here once; `self` is not used again.
+        unsafe { ManuallyDrop::drop(&mut self.map) };
+    }
+}

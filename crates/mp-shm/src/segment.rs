@@ -1,0 +1,224 @@
+//! Shared memory whose size never changes.
+//!
+//! # If a process dies
+//!
+//! The kernel frees an anonymous segment with its last descriptor and mapping. A segment that was never published under
+//! a name is freed in the same way, so a creator that dies half-way leaves nothing behind.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use mp_layout::{Error, ErrorKind, Region, Result};
+use mp_os::commit::Commit;
+use mp_os::{memfd, named};
+
+use crate::mapping::Mapping;
+use crate::refusal;
+
+/// A segment of shared memory, mapped for as long as a clone of this handle lives.
+///
+/// ```
+/// use mp_layout::atomic::{AtomicU64, Ordering};
+/// use mp_shm::Segment;
+///
+/// let segment = Segment::anonymous("counter", 4096)?;
+/// segment.region().place::<AtomicU64>(0)?.fetch_add(1, Ordering::Relaxed);
+///
+/// let descriptor = std::os::fd::AsFd::as_fd(&segment).try_clone_to_owned()?; // passed to another process
+/// let other = Segment::from_descriptor(descriptor)?;
+/// assert_eq!(other.region().place::<AtomicU64>(0)?.load(Ordering::Relaxed), 1);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+///
+/// What lies in it cannot be used after the last handle is gone:
+///
+/// ```compile_fail
+/// use mp_layout::atomic::{AtomicU64, Ordering};
+///
+/// let segment = mp_shm::Segment::anonymous("counter", 4096)?;
+/// let word = segment.region().place::<AtomicU64>(0)?;
+/// drop(segment);
+/// word.load(Ordering::Relaxed);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Segment(Arc<Mapping>);
+
+impl Segment {
+    /// Makes a zeroed segment of `size` bytes without a name, its pages committed.
+    ///
+    /// `label` is what `/proc/PID/maps` calls it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for 0 bytes, [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for,
+    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Os`].
+    pub fn anonymous(label: &str, size: usize) -> Result<Self> {
+        Self::memfd(label, size, Commit::Now)
+    }
+
+    /// Makes a zeroed segment of `size` bytes of address space, of which no page is committed.
+    ///
+    /// Whoever writes into it reserves the pages first with [`Segment::reserve`]; a write without that may end the
+    /// process when memory is exhausted.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Segment::anonymous`], except that memory is not checked.
+    pub fn sparse(label: &str, size: usize) -> Result<Self> {
+        Self::memfd(label, size, Commit::Sparse)
+    }
+
+    fn memfd(label: &str, size: usize, commit: Commit) -> Result<Self> {
+        refuse_empty(label, size)?;
+        let descriptor = memfd::create(label, size as u64, commit)
+            .map_err(|error| refusal::create(error, label))?;
+        Mapping::new(descriptor, size, label).map(|mapping| Self(Arc::new(mapping)))
+    }
+
+    /// Makes a zeroed segment of `size` bytes that will have a name: nobody sees it before [`Segment::publish`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Segment::anonymous`]; what is free is that of `/dev/shm`.
+    pub fn unpublished(label: &str, size: usize) -> Result<Self> {
+        Self::in_dev_shm(label, size, Commit::Now)
+    }
+
+    /// As [`Segment::unpublished`], with no page committed as in [`Segment::sparse`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Segment::sparse`].
+    pub fn unpublished_sparse(label: &str, size: usize) -> Result<Self> {
+        Self::in_dev_shm(label, size, Commit::Sparse)
+    }
+
+    fn in_dev_shm(label: &str, size: usize, commit: Commit) -> Result<Self> {
+        refuse_empty(label, size)?;
+        let descriptor = named::create_unpublished(size as u64, commit)
+            .map_err(|error| refusal::create(error, label))?;
+        Mapping::new(descriptor, size, label).map(|mapping| Self(Arc::new(mapping)))
+    }
+
+    /// Gives an [unpublished](Segment::unpublished) segment its name, in one step.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], [`ErrorKind::Os`].
+    pub fn publish(&self, name: &str) -> Result<()> {
+        let valid = refusal::valid_name("publish", name)?;
+        named::publish(self.as_fd(), &valid)
+            .map_err(|source| Error::os("publish", format!("{name:?}"), source))
+    }
+
+    /// Opens the segment published as `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it is another user's,
+    /// [`ErrorKind::Foreign`] if it is a symbolic link, a directory or anything else but a file (nothing is followed),
+    /// [`ErrorKind::Truncated`] if it has no bytes.
+    pub fn open(name: &str) -> Result<Self> {
+        let valid = refusal::valid_name("open", name)?;
+        let descriptor = named::open(&valid).map_err(|error| refusal::open("open", error, name))?;
+        let object = format!("{name:?}");
+        let size = size_of_file(&descriptor, &object)?;
+        if size == 0 {
+            return Err(Error::new(ErrorKind::Truncated, "open", object)
+                .with_detail("it has no bytes; its creator has not finished it or died before"));
+        }
+        Mapping::new(descriptor, size, &object).map(|mapping| Self(Arc::new(mapping)))
+    }
+
+    /// Removes `name`; processes that have the segment open keep it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Segment::open`], except for `Truncated`.
+    pub fn unlink(name: &str) -> Result<()> {
+        let valid = refusal::valid_name("unlink", name)?;
+        named::unlink(&valid).map_err(|error| refusal::open("unlink", error, name))
+    }
+
+    /// Maps a segment that another process passed as a descriptor.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Foreign`] if it is not a memfd sealed against shrinking: its owner could then pull the memory away
+    /// from under the mapping.
+    pub fn from_descriptor(descriptor: OwnedFd) -> Result<Self> {
+        let sealed = memfd::check_seals(descriptor.as_fd())
+            .map_err(|source| Error::os("read the seals of", "a descriptor", source))?;
+        if !sealed {
+            return Err(Error::mismatch(
+                ErrorKind::Foreign,
+                "map",
+                "a descriptor",
+                "a file that can be truncated",
+                "a sealed memfd",
+            ));
+        }
+        let size = size_of_file(&descriptor, "a descriptor")?;
+        Mapping::new(descriptor, size, "a descriptor").map(|mapping| Self(Arc::new(mapping)))
+    }
+
+    /// Commits the pages of `size` bytes from `offset` of a [sparse](Segment::sparse) segment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotEnoughMemory`] with both figures; nothing is committed then.
+    pub fn reserve(&self, offset: usize, size: usize) -> Result<()> {
+        let range = offset as u64..offset.saturating_add(size) as u64;
+        memfd::reserve(self.as_fd(), range).map_err(|error| refusal::create(error, "segment"))
+    }
+
+    /// Gives the whole pages within `size` bytes from `offset` back to the system; they read as zero afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Os`]; the pages are kept then.
+    pub fn give_back(&self, offset: usize, size: usize) -> Result<()> {
+        let range = offset as u64..offset.saturating_add(size) as u64;
+        memfd::give_back(self.as_fd(), range)
+            .map_err(|source| Error::os("give back pages of", "segment", source))
+    }
+
+    /// Bytes of the segment.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Always false: a segment has at least one byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its bytes, borrowed from this handle.
+    pub fn region(&self) -> Region<'_> {
+        self.0.region()
+    }
+}
+
+impl AsFd for Segment {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.descriptor()
+    }
+}
+
+fn refuse_empty(label: &str, size: usize) -> Result<()> {
+    if size == 0 {
+        return Err(Error::new(ErrorKind::InvalidInput, "create", label)
+            .with_detail("a segment has at least one byte"));
+    }
+    Ok(())
+}
+
+fn size_of_file(descriptor: &OwnedFd, object: &str) -> Result<usize> {
+    let size = memfd::size_of_file(descriptor.as_fd())
+        .map_err(|source| Error::os("read the size of", object, source))?;
+    usize::try_from(size).map_err(|_| {
+        Error::new(ErrorKind::WrongSize, "map", object)
+            .with_detail(format!("{size} bytes are more than addresses"))
+    })
+}

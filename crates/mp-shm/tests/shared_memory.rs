@@ -1,0 +1,295 @@
+//! Named memory: names, sizes, what else may lie in `/dev/shm`, other languages.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use mp_layout::ErrorKind;
+use mp_shm::SharedMemory;
+
+/// A name of this test's own, unlinked when the test ends, however it ends.
+struct Name(String);
+
+impl Name {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(format!("mp-shm-test-{}-{number}", std::process::id()))
+    }
+
+    fn path(&self) -> PathBuf {
+        Path::new("/dev/shm").join(&self.0)
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let path = self.path();
+        let removed = if path.is_dir() && !path.is_symlink() {
+            std::fs::remove_dir(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        drop(removed);
+    }
+}
+
+#[test]
+fn has_exactly_the_bytes_asked_for() {
+    for len in [1, 800, 4095, 4096, 4097] {
+        let name = Name::new();
+        let memory = SharedMemory::create(&name.0, len).unwrap();
+        assert_eq!(memory.len(), len);
+        assert_eq!(std::fs::metadata(name.path()).unwrap().len(), len as u64);
+        assert_eq!(SharedMemory::open(&name.0).unwrap().len(), len);
+    }
+}
+
+#[test]
+fn is_private_to_the_user() {
+    use std::os::unix::fs::PermissionsExt;
+    let name = Name::new();
+    let _memory = SharedMemory::create(&name.0, 1).unwrap();
+    assert_eq!(
+        std::fs::metadata(name.path()).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn both_sides_see_the_same_bytes() {
+    let name = Name::new();
+    let memory = SharedMemory::create(&name.0, 100).unwrap();
+    memory.write(90, b"0123456789").unwrap();
+    let other = SharedMemory::open(&format!("/{}", name.0)).unwrap();
+    let mut bytes = [0; 4];
+    other.read(96, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"6789");
+    assert_eq!(other.name(), name.0);
+}
+
+#[test]
+fn copies_past_the_end_are_refused_whole() {
+    let name = Name::new();
+    let memory = SharedMemory::create(&name.0, 10).unwrap();
+    assert_eq!(
+        memory.write(5, &[1; 6]).unwrap_err().kind(),
+        ErrorKind::WrongSize
+    );
+    assert_eq!(
+        memory.write(usize::MAX, &[1]).unwrap_err().kind(),
+        ErrorKind::WrongSize
+    );
+    let mut all = [9; 10];
+    memory.read(0, &mut all).unwrap();
+    assert_eq!(all, [0; 10]);
+}
+
+#[test]
+fn second_creation_is_refused_and_leaves_the_first() {
+    let name = Name::new();
+    let memory = SharedMemory::create(&name.0, 10).unwrap();
+    memory.write(0, b"first").unwrap();
+    assert_eq!(
+        SharedMemory::create(&name.0, 10).unwrap_err().kind(),
+        ErrorKind::AlreadyExists
+    );
+    let mut bytes = [0; 5];
+    memory.read(0, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"first");
+}
+
+#[test]
+fn open_or_create_makes_once_and_checks_the_size() {
+    let name = Name::new();
+    let made = SharedMemory::open_or_create(&name.0, 64).unwrap();
+    made.write(0, &[7]).unwrap();
+    let mut byte = [0];
+    SharedMemory::open_or_create(&name.0, 64)
+        .unwrap()
+        .read(0, &mut byte)
+        .unwrap();
+    assert_eq!(byte, [7]);
+    let error = SharedMemory::open_or_create(&name.0, 65).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongSize);
+    assert!(
+        error.to_string().contains("found 64 bytes, expected 65"),
+        "{error}"
+    );
+}
+
+#[test]
+fn unlinked_memory_stays_with_its_users() {
+    let name = Name::new();
+    let memory = SharedMemory::create(&name.0, 8).unwrap();
+    SharedMemory::unlink(&name.0).unwrap();
+    memory.write(0, &[1]).unwrap();
+    assert_eq!(
+        SharedMemory::open(&name.0).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        SharedMemory::unlink(&name.0).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+}
+
+#[test]
+fn impossible_names_are_refused() {
+    for name in ["", "/", "a/b", "//a", "nul\0", ".", "..", &"x".repeat(256)] {
+        for refused in [
+            SharedMemory::create(name, 8).unwrap_err(),
+            SharedMemory::open(name).unwrap_err(),
+            SharedMemory::unlink(name).unwrap_err(),
+        ] {
+            assert_eq!(
+                refused.kind(),
+                ErrorKind::InvalidName,
+                "{name:?}: {refused}"
+            );
+        }
+    }
+    assert!(!Path::new("/dev/shm/a").exists());
+}
+
+#[test]
+fn longest_name_is_accepted() {
+    let name = Name(format!(
+        "mp-shm-test-{}-{}",
+        std::process::id(),
+        "x".repeat(200)
+    ));
+    let padded = Name(format!("{:x<255}", name.0));
+    assert_eq!(SharedMemory::create(&padded.0, 1).unwrap().len(), 1);
+}
+
+#[test]
+fn links_fifos_and_directories_are_not_followed() {
+    let (target, link, fifo, directory) = (Name::new(), Name::new(), Name::new(), Name::new());
+    let _memory = SharedMemory::create(&target.0, 8).unwrap();
+    std::os::unix::fs::symlink(target.path(), link.path()).unwrap();
+    let fifo_path = CString::new(fifo.path().to_str().unwrap()).unwrap();
+    // SAFETY: a terminated path.
+    assert_eq!(unsafe { libc::mkfifo(fifo_path.as_ptr(), 0o600) }, 0);
+    std::fs::create_dir(directory.path()).unwrap();
+    for name in [&link, &fifo, &directory] {
+        assert_eq!(
+            SharedMemory::open(&name.0).unwrap_err().kind(),
+            ErrorKind::Foreign
+        );
+        assert_eq!(
+            SharedMemory::unlink(&name.0).unwrap_err().kind(),
+            ErrorKind::Foreign
+        );
+        assert_eq!(
+            SharedMemory::create(&name.0, 8).unwrap_err().kind(),
+            ErrorKind::AlreadyExists
+        );
+    }
+}
+
+#[test]
+fn another_users_memory_is_refused() {
+    let name = Name::new();
+    let memory = SharedMemory::create(&name.0, 8).unwrap();
+    if std::os::unix::fs::chown(name.path(), Some(12345), None).is_err() {
+        eprintln!("not checked: only root can give a file away");
+        return;
+    }
+    let error = SharedMemory::open(&name.0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert!(
+        error.to_string().contains("12345"),
+        "{error} names the owner"
+    );
+    drop(memory);
+}
+
+#[test]
+fn empty_memory_is_refused() {
+    let name = Name::new();
+    assert_eq!(
+        SharedMemory::create(&name.0, 0).unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
+    std::fs::write(name.path(), b"").unwrap();
+    assert_eq!(
+        SharedMemory::open(&name.0).unwrap_err().kind(),
+        ErrorKind::Truncated
+    );
+}
+
+#[test]
+fn too_much_memory_is_refused_with_both_figures() {
+    for (len, limit) in [(1 << 50, "/dev/shm"), (usize::MAX, "largest file")] {
+        let name = Name::new();
+        let error = SharedMemory::create(&name.0, len).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotEnoughMemory, "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains(limit) && text.contains("were asked for"),
+            "{text}"
+        );
+        assert!(!name.path().exists());
+    }
+}
+
+#[test]
+fn python_opens_ours_and_we_open_pythons() {
+    let (ours, theirs) = (Name::new(), Name::new());
+    let memory = SharedMemory::create(&ours.0, 16).unwrap();
+    memory.cells::<f64>().unwrap().set(1, 2.5);
+    let script = format!(
+        "import struct\n\
+         from multiprocessing import shared_memory, resource_tracker\n\
+         ours = shared_memory.SharedMemory({:?})\n\
+         assert ours.size == 16 and struct.unpack_from('d', ours.buf, 8)[0] == 2.5\n\
+         struct.pack_into('d', ours.buf, 0, 4.5)\n\
+         theirs = shared_memory.SharedMemory({:?}, create=True, size=24)\n\
+         theirs.buf[23] = 9\n\
+         for each in (ours, theirs):\n\
+         \x20   each.close()\n\
+         \x20   resource_tracker.unregister(each._name, 'shared_memory')\n",
+        ours.0, theirs.0
+    );
+    let output = Command::new("python3")
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(memory.cells::<f64>().unwrap().get(0), 4.5);
+    let opened = SharedMemory::open(&theirs.0).unwrap();
+    let mut last = [0];
+    opened.read(23, &mut last).unwrap();
+    assert_eq!((opened.len(), last), (24, [9]));
+}
+
+#[cfg(feature = "shared_memory")]
+#[test]
+fn shmem_opens_ours_and_we_open_its() {
+    use shared_memory::{Shmem, ShmemConf};
+    let (ours, theirs) = (Name::new(), Name::new());
+    let memory = SharedMemory::create(&ours.0, 4096).unwrap();
+    memory.write(0, b"ours").unwrap();
+    let shmem = Shmem::try_from(&memory).unwrap();
+    // SAFETY: nobody writes the memory meanwhile.
+    assert_eq!(unsafe { &shmem.as_slice()[..4] }, b"ours");
+    assert!(!shmem.is_owner());
+
+    let mut made = ShmemConf::new()
+        .size(4096)
+        .os_id(format!("/{}", theirs.0))
+        .create()
+        .unwrap();
+    // SAFETY: nobody else has it open yet.
+    unsafe { made.as_slice_mut()[..6].copy_from_slice(b"theirs") };
+    let opened = SharedMemory::try_from(&made).unwrap();
+    let mut bytes = [0; 6];
+    opened.read(0, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"theirs");
+}
