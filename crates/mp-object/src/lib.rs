@@ -1,1 +1,36 @@
-//! One shared object: a segment with a checked header, handles that travel to children, names, owners.
+//! One shared object: a segment with a checked header, reached by handles that travel to other processes.
+//!
+//! - [`Object`]: a segment, its [`Header`](mp_layout::Header) and its payload; what every shared type is built on.
+//! - [`Shared<T>`]: an object whose payload is one structure, such as [`Lock`], [`Event`] and [`Mutex<T>`].
+//! - [`transfer`]: how handles cross to a new process inside serialised arguments.
+//! - [`OwnerWord`]: claims by a process, given back by its proven death.
+//!
+//! ```
+//! use mp_object::Mutex;
+//!
+//! let total = Mutex::new(0_u64)?;
+//! let same = total.clone(); // the same mutex, not a copy of it
+//! *same.lock()? += 2;
+//! assert_eq!(*total.lock()?, 2);
+//! # Ok::<(), mp_layout::Error>(())
+//! ```
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+mod environment;
+mod object;
+mod owner;
+mod plan;
+mod shared;
+pub mod transfer;
+
+pub use object::Object;
+pub use owner::{OwnerWord, ProcessIdentity};
+pub use plan::Plan;
+pub use shared::{Event, Lock, Mutex, Shared};
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -1,0 +1,259 @@
+//! A segment with a header.
+//!
+//! # If a process dies
+//!
+//! A creator that dies before the header is published leaves nothing: an anonymous segment goes with its descriptor, a
+//! named one has no name yet. After that the object lives until its last user is gone (anonymous) or its name is
+//! unlinked and its last user is gone (named).
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use mp_layout::{Error, ErrorKind, Expected, Header, Region, Result};
+use mp_shm::Segment;
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::environment::environment;
+use crate::owner::this_process;
+use crate::{Plan, transfer};
+
+/// A segment whose header was checked, for as long as a clone of this handle lives. Clones are the same object.
+///
+/// ```
+/// use mp_layout::{Kind, TypeTag, atomic::{AtomicU64, Ordering}};
+/// use mp_object::{Object, Plan};
+///
+/// let plan = Plan::new(Kind::RawValue, TypeTag::of::<u64>(), 8);
+/// let object = Object::create(&plan, |payload| {
+///     payload.place::<AtomicU64>(0)?.store(7, Ordering::Relaxed);
+///     Ok(())
+/// })?;
+/// assert_eq!(object.payload().place::<AtomicU64>(0)?.load(Ordering::Relaxed), 7);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Object(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    segment: Segment,
+    header: Header,
+    payload_offset: usize,
+    payload_size: usize,
+    name: Option<String>,
+}
+
+impl Object {
+    /// Makes an object without a name: `initialise` fills its zeroed payload before anybody can attach.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotEnoughMemory`] with both figures, [`ErrorKind::TooManyDescriptors`], [`ErrorKind::InvalidInput`] if
+    /// the plan has more bytes than there are addresses, and whatever `initialise` returns.
+    pub fn create(plan: &Plan, initialise: impl FnOnce(Region<'_>) -> Result<()>) -> Result<Self> {
+        let label = plan.expected().kind.to_string();
+        let size = segment_size(plan, &label)?;
+        let segment = match plan.committed_size() {
+            None => Segment::anonymous(&label, size)?,
+            Some(committed) => {
+                let segment = Segment::sparse(&label, size)?;
+                segment.reserve(0, committed)?;
+                segment
+            }
+        };
+        Self::fill(segment, plan, initialise, None)
+    }
+
+    /// Makes an object under `name`, which appears in one step when the object is complete.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::create`], and [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`].
+    pub fn create_named(
+        name: &str,
+        plan: &Plan,
+        initialise: impl FnOnce(Region<'_>) -> Result<()>,
+    ) -> Result<Self> {
+        let size = segment_size(plan, name)?;
+        let segment = match plan.committed_size() {
+            None => Segment::unpublished(name, size)?,
+            Some(committed) => {
+                let segment = Segment::unpublished_sparse(name, size)?;
+                segment.reserve(0, committed)?;
+                segment
+            }
+        };
+        let object = Self::fill(segment, plan, initialise, Some(name.to_owned()))?;
+        object.0.segment.publish(name)?;
+        Ok(object)
+    }
+
+    /// Opens the object named `name` and checks that it is what `plan` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Segment::open`] and [`Header::attach`]; each names what was found and what was expected.
+    pub fn open(name: &str, plan: &Plan) -> Result<Self> {
+        Self::attach(Segment::open(name)?, plan.expected(), Some(name.to_owned()))
+    }
+
+    /// Opens the object named `name`, or makes it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::open`] and [`Object::create_named`].
+    pub fn open_or_create(
+        name: &str,
+        plan: &Plan,
+        initialise: impl Fn(Region<'_>) -> Result<()>,
+    ) -> Result<Self> {
+        loop {
+            match Self::open(name, plan) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                opened => return opened,
+            }
+            match Self::create_named(name, plan, &initialise) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                created => return created,
+            }
+        }
+    }
+
+    /// Removes `name`; who has the object open keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Segment::unlink`].
+    pub fn unlink(name: &str) -> Result<()> {
+        Segment::unlink(name)
+    }
+
+    /// The object's own bytes, borrowed from this handle.
+    pub fn payload(&self) -> Region<'_> {
+        let Parts {
+            segment,
+            payload_offset,
+            payload_size,
+            ..
+        } = &*self.0;
+        let payload = segment.region().subregion(*payload_offset, *payload_size);
+        payload.unwrap_or_else(|_| unreachable!("the header was checked against the segment"))
+    }
+
+    /// The header as it was when it was checked; it never changes.
+    pub fn header(&self) -> &Header {
+        &self.0.header
+    }
+
+    /// The segment, to reserve and give back pages of.
+    pub fn segment(&self) -> &Segment {
+        &self.0.segment
+    }
+
+    /// Bytes from the segment's start to the payload.
+    pub fn payload_offset(&self) -> usize {
+        self.0.payload_offset
+    }
+
+    /// The name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// Whether both handles are of the same object, perhaps mapped twice.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.header.id() == other.0.header.id()
+    }
+
+    /// Reads a handle that was serialised and checks that its object is what `expected` says.
+    ///
+    /// # Errors
+    ///
+    /// Outside [`transfer::incoming`], if the descriptor is not there, or if the object is another.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+        expected: &Expected,
+    ) -> core::result::Result<Self, D::Error> {
+        let (index, id) = <(u32, [u8; 16])>::deserialize(deserializer)?;
+        transfer::take(index)
+            .and_then(Segment::from_descriptor)
+            .and_then(|segment| Self::attach(segment, expected, None))
+            .and_then(|object| object.expect_id(id))
+            .map_err(D::Error::custom)
+    }
+
+    fn fill(
+        segment: Segment,
+        plan: &Plan,
+        initialise: impl FnOnce(Region<'_>) -> Result<()>,
+        name: Option<String>,
+    ) -> Result<Self> {
+        let offset = plan.payload_offset();
+        let size = segment.len();
+        initialise(segment.region().subregion(offset, size - offset)?)?;
+        Header::new(plan.expected(), &environment()?, size as u64, offset as u64)
+            .with_identity(random_id()?, this_process()?.word())
+            .publish(segment.region())?;
+        Self::attach(segment, plan.expected(), name)
+    }
+
+    fn attach(segment: Segment, expected: &Expected, name: Option<String>) -> Result<Self> {
+        let label = name
+            .as_ref()
+            .map_or_else(|| expected.kind.to_string(), |n| format!("{n:?}"));
+        let header = Header::attach(segment.region(), expected, &environment()?, &label)?;
+        let (payload_offset, payload_size) = (header.payload_offset(), header.payload_size());
+        Ok(Self(Arc::new(Parts {
+            segment,
+            header,
+            payload_offset,
+            payload_size,
+            name,
+        })))
+    }
+
+    fn expect_id(self, id: [u8; 16]) -> Result<Self> {
+        if self.0.header.id() == id {
+            return Ok(self);
+        }
+        Err(Error::new(
+            ErrorKind::Foreign,
+            "attach",
+            self.0
+                .header
+                .kind()
+                .map_or(String::new(), |k| k.to_string()),
+        )
+        .with_detail("the descriptor that came with the handle is of another object"))
+    }
+}
+
+impl AsFd for Object {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.segment.as_fd()
+    }
+}
+
+impl Serialize for Object {
+    /// Writes the handle; its descriptor goes beside it, see [`transfer::outgoing`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+        let index = transfer::put(self.as_fd()).map_err(S::Error::custom)?;
+        (index, self.0.header.id()).serialize(serializer)
+    }
+}
+
+fn segment_size(plan: &Plan, label: &str) -> Result<usize> {
+    plan.segment_size().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, "create", label).with_detail(format!(
+            "{} bytes are more than addresses",
+            plan.expected().payload_size
+        ))
+    })
+}
+
+/// 128 bits from the kernel's generator.
+fn random_id() -> Result<[u8; 16]> {
+    mp_os::random::random_id().map_err(|source| Error::os("draw", "a random identity", source))
+}

@@ -1,0 +1,81 @@
+//! What an object is to be.
+
+use mp_layout::{Expected, HEADER_SIZE, Kind, TypeTag};
+
+/// The description from which an [`Object`](crate::Object) is made, and against which one is checked when it is opened.
+///
+/// ```
+/// use mp_layout::{Kind, TypeTag};
+/// use mp_object::Plan;
+///
+/// let samples = Plan::new(Kind::RawArray, TypeTag::of::<f64>(), 800).item_count(100);
+/// assert_eq!(samples.expected().payload_size, 800);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    expected: Expected,
+    payload_offset: usize,
+    committed: Option<usize>,
+}
+
+impl Plan {
+    /// An object of this kind with `payload_size` bytes behind its header.
+    pub const fn new(kind: Kind, tag: TypeTag, payload_size: usize) -> Self {
+        let expected = Expected {
+            kind,
+            tag,
+            item_count: None,
+            payload_size: payload_size as u64,
+        };
+        Self {
+            expected,
+            payload_offset: HEADER_SIZE,
+            committed: None,
+        }
+    }
+
+    /// States the number of elements, and accepts no other number on opening.
+    #[must_use]
+    pub const fn item_count(mut self, count: usize) -> Self {
+        self.expected.item_count = Some(count as u64);
+        self
+    }
+
+    /// Starts the payload at a multiple of 4096 bytes instead of right behind the header.
+    #[must_use]
+    pub const fn page_aligned(mut self) -> Self {
+        self.payload_offset = 4096;
+        self
+    }
+
+    /// Commits only the header and the first `committed` bytes of the payload; the object reserves the rest as it is
+    /// used.
+    #[must_use]
+    pub const fn sparse(mut self, committed: usize) -> Self {
+        self.committed = Some(committed);
+        self
+    }
+
+    /// What an attacher checks.
+    pub const fn expected(&self) -> &Expected {
+        &self.expected
+    }
+
+    pub(crate) const fn payload_offset(&self) -> usize {
+        self.payload_offset
+    }
+
+    /// Bytes of the whole segment, if there are so many.
+    pub(crate) fn segment_size(&self) -> Option<usize> {
+        let payload = usize::try_from(self.expected.payload_size).ok()?;
+        payload
+            .checked_add(self.payload_offset)
+            .filter(|size| *size <= isize::MAX as usize)
+    }
+
+    /// Bytes of the segment to commit at once, if not all.
+    pub(crate) fn committed_size(&self) -> Option<usize> {
+        self.committed
+            .map(|size| size.saturating_add(self.payload_offset))
+    }
+}

@@ -1,0 +1,105 @@
+//! How handles of shared objects cross to another process inside serialised values.
+//!
+//! A handle's bytes say which object it is; the object itself is a file descriptor, which bytes cannot carry. So whoever
+//! serialises opens a scope that collects the descriptors, sends them beside the bytes, and opens a scope with them on
+//! the other side while deserialising.
+//!
+//! ```
+//! use mp_object::{Event, transfer};
+//!
+//! let event = Event::new()?;
+//! let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(&event));
+//! let bytes = bytes.expect("an event is a handle");
+//! // ... both travel ...
+//! let received: Event =
+//!     transfer::incoming(descriptors, || postcard::from_bytes(&bytes)).expect("the same event");
+//! event.set();
+//! assert!(received.is_set());
+//! # Ok::<(), mp_layout::Error>(())
+//! ```
+//!
+//! Outside such a scope a handle does not serialise, and says so.
+
+use std::cell::RefCell;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use mp_layout::{Error, ErrorKind, Result};
+
+/// What the innermost scope of this thread does with descriptors.
+enum Scope {
+    Outgoing(Vec<OwnedFd>),
+    Incoming(Vec<Option<OwnedFd>>),
+}
+
+thread_local! {
+    static SCOPES: RefCell<Vec<Scope>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Closes the scope also when serialising panics.
+struct Entered;
+
+impl Entered {
+    fn new(scope: Scope) -> Self {
+        SCOPES.with_borrow_mut(|scopes| scopes.push(scope));
+        Self
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        SCOPES.with_borrow_mut(Vec::pop);
+    }
+}
+
+/// Runs `write` and returns, beside its result, the descriptors of the objects that were serialised meanwhile.
+pub fn outgoing<R>(write: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
+    let scope = Entered::new(Scope::Outgoing(Vec::new()));
+    let written = write();
+    let descriptors = SCOPES.with_borrow_mut(|scopes| match scopes.last_mut() {
+        Some(Scope::Outgoing(descriptors)) => core::mem::take(descriptors),
+        _ => Vec::new(),
+    });
+    drop(scope);
+    (written, descriptors)
+}
+
+/// Runs `read` with the descriptors that [`outgoing`] returned on the other side, in the same order.
+///
+/// Those that no handle asks for are closed.
+pub fn incoming<R>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> R) -> R {
+    let scope = Entered::new(Scope::Incoming(descriptors.into_iter().map(Some).collect()));
+    let value = read();
+    drop(scope);
+    value
+}
+
+/// Adds a duplicate of `descriptor` to what travels, and returns its place.
+pub(crate) fn put(descriptor: BorrowedFd<'_>) -> Result<u32> {
+    SCOPES.with_borrow_mut(|scopes| match scopes.last_mut() {
+        Some(Scope::Outgoing(descriptors)) => {
+            let copy = descriptor
+                .try_clone_to_owned()
+                .map_err(|source| Error::os("duplicate", "the descriptor of an object", source))?;
+            let index = descriptors.len() as u32;
+            descriptors.push(copy);
+            Ok(index)
+        }
+        _ => Err(Error::new(ErrorKind::Unsupported, "serialise", "a shared object").with_detail(
+            "a handle travels as an argument or result of a process; other bytes cannot carry its descriptor",
+        )),
+    })
+}
+
+/// Takes the descriptor at `index` of those that came.
+pub(crate) fn take(index: u32) -> Result<OwnedFd> {
+    let taken = SCOPES.with_borrow_mut(|scopes| match scopes.last_mut() {
+        Some(Scope::Incoming(descriptors)) => {
+            descriptors.get_mut(index as usize).and_then(Option::take)
+        }
+        _ => None,
+    });
+    taken.ok_or_else(|| {
+        Error::new(ErrorKind::Decode, "attach", "a shared object")
+            .with_detail(format!("descriptor {index} did not come with its handle"))
+    })
+}
