@@ -50,7 +50,12 @@ pub mod named;
 pub mod pidfd;
 mod proc_stat;
 pub mod process_id;
+pub mod random;
 mod ready;
 pub mod robust;
 pub mod socket;
 pub mod spawn;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,146 @@
+//! Children die with their parent process, and with nothing less.
+#![cfg(not(miri))]
+
+#[path = "forked/child.rs"]
+mod forked;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use forked::{Child, Shared, Step, patience, sleep_until_killed};
+use mp_os::life::{LifePipe, die_with};
+use mp_os::pidfd::{Exit, PidFd};
+
+/// Forks a child as a parent with a life pipe does; the child has no copy of the write end.
+fn start(pipe: LifePipe, child: impl FnOnce(std::os::fd::BorrowedFd<'_>)) -> LifePipe {
+    use std::os::fd::AsFd;
+    // SAFETY: the child runs `child` and ends.
+    if unsafe { libc::fork() } == 0 {
+        let read = pipe.read_end().try_clone_to_owned().expect("a descriptor");
+        drop(pipe);
+        child(read.as_fd());
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(7) };
+    }
+    pipe
+}
+
+/// What a grandchild tells the test.
+fn shared_pid() -> Shared<AtomicU32> {
+    // SAFETY: an atomic number.
+    unsafe { Shared::zeroed() }
+}
+
+fn tell(pid: &AtomicU32) {
+    pid.store(std::process::id(), Ordering::Release);
+}
+
+#[test]
+fn dies_when_the_parent_is_killed() {
+    let (step, pid) = (Step::shared(), shared_pid());
+    let parent = Child::fork(|| {
+        let _pipe = start(LifePipe::new().expect("a pipe"), |read| {
+            die_with(read).expect("it may ask");
+            tell(&pid);
+            step.reach(1);
+            sleep_until_killed();
+        });
+        sleep_until_killed()
+    });
+    step.await_step(1);
+    let child = PidFd::open(pid.load(Ordering::Acquire)).expect("alive");
+    assert!(!child.is_exited().expect("poll"));
+    parent.kill_and_reap();
+    assert!(
+        child.wait_end(patience()).expect("poll"),
+        "the child outlived its parent"
+    );
+}
+
+#[test]
+fn dies_when_it_asks_too_late() {
+    let (step, pid) = (Step::shared(), shared_pid());
+    let parent = Child::fork(|| {
+        let _pipe = start(LifePipe::new().expect("a pipe"), |read| {
+            tell(&pid);
+            step.reach(1);
+            step.await_step(2);
+            die_with(read).expect("it may ask");
+            step.reach(3);
+        });
+        sleep_until_killed()
+    });
+    step.await_step(1);
+    let child = PidFd::open(pid.load(Ordering::Acquire)).expect("alive");
+    parent.kill_and_reap();
+    step.reach(2);
+    assert!(child.wait_end(patience()).expect("poll"));
+    // It reaches step 3 only if it went on after asking.
+    assert_eq!(step.now(), 2);
+}
+
+#[test]
+fn dies_wherever_in_asking_the_parent_is_killed() {
+    for delay in 0..200 {
+        let (step, pid) = (Step::shared(), shared_pid());
+        let parent = Child::fork(|| {
+            let _pipe = start(LifePipe::new().expect("a pipe"), |read| {
+                tell(&pid);
+                step.reach(1);
+                die_with(read).expect("it may ask");
+                sleep_until_killed();
+            });
+            sleep_until_killed()
+        });
+        step.await_step(1);
+        let child = PidFd::open(pid.load(Ordering::Acquire)).expect("alive");
+        for _ in 0..delay * 50 {
+            std::hint::spin_loop();
+        }
+        parent.kill();
+        assert!(child.wait_end(patience()).expect("poll"), "delay {delay}");
+    }
+}
+
+#[test]
+fn outlives_the_thread_that_started_it() {
+    let step = Step::shared();
+    let parent = Child::fork(|| {
+        let pipe = LifePipe::new().expect("a pipe");
+        let pipe = std::thread::spawn(move || {
+            start(pipe, |read| {
+                die_with(read).expect("it may ask");
+                step.reach(1);
+                step.await_step(2);
+            })
+        })
+        .join()
+        .expect("it only forks");
+        step.await_step(1);
+        step.reach(2);
+        let mut status = 0;
+        // SAFETY: waits for any child, of which there is one.
+        unsafe { libc::wait(&raw mut status) };
+        drop(pipe);
+        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7
+    });
+    assert_eq!(parent.exit(), Exit::Code(0));
+}
+
+#[test]
+fn dies_when_the_pipe_is_dropped() {
+    let step = Step::shared();
+    let parent = Child::fork(|| {
+        let pipe = start(LifePipe::new().expect("a pipe"), |read| {
+            die_with(read).expect("it may ask");
+            step.reach(1);
+            sleep_until_killed();
+        });
+        step.await_step(1);
+        drop(pipe);
+        let mut status = 0;
+        // SAFETY: waits for any child, of which there is one.
+        unsafe { libc::wait(&raw mut status) };
+        libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL
+    });
+    assert_eq!(parent.exit(), Exit::Code(0));
+}

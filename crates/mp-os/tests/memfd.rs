@@ -1,0 +1,99 @@
+//! Memory files: sealed, whole, refused with figures.
+#![cfg(not(miri))]
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+
+use mp_os::memfd::{self, Commit, CreateError};
+
+#[test]
+fn cannot_shrink_grow_or_be_unsealed() {
+    let fd = memfd::create("test", 8192, Commit::Now).expect("8 KiB");
+    assert!(memfd::check_seals(&fd).expect("a memfd"));
+    let file = File::from(fd);
+    assert_eq!(file.metadata().expect("fstat").len(), 8192);
+    for size in [0, 4096, 16_384] {
+        let error = file.set_len(size).expect_err("sealed");
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    }
+}
+
+#[test]
+fn plain_files_have_no_seals() {
+    let file = File::open("/proc/self/exe").expect("the test");
+    assert!(!memfd::check_seals(&file).expect("an open file"));
+}
+
+#[test]
+fn size_is_kept_to_the_byte() {
+    for size in [0, 1, 4095, 4097] {
+        let fd = memfd::create("test", size, Commit::Now).expect("small");
+        assert_eq!(File::from(fd).metadata().expect("fstat").len(), size);
+    }
+}
+
+#[test]
+fn impossible_sizes_are_refused_with_figures() {
+    for size in [1 << 45, i64::MAX as u64, u64::MAX] {
+        let error = memfd::create("test", size, Commit::Now).expect_err("nobody has that");
+        let text = error.to_string();
+        let CreateError::NotEnough { wanted, free, .. } = error else {
+            panic!("refused otherwise: {text}")
+        };
+        assert_eq!(wanted, size);
+        assert!(free < size);
+        assert!(text.contains("were asked for; "), "{text}");
+    }
+}
+
+#[test]
+fn sparse_files_may_be_larger_than_memory() {
+    let fd = memfd::create("test", 1 << 44, Commit::Sparse).expect("no page of it exists");
+    let error = memfd::reserve(&fd, 0..1 << 44).expect_err("now they would");
+    assert!(matches!(error, CreateError::NotEnough { .. }), "{error}");
+    let error = memfd::create("test", u64::MAX, Commit::Sparse).expect_err("no file is that large");
+    assert!(matches!(error, CreateError::NotEnough { .. }), "{error}");
+}
+
+fn blocks(file: &File) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().expect("fstat").blocks() * 512
+}
+
+#[test]
+fn reserves_and_gives_back() {
+    const CHUNK: u64 = 1 << 20;
+    let file = File::from(memfd::create("test", 1 << 30, Commit::Sparse).expect("sparse"));
+    assert_eq!(blocks(&file), 0);
+    memfd::reserve(&file, CHUNK..3 * CHUNK).expect("2 MiB");
+    assert_eq!(blocks(&file), 2 * CHUNK);
+    file.write_all_at(b"here", 2 * CHUNK).expect("reserved");
+    memfd::give_back(&file, 2 * CHUNK..3 * CHUNK).expect("it is ours");
+    assert_eq!(blocks(&file), CHUNK);
+    let mut bytes = [1; 4];
+    file.read_exact_at(&mut bytes, 2 * CHUNK).expect("inside");
+    assert_eq!(bytes, [0; 4]);
+    memfd::give_back(&file, 5..5).expect("nothing to do");
+    memfd::reserve(&file, 5..5).expect("nothing to do");
+}
+
+#[test]
+fn populates_a_mapping() {
+    const LEN: usize = 1 << 20;
+    let fd = memfd::create("test", LEN as u64, Commit::Sparse).expect("sparse");
+    let (read, write) = (rustix::mm::ProtFlags::READ, rustix::mm::ProtFlags::WRITE);
+    let flags = rustix::mm::MapFlags::SHARED;
+    let place = std::ptr::null_mut();
+    // SAFETY: a new mapping at a place of the kernel's choice.
+    let memory = unsafe { rustix::mm::mmap(place, LEN, read | write, flags, &fd, 0) };
+    let memory = memory.expect("1 MiB");
+    // SAFETY: mapped for writing just now.
+    let populated = unsafe { memfd::populate(memory.cast(), LEN) };
+    assert_eq!(
+        blocks(&File::from(fd)),
+        if populated { LEN as u64 } else { 0 }
+    );
+    // SAFETY: the mapping, not used any more.
+    unsafe { rustix::mm::munmap(memory, LEN) }.expect("mapped");
+}

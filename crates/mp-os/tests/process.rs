@@ -1,0 +1,216 @@
+//! Who a process is, whether it lives, how it ended, and this program started again.
+#![cfg(not(miri))]
+
+#[path = "forked/child.rs"]
+mod forked;
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use forked::{Child, Step, patience, sleep_until_killed};
+use mp_os::clock::Deadline;
+use mp_os::pidfd::{Exit, PidFd};
+use mp_os::process_id::{ProcessIdentity, boot_id, pid_namespace};
+use mp_os::{cpu, socket, spawn};
+
+#[test]
+fn identity_is_the_childs_own() {
+    let me = ProcessIdentity::current().expect("/proc");
+    assert_eq!(ProcessIdentity::of(me.pid()).expect("/proc"), Some(me));
+    for start in [Child::fork, Child::raw_clone] {
+        let child = start(|| {
+            let child = ProcessIdentity::current().expect("/proc");
+            // SAFETY: takes nothing.
+            let pid = unsafe { libc::getpid() }.unsigned_abs();
+            child != me && child.pid() == pid && !me.is_dead().expect("/proc")
+        });
+        assert_eq!(child.exit(), Exit::Code(0));
+    }
+    assert_eq!(ProcessIdentity::current().expect("/proc"), me);
+}
+
+#[test]
+fn death_is_proved_before_and_after_reaping() {
+    let child = Child::fork(sleep_until_killed);
+    let identity = ProcessIdentity::of(child.pid)
+        .expect("/proc")
+        .expect("alive");
+    assert!(!identity.is_dead().expect("/proc"));
+    child.kill();
+    assert!(child.process.wait_end(patience()).expect("poll"));
+    assert!(identity.is_dead().expect("/proc"), "as a zombie");
+    child.exit();
+    assert!(identity.is_dead().expect("/proc"), "after reaping");
+}
+
+#[test]
+fn another_start_time_is_another_process() {
+    let me = ProcessIdentity::current().expect("/proc");
+    let earlier = ProcessIdentity::from_word(me.word() - (1 << 22)).expect("not 0");
+    assert_eq!(earlier.pid(), me.pid());
+    assert!(earlier.is_dead().expect("/proc"));
+}
+
+#[test]
+fn number_of_a_thread_is_no_process() {
+    let step = Step::shared();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            step.reach(mp_os::robust::tid());
+            step.await_step(u32::MAX);
+        });
+        while step.now() == 0 {
+            std::thread::yield_now();
+        }
+        let identity = ProcessIdentity::of(step.now())
+            .expect("/proc")
+            .expect("alive");
+        assert!(identity.is_dead().expect("/proc"));
+        step.reach(u32::MAX);
+        thread.join().expect("it only waits");
+    });
+}
+
+#[test]
+fn lives_on_without_its_first_thread() {
+    let step = Step::shared();
+    let child = Child::fork(|| {
+        std::thread::spawn(move || {
+            step.reach(1);
+            sleep_until_killed();
+        });
+        // SAFETY: ends the first thread only.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+        false
+    });
+    step.await_step(1);
+    let stat = format!("/proc/{}/stat", child.pid);
+    let deadline = patience();
+    while !std::fs::read_to_string(&stat)
+        .expect("alive")
+        .contains(") Z ")
+    {
+        assert!(!deadline.is_expired());
+        std::thread::yield_now();
+    }
+    let identity = ProcessIdentity::of(child.pid)
+        .expect("/proc")
+        .expect("alive");
+    assert!(!identity.is_dead().expect("/proc"), "another thread runs");
+    child.kill();
+    assert!(child.process.wait_end(patience()).expect("poll"));
+    assert!(identity.is_dead().expect("/proc"));
+}
+
+#[test]
+fn no_process_has_the_number_zero_or_the_largest() {
+    for pid in [0, (1 << 22) - 1, u32::MAX] {
+        assert_eq!(
+            PidFd::open(pid).expect_err("nobody").raw_os_error(),
+            Some(libc::ESRCH)
+        );
+    }
+}
+
+#[test]
+fn tells_how_a_child_ended() {
+    assert_eq!(Child::fork(|| true).exit(), Exit::Code(0));
+    assert_eq!(Child::fork(|| false).exit(), Exit::Code(1));
+    let child = Child::fork(sleep_until_killed);
+    let soon = Deadline::after(Duration::from_millis(5));
+    assert_eq!(child.process.wait_exit(soon).expect("a child"), None);
+    child.process.send_signal(0).expect("alive");
+    child.process.send_signal(libc::SIGTERM).expect("alive");
+    assert_eq!(child.exit(), Exit::Signal(libc::SIGTERM));
+    assert_eq!(
+        child
+            .process
+            .wait_exit(soon)
+            .expect_err("once")
+            .raw_os_error(),
+        Some(libc::ECHILD)
+    );
+    let error = child.process.send_signal(libc::SIGTERM).expect_err("gone");
+    assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+}
+
+#[test]
+fn boot_and_namespace_are_known() {
+    let boot = boot_id().expect("/proc");
+    assert_ne!(boot, [0; 16]);
+    assert_eq!(boot, boot_id().expect("/proc"));
+    assert_ne!(pid_namespace().expect("/proc"), 0);
+}
+
+#[test]
+fn pins_to_each_allowed_processor() {
+    let count = cpu::cpu_count();
+    assert!(count >= 1);
+    std::thread::spawn(move || {
+        let allowed = rustix::thread::sched_getaffinity(None).expect("own");
+        assert!(count <= allowed.count() as usize);
+        for one in (0..rustix::thread::CpuSet::MAX_CPU).filter(|&one| allowed.is_set(one)) {
+            cpu::pin_to(one).expect("allowed");
+            assert_eq!(cpu::current_cpu(), one);
+            assert_eq!(cpu::cpu_count(), 1);
+        }
+        assert!(cpu::pin_to(usize::MAX).is_err());
+    })
+    .join()
+    .expect("pinned");
+}
+
+const STARTED: &str = "MP_OS_TEST_STARTED";
+
+/// The other side of the tests below: answers on its standard input.
+#[test]
+fn answers_when_started_again() {
+    let Some(exit) = std::env::var_os(STARTED) else {
+        return;
+    };
+    let stdin = std::io::stdin();
+    assert!(socket::is_seqpacket(stdin.as_fd()));
+    let mut buffer = [0; 64];
+    let message = socket::recv(&stdin, &mut buffer).expect("the parent sends");
+    let directory = std::env::current_dir().expect("exists");
+    let name = std::env::args().next().unwrap_or_default();
+    let answer = format!("{name} {} {}", directory.display(), message.fds.len());
+    socket::send(&stdin, answer.as_bytes(), &[]).expect("the parent listens");
+    std::process::exit(exit.to_string_lossy().parse().expect("a number"));
+}
+
+fn start_again(exit: &str) -> (std::os::fd::OwnedFd, spawn::Started) {
+    let (ours, theirs) = socket::pair().expect("two descriptors");
+    let args = ["--exact", "answers_when_started_again", "--quiet"];
+    let options = spawn::Options {
+        args: Some(args.map(OsString::from).to_vec()),
+        env: vec![(STARTED.into(), exit.into())],
+        directory: Some("/dev/shm".into()),
+    };
+    (
+        ours,
+        spawn::run_self(theirs, &options).expect("it ran once already"),
+    )
+}
+
+#[test]
+fn starts_this_program_again() {
+    for (exit, code) in [("0", 0), ("77", 77)] {
+        let (ours, started) = start_again(exit);
+        assert_eq!(
+            ProcessIdentity::of(started.pid)
+                .expect("/proc")
+                .map(|id| id.pid()),
+            Some(started.pid)
+        );
+        socket::send(&ours, b"hello", &[ours.as_fd()]).expect("room");
+        let mut buffer = [0; 4096];
+        let answer = socket::recv_deadline(&ours, &mut buffer, patience()).expect("an answer");
+        let name = std::env::args().next().expect("argv[0]");
+        let text = String::from_utf8_lossy(&buffer[..answer.len]);
+        assert_eq!(text, format!("{name} /dev/shm 1"));
+        let ended = started.process.wait_exit(patience()).expect("a child");
+        assert_eq!(ended, Some(Exit::Code(code)));
+    }
+}
