@@ -1,1 +1,69 @@
-//! Locks and events that survive the death of their owners, placed in shared memory.
+//! Locks and events that survive the death of their owners.
+//!
+//! Floor 1 of the workspace. Every type here is a structure that lies in memory shared by several
+//! processes, is used through `&self`, and starts as zero bytes ([`mp_layout::Place`]). Whoever
+//! maps the memory lends it as an [`mp_layout::Region`].
+//!
+//! | type | what it is | if a process dies |
+//! |---|---|---|
+//! | [`Lock`] | a lock that owns no data | the next owner is told, once |
+//! | [`Mutex<T>`] | a lock around plain data | every owner is told until one recovers the data |
+//! | [`Event`] | a flag to wait for | nothing: no set is lost |
+//! | [`RawMutex`] | what the two locks are made of | its guard says so |
+//! | [`EventCount`] | what blocking operations sleep on | its bell wakes a sleeper |
+//!
+//! # Examples
+//!
+//! ```
+//! use mp_layout::Region;
+//! use mp_sync::Mutex;
+//!
+//! let memory = Box::leak(vec![0_u64; 8].into_boxed_slice()); // stands for a mapped segment
+//! let counter: &Mutex<u64> = Region::from_exclusive(memory).place(0)?;
+//! std::thread::scope(|scope| {
+//!     for _ in 0..2 {
+//!         scope.spawn(|| *counter.lock().unwrap() += 1);
+//!     }
+//! });
+//! assert_eq!(*counter.lock()?, 2);
+//! # Ok::<(), mp_layout::Error>(())
+//! ```
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+mod event;
+mod event_count;
+mod futex;
+mod holder;
+mod lock;
+mod lock_error;
+mod mutex;
+mod owner;
+mod raw_mutex;
+mod wait;
+mod word;
+
+pub use event::Event;
+pub use event_count::{Bell, EventCount, Sleep, Ticket};
+pub use holder::Holder;
+pub use lock::{Lock, LockGuard};
+pub use lock_error::LockError;
+pub use mutex::{Mutex, MutexGuard};
+pub use raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
+pub use wait::Wait;
+
+/// The tables of this crate's structures in `docs/memory-layout.md`.
+#[cfg(not(loom))]
+pub const TABLES: &[mp_layout::Table] = &[
+    raw_mutex::TABLE,
+    lock::TABLE,
+    mutex::TABLE,
+    event_count::TABLE,
+    event::TABLE,
+];
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

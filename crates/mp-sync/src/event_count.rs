@@ -1,0 +1,415 @@
+//! An eventcount with a death bell: what blocking operations sleep on.
+//!
+//! # Source
+//! Eventcounts (Reed and Kanodia 1979; the futex form of folly and Vyukov). Changed: no count of
+//! waiters, which a dead waiter would leave wrong, but one bit that heals; and the bell, a futex
+//! word that is always 0: announced to the kernel as the thread's pending robust lock, it wakes a
+//! sleeper if the thread dies.
+//!
+//! # Layout
+//! ```text
+//!  0 bell       always 0          <- the kernel looks here when a thread dies
+//!  4 musl_bell  always 0
+//!  8 ev         bit 0 SLEEPERS, bit 1 DOORBELL (reserved, 0), bits 2..31 sequence
+//! 12 other_cpu  where the last notifier ran, plus one
+//! 16 doorbell   0; for a descriptor to be rung
+//! 24 links      what is announced; never linked
+//! 40 reserved   0
+//! ```
+//!
+//! # Invariants
+//! - I1 The bell is 0.
+//! - I2 Whoever sleeps, or is about to, has set SLEEPERS with a sequence number of its own, and
+//!   has looked at the condition after that.
+//! - I3 SLEEPERS is cleared only by a notifier that woke nobody, by comparing with the very value
+//!   it wrote before it woke: if somebody set SLEEPERS since, the comparison fails; who did so
+//!   before is not asleep yet, and the changed sequence keeps it from sleeping.
+//! - I4 A commit, its notify, and a waiter from its first look to its last run under the bell.
+//!
+//! # Orderings
+//! `prepare` (compare-and-swap, SeqCst fence, then the condition is looked at) pairs with
+//! `notify` (commit, SeqCst fence, then `ev` is looked at): one of the two sees the other. Acquire
+//! and Release cannot say that, since each side stores first and loads another word second.
+//! [`EventCount::notify_committed`] has no fence: there the commit itself and the load of `ev`
+//! are SeqCst, which pairs with the same fence.
+//!
+//! # Progress
+//! `notify` is wait-free without sleepers, and makes no system call then; with sleepers it is
+//! lock-free. A waiter blocks.
+//!
+//! # If a process dies
+//! Between commit and wake: the bell wakes one sleeper, who sees the commit. Woken but not yet
+//! done: the bell wakes another. Asleep: SLEEPERS stays set, which costs the next notifier one
+//! system call in vain.
+//!
+//! Rules for whoever builds on it:
+//! - (a) Begin the bell before the commit and end it after the notify: [`EventCount::under_bell`].
+//! - (b) Who takes one unit, sees more, and sees [`EventCount::has_sleepers`] notifies one more.
+//! - (c) Where one change wakes all, a waiter that finds the condition true notifies all, too.
+//! - (d) `on_suspect` runs when somebody may have died; sweep there.
+//! - (e) Sleeps are bounded: 250 ms, or 50 ms where the kernel cannot wait for two words.
+//!
+//! **Known gap.** A thread has one pending slot. While a waiter that was just woken acquires a
+//! [`RawMutex`](crate::RawMutex), the slot names that mutex; a kill in those few instructions is
+//! not seen by the bell. If rule (b) does not wake the next sleeper, (e) does. The same holds where
+//! threads have no robust list (`MP_FORCE_FALLBACK=1`). Operations without a lock have no gap.
+//!
+//! # What a fence costs
+//! Each notify of an operation that commits by a plain Release store needs a full fence, 5 to 15
+//! ns. What was weighed: `mfence` is the dearest on x86_64, so there a locked instruction is used;
+//! operations that commit by a read-modify-write use `notify_committed` and pay nothing; a
+//! SLEEPERS bit in the committed word itself would turn its store into a read-modify-write, which
+//! is the same price; `membarrier` would put all cost on the sleeper, but its global form must be
+//! registered by each process and a process that failed to would lose wake-ups, silently.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use mp_layout::Place;
+use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use mp_os::clock::Deadline;
+use mp_os::robust::{Links, Op};
+
+use crate::futex::{self, WaitAny, Wake};
+use crate::wait::OtherCpu;
+use crate::{Wait, owner};
+
+/// What blocking operations in shared memory sleep on and are woken by.
+///
+/// The condition lies elsewhere, in words of the operation; the eventcount only sees to it that
+/// no wake-up is lost, whoever dies. The module's documentation has the rules.
+///
+/// # Examples
+///
+/// ```
+/// use mp_os::clock::Deadline;
+/// use mp_sync::{EventCount, Wait};
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// # let memory = Box::leak(vec![0_u64; 8].into_boxed_slice());
+/// # let changed: &EventCount = mp_layout::Region::from_exclusive(memory).place(0)?;
+/// let stock = AtomicU32::new(0);
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| {
+///         changed.under_bell(|| {
+///             stock.store(7, Ordering::Release);
+///             changed.notify(1);
+///         });
+///     });
+///     let seen = changed.wait_until(Wait::Adaptive, Deadline::NEVER, || {
+///         Some(stock.load(Ordering::Acquire)).filter(|&units| units > 0)
+///     });
+///     assert_eq!(seen, Some(7));
+/// });
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[repr(C)]
+pub struct EventCount {
+    bell: AtomicU32,
+    musl_bell: AtomicU32,
+    ev: AtomicU32,
+    other_cpu: AtomicU32,
+    doorbell: AtomicU64,
+    links: Links,
+    reserved: AtomicU64,
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<EventCount>() == 48 && align_of::<EventCount>() == 8);
+    assert!(offset_of!(EventCount, bell) == 0 && offset_of!(EventCount, ev) == 8);
+    assert!(offset_of!(EventCount, links) == 24);
+};
+
+#[cfg(not(loom))]
+pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(EventCount {
+    bell: "always 0; rung by the kernel when a thread dies",
+    musl_bell: "always 0",
+    ev: "bit 0 sleepers; bit 1 doorbell, reserved; the rest counts",
+    other_cpu: "processor of the last notifier, plus one",
+    doorbell: "0; for a descriptor to be rung",
+    links: "announced, never linked",
+    reserved: "0",
+});
+
+/// Somebody sleeps, or did.
+const SLEEPERS: u32 = 1;
+
+/// One step of the sequence, above SLEEPERS and the reserved doorbell bit.
+const STEP: u32 = 4;
+
+/// The longest sleep between two looks (rule e).
+const RECHECK: Duration = Duration::from_millis(250);
+
+/// The same where the bell cannot be heard, because the kernel waits for one word only.
+const RECHECK_DEAF: Duration = Duration::from_millis(50);
+
+/// A registration as a sleeper: what `ev` was made to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u32);
+
+/// How [`EventCount::sleep`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Sleep {
+    /// Somebody notified, or something else ended the sleep early: look again.
+    Woken,
+    /// A thread died in an operation: look again, and sweep what it left (rule d).
+    Bell,
+    /// The deadline or the recheck period passed.
+    TimedOut,
+}
+
+// SAFETY: repr(C); atomics and links made of atomics; every bit pattern is valid; zero is: nobody
+// sleeps, bell 0; no destructor.
+unsafe impl Place for EventCount {
+    fn zeroed() -> Self {
+        Self {
+            bell: AtomicU32::new(0),
+            musl_bell: AtomicU32::new(0),
+            ev: AtomicU32::new(0),
+            other_cpu: AtomicU32::new(0),
+            doorbell: AtomicU64::new(0),
+            links: Links::new(),
+            reserved: AtomicU64::new(0),
+        }
+    }
+}
+
+impl EventCount {
+    /// Runs an operation under the bell: if the thread dies in it, a sleeper is woken.
+    ///
+    /// Operations nest; the bell of the innermost is the one that would ring.
+    #[inline]
+    pub fn under_bell<R>(&self, operation: impl FnOnce() -> R) -> R {
+        // SAFETY: `bell` is dropped below or when `operation` unwinds; until then the eventcount
+        // is borrowed, and what `operation` begins has ended.
+        let bell = unsafe { self.begin() };
+        let result = operation();
+        drop(bell);
+        result
+    }
+
+    /// Begins an operation that ends when the returned value is dropped.
+    ///
+    /// For operations that do not fit a closure; else use [`EventCount::under_bell`].
+    ///
+    /// # Safety
+    ///
+    /// The value is dropped, not leaked, and before any that was begun earlier on this thread
+    /// (by this, by a [`RawMutex`](crate::RawMutex) operation, or by [`mp_os::robust`]).
+    #[inline]
+    pub unsafe fn begin(&self) -> Bell<'_> {
+        // SAFETY: the links stay mapped while `self` is borrowed by the value; the rest is the
+        // caller's promise.
+        let op = owner::list().map(|list| unsafe { list.begin(&self.links) });
+        Bell {
+            op,
+            eventcount: PhantomData,
+        }
+    }
+
+    /// Wakes at most `count` sleepers, after a commit of any ordering.
+    ///
+    /// Without sleepers it is a fence and a load.
+    #[inline]
+    pub fn notify(&self, count: u32) {
+        // Pairs with the fence in `prepare`.
+        full_fence();
+        if self.ev.load(Ordering::Relaxed) & SLEEPERS != 0 {
+            self.wake(count);
+        }
+    }
+
+    /// Wakes all sleepers, after a commit of any ordering.
+    #[inline]
+    pub fn notify_all(&self) {
+        self.notify(u32::MAX);
+    }
+
+    /// Wakes at most `count` sleepers, after a commit that was itself SeqCst: a
+    /// compare-and-swap, swap, fetch-and-add or store with [`Ordering::SeqCst`], on the very word
+    /// that the waiters look at. Saves the fence.
+    ///
+    /// After any weaker commit a wake-up may be lost until the waiter's recheck.
+    #[inline]
+    pub fn notify_committed(&self, count: u32) {
+        // SeqCst: in the total order after the commit; pairs with the fence in `prepare`.
+        if self.ev.load(Ordering::SeqCst) & SLEEPERS != 0 {
+            self.wake(count);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, count: u32) {
+        OtherCpu(&self.other_cpu).set_here();
+        let mut ev = self.ev.load(Ordering::Relaxed);
+        let woke_at = loop {
+            if ev & SLEEPERS == 0 {
+                return;
+            }
+            let next = ev.wrapping_add(STEP);
+            // Relaxed: who sees the new sequence looks at the condition anew; a stale look ends
+            // in a second sleep attempt, which the kernel compares under its lock.
+            match self
+                .ev
+                .compare_exchange(ev, next, Ordering::SeqCst, Ordering::Relaxed)
+            {
+                Ok(_) => break next,
+                Err(now) => ev = now,
+            }
+        };
+        if futex::wake(&self.ev, count) == 0 {
+            // I3: fails if somebody registered since, which is as it should be.
+            let _still_awake = self.ev.compare_exchange(
+                woke_at,
+                woke_at & !SLEEPERS,
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    /// Whether somebody sleeps, or did until a moment ago.
+    #[must_use]
+    #[inline]
+    pub fn has_sleepers(&self) -> bool {
+        self.ev.load(Ordering::Relaxed) & SLEEPERS != 0
+    }
+
+    /// Registers the caller as a sleeper. It must look at the condition once more before it
+    /// passes the ticket to [`EventCount::sleep`].
+    pub fn prepare(&self) -> Ticket {
+        let mut ev = self.ev.load(Ordering::Relaxed);
+        let ticket = loop {
+            let mine = ev.wrapping_add(STEP) | SLEEPERS;
+            match self
+                .ev
+                .compare_exchange(ev, mine, Ordering::SeqCst, Ordering::Relaxed)
+            {
+                Ok(_) => break mine,
+                Err(now) => ev = now,
+            }
+        };
+        // Pairs with the fence in `notify`, and with the SeqCst commit before
+        // `notify_committed`. The compare-and-swap alone does not keep later loads behind it on
+        // aarch64.
+        fence(Ordering::SeqCst);
+        Ticket(ticket)
+    }
+
+    /// Sleeps unless something was notified or registered since the ticket was taken; at most
+    /// until the deadline, and at most one recheck period (rule e).
+    pub fn sleep(&self, ticket: Ticket, deadline: Deadline) -> Sleep {
+        let words = [(&self.ev, ticket.0), (&self.bell, 0)];
+        match futex::wait_any(&words, deadline.earlier(Deadline::after(RECHECK))) {
+            WaitAny::Woken(1) => Sleep::Bell,
+            WaitAny::Woken(_) | WaitAny::Changed | WaitAny::Interrupted => Sleep::Woken,
+            WaitAny::TimedOut => Sleep::TimedOut,
+            WaitAny::Unsupported => self.sleep_deaf(ticket, deadline),
+        }
+    }
+
+    #[cold]
+    fn sleep_deaf(&self, ticket: Ticket, deadline: Deadline) -> Sleep {
+        let until = deadline.earlier(Deadline::after(RECHECK_DEAF));
+        match futex::wait(&self.ev, ticket.0, until) {
+            Wake::TimedOut => Sleep::TimedOut,
+            Wake::Woken | Wake::Changed | Wake::Interrupted => Sleep::Woken,
+        }
+    }
+
+    /// Waits until `test` gives something; `None` if the deadline passed before.
+    ///
+    /// `test` runs under the bell, at least once, and often: it should be a load or an attempt.
+    pub fn wait_until<R>(
+        &self,
+        wait: Wait,
+        deadline: Deadline,
+        test: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
+        self.wait_until_or_suspect(wait, deadline, test, || ())
+    }
+
+    /// Waits like [`EventCount::wait_until`], and runs `on_suspect` whenever somebody may have
+    /// died: when the bell rang, and at each recheck (rule d).
+    #[inline]
+    pub fn wait_until_or_suspect<R>(
+        &self,
+        wait: Wait,
+        deadline: Deadline,
+        mut test: impl FnMut() -> Option<R>,
+        on_suspect: impl FnMut(),
+    ) -> Option<R> {
+        self.under_bell(|| match test() {
+            None => self.wait_longer(wait, deadline, test, on_suspect),
+            result => result,
+        })
+    }
+
+    fn wait_longer<R>(
+        &self,
+        wait: Wait,
+        deadline: Deadline,
+        mut test: impl FnMut() -> Option<R>,
+        mut on_suspect: impl FnMut(),
+    ) -> Option<R> {
+        if deadline == Deadline::PASSED {
+            return None;
+        }
+        let other = OtherCpu(&self.other_cpu);
+        let seen = wait.look(&other, deadline, &mut test, RECHECK, &mut on_suspect);
+        if seen.is_some() {
+            return seen;
+        }
+        loop {
+            let ticket = self.prepare();
+            let result = test();
+            if result.is_some() || deadline.is_expired() {
+                return result;
+            }
+            if self.sleep(ticket, deadline) != Sleep::Woken {
+                on_suspect();
+            }
+            let result = test();
+            if result.is_some() {
+                return result;
+            }
+        }
+    }
+}
+
+/// A full fence: `fence(SeqCst)`, by a cheaper instruction where there is one.
+#[inline]
+fn full_fence() {
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    {
+        // SAFETY: the word at the stack pointer is mapped and stays what it was. A locked
+        // instruction is a full fence on x86_64, and without `nomem` the compiler moves no access
+        // across it.
+        unsafe { std::arch::asm!("lock or dword ptr [rsp], 0", options(nostack)) };
+    }
+    #[cfg(any(not(target_arch = "x86_64"), loom, miri))]
+    fence(Ordering::SeqCst);
+}
+
+impl fmt::Debug for EventCount {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("EventCount")
+            .field("has_sleepers", &self.has_sleepers())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An operation under the bell of an [`EventCount`]; it ends when this is dropped.
+#[must_use = "the bell would ring only until this is dropped"]
+#[derive(Debug)]
+pub struct Bell<'a> {
+    /// Held for its drop; `None` without a robust list.
+    #[expect(dead_code, reason = "held for its drop")]
+    op: Option<Op>,
+    eventcount: PhantomData<&'a EventCount>,
+}

@@ -1,0 +1,149 @@
+//! A lock that owns no data.
+
+use std::fmt;
+use std::time::Duration;
+
+use mp_layout::{Described, Kind, Place, TypeTag};
+use mp_os::clock::Deadline;
+
+use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
+use crate::{Holder, LockError};
+
+/// A lock in shared memory for things that lie elsewhere: a file, a device, an array.
+///
+/// # If a process dies
+///
+/// The next owner, and only that one, gets its guard as [`LockError::OwnerDied`]. If that owner
+/// dies too, the one after it is told.
+///
+/// # Examples
+///
+/// ```
+/// use mp_sync::{Lock, LockError};
+/// use std::time::Duration;
+///
+/// # #[repr(align(64))]
+/// # struct Memory([u64; 8]);
+/// # let memory = Box::leak(Box::new(Memory([0; 8])));
+/// # let lock: &Lock = mp_layout::Region::from_exclusive(&mut memory.0).place(0)?;
+/// let guard = lock.lock()?;
+/// assert!(matches!(lock.try_lock(), Err(LockError::Recursive)));
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| match lock.lock_timeout(Duration::from_millis(1)) {
+///         Err(LockError::Timeout(holder)) => assert_eq!(holder.pid(), Some(std::process::id())),
+///         other => panic!("{other:?}"),
+///     });
+/// });
+/// drop(guard);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[repr(C, align(64))]
+pub struct Lock {
+    raw: RawMutex,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Lock>() == 64 && align_of::<Lock>() == 64);
+
+#[cfg(not(loom))]
+pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(Lock { raw: "the mutex" });
+
+// SAFETY: repr(C) around one `Place`; the padding is never read.
+unsafe impl Place for Lock {
+    fn zeroed() -> Self {
+        Self {
+            raw: RawMutex::zeroed(),
+        }
+    }
+}
+
+impl Described for Lock {
+    const KIND: Kind = Kind::Lock;
+
+    fn tag() -> TypeTag {
+        TypeTag::NONE
+    }
+}
+
+impl Lock {
+    /// Acquires the lock, waiting as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// All of [`LockError`] but `Timeout`; [`LockError::OwnerDied`] has the guard.
+    #[inline]
+    pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        LockGuard::of(self.raw.lock())
+    }
+
+    /// Acquires the lock if that is possible without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`] if somebody else holds it; the others as for [`Lock::lock`].
+    #[inline]
+    pub fn try_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        LockGuard::of(self.raw.try_lock())
+    }
+
+    /// Acquires the lock, waiting at most so long: zero tries once, [`Duration::MAX`] is for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`] names the holder; the others as for [`Lock::lock`].
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        self.lock_deadline(Deadline::after(timeout))
+    }
+
+    /// Acquires the lock, waiting until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Lock::lock_timeout`].
+    pub fn lock_deadline(
+        &self,
+        deadline: Deadline,
+    ) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        LockGuard::of(self.raw.lock_deadline(deadline))
+    }
+
+    /// The thread that holds the lock; it may have released it already when this returns.
+    #[must_use]
+    pub fn holder(&self) -> Option<Holder> {
+        self.raw.holder()
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Lock")
+            .field("holder", &self.holder())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A held [`Lock`]; dropping it releases the lock.
+///
+/// It stays with the thread that acquired it; see [`Guard`].
+#[must_use = "the lock is released when the guard is dropped"]
+#[derive(Debug)]
+pub struct LockGuard<'a> {
+    /// Held for its drop.
+    _raw: Guard<'a>,
+}
+
+impl<'a> LockGuard<'a> {
+    #[inline]
+    fn of(locked: Result<Guard<'a>, RawLockError>) -> Result<Self, LockError<Self>> {
+        let mut raw = locked?;
+        if raw.outcome() == Outcome::Acquired {
+            return Ok(Self { _raw: raw });
+        }
+        raw.recover();
+        Err(LockError::OwnerDied(Self { _raw: raw }))
+    }
+}

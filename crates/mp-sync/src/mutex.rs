@@ -1,0 +1,211 @@
+//! A lock around plain data.
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use mp_layout::{Described, Kind, Place, PlainSlice, TypeTag};
+use mp_os::clock::Deadline;
+
+use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
+use crate::{Holder, LockError};
+
+/// Plain data in shared memory with the lock that guards it. It starts as zero bytes.
+///
+/// # If a process dies
+///
+/// The data may be half changed. Every later owner gets its guard as [`LockError::OwnerDied`],
+/// until one has made the data whole and says so with [`MutexGuard::recover`]. A panic through a
+/// guard marks nothing: the process lives and may repair what it did.
+///
+/// # Examples
+///
+/// ```
+/// use mp_sync::{LockError, Mutex};
+///
+/// # let memory = Box::leak(vec![0_u64; 16].into_boxed_slice());
+/// # let balance: &Mutex<[i64; 2]> = mp_layout::Region::from_exclusive(memory).place(0)?;
+/// let mut accounts = match balance.lock() {
+///     Ok(accounts) => accounts,
+///     Err(LockError::OwnerDied(mut accounts)) => {
+///         *accounts = [0, 0]; // somebody was killed half-way: start over
+///         accounts.recover();
+///         accounts
+///     }
+///     Err(error) => return Err(error.into()),
+/// };
+/// accounts[0] -= 5;
+/// accounts[1] += 5;
+/// # drop(accounts);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[repr(C)]
+pub struct Mutex<T> {
+    raw: RawMutex,
+    data: UnsafeCell<T>,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(std::mem::offset_of!(Mutex<u64>, data) == 48);
+
+#[cfg(not(loom))]
+pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!("Mutex<T>, here of u64", Mutex<u64> {
+    raw: "the mutex",
+    data: "the value; only the owner touches it",
+});
+
+// SAFETY: the data is reached by the owner of the mutex only, and `PlainSlice` is Send.
+unsafe impl<T: PlainSlice> Sync for Mutex<T> {}
+
+// SAFETY: repr(C); a `Place`, and plain data in an `UnsafeCell` that the mutex guards, of which
+// every bit pattern is valid; zero is a free mutex around zero bytes; no destructor.
+unsafe impl<T: PlainSlice> Place for Mutex<T> {
+    fn zeroed() -> Self {
+        Self {
+            raw: RawMutex::zeroed(),
+            data: UnsafeCell::new(zeroed()),
+        }
+    }
+}
+
+/// The value of which all bytes are zero.
+fn zeroed<T: PlainSlice>() -> T {
+    // SAFETY: `AnyBitPattern` says that every bit pattern, so also zero, is a value.
+    unsafe { std::mem::zeroed() }
+}
+
+impl<T: PlainSlice> Described for Mutex<T> {
+    const KIND: Kind = Kind::Mutex;
+
+    fn tag() -> TypeTag {
+        TypeTag::of::<T>()
+    }
+}
+
+impl<T: PlainSlice> Mutex<T> {
+    /// Acquires the mutex, waiting as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// All of [`LockError`] but `Timeout`; [`LockError::OwnerDied`] has the guard.
+    #[inline]
+    pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
+        self.guard(self.raw.lock())
+    }
+
+    /// Acquires the mutex if that is possible without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`] if somebody else holds it; the others as for [`Mutex::lock`].
+    #[inline]
+    pub fn try_lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
+        self.guard(self.raw.try_lock())
+    }
+
+    /// Acquires the mutex, waiting at most so long: zero tries once, [`Duration::MAX`] is for
+    /// ever.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`] names the holder; the others as for [`Mutex::lock`].
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
+        self.lock_deadline(Deadline::after(timeout))
+    }
+
+    /// Acquires the mutex, waiting until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Mutex::lock_timeout`].
+    pub fn lock_deadline(
+        &self,
+        deadline: Deadline,
+    ) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
+        self.guard(self.raw.lock_deadline(deadline))
+    }
+
+    /// The thread that holds the mutex; it may have released it already when this returns.
+    #[must_use]
+    pub fn holder(&self) -> Option<Holder> {
+        self.raw.holder()
+    }
+
+    #[inline]
+    fn guard<'a>(
+        &'a self,
+        locked: Result<Guard<'a>, RawLockError>,
+    ) -> Result<MutexGuard<'a, T>, LockError<MutexGuard<'a, T>>> {
+        let guard = MutexGuard {
+            raw: locked?,
+            data: &self.data,
+        };
+        match guard.raw.outcome() {
+            Outcome::Acquired => Ok(guard),
+            Outcome::OwnerDied => Err(LockError::OwnerDied(guard)),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Mutex<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Mutex")
+            .field("holder", &self.raw.holder())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A held [`Mutex`] and the way to its data; dropping it releases the mutex.
+///
+/// It stays with the thread that acquired it; see [`Guard`]. In a forked child the parent's guard
+/// releases nothing, and must not be used to reach the data.
+#[must_use = "the mutex is released when the guard is dropped"]
+pub struct MutexGuard<'a, T> {
+    raw: Guard<'a>,
+    data: &'a UnsafeCell<T>,
+}
+
+// SAFETY: a shared guard gives `&T` only, and `PlainSlice` is Sync.
+unsafe impl<T: PlainSlice> Sync for MutexGuard<'_, T> {}
+
+impl<T> MutexGuard<'_, T> {
+    /// Says that the data is whole: later owners are no longer told of the death.
+    pub fn recover(&mut self) {
+        self.raw.recover();
+    }
+
+    /// Whether an earlier owner died and the data was not recovered since.
+    #[must_use]
+    pub fn owner_died(&self) -> bool {
+        self.raw.outcome() == Outcome::OwnerDied
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: this thread holds the mutex (I1), and `&mut T` is only given by `&mut self`.
+        unsafe { &*self.data.get() }
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: this thread holds the mutex (I1), and `&mut self` is the only way to it.
+        unsafe { &mut *self.data.get() }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(formatter)
+    }
+}

@@ -1,0 +1,88 @@
+//! The calling thread as the owner of locks, and whether another owner still lives.
+
+#[cfg(not(loom))]
+pub(crate) use real::*;
+
+#[cfg(loom)]
+pub(crate) use model::*;
+
+#[cfg(not(loom))]
+mod real {
+    use std::cell::Cell;
+
+    use mp_os::robust::{self, Current};
+
+    /// The thread's robust list; `None` where deaths have to be proved by `/proc` instead.
+    #[inline]
+    pub(crate) fn list() -> Option<Current> {
+        robust::current()
+    }
+
+    /// The number by which a futex word names this thread.
+    #[inline]
+    pub(crate) fn tid() -> u32 {
+        robust::tid()
+    }
+
+    /// When this thread started, as [`low_ticks`] has it; 0 if `/proc` does not say.
+    pub(crate) fn start() -> u32 {
+        thread_local! {
+            static KNOWN: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+        }
+        if cfg!(miri) {
+            return 0;
+        }
+        let tid = tid();
+        let (of, start) = KNOWN.get();
+        // In a forked child the copy speaks of the parent's thread.
+        if of == tid {
+            return start;
+        }
+        let start = robust::thread_start_time(tid).map_or(0, low_ticks);
+        KNOWN.set((tid, start));
+        start
+    }
+
+    /// Whether the thread has ended, if it started at `start` (0 if that is not known).
+    pub(crate) fn is_dead(tid: u32, start: u32) -> bool {
+        if cfg!(miri) {
+            return false;
+        }
+        let reused = || robust::thread_start_time(tid).is_some_and(|now| low_ticks(now) != start);
+        robust::thread_is_dead(tid, None) || (start != 0 && reused())
+    }
+
+    /// The start time's low half, never 0: at 100 ticks a second two bearers of one thread id
+    /// are mistaken for each other if they started a multiple of 497 days apart.
+    fn low_ticks(ticks: u64) -> u32 {
+        (ticks as u32).max(1)
+    }
+}
+
+#[cfg(loom)]
+mod model {
+    //! Under loom all threads are one thread of the kernel, and nobody dies.
+
+    use mp_os::robust::Current;
+
+    pub(crate) fn list() -> Option<Current> {
+        None
+    }
+
+    pub(crate) fn tid() -> u32 {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        loom::thread_local! {
+            static TID: u32 = NEXT.fetch_add(1, Ordering::Relaxed) & 0xff_ffff;
+        }
+        TID.with(|tid| *tid)
+    }
+
+    pub(crate) fn start() -> u32 {
+        0
+    }
+
+    pub(crate) fn is_dead(_tid: u32, _start: u32) -> bool {
+        false
+    }
+}

@@ -1,0 +1,434 @@
+//! A mutex that knows its owner and outlives it: a robust futex mutex on libc's list.
+//!
+//! # Source
+//! The robust futex protocol of the Linux kernel (`Documentation/locking/robust-futex-ABI.rst`)
+//! and glibc's robust `pthread_mutex_t`, in whose geometry it lies. Changed: one atomic operation
+//! to lock and one to unlock, every wait is bounded, a recoverer's death changes nothing, and
+//! there is a second way to prove a death where the kernel does not mark it.
+//!
+//! # Layout
+//! ```text
+//!  0 word         who owns it, see the table below
+//!  4 musl_word    0; where musl would have the word
+//!  8 count        0; for a lock that its owner may take again
+//! 12 flags        bit 0 INCONSISTENT, bit 1 UNRECOVERABLE
+//! 16 last_owner   the last thread that acquired it
+//! 20 owner_start  start time of an owner that is not on its list, else 0
+//! 24 links        its place on the owner's list
+//! 40 death_epoch  how many owners died
+//! 44 tenure       acquisitions by owners that are not on their lists
+//! ```
+//! The word:
+//!
+//! | WAITERS | OWNER_DIED | owner | the lock is | set by | ended by |
+//! |:---:|:---:|---|---|---|---|
+//! | 0 | 0 | 0 | free | unlock | an acquirer |
+//! | 0 | 0 | T | held by thread T | the acquirer T | T's unlock or T's death |
+//! | 1 | 0 | T | held by T, others may sleep | a waiter, or T if it slept | T's unlock or T's death |
+//! | 0 | 1 | 0 | free, its last owner died | the kernel, or who proved the death | an acquirer |
+//! | 1 | 1 | 0 | the same, others may sleep | the same | an acquirer, who keeps WAITERS |
+//!
+//! # Invariants
+//! - I1 Whoever changed the word from owner 0 to itself holds the lock until it stores 0, or until
+//!   it is dead and the word is marked. All other fields but the word are the holder's.
+//! - I2 While an owner with a list changes the word or the links, the lock is its pending
+//!   operation; between the two it is linked. So its death is marked at whatever instruction.
+//! - I3 INCONSISTENT is set by who acquires a marked word, before the lock leaves the pending
+//!   slot for the list; only [`Guard::recover`] clears it. So a recoverer's death leaves it set.
+//! - I4 `owner_start` is 0 or belongs to the thread that the word names: an owner without a list
+//!   sets it after it acquired and clears it before it releases, and who proves an owner dead
+//!   clears it before the word is marked.
+//! - I5 Whoever slept acquires with WAITERS set, and every acquirer keeps it.
+//!
+//! # Orderings
+//! The acquiring compare-and-swap (Acquire) pairs with the releasing swap (Release). Kernel and
+//! prover mark a word on behalf of a thread that has stopped. `tenure`, `owner_start`: see
+//! `contended.rs`.
+//!
+//! # Progress
+//! Blocking, unfair: a running thread may take the lock before a woken one. `try_lock` and
+//! unlocking are wait-free but for one system call when somebody sleeps.
+//!
+//! # If a process dies
+//! Holding: the kernel marks the word and wakes a waiter, who acquires it with
+//! [`Outcome::OwnerDied`]. Between the releasing swap and the wake: the kernel wakes (I2). Woken,
+//! before it acquired: the kernel wakes the next, unless a third thread took the free lock in
+//! between without seeing that others sleep; then the next finds out by its own recheck, at most
+//! 500 ms later. An owner without a list (`MP_FORCE_FALLBACK=1`, a sandbox, another libc) is
+//! found dead by a waiter's recheck, at most 100 ms later.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use mp_layout::Place;
+use mp_layout::atomic::{AtomicU32, Ordering};
+use mp_os::clock::Deadline;
+use mp_os::robust::{Current, Links, UnlinkError};
+
+use crate::word::{has_waiters, owner};
+use crate::{Holder, futex, owner};
+
+mod contended;
+
+/// A mutex in shared memory that guards no particular data and tells when an owner died.
+///
+/// It is what [`Lock`](crate::Lock) and [`Mutex`](crate::Mutex) are made of, and what structures
+/// embed that keep their own data consistent at every instruction and so recover silently.
+///
+/// Its memory must stay mapped, and be used for nothing else, while a guard of this process has
+/// neither been dropped nor has its thread ended; see [`mp_os::robust::holds_within`].
+///
+/// # Examples
+///
+/// ```
+/// use mp_sync::{Outcome, RawMutex};
+///
+/// # let memory = Box::leak(vec![0_u64; 8].into_boxed_slice());
+/// # let mutex: &RawMutex = mp_layout::Region::from_exclusive(memory).place(0)?;
+/// let guard = mutex.lock().expect("this thread does not hold it");
+/// assert_eq!(guard.outcome(), Outcome::Acquired);
+/// # drop(guard);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[repr(C)]
+pub struct RawMutex {
+    word: AtomicU32,
+    musl_word: AtomicU32,
+    count: AtomicU32,
+    flags: AtomicU32,
+    last_owner: AtomicU32,
+    owner_start: AtomicU32,
+    links: Links,
+    death_epoch: AtomicU32,
+    tenure: AtomicU32,
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<RawMutex>() == 48 && align_of::<RawMutex>() == 8);
+    assert!(offset_of!(RawMutex, word) == 0 && offset_of!(RawMutex, flags) == 12);
+    assert!(offset_of!(RawMutex, links) == 24 && offset_of!(RawMutex, death_epoch) == 40);
+};
+
+#[cfg(not(loom))]
+pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(RawMutex {
+    word: "owner's thread id; bit 30 owner died; bit 31 waiters",
+    musl_word: "0; where musl has its futex word",
+    count: "0; for recursive locks",
+    flags: "bit 0 inconsistent; bit 1 unrecoverable",
+    last_owner: "the last thread that acquired it",
+    owner_start: "start time of an owner without a robust list, else 0",
+    links: "its place on the owner's robust list",
+    death_epoch: "how many owners died",
+    tenure: "acquisitions by owners without a robust list",
+});
+
+/// An owner died and nobody has said since that what the lock guards is whole again.
+const INCONSISTENT: u32 = 1;
+
+/// The links were overwritten while the lock was held: nobody may link it again.
+const UNRECOVERABLE: u32 = 2;
+
+/// How a lock was acquired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All earlier owners released it, or what one left behind was recovered.
+    Acquired,
+    /// An earlier owner died while it held the lock, and nobody has recovered it since.
+    OwnerDied,
+}
+
+/// Why a [`RawMutex`] was not acquired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawLockError {
+    /// The calling thread holds it already.
+    Recursive,
+    /// The calling thread holds [`MAX_HELD`](mp_os::robust::MAX_HELD) locks.
+    TooManyHeld,
+    /// The deadline passed.
+    TimedOut(Holder),
+    /// The lock's links were overwritten while it was held; it cannot be used again.
+    Corrupt,
+}
+
+// SAFETY: repr(C); all fields are atomics, or links made of atomics; every bit pattern is valid
+// and checked where it is used; zero is free and consistent; no destructor.
+unsafe impl Place for RawMutex {
+    /// The model checker's start.
+    ///
+    /// # Panics
+    ///
+    /// Outside of it: a mutex that is a value could be freed while a leaked guard has it linked
+    /// in the thread's robust list.
+    fn zeroed() -> Self {
+        if !cfg!(loom) {
+            unreachable!("a RawMutex is placed in memory, not made as a value");
+        }
+        Self {
+            word: AtomicU32::new(0),
+            musl_word: AtomicU32::new(0),
+            count: AtomicU32::new(0),
+            flags: AtomicU32::new(0),
+            last_owner: AtomicU32::new(0),
+            owner_start: AtomicU32::new(0),
+            links: Links::new(),
+            death_epoch: AtomicU32::new(0),
+            tenure: AtomicU32::new(0),
+        }
+    }
+}
+
+impl RawMutex {
+    /// Acquires the mutex, waiting as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// All but [`RawLockError::TimedOut`].
+    #[inline]
+    pub fn lock(&self) -> Result<Guard<'_>, RawLockError> {
+        self.lock_deadline(Deadline::NEVER)
+    }
+
+    /// Acquires the mutex if that is possible without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`RawLockError::TimedOut`] if somebody else holds it.
+    #[inline]
+    pub fn try_lock(&self) -> Result<Guard<'_>, RawLockError> {
+        self.lock_deadline(Deadline::PASSED)
+    }
+
+    /// Acquires the mutex, waiting until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// See [`RawLockError`].
+    #[inline]
+    pub fn lock_deadline(&self, deadline: Deadline) -> Result<Guard<'_>, RawLockError> {
+        match owner::list() {
+            Some(list) => self.lock_linked(list, deadline),
+            None => self.lock_unlinked(deadline),
+        }
+    }
+
+    #[inline]
+    fn lock_linked(&self, list: Current, deadline: Deadline) -> Result<Guard<'_>, RawLockError> {
+        if !list.has_room() {
+            return Err(RawLockError::TooManyHeld);
+        }
+        let tid = list.tid();
+        // SAFETY: the mutex is borrowed until after `op`, which is dropped in this function,
+        // before any operation that was begun earlier.
+        let op = unsafe { list.begin(&self.links) };
+        // Acquire pairs with the Release in `release_linked` and `release_unlinked`.
+        if self
+            .word
+            .compare_exchange(0, tid, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            self.acquire_contended(tid, deadline)?;
+        }
+        let outcome = self.enter(tid)?;
+        // SAFETY: the word names this thread (I1), so the links were free: they are used by the
+        // holder only. There is room, `op` is open, and whoever maps the memory keeps it while
+        // a lock in it is held.
+        unsafe { list.link(&self.links) };
+        drop(op);
+        Ok(Guard {
+            mutex: self,
+            tid,
+            outcome,
+            not_send: PhantomData,
+        })
+    }
+
+    #[cold]
+    fn lock_unlinked(&self, deadline: Deadline) -> Result<Guard<'_>, RawLockError> {
+        let tid = owner::tid();
+        if self
+            .word
+            .compare_exchange(0, tid, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            self.acquire_contended(tid, deadline)?;
+        }
+        let outcome = self.enter(tid)?;
+        self.sign();
+        Ok(Guard {
+            mutex: self,
+            tid,
+            outcome,
+            not_send: PhantomData,
+        })
+    }
+
+    /// What a new holder reads and writes before the lock is linked.
+    #[inline]
+    fn enter(&self, tid: u32) -> Result<Outcome, RawLockError> {
+        self.last_owner.store(tid, Ordering::Relaxed);
+        match self.flags.load(Ordering::Relaxed) {
+            0 => Ok(Outcome::Acquired),
+            flags => self.enter_flagged(flags),
+        }
+    }
+
+    #[cold]
+    fn enter_flagged(&self, flags: u32) -> Result<Outcome, RawLockError> {
+        if flags & UNRECOVERABLE != 0 {
+            self.release_word();
+            return Err(RawLockError::Corrupt);
+        }
+        let died = flags & INCONSISTENT != 0;
+        Ok(if died {
+            Outcome::OwnerDied
+        } else {
+            Outcome::Acquired
+        })
+    }
+
+    /// Releases what the calling thread acquired as `tid`. Nothing happens in a forked child,
+    /// whose thread has another number: the lock is its parent's.
+    #[inline]
+    fn release(&self, tid: u32) {
+        match owner::list() {
+            Some(list) if list.tid() == tid => self.release_linked(list),
+            Some(_) => {}
+            None => self.release_unlinked(tid),
+        }
+    }
+
+    #[inline]
+    fn release_linked(&self, list: Current) {
+        // SAFETY: as in `lock_linked`.
+        let op = unsafe { list.begin(&self.links) };
+        // SAFETY: `op` is open, and whoever maps the memory of locks keeps it while this thread
+        // holds one of them.
+        if unsafe { list.unlink(&self.links) } == Err(UnlinkError::Corrupt) {
+            self.give_up();
+        }
+        self.release_word();
+        drop(op);
+    }
+
+    #[cold]
+    fn release_unlinked(&self, tid: u32) {
+        if owner::tid() == tid {
+            self.owner_start.store(0, Ordering::Relaxed);
+            self.release_word();
+        }
+    }
+
+    #[inline]
+    fn release_word(&self) {
+        // Release pairs with the Acquire of the next acquirer.
+        let old = self.word.swap(0, Ordering::Release);
+        if has_waiters(old) {
+            self.wake_one();
+        }
+    }
+
+    #[cold]
+    fn wake_one(&self) {
+        futex::wake(&self.word, 1);
+    }
+
+    /// Tells later acquirers not to link the lock: this thread's list still leads here.
+    #[cold]
+    fn give_up(&self) {
+        let flags = self.flags.load(Ordering::Relaxed);
+        self.flags.store(flags | UNRECOVERABLE, Ordering::Relaxed);
+    }
+
+    /// The thread that holds the mutex; it may have released it already when this returns.
+    #[must_use]
+    pub fn holder(&self) -> Option<Holder> {
+        let tid = owner(self.word.load(Ordering::Relaxed));
+        (tid != 0).then_some(Holder {
+            tid,
+            held_for: std::time::Duration::ZERO,
+        })
+    }
+
+    /// How many owners died while they held it; wraps around.
+    #[must_use]
+    pub fn death_epoch(&self) -> u32 {
+        self.death_epoch.load(Ordering::Relaxed)
+    }
+
+    /// Whether the calling thread holds it.
+    #[must_use]
+    pub fn is_held_here(&self) -> bool {
+        owner(self.word.load(Ordering::Relaxed)) == owner::tid()
+    }
+
+    /// Releases the mutex whose guard this thread forgot.
+    #[cfg(all(feature = "raw_sync", not(loom)))]
+    pub(crate) fn release_forgotten(&self) {
+        self.release(owner::tid());
+    }
+}
+
+impl fmt::Debug for RawMutex {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RawMutex")
+            .field("holder", &self.holder())
+            .field("death_epoch", &self.death_epoch())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A held [`RawMutex`]; dropping it releases the mutex.
+///
+/// It stays with the thread that acquired it, whose death releases the lock too. A leaked guard
+/// holds the mutex until the thread ends; then the next owner is told that it died. In a forked
+/// child the parent's guard does nothing.
+#[must_use = "the mutex is released when the guard is dropped"]
+pub struct Guard<'a> {
+    mutex: &'a RawMutex,
+    tid: u32,
+    outcome: Outcome,
+    not_send: PhantomData<*const ()>,
+}
+
+// SAFETY: a shared guard only tells how it was acquired and reaches a mutex that is Sync.
+unsafe impl Sync for Guard<'_> {}
+
+impl Guard<'_> {
+    /// How the mutex was acquired.
+    #[must_use]
+    #[inline]
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Says that what the mutex guards is whole: later owners are no longer told of the death.
+    #[inline]
+    pub fn recover(&mut self) {
+        if self.outcome == Outcome::OwnerDied {
+            let flags = self.mutex.flags.load(Ordering::Relaxed);
+            self.mutex
+                .flags
+                .store(flags & !INCONSISTENT, Ordering::Relaxed);
+            self.outcome = Outcome::Acquired;
+        }
+    }
+}
+
+impl Drop for Guard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.mutex.release(self.tid);
+    }
+}
+
+impl fmt::Debug for Guard<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Guard")
+            .field("outcome", &self.outcome)
+            .finish_non_exhaustive()
+    }
+}

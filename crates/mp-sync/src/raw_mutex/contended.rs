@@ -1,0 +1,224 @@
+//! When the word is not simply free: waiting, and owners that died.
+
+use std::time::{Duration, Instant};
+
+use mp_layout::atomic::{Ordering, fence};
+use mp_os::clock::Deadline;
+
+use super::{INCONSISTENT, RawLockError, RawMutex};
+use crate::futex::{self, Wake};
+use crate::word::{OWNER_DIED, WAITERS, has_waiters, owner, owner_died};
+use crate::{Holder, owner};
+
+/// Looks at the word before the first sleep; `examples/cost.rs` shows what they buy.
+const SPINS: u32 = if cfg!(any(loom, miri)) { 0 } else { 100 };
+
+/// How long a waiter sleeps at most before it looks whether the owner lives. The kernel's wake
+/// comes sooner; this covers what it cannot see.
+const RECHECK: Duration = Duration::from_millis(500);
+
+/// The same where this thread or the owner is without a robust list.
+const RECHECK_UNLINKED: Duration = Duration::from_millis(100);
+
+impl RawMutex {
+    /// Acquires the word by waiting; inside the operation, if there is a list.
+    #[cold]
+    pub(super) fn acquire_contended(
+        &self,
+        tid: u32,
+        deadline: Deadline,
+    ) -> Result<(), RawLockError> {
+        let mut word = self.spin(deadline);
+        let mut seen = Seen::default();
+        let mut slept = 0;
+        loop {
+            if owner(word) == 0 {
+                let mine = tid | (word & WAITERS) | slept;
+                // Acquire pairs with the Release of the last owner's unlock.
+                match self
+                    .word
+                    .compare_exchange(word, mine, Ordering::Acquire, Ordering::Relaxed)
+                {
+                    Ok(_) => {
+                        self.note_death(word);
+                        return Ok(());
+                    }
+                    Err(now) => word = now,
+                }
+                continue;
+            }
+            let expired = deadline.is_expired();
+            if owner(word) == tid || (expired && self.may_be_unmarked(slept)) {
+                // A thread that had our number and died, or an owner the kernel did not mark.
+                if self.is_marked_dead(word) {
+                    word = self.word.load(Ordering::Relaxed);
+                    continue;
+                }
+            }
+            if owner(word) == tid {
+                return Err(RawLockError::Recursive);
+            }
+            if expired {
+                return Err(RawLockError::TimedOut(seen.holder(owner(word))));
+            }
+            match self.announce_waiter(word) {
+                Ok(waited) => word = waited,
+                Err(now) => {
+                    word = now;
+                    continue;
+                }
+            }
+            seen.look_at(owner(word));
+            slept = WAITERS;
+            let until = deadline.earlier(Deadline::after(self.recheck()));
+            if futex::wait(&self.word, word, until) == Wake::TimedOut {
+                self.is_marked_dead(word);
+            }
+            word = self.word.load(Ordering::Relaxed);
+        }
+    }
+
+    /// Looks at the word for a moment: an owner that runs is often done in less than a sleep
+    /// takes. If others sleep the owner will wake one, and looking on would only delay it.
+    fn spin(&self, deadline: Deadline) -> u32 {
+        let mut left = if deadline == Deadline::PASSED {
+            0
+        } else {
+            SPINS
+        };
+        loop {
+            let word = self.word.load(Ordering::Relaxed);
+            if owner(word) == 0 || has_waiters(word) || left == 0 {
+                return word;
+            }
+            std::hint::spin_loop();
+            left -= 1;
+        }
+    }
+
+    /// Sets WAITERS, so that the owner's unlock wakes somebody; gives the word to sleep on.
+    fn announce_waiter(&self, word: u32) -> Result<u32, u32> {
+        if has_waiters(word) {
+            return Ok(word);
+        }
+        self.word
+            .compare_exchange(word, word | WAITERS, Ordering::Relaxed, Ordering::Relaxed)
+            .map(|_| word | WAITERS)
+    }
+
+    /// After acquiring `word`: if it was marked, remembers that an owner died (I3).
+    fn note_death(&self, word: u32) {
+        if owner_died(word) {
+            let flags = self.flags.load(Ordering::Relaxed);
+            self.flags.store(flags | INCONSISTENT, Ordering::Relaxed);
+            let epoch = self.death_epoch.load(Ordering::Relaxed);
+            self.death_epoch
+                .store(epoch.wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether this thread or the owner is one whose death the kernel does not mark.
+    fn unlinked_around(&self) -> bool {
+        owner::list().is_none() || self.owner_start.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether a dead owner is worth looking for although the time is up: it was waited for, or
+    /// the kernel would not have marked it.
+    fn may_be_unmarked(&self, slept: u32) -> bool {
+        slept != 0 || self.unlinked_around()
+    }
+
+    fn recheck(&self) -> Duration {
+        if self.unlinked_around() {
+            RECHECK_UNLINKED
+        } else {
+            RECHECK
+        }
+    }
+
+    /// Leaves on the lock, just acquired, by what its owner can be proved dead (I4).
+    pub(super) fn sign(&self) {
+        let tenure = self.tenure.load(Ordering::Relaxed);
+        // Relaxed: the Release below orders it.
+        self.tenure.store(tenure.wrapping_add(1), Ordering::Relaxed);
+        // Release pairs with the Acquire in `is_marked_dead`.
+        self.owner_start.store(owner::start(), Ordering::Release);
+    }
+
+    /// Marks the word, as the kernel would, if the owner it names is proved dead.
+    ///
+    /// False proof would break the lock, so the start time must be that of the owner: `tenure`
+    /// is the same before and after, so nobody signed in between, and who held it before had
+    /// cleared its start when it released the word (I4). What is left is the owner's id being
+    /// given to a new thread, that acquires this lock, between the proof and the mark.
+    fn is_marked_dead(&self, word: u32) -> bool {
+        let tid = owner(word);
+        let tenure = self.tenure.load(Ordering::Acquire);
+        // Acquire: the word's release sequence starts with the last unlock, which came after
+        // that owner had cleared its start.
+        if owner(self.word.load(Ordering::Acquire)) != tid {
+            return false;
+        }
+        // Acquire pairs with the Release in `sign`.
+        let start = self.owner_start.load(Ordering::Acquire);
+        // Keeps the loads above before the one below.
+        fence(Ordering::Acquire);
+        let same = self.tenure.load(Ordering::Relaxed) == tenure;
+        // A start of 0 is not known, or that of an owner with a list; then the id must suffice.
+        if !same || !owner::is_dead(tid, start) {
+            return false;
+        }
+        if start != 0 {
+            let cleared =
+                self.owner_start
+                    .compare_exchange(start, 0, Ordering::Relaxed, Ordering::Relaxed);
+            if cleared.is_err() {
+                return false;
+            }
+        }
+        self.mark(tid)
+    }
+
+    /// Replaces the dead owner by the mark; false if somebody else already did.
+    fn mark(&self, tid: u32) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while owner(word) == tid {
+            let marked = OWNER_DIED | (word & WAITERS);
+            // Release: `owner_start` is clear for whoever acquires the marked word.
+            match self
+                .word
+                .compare_exchange(word, marked, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+}
+
+/// Since when a waiter has seen the same owner.
+#[derive(Default)]
+struct Seen {
+    tid: u32,
+    since: Option<Instant>,
+}
+
+impl Seen {
+    fn look_at(&mut self, tid: u32) {
+        if self.tid != tid {
+            *self = Self {
+                tid,
+                since: Some(Instant::now()),
+            };
+        }
+    }
+
+    fn holder(&self, tid: u32) -> Holder {
+        let since = self.since.filter(|_| self.tid == tid);
+        Holder {
+            tid,
+            held_for: since.map_or(Duration::ZERO, |since| since.elapsed()),
+        }
+    }
+}

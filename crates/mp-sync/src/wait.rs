@@ -1,0 +1,131 @@
+//! How to wait: looking, or sleeping.
+
+use std::time::Duration;
+
+use mp_layout::atomic::{AtomicU32, Ordering};
+use mp_os::clock::Deadline;
+
+/// How a waiter spends its time until the other side is done.
+///
+/// Figures: `cargo run --release -p mp-sync --example cost`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Wait {
+    /// Looks for a moment if the other side last ran on another processor, then sleeps.
+    #[default]
+    Adaptive,
+    /// Looks without ever sleeping. Only for a processor of one's own.
+    Spin,
+    /// Sleeps at once.
+    Sleep,
+}
+
+/// Looks with a pause instruction between: a few microseconds, ten times a round trip of a cache
+/// line between two cores.
+const PAUSES: u32 = 100;
+
+/// Looks with `sched_yield` between: about 20 us where nobody else wants the processor, half of
+/// what waking a sleeping core costs.
+const YIELDS: u32 = 100;
+
+/// Looks of [`Wait::Spin`] between two looks at the clock, and two offers of the processor.
+const BURST: u32 = 2000;
+
+/// The processor on which the other side last ran, plus one; 0 is unknown.
+///
+/// A notifier states it when it has somebody to wake, which costs nothing beside the system call.
+/// A waiter states it when it saw the change only after it had yielded: then the two share a
+/// processor, or seem to. A wrong hint costs one sleep, after which the notifier puts it right.
+pub(crate) struct OtherCpu<'a>(pub(crate) &'a AtomicU32);
+
+impl OtherCpu<'_> {
+    fn is_here(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == here()
+    }
+
+    pub(crate) fn set_here(&self) {
+        let here = here();
+        if self.0.load(Ordering::Relaxed) != here {
+            self.0.store(here, Ordering::Relaxed);
+        }
+    }
+}
+
+/// This processor's number plus one.
+fn here() -> u32 {
+    if cfg!(any(loom, miri)) {
+        return 1;
+    }
+    u32::try_from(mp_os::cpu::current_cpu()).map_or(0, |cpu| cpu.wrapping_add(1))
+}
+
+impl Wait {
+    /// Looks for a while, as the policy says; `None` means: sleep now, or the deadline passed.
+    pub(crate) fn look<R>(
+        self,
+        other: &OtherCpu<'_>,
+        deadline: Deadline,
+        test: &mut impl FnMut() -> Option<R>,
+        recheck: Duration,
+        on_suspect: &mut impl FnMut(),
+    ) -> Option<R> {
+        if cfg!(loom) {
+            return None;
+        }
+        match self {
+            Self::Sleep => None,
+            Self::Adaptive if other.is_here() => None,
+            Self::Adaptive => look_a_moment(other, deadline, test),
+            Self::Spin => look_on(deadline, test, recheck, on_suspect),
+        }
+    }
+}
+
+fn look_a_moment<R>(
+    other: &OtherCpu<'_>,
+    deadline: Deadline,
+    test: &mut impl FnMut() -> Option<R>,
+) -> Option<R> {
+    for _ in 0..PAUSES {
+        std::hint::spin_loop();
+        if let Some(result) = test() {
+            return Some(result);
+        }
+    }
+    for _ in 0..YIELDS {
+        if deadline.is_expired() {
+            return None;
+        }
+        std::thread::yield_now();
+        if let Some(result) = test() {
+            other.set_here();
+            return Some(result);
+        }
+    }
+    None
+}
+
+fn look_on<R>(
+    deadline: Deadline,
+    test: &mut impl FnMut() -> Option<R>,
+    recheck: Duration,
+    on_suspect: &mut impl FnMut(),
+) -> Option<R> {
+    let mut next_recheck = Deadline::after(recheck);
+    loop {
+        for _ in 0..BURST {
+            std::hint::spin_loop();
+            if let Some(result) = test() {
+                return Some(result);
+            }
+        }
+        if deadline.is_expired() {
+            return None;
+        }
+        if next_recheck.is_expired() {
+            on_suspect();
+            next_recheck = Deadline::after(recheck);
+        }
+        std::thread::yield_now();
+    }
+}
