@@ -1,1 +1,71 @@
 //! Lock-free single-producer single-consumer rings for shared memory, safe against SIGKILL.
+//!
+//! Floor 1 of the workspace. A ring lies in a [`Region`](mp_layout::Region) that somebody else keeps mapped; nothing here
+//! locks, waits or calls the operating system. [`Ring`] carries values of one plain type, [`ByteRing`] records of any
+//! length. Each has one producer and one consumer, which may be threads or processes.
+//!
+//! ```
+//! use mp_ring::Ring;
+//!
+//! let mut memory = vec![0; Ring::<f64>::words_for(1000)?];
+//! let (mut producer, mut consumer) = Ring::<f64>::new(&mut memory, 1000)?.split()?;
+//! producer.push(2.5)?;
+//! assert_eq!(producer.push_slice(&[1.0; 2000])?, 999);
+//! assert_eq!(consumer.pop()?, 2.5);
+//! # Ok::<(), mp_layout::Error>(())
+//! ```
+//!
+//! # If a process dies
+//!
+//! Every operation publishes with one store of its own side's word. Killed before it, the operation has not happened;
+//! killed after it, it has. The other side goes on either way, with no recovery. The dead side's role stays claimed until
+//! [`Ring::sweep`] frees it; its successor continues where the last store left the ring.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+mod byte_consumer;
+#[cfg(not(loom))]
+mod byte_grant;
+mod byte_producer;
+mod byte_ring;
+#[cfg(not(loom))]
+mod chunk;
+mod claim;
+mod consumer;
+mod error;
+#[cfg(not(loom))]
+mod grant;
+mod mark;
+mod payload;
+mod producer;
+mod record;
+mod ring;
+mod span;
+
+pub use byte_consumer::ByteConsumer;
+#[cfg(not(loom))]
+pub use byte_grant::ByteGrant;
+pub use byte_producer::ByteProducer;
+pub use byte_ring::ByteRing;
+#[cfg(not(loom))]
+pub use chunk::Chunk;
+pub use claim::{Freed, Role, UNNAMED};
+pub use consumer::Consumer;
+pub use error::{ClaimError, Corrupt, PopError, PushError, ReserveError};
+#[cfg(not(loom))]
+pub use grant::Grant;
+pub use producer::Producer;
+pub use record::{Record, Records};
+pub use ring::Ring;
+pub use span::Span;
+
+/// The shared structures of this crate, for `docs/memory-layout.md`.
+#[doc(hidden)]
+#[cfg(not(loom))]
+pub const TABLES: &[mp_layout::Table] = &[ring::TABLE, byte_ring::TABLE, byte_ring::RECORD_TABLE];
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

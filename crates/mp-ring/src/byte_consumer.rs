@@ -1,0 +1,221 @@
+//! The popping end of a byte ring.
+
+use mp_layout::atomic::Ordering;
+
+#[cfg(not(loom))]
+use crate::Record;
+use crate::byte_ring::{HEADER, SKIP};
+use crate::claim::Claim;
+use crate::mark::{Mark, UNIT, published};
+use crate::{ByteRing, Corrupt, PopError, Records, Span};
+
+/// The one that pops from a [`ByteRing`]. Dropped, it gives its claim back.
+///
+/// # If a process dies
+///
+/// Killed in an operation, either all that the operation would have popped is gone from the ring or nothing of it; the
+/// next consumer gets what is left.
+///
+/// ```
+/// # use mp_ring::ByteRing;
+/// use mp_ring::PopError;
+///
+/// # let mut memory = vec![0; ByteRing::words_for(64)?];
+/// # let (mut producer, mut consumer) = ByteRing::new(&mut memory, 64, None)?.split()?;
+/// producer.push_tagged(7, b"one")?;
+/// let mut bytes = Vec::new();
+/// assert_eq!(consumer.pop_into(&mut bytes), Ok(7));
+/// assert_eq!(bytes, b"one");
+/// assert_eq!(consumer.pop_into(&mut bytes), Err(PopError::Empty));
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ByteConsumer<'a> {
+    ring: ByteRing<'a>,
+    /// What the head word says, which only this handle writes (I3).
+    head: Mark,
+    /// The tail word when last looked at (I4).
+    seen_tail: Mark,
+    _claim: Option<Claim<'a>>,
+}
+
+/// A record found and checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    /// Offset of its header in the data, and of the mark before it with the bytes it skips.
+    offset: usize,
+    skip: (usize, usize),
+    pub(crate) len: usize,
+    pub(crate) tag: u32,
+    /// The head behind it.
+    pub(crate) after: Mark,
+}
+
+impl Found {
+    pub(crate) const fn payload(self) -> usize {
+        self.offset + HEADER
+    }
+
+    pub(crate) fn span(self) -> Span {
+        let (start, size) = self.skip;
+        Span::in_data(start..start + size, self.offset, self.len)
+    }
+}
+
+impl<'a> ByteConsumer<'a> {
+    pub(crate) fn new(ring: ByteRing<'a>, claim: Option<Claim<'a>>) -> Result<Self, Corrupt> {
+        let head = ring.words.head.mark();
+        let seen_tail = ring.words.head.seen();
+        published(seen_tail, head, ring.units)?;
+        Ok(Self {
+            ring,
+            head,
+            seen_tail,
+            _claim: claim,
+        })
+    }
+
+    /// Pops the oldest record into `bytes`, in place of what is there, and returns its tag.
+    ///
+    /// # Errors
+    ///
+    /// [`PopError::Empty`] if there is none; `bytes` is unchanged.
+    #[inline]
+    pub fn pop_into(&mut self, bytes: &mut Vec<u8>) -> Result<u32, PopError> {
+        let found = self.find(self.head)?;
+        self.copy(found, bytes);
+        self.release_to(found.after);
+        Ok(found.tag)
+    }
+
+    /// Lends the oldest record in place; it stays in the ring until released.
+    ///
+    /// # Errors
+    ///
+    /// [`PopError::Empty`] if there is none.
+    #[cfg(not(loom))]
+    pub fn peek(&mut self) -> Result<Record<'_, 'a>, PopError> {
+        let found = self.find(self.head)?;
+        Ok(Record::new(self, found))
+    }
+
+    /// Reads records one after another, all of which are released in one step.
+    pub fn records(&mut self) -> Records<'_, 'a> {
+        Records::new(self)
+    }
+
+    /// Records in the ring. The producer may have pushed more meanwhile: there are never fewer than this.
+    pub fn len(&self) -> usize {
+        let tail = self.ring.words.tail.mark();
+        tail.since(self.head).records.min(self.ring.units) as usize
+    }
+
+    /// Whether there is nothing to pop. False stays false until this handle pops.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The ring that it pops from.
+    pub fn ring(&self) -> ByteRing<'a> {
+        self.ring
+    }
+
+    pub(crate) fn head(&self) -> Mark {
+        self.head
+    }
+
+    /// Finds and checks the record at `head`, which is this handle's head or, in a batch, ahead of it.
+    #[inline]
+    pub(crate) fn find(&mut self, head: Mark) -> Result<Found, PopError> {
+        if head == self.seen_tail && !self.look_at_tail()? {
+            return Err(PopError::Empty);
+        }
+        let readable = published(self.seen_tail, head, self.ring.units)?.units;
+        if readable == 0 {
+            return Err(PopError::Empty);
+        }
+        let start = self.ring.unit_at(head.position());
+        // SAFETY: something is published from `head` on, so its first unit is the consumer's (I2).
+        let (len, tag) = unsafe { self.ring.read_header(start as usize * UNIT) };
+        if len != SKIP {
+            return self.check(head, (start, 0), readable, len, tag);
+        }
+        let skip = self.ring.units - start;
+        if skip >= readable {
+            return Err(self.bad_record(start, len, readable).into());
+        }
+        // SAFETY: more is published than was skipped, so the ring's first unit is the consumer's (I2).
+        let (len, tag) = unsafe { self.ring.read_header(0) };
+        self.check(head, (start, skip), readable, len, tag)
+    }
+
+    /// Checks that the record behind `skip` units at `start` lies in what is `readable` and before the data's end.
+    #[inline]
+    fn check(
+        &self,
+        head: Mark,
+        (start, skip): (u32, u32),
+        readable: u32,
+        len: u32,
+        tag: u32,
+    ) -> Result<Found, PopError> {
+        let at = if skip == 0 { start } else { 0 };
+        let most = (readable - skip).min(self.ring.units - at);
+        let units = 1 + u64::from(len).div_ceil(UNIT as u64);
+        if units > u64::from(most) || len == SKIP {
+            return Err(self.bad_record(at, len, most).into());
+        }
+        Ok(Found {
+            offset: at as usize * UNIT,
+            skip: (start as usize * UNIT, skip as usize * UNIT),
+            len: len as usize,
+            tag,
+            after: head.after_record(skip + units as u32),
+        })
+    }
+
+    /// Whether the tail has moved since last seen.
+    fn look_at_tail(&mut self) -> Result<bool, Corrupt> {
+        // pairs with the producer's commit: it has written the records up to there
+        let tail = self.ring.words.tail.mark();
+        if tail == self.seen_tail {
+            return Ok(false);
+        }
+        published(tail, self.head, self.ring.units)?;
+        self.seen_tail = tail;
+        self.ring.words.head.note_seen(tail);
+        Ok(true)
+    }
+
+    /// Copies the bytes of a record that `find` gave.
+    #[inline]
+    pub(crate) fn copy(&self, found: Found, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        bytes.reserve(found.len);
+        // SAFETY: `find` checked that the record's bytes lie in the data and are published: the consumer's until it releases
+        // them (I2). As many were just reserved.
+        unsafe {
+            self.ring
+                .data
+                .read(found.payload(), bytes.as_mut_ptr(), found.len)
+        };
+        // SAFETY: as many bytes were just written.
+        unsafe { bytes.set_len(found.len) };
+    }
+
+    /// Gives everything before `head` back: the commit.
+    #[inline]
+    pub(crate) fn release_to(&mut self, head: Mark) {
+        self.head = head;
+        self.ring.words.head.publish(head, Ordering::Release);
+    }
+
+    #[cold]
+    fn bad_record(&self, unit: u32, len: u32, readable: u32) -> Corrupt {
+        Corrupt::Record {
+            offset: u64::from(unit) * UNIT as u64,
+            len,
+            readable: u64::from(readable) * UNIT as u64,
+        }
+    }
+}

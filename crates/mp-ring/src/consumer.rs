@@ -1,0 +1,175 @@
+//! The popping end of a ring.
+
+use core::mem::MaybeUninit;
+
+use mp_layout::atomic::Ordering;
+use mp_layout::{Plain, PlainSlice};
+
+#[cfg(not(loom))]
+use crate::Chunk;
+use crate::claim::Claim;
+use crate::{Corrupt, PopError, Ring};
+
+/// The one that pops from a [`Ring`]. Dropped, it gives the role back.
+///
+/// # If a process dies
+///
+/// Killed in an operation, either all that the operation would have popped is gone from the ring or nothing of it; the
+/// next consumer gets what is left.
+///
+/// ```
+/// # use mp_ring::Ring;
+/// use mp_ring::PopError;
+///
+/// # let mut memory = vec![0; Ring::<i16>::words_for(8)?];
+/// # let (mut producer, mut consumer) = Ring::<i16>::new(&mut memory, 8)?.split()?;
+/// producer.push(-1)?;
+/// assert_eq!((consumer.pop(), consumer.pop()), (Ok(-1), Err(PopError::Empty)));
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Consumer<'a, T> {
+    ring: Ring<'a, T>,
+    /// What the head word says, which only this handle writes (I3).
+    head: u64,
+    /// The tail word when last looked at; the producer may be further by now.
+    seen_tail: u64,
+    _claim: Claim<'a>,
+}
+
+impl<'a, T: Plain> Consumer<'a, T> {
+    pub(crate) fn new(ring: Ring<'a, T>, claim: Claim<'a>) -> Result<Self, Corrupt> {
+        let head = ring.words.head.load(Ordering::Acquire);
+        let seen_tail = ring.words.tail.load(Ordering::Acquire);
+        ring.published(seen_tail, head)?;
+        Ok(Self {
+            ring,
+            head,
+            seen_tail,
+            _claim: claim,
+        })
+    }
+
+    /// Pops the oldest value.
+    ///
+    /// # Errors
+    ///
+    /// [`PopError::Empty`] if there is none; [`PopError::Invalid`] if its bytes are not a `T`.
+    #[inline]
+    pub fn pop(&mut self) -> Result<T, PopError> {
+        if self.available(1)? == 0 {
+            return Err(PopError::Empty);
+        }
+        let offset = (self.head & self.ring.mask) as usize * size_of::<T>();
+        let mut value = MaybeUninit::<T>::uninit();
+        let target = value.as_mut_ptr().cast();
+        // SAFETY: the masked slot is in the ring, and as something is available it is the consumer's (I2).
+        unsafe { self.ring.slots.read(offset, target, size_of::<T>()) };
+        self.release_slots(1);
+        // SAFETY: `Bits` has the layout of `T` and takes any bytes; the copy is this function's own.
+        let bits = unsafe { &*value.as_ptr().cast::<T::Bits>() };
+        if !T::is_valid_bit_pattern(bits) {
+            return Err(PopError::Invalid);
+        }
+        // SAFETY: its bytes were just found to be a `T`.
+        Ok(unsafe { value.assume_init() })
+    }
+
+    /// Pops the oldest values into `values`, as many as there are and fit, in one step, and returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] if the producer's word is impossible; nothing was popped.
+    pub fn pop_slice(&mut self, values: &mut [T]) -> Result<usize, Corrupt>
+    where
+        T: PlainSlice,
+    {
+        let count = self.available(values.len())?.min(values.len());
+        if count == 0 {
+            return Ok(0);
+        }
+        let (slot, first, second) = self.ring.parts(self.head, count);
+        let target = values.as_mut_ptr().cast::<u8>();
+        let (offset, size) = (slot * size_of::<T>(), first * size_of::<T>());
+        // SAFETY: `available` says that `count` slots from the head are the consumer's (I2), of which `first` lie here;
+        // `values` has room for as many, and any bytes are a `T`.
+        unsafe { self.ring.slots.read(offset, target, size) };
+        if second > 0 {
+            // SAFETY: `first` is at most the number of `values`.
+            let target = unsafe { target.add(size) };
+            // SAFETY: as above, for the slots that lie at the ring's start.
+            unsafe { self.ring.slots.read(0, target, second * size_of::<T>()) };
+        }
+        self.release_slots(count);
+        Ok(count)
+    }
+
+    /// Lends the oldest values in place, at least 1 and at most `max` (which counts as 1 if it is 0); they stay in the
+    /// ring until released.
+    ///
+    /// # Errors
+    ///
+    /// [`PopError::Empty`] if there are none.
+    #[cfg(not(loom))]
+    pub fn read_chunk(&mut self, max: usize) -> Result<Chunk<'_, 'a, T>, PopError>
+    where
+        T: PlainSlice,
+    {
+        match self.available(max.max(1))? {
+            0 => Err(PopError::Empty),
+            len => Ok(Chunk::new(self, len.min(max.max(1)))),
+        }
+    }
+
+    /// Values in the ring. The producer may have pushed more meanwhile: there are never fewer than this.
+    pub fn len(&self) -> usize {
+        let tail = self.ring.words.tail.load(Ordering::Acquire);
+        tail.wrapping_sub(self.head).min(self.ring.capacity) as usize
+    }
+
+    /// Whether there is nothing to pop. False stays false until this handle pops.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the ring is full. True stays true until this handle pops.
+    pub fn is_full(&self) -> bool {
+        self.len() == self.capacity()
+    }
+
+    /// The most values there can be.
+    pub fn capacity(&self) -> usize {
+        self.ring.capacity()
+    }
+
+    /// The ring that it pops from.
+    pub fn ring(&self) -> Ring<'a, T> {
+        self.ring
+    }
+
+    /// Values to pop. Looks at the producer's word only if fewer than `wanted` were there when it last did.
+    #[inline]
+    fn available(&mut self, wanted: usize) -> Result<usize, Corrupt> {
+        let len = self.seen_tail.wrapping_sub(self.head);
+        if len >= wanted as u64 {
+            return Ok(len as usize);
+        }
+        // pairs with the producer's commit: it has written what these slots hold
+        let tail = self.ring.words.tail.load(Ordering::Acquire);
+        let len = self.ring.published(tail, self.head)?;
+        self.seen_tail = tail;
+        Ok(len as usize)
+    }
+
+    /// Gives the next `count` slots back: the commit.
+    #[inline]
+    pub(crate) fn release_slots(&mut self, count: usize) {
+        self.head = self.head.wrapping_add(count as u64);
+        self.ring.words.head.store(self.head, Ordering::Release);
+    }
+
+    #[cfg(not(loom))]
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+}

@@ -1,0 +1,105 @@
+//! The bytes of a ring that hold its elements or records.
+
+#[cfg(not(loom))]
+use mp_layout::CACHE_LINE;
+#[cfg(loom)]
+use mp_layout::atomic::{AtomicU64, Ordering};
+use mp_layout::{Region, Result};
+
+/// Payload bytes: reached through raw pointers, because the peer writes its part of them meanwhile.
+///
+/// Under loom they are relaxed atomic words, so that an ordering missing from head or tail shows as stale payload.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Payload<'a> {
+    #[cfg(not(loom))]
+    region: Region<'a>,
+    #[cfg(loom)]
+    words: &'a [AtomicU64],
+}
+
+#[cfg(not(loom))]
+impl<'a> Payload<'a> {
+    pub(crate) fn new(region: Region<'a>, offset: usize, size: usize) -> Result<Self> {
+        let region = region.subregion(offset, size)?;
+        Ok(Self { region })
+    }
+
+    /// Copies `size` bytes from `source` to `offset`.
+    ///
+    /// # Safety
+    ///
+    /// `offset + size` is within the payload, these bytes are the caller's alone by the ring's protocol, and `source`
+    /// has as many bytes, initialised and elsewhere.
+    pub(crate) unsafe fn write(&self, offset: usize, source: *const u8, size: usize) {
+        // SAFETY: within the payload, by the contract.
+        let target = unsafe { self.pointer(offset) };
+        // SAFETY: valid and exclusive on both sides, not overlapping, by the contract.
+        unsafe { target.copy_from_nonoverlapping(source, size) };
+    }
+
+    /// Copies `size` bytes from `offset` to `target`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`write`](Self::write), with `target` in place of `source`.
+    pub(crate) unsafe fn read(&self, offset: usize, target: *mut u8, size: usize) {
+        // SAFETY: within the payload, by the contract.
+        let source = unsafe { self.pointer(offset) };
+        // SAFETY: valid and exclusive on both sides, not overlapping, by the contract.
+        unsafe { target.copy_from_nonoverlapping(source, size) };
+    }
+
+    /// Address of the byte at `offset`.
+    ///
+    /// # Safety
+    ///
+    /// `offset` is within the payload or its end.
+    pub(crate) unsafe fn pointer(&self, offset: usize) -> *mut u8 {
+        // SAFETY: within the region or its end, by the contract.
+        unsafe { self.region.as_ptr().add(offset) }
+    }
+}
+
+#[cfg(loom)]
+impl<'a> Payload<'a> {
+    pub(crate) fn new(region: Region<'a>, offset: usize, size: usize) -> Result<Self> {
+        let words = region.place_slice(offset, size.div_ceil(8))?;
+        Ok(Self { words })
+    }
+
+    pub(crate) unsafe fn write(&self, offset: usize, source: *const u8, size: usize) {
+        for start in (0..size).step_by(8) {
+            let mut bytes = [0; 8];
+            let count = (size - start).min(8);
+            // SAFETY: `start < size`, and the source has `size` bytes by the contract of the other `write`.
+            let part = unsafe { core::slice::from_raw_parts(source.add(start), count) };
+            bytes[..count].copy_from_slice(part);
+            self.words[(offset + start) / 8].store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) unsafe fn read(&self, offset: usize, target: *mut u8, size: usize) {
+        for start in (0..size).step_by(8) {
+            let bytes = self.words[(offset + start) / 8]
+                .load(Ordering::Relaxed)
+                .to_ne_bytes();
+            let count = (size - start).min(8);
+            // SAFETY: `start < size`, and the target has `size` bytes by the contract of the other `read`.
+            unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(start), count) };
+        }
+    }
+}
+
+/// The part of `memory` that starts where cache lines do.
+#[cfg(not(loom))]
+pub(crate) fn aligned(memory: &mut [u64]) -> Result<Region<'_>> {
+    let region = Region::from_exclusive(memory);
+    let skipped = region.as_ptr().align_offset(CACHE_LINE).min(region.len());
+    region.subregion(skipped, region.len() - skipped)
+}
+
+/// Words of which the [`aligned`] part has `size` bytes, wherever they start.
+#[cfg(not(loom))]
+pub(crate) const fn words_for(size: usize) -> usize {
+    size.div_ceil(8) + CACHE_LINE / 8 - 1
+}
