@@ -100,7 +100,7 @@ impl<'s> Bystander<'s> {
     /// Waits until it is asleep in a system call. False: it has ended, or the bound has passed.
     pub(crate) fn falls_asleep_within(&self, bound: Duration) -> bool {
         let end = clock::now() + clock::nanos(bound);
-        let mut looks = 150;
+        let mut looks = 0;
         while !proc_state::is_asleep(self.pid) {
             if self.ends_within(Duration::ZERO) || clock::now() > end {
                 return false;

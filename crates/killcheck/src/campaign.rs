@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use crate::bystander::{self, Bystander, Slip};
 use crate::check::{Action, Check, Mode};
+use crate::guide::Guide;
 use crate::kill_point::{KillPoint, Moment};
 use crate::report::{Failure, Finding, Report, Role};
 use crate::route::{self, Route};
 use crate::symbols::Symbols;
 use crate::trace::Trace;
 use crate::tracee::{Progress, Tracee};
-use crate::{Error, ErrorKind, SharedArea, arch};
+use crate::{Error, ErrorKind, SharedArea};
 
 /// How often a point is tried in which the operation took another way than in the trace.
 const TRIES: usize = 3;
@@ -176,9 +177,9 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             sleeper = self.start_sleeper()?;
         }
         let victim = self.start_victim()?;
+        let guide = Guide::new(&victim, &itinerary.trace, self.check.limit);
         if let Some(route) = itinerary.to_sleep.last() {
-            let slept = self.follow(&victim, route)? && self.sleep(&victim)?;
-            if !slept {
+            if !guide.follow(route)? || !guide.sleep()? {
                 return Ok(None);
             }
             sleeper = self.start_sleeper()?;
@@ -186,13 +187,13 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
                 return Ok(None);
             }
         }
-        if !self.follow(&victim, &itinerary.routes[point.index - itinerary.first])? {
+        if !guide.follow(&itinerary.routes[point.index - itinerary.first])? {
             return Ok(None);
         }
         if victim.address()? != point.address {
             return Ok(None);
         }
-        if point.moment == Moment::Asleep && !self.sleep(&victim)? {
+        if point.moment == Moment::Asleep && !guide.sleep()? {
             return Ok(None);
         }
         let killed_at = victim.kill();
@@ -230,12 +231,6 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         Err(Error::new(ErrorKind::SleeperAwake, message))
     }
 
-    /// Lets the victim execute a system call in which it must fall asleep.
-    fn sleep(&self, victim: &Tracee) -> Result<bool, Error> {
-        victim.step()?;
-        Ok(victim.wait(self.check.limit)? == Progress::Asleep)
-    }
-
     /// Runs the waker; the victim then stands right after the call that it slept in.
     fn wake(&self, victim: &Tracee) -> Result<bool, Error> {
         if let Some(waker) = &self.check.waker {
@@ -249,75 +244,6 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             }
         }
         Ok(victim.wait_through_sleep(self.check.limit)? == Progress::Stopped)
-    }
-
-    /// Brings the victim to the end of a route. False: it took another way.
-    fn follow(&self, victim: &Tracee, route: &Route) -> Result<bool, Error> {
-        if let Some((address, executions)) = route.breakpoint
-            && !self.run_into(victim, address, executions)?
-        {
-            return Ok(false);
-        }
-        for _ in 0..route.steps {
-            if !self.step(victim)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Executes one instruction. False: there was none left.
-    fn step(&self, victim: &Tracee) -> Result<bool, Error> {
-        if victim.address()? == victim.end() {
-            return Ok(false);
-        }
-        victim.step()?;
-        Ok(victim.wait_through_sleep(self.check.limit)? == Progress::Stopped)
-    }
-
-    /// Brings the victim to the given execution of the instruction at `address`, not executed.
-    fn run_into(&self, victim: &Tracee, address: u64, executions: usize) -> Result<bool, Error> {
-        let mut seen = 0;
-        loop {
-            if !self.run_to(victim, address)? {
-                return Ok(false);
-            }
-            seen += 1;
-            // A repeated string instruction stays where it is: each iteration is an execution.
-            while seen < executions {
-                if !self.step(victim)? {
-                    return Ok(false);
-                }
-                if victim.address()? != address {
-                    break;
-                }
-                seen += 1;
-            }
-            if seen == executions {
-                return Ok(true);
-            }
-        }
-    }
-
-    /// Runs up to the instruction at `address`, behind a breakpoint that is lifted again.
-    fn run_to(&self, victim: &Tracee, address: u64) -> Result<bool, Error> {
-        let plant = if address == victim.end() {
-            None
-        } else {
-            Some(victim.plant(address)?)
-        };
-        victim.resume()?;
-        if victim.wait_through_sleep(self.check.limit)? != Progress::Stopped {
-            return Ok(false);
-        }
-        if victim.address()? != address + arch::BREAKPOINT_LEN {
-            return Ok(false);
-        }
-        victim.set_address(address)?;
-        if let Some(plant) = plant {
-            victim.lift(plant)?;
-        }
-        Ok(true)
     }
 
     /// What the others do after the kill, and what was wrong with it.

@@ -20,12 +20,11 @@ pub(crate) fn nanos(span: Duration) -> u64 {
         .min(u64::MAX / 2)
 }
 
-/// Waits a little between two looks at something that has no wake-up: first by spinning, since most
-/// stops come within microseconds, then politely.
+/// Waits a little between two looks at something that has no wake-up: first by giving the processor
+/// away, since most stops come within microseconds, then by sleeping.
 pub(crate) fn pause(looks: u32) {
     match looks {
-        0..200 => std::hint::spin_loop(),
-        200..600 => std::thread::yield_now(),
+        0..400 => std::thread::yield_now(),
         _ => std::thread::sleep(Duration::from_micros(50)),
     }
 }

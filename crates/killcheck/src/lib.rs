@@ -10,6 +10,7 @@ mod campaign;
 mod check;
 mod clock;
 mod error;
+mod guide;
 mod kill_point;
 mod proc_state;
 mod report;

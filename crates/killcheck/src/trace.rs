@@ -19,7 +19,8 @@ pub(crate) struct Trace {
     pub(crate) sleeps: Vec<usize>,
     /// Addresses at which a breakpoint was planted and lifted successfully.
     pub(crate) plantable: HashSet<u64>,
-    enters_kernel: HashMap<u64, bool>,
+    /// Whether the instruction at an address is a system call.
+    kernel_entries: HashMap<u64, bool>,
 }
 
 impl Trace {
@@ -67,11 +68,11 @@ impl Trace {
     }
 
     fn step(&mut self, victim: &Tracee, address: u64, bound: Duration) -> Result<Progress, Error> {
-        let enters_kernel = match self.enters_kernel.get(&address) {
-            Some(known) => *known,
+        let enters_kernel = match self.enters_kernel(address) {
+            Some(known) => known,
             None => {
                 let enters = arch::enters_kernel(victim.code(address)?);
-                self.enters_kernel.insert(address, enters);
+                self.kernel_entries.insert(address, enters);
                 enters
             }
         };
@@ -81,6 +82,11 @@ impl Trace {
         } else {
             victim.wait_for_trap()
         }
+    }
+
+    /// Tells whether the instruction at `address` is a system call; `None` if it was never executed.
+    pub(crate) fn enters_kernel(&self, address: u64) -> Option<bool> {
+        self.kernel_entries.get(&address).copied()
     }
 
     /// Tries a breakpoint at each address while the victim stands still.

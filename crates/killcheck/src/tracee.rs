@@ -141,8 +141,17 @@ impl Tracee {
         }
     }
 
-    /// Waits at most `bound`, or until it turns out to sleep.
+    /// Waits at most `bound`, or until it has been asleep for a while.
     pub(crate) fn wait(&self, bound: Duration) -> Result<Progress, Error> {
+        self.wait_or_sleep(bound, BLOCKED_AFTER)
+    }
+
+    /// Waits at most `bound` for it to fall asleep where it is known to.
+    pub(crate) fn wait_for_sleep(&self, bound: Duration) -> Result<Progress, Error> {
+        self.wait_or_sleep(bound, Duration::ZERO)
+    }
+
+    fn wait_or_sleep(&self, bound: Duration, blocked_after: Duration) -> Result<Progress, Error> {
         let start = clock::now();
         let mut looks = 0;
         loop {
@@ -152,7 +161,7 @@ impl Tracee {
             clock::pause(looks);
             looks = looks.saturating_add(1);
             let waited = clock::now() - start;
-            if waited >= clock::nanos(BLOCKED_AFTER) && proc_state::is_asleep(self.pid) {
+            if waited >= clock::nanos(blocked_after) && proc_state::is_asleep(self.pid) {
                 return Ok(Progress::Asleep);
             }
             if waited >= clock::nanos(bound) {

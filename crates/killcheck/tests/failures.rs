@@ -54,12 +54,10 @@ fn a_survivor_that_spins_for_ever_hangs() {
 fn a_survivor_that_touches_bad_memory_crashes() {
     let crash = failure_of(check().survivor(|()| {
         let nowhere = std::ptr::without_provenance::<u8>(std::hint::black_box(8));
-        // SAFETY: none; the fault is what the test is about, and it stays in a forked child. The
-        // handler is reset, since the test runner's own would print.
-        unsafe {
-            libc::signal(libc::SIGSEGV, libc::SIG_DFL);
-            std::arch::asm!("mov al, [{0}]", in(reg) nowhere, out("al") _);
-        }
+        // SAFETY: SIG_DFL is a valid disposition; the test runner's own handler would print.
+        unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
+        // SAFETY: the load faults, which is what the test is about; it ends a forked child only.
+        unsafe { std::arch::asm!("mov al, [{0}]", in(reg) nowhere, out("al") _) };
         Ok(())
     }));
     assert_eq!(crash, Failure::Crash(libc::SIGSEGV));
