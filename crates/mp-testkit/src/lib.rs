@@ -1,1 +1,14 @@
-//! Watchdogs and leak checks for the tests of mp.
+//! What every test of `mp` that waits or starts processes is held by.
+//!
+//! - [`Watchdog`]: ends a test that hangs, with its name, instead of the whole run's limit ending it.
+//! - [`LeakCheck`]: what was there before a test must be all that is there after it: descriptors, children, entries of
+//!   `/dev/shm`.
+//! - [`UniqueName`]: a name in `/dev/shm` that is removed when the test ends.
+
+mod leak_check;
+mod unique_name;
+mod watchdog;
+
+pub use leak_check::LeakCheck;
+pub use unique_name::UniqueName;
+pub use watchdog::Watchdog;
