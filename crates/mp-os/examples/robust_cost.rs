@@ -83,16 +83,16 @@ fn main() {
     }
     let lock = Node::default();
     measure("begin+link+end, begin+unlink+end", || {
-        list_only(black_box(&lock))
+        list_only(black_box(&lock));
     });
     measure("the same with the word: lock+unlock", || {
-        lock_and_unlock(black_box(&lock))
+        lock_and_unlock(black_box(&lock));
     });
     let standard = std::sync::Mutex::new(());
     measure("std::sync::Mutex lock+unlock", || {
-        drop(black_box(&standard).lock())
+        drop(black_box(&standard).lock());
     });
     measure("current()", || {
-        drop(black_box(robust::current().map(Current::tid)))
+        black_box(robust::current().map(Current::tid));
     });
 }

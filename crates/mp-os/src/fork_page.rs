@@ -49,9 +49,15 @@ fn create() -> Option<*mut ForkPage> {
 
 /// Zeroed memory, 64-byte aligned, never freed, that reads as zero again in a forked child.
 pub(crate) fn wiped_memory(size: usize) -> Option<*mut u8> {
+    #[repr(align(64))]
+    #[derive(Clone)]
+    struct Line {
+        _bytes: [u8; 64],
+    }
+
     if cfg!(miri) {
-        let words = vec![[0u64; 8]; size.div_ceil(64)];
-        return Some(Vec::leak(words).as_mut_ptr().cast());
+        let lines = vec![Line { _bytes: [0; 64] }; size.div_ceil(64)];
+        return Some(Vec::leak(lines).as_mut_ptr().cast());
     }
     mapped_memory(size)
 }
