@@ -42,7 +42,9 @@ pub use mp_os::process_id::ProcessIdentity;
 /// ```
 #[derive(Debug, Default)]
 #[repr(transparent)]
-pub struct OwnerWord(AtomicU64);
+pub struct OwnerWord {
+    owner: AtomicU64,
+}
 
 const _: () = assert!(size_of::<OwnerWord>() == 8);
 
@@ -58,13 +60,15 @@ impl OwnerWord {
     pub const TABLE: Table = layout!(
         "OwnerWord",
         OwnerWord {
-            0: "0, or the claimer: PID in the low 22 bits, start time in clock ticks since boot in the others",
+            owner: "0, or the claimer: PID in the low 22 bits, start time in clock ticks since boot in the others",
         }
     );
 
     /// A word that nobody has claimed.
     pub const fn free() -> Self {
-        Self(AtomicU64::new(0))
+        Self {
+            owner: AtomicU64::new(0),
+        }
     }
 
     /// Claims it for this process; the inner error is who has it, who may be dead.
@@ -79,7 +83,7 @@ impl OwnerWord {
         let me = this_process()?;
         // Acquire: what the last owner wrote before its Release in `release`.
         match self
-            .0
+            .owner
             .compare_exchange(0, me.word(), Ordering::Acquire, Ordering::Relaxed)
         {
             Ok(_) => Ok(Ok(())),
@@ -93,13 +97,13 @@ impl OwnerWord {
     /// Gives it back; the caller has claimed it.
     pub fn release(&self) {
         // Release: pairs with the Acquire in `claim`.
-        self.0.store(0, Ordering::Release);
+        self.owner.store(0, Ordering::Release);
     }
 
     /// Who has it; another moment may know better.
     pub fn owner(&self) -> Option<ProcessIdentity> {
         // Acquire: whoever reads "free" sees what the last owner wrote.
-        ProcessIdentity::from_word(self.0.load(Ordering::Acquire))
+        ProcessIdentity::from_word(self.owner.load(Ordering::Acquire))
     }
 
     /// Gives it back for an owner who is dead, and tells who that was.
@@ -122,7 +126,7 @@ impl OwnerWord {
             return Ok(None);
         }
         let swept = self
-            .0
+            .owner
             .compare_exchange(owner.word(), 0, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok();
         Ok(swept.then_some(owner))

@@ -160,8 +160,7 @@ impl<T: PlainSlice> Shared<mp_sync::Mutex<T>> {
 }
 
 fn initialise<T: PlainSlice>(payload: Region<'_>, value: T) -> Result<()> {
-    // SAFETY: the segment has not been published, so this process alone can reach it.
-    unsafe { payload.place::<mp_sync::Mutex<T>>(0)?.initialise(value) };
+    *payload.place::<mp_sync::Mutex<T>>(0)?.lock()? = value;
     Ok(())
 }
 
