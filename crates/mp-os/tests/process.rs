@@ -18,16 +18,21 @@ use mp_os::{cpu, socket, spawn};
 fn identity_is_the_childs_own() {
     let me = ProcessIdentity::current().expect("/proc");
     assert_eq!(ProcessIdentity::of(me.pid()).expect("/proc"), Some(me));
-    for start in [Child::fork, Child::raw_clone] {
-        let child = start(|| {
-            let child = ProcessIdentity::current().expect("/proc");
-            // SAFETY: takes nothing.
-            let pid = unsafe { libc::getpid() }.unsigned_abs();
-            child != me && child.pid() == pid && !me.is_dead().expect("/proc")
-        });
-        assert_eq!(child.exit(), Exit::Code(0));
-    }
+    let child = Child::fork(|| {
+        let child = is_own(me);
+        let me = ProcessIdentity::current().expect("/proc");
+        child && Child::raw_clone(|| is_own(me)).exit() == Exit::Code(0)
+    });
+    assert_eq!(child.exit(), Exit::Code(0));
     assert_eq!(ProcessIdentity::current().expect("/proc"), me);
+}
+
+/// Whether a child names itself, and knows that its parent lives.
+fn is_own(parent: ProcessIdentity) -> bool {
+    let child = ProcessIdentity::current().expect("/proc");
+    // SAFETY: takes nothing.
+    let pid = unsafe { libc::getpid() }.unsigned_abs();
+    child != parent && child.pid() == pid && !parent.is_dead().expect("/proc")
 }
 
 #[test]

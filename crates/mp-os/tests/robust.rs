@@ -313,11 +313,15 @@ fn raw_clone_is_noticed() {
     if thread().is_none() {
         return;
     }
-    let child = Child::raw_clone(|| {
-        // SAFETY: takes nothing.
-        let tid = unsafe { libc::gettid() }.unsigned_abs();
-        // The kernel has no list for such a child, so no lock may count on one.
-        robust::tid() == tid && robust::current().is_none()
+    let child = Child::fork(|| {
+        let known = robust::current().is_some();
+        let clone = Child::raw_clone(|| {
+            // SAFETY: takes nothing.
+            let tid = unsafe { libc::gettid() }.unsigned_abs();
+            // The kernel has no list for such a child, so no lock may count on one.
+            robust::tid() == tid && robust::current().is_none()
+        });
+        known && clone.exit() == mp_os::pidfd::Exit::Code(0)
     });
     assert_eq!(child.exit(), mp_os::pidfd::Exit::Code(0));
 }

@@ -315,3 +315,80 @@ fn registered_head() -> *mut Head {
         null_mut()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Held, MAX_HELD, Thread, fork_page};
+
+    /// A record on zeroed memory, as threads have it.
+    fn record() -> &'static Held {
+        let memory = fork_page::wiped_memory(size_of::<Thread>()).expect("20 KiB");
+        // SAFETY: zeroed, aligned, large enough, never freed.
+        &unsafe { &*memory.cast::<Thread>() }.held
+    }
+
+    #[test]
+    fn record_is_a_stack() {
+        let held = record();
+        held.push(100, 0);
+        held.push(200, 100);
+        assert!(held.top_is(200, 100));
+        assert!(!held.top_is(200, 0) && !held.top_is(100, 0));
+        held.pop();
+        assert!(held.top_is(100, 0));
+        held.pop();
+        assert!(!held.top_is(100, 0));
+        assert_eq!(held.len(), 0);
+    }
+
+    #[test]
+    fn removal_closes_the_gap_and_mends_the_neighbour() {
+        let held = record();
+        held.push(100, 0);
+        held.push(200, 100);
+        held.push(300, 200);
+        held.remove(1, 300, 100);
+        assert_eq!(held.len(), 2);
+        assert_eq!(held.position(200), None);
+        assert!(held.top_is(300, 100));
+    }
+
+    #[test]
+    fn full_record_takes_no_more() {
+        let held = record();
+        for entry in 1..=MAX_HELD + 1 {
+            held.push(entry * 8, 0);
+        }
+        assert_eq!(held.len(), MAX_HELD);
+    }
+
+    /// 100 is held all the time, wherever it moves.
+    #[test]
+    fn readers_never_miss_what_moves() {
+        let held = record();
+        let rounds = if cfg!(miri) { 20 } else { 20_000 };
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for _ in 0..rounds {
+                    held.push(50, 0);
+                    if held.position(100).is_none() {
+                        held.push(100, 50);
+                    }
+                    held.push(60, 0);
+                    held.push(70, 0);
+                    if let Some(index) = held.position(50) {
+                        held.remove(index, 0, 0);
+                    }
+                    held.pop();
+                    held.pop();
+                }
+            });
+            while held.position(100).is_none() && !writer.is_finished() {
+                std::hint::spin_loop();
+            }
+            while !writer.is_finished() {
+                assert!(held.any_within(&(100..101)));
+            }
+        });
+    }
+}

@@ -30,6 +30,9 @@ impl Child {
     }
 
     /// As [`Child::fork`], by a system call that no library hears of.
+    ///
+    /// Only from a process of one thread: libc's allocator does not hear of it either, and the
+    /// child could wait for ever for a lock of another thread.
     pub(crate) fn raw_clone(work: impl FnOnce() -> bool) -> Self {
         // SAFETY: as in `fork`; without flags and a stack the call is a fork.
         let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
