@@ -107,4 +107,15 @@ mod tests {
         assert_eq!(routes[4], route(Some((7, 1)), 0));
         assert_eq!(routes[6], route(Some((7, 1)), 2));
     }
+
+    #[test]
+    fn a_long_loop_is_planted_again_at_later_executions() {
+        let body: Vec<u64> = (100..120).collect();
+        let routes = planted(
+            &[body.clone(), body.clone()].concat(),
+            &body.into_iter().collect(),
+        );
+        assert_eq!(routes[20], route(Some((119, 1)), 1));
+        assert_eq!(routes[39], route(Some((119, 2)), 0));
+    }
 }

@@ -1,13 +1,15 @@
 //! Constructions known to break under a kill are caught, and sound ones pass.
 #![cfg(target_arch = "x86_64")]
 
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use killcheck::{Check, Failure, SharedArea};
 
 fn area<T: Sync>() -> SharedArea<T> {
-    // SAFETY: this file only puts structs of atomics there, for which zero is valid.
+    // SAFETY: this file only puts atomics and an UnsafeCell there, for which zero is valid.
     unsafe { SharedArea::zeroed() }.expect("a page")
 }
 
@@ -79,6 +81,75 @@ fn a_plain_futex_lock_hangs() {
             .iter()
             .all(|f| f.failure == Failure::Hang(Duration::from_millis(100)))
     );
+}
+
+/// A robust mutex of the C library, which the kernel unlocks for its dead owner.
+struct RobustLock(UnsafeCell<libc::pthread_mutex_t>, AtomicU64, AtomicU64);
+
+// SAFETY: the mutex is made process-shared before anybody else uses it, the rest is atomic.
+unsafe impl Sync for RobustLock {}
+
+impl RobustLock {
+    fn init(&self) {
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: init writes the attributes.
+        unsafe { libc::pthread_mutexattr_init(attributes.as_mut_ptr()) };
+        // SAFETY: initialised above.
+        unsafe { libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), 1) };
+        // SAFETY: as above; 1 is PTHREAD_MUTEX_ROBUST.
+        unsafe { libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), 1) };
+        // SAFETY: nobody uses the mutex yet; the attributes are initialised.
+        let made = unsafe { libc::pthread_mutex_init(self.0.get(), attributes.as_ptr()) };
+        assert_eq!(made, 0);
+    }
+
+    /// Returns whether the last owner died.
+    fn lock(&self) -> bool {
+        // SAFETY: the mutex is initialised and process-shared.
+        let locked = unsafe { libc::pthread_mutex_lock(self.0.get()) };
+        assert!([0, libc::EOWNERDEAD].contains(&locked), "error {locked}");
+        locked == libc::EOWNERDEAD
+    }
+
+    fn recover(&self) {
+        // SAFETY: this process has locked the mutex.
+        let recovered = unsafe { libc::pthread_mutex_consistent(self.0.get()) };
+        assert_eq!(recovered, 0);
+    }
+
+    fn unlock(&self) {
+        // SAFETY: this process has locked the mutex.
+        unsafe { libc::pthread_mutex_unlock(self.0.get()) };
+    }
+}
+
+#[test]
+fn a_robust_lock_hands_over_and_tells_of_the_death() {
+    Check::new("robust pthread lock: lock, add to two words, unlock")
+        .setup(|lock: &SharedArea<RobustLock>| {
+            lock.reset();
+            lock.init();
+        })
+        .victim(|lock| {
+            lock.lock();
+            lock.1.fetch_add(1, Ordering::Relaxed);
+            lock.2.fetch_add(1, Ordering::Relaxed);
+            lock.unlock();
+        })
+        .survivor(|lock| {
+            let owner_died = lock.lock();
+            let torn = lock.1.load(Ordering::Relaxed) != lock.2.load(Ordering::Relaxed);
+            if owner_died {
+                lock.recover();
+            }
+            lock.unlock();
+            (owner_died || !torn)
+                .then_some(())
+                .ok_or_else(|| "torn in silence".to_owned())
+        })
+        .run(&area())
+        .expect("the check runs")
+        .assert_safe();
 }
 
 #[test]

@@ -164,6 +164,74 @@ fn planted_and_stepped_kill_at_the_same_points_to_the_same_effect() {
     assert_eq!(planted_remains, stepped_remains);
 }
 
+/// Adds 1 to each of twelve bytes, four times over.
+#[unsafe(naked)]
+unsafe extern "C" fn twelve_additions_four_times(_: *mut u8) {
+    std::arch::naked_asm!(
+        "mov ecx, 4",
+        "2:",
+        ".set offset, 1",
+        ".rept 12",
+        "inc byte ptr [rdi + offset]",
+        ".set offset, offset + 1",
+        ".endr",
+        "dec ecx",
+        "jnz 2b",
+        "ret",
+    )
+}
+
+#[test]
+fn each_execution_of_a_repeated_address_is_a_kill_point() {
+    let area = bytes();
+    let [planted, stepped] = MODES.map(|mode| {
+        let (report, seen) = remains(mode, &area, run_stores(twelve_additions_four_times));
+        assert_eq!(report.missed(), []);
+        seen
+    });
+    let sums: Vec<u32> = planted
+        .iter()
+        .map(|(_, bytes)| bytes.iter().copied().map(u32::from).sum())
+        .collect();
+    assert!((0..=48).all(|sum| sums.contains(&sum)), "{sums:?}");
+    assert!(sums.windows(2).all(|two| two[1] - two[0] <= 1), "{sums:?}");
+    assert_eq!(planted, stepped);
+}
+
+#[test]
+fn points_off_the_traced_way_are_missed_and_not_misreported() {
+    let area = bytes();
+    let begun = |area: &Bytes| &area[200];
+    for mode in MODES {
+        area.reset();
+        let report = Check::new("another way each time but the first")
+            .mode(mode)
+            .victim(|area: &Bytes| {
+                let stores = if begun(area).load(Ordering::Relaxed) == 0 {
+                    sixteen_stores
+                } else {
+                    forty_stores
+                };
+                begun(area).store(1, Ordering::Relaxed);
+                run_stores(stores)(area);
+            })
+            .invariant(|_| Ok(()))
+            .limit(Duration::from_millis(200))
+            .run(&area)
+            .expect("the check runs");
+        let only_in_the_trace = sixteen_stores as *const () as u64;
+        let there = |point: &&KillPoint| {
+            (only_in_the_trace..=only_in_the_trace + 64).contains(&point.address)
+        };
+        assert_eq!(
+            report.kill_points().iter().filter(there).count(),
+            0,
+            "{mode}"
+        );
+        assert_eq!(report.missed().iter().filter(there).count(), 17, "{mode}");
+    }
+}
+
 fn vdso() -> std::ops::Range<u64> {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
     let line = maps
