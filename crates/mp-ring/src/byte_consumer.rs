@@ -197,10 +197,20 @@ impl<'a> ByteConsumer<'a> {
         unsafe {
             self.ring
                 .data
-                .read(found.payload(), bytes.as_mut_ptr(), found.len)
+                .read(found.payload(), bytes.as_mut_ptr(), found.len);
         };
         // SAFETY: as many bytes were just written.
         unsafe { bytes.set_len(found.len) };
+    }
+
+    /// The bytes of a record that `find` gave and that is not released.
+    #[cfg(not(loom))]
+    pub(crate) fn lend(&self, found: Found) -> &[u8] {
+        // SAFETY: `find` checked that the record lies in the data.
+        let start = unsafe { self.ring.data.pointer(found.payload()) };
+        // SAFETY: it is published and not released, so its bytes are the consumer's (I2), and releasing it needs the consumer
+        // that is borrowed for as long.
+        unsafe { core::slice::from_raw_parts(start, found.len) }
     }
 
     /// Gives everything before `head` back: the commit.

@@ -219,7 +219,7 @@ impl<'a> ByteProducer<'a> {
         unsafe {
             self.ring
                 .data
-                .write(slot.payload(), bytes.as_ptr(), bytes.len())
+                .write(slot.payload(), bytes.as_ptr(), bytes.len());
         };
     }
 

@@ -40,7 +40,9 @@ mod grant;
 mod mark;
 mod payload;
 mod producer;
+#[cfg(not(loom))]
 mod record;
+mod records;
 mod ring;
 mod span;
 
@@ -57,7 +59,9 @@ pub use error::{ClaimError, Corrupt, PopError, PushError, ReserveError};
 #[cfg(not(loom))]
 pub use grant::Grant;
 pub use producer::Producer;
-pub use record::{Record, Records};
+#[cfg(not(loom))]
+pub use record::Record;
+pub use records::Records;
 pub use ring::Ring;
 pub use span::Span;
 

@@ -1,8 +1,7 @@
-//! Records lent to be read in place.
+//! A record lent to be read in place.
 
 use crate::byte_consumer::Found;
-use crate::mark::Mark;
-use crate::{ByteConsumer, PopError, Span};
+use crate::{ByteConsumer, Span};
 
 /// The oldest record of a [`ByteRing`](crate::ByteRing), read where it lies. A dropped one stays in the ring.
 ///
@@ -17,7 +16,6 @@ use crate::{ByteConsumer, PopError, Span};
 /// assert!(consumer.is_empty());
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
-#[cfg(not(loom))]
 #[derive(Debug)]
 #[must_use = "a dropped record stays in the ring"]
 pub struct Record<'c, 'a> {
@@ -25,7 +23,6 @@ pub struct Record<'c, 'a> {
     found: Found,
 }
 
-#[cfg(not(loom))]
 impl<'c, 'a> Record<'c, 'a> {
     /// `found` must be what `consumer` found at its head.
     pub(crate) fn new(consumer: &'c mut ByteConsumer<'a>, found: Found) -> Self {
@@ -34,7 +31,7 @@ impl<'c, 'a> Record<'c, 'a> {
 
     /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
-        lent(self.consumer, self.found)
+        self.consumer.lend(self.found)
     }
 
     /// The number that its pusher gave it.
@@ -50,87 +47,5 @@ impl<'c, 'a> Record<'c, 'a> {
     /// Pops it.
     pub fn release(self) {
         self.consumer.release_to(self.found.after);
-    }
-}
-
-/// The bytes of a record that `consumer` found and has not released.
-#[cfg(not(loom))]
-fn lent<'r>(consumer: &'r ByteConsumer<'_>, found: Found) -> &'r [u8] {
-    // SAFETY: the consumer checked that the record lies in the data.
-    let start = unsafe { consumer.ring().data.pointer(found.payload()) };
-    // SAFETY: it is published and not released, so its bytes are the consumer's (I2 of the ring), and releasing needs the
-    // consumer that is borrowed for as long.
-    unsafe { core::slice::from_raw_parts(start, found.len) }
-}
-
-/// Records of a [`ByteRing`](crate::ByteRing) read one after another and released together. Dropped without it, all of
-/// them stay in the ring.
-///
-/// ```
-/// # use mp_ring::ByteRing;
-/// # let mut memory = vec![0; ByteRing::words_for(64)?];
-/// # let (mut producer, mut consumer) = ByteRing::new(&mut memory, 64, None)?.split()?;
-/// producer.push_many(&["one", "two", "three"])?;
-/// let mut records = consumer.records();
-/// let mut bytes = Vec::new();
-/// while records.next_into(&mut bytes).is_ok() {
-///     println!("{}", bytes.escape_ascii());
-/// }
-/// assert_eq!(records.count(), 3);
-/// records.release();
-/// # Ok::<(), mp_layout::Error>(())
-/// ```
-#[derive(Debug)]
-#[must_use = "dropped records stay in the ring"]
-pub struct Records<'c, 'a> {
-    consumer: &'c mut ByteConsumer<'a>,
-    head: Mark,
-}
-
-impl<'c, 'a> Records<'c, 'a> {
-    pub(crate) fn new(consumer: &'c mut ByteConsumer<'a>) -> Self {
-        let head = consumer.head();
-        Self { consumer, head }
-    }
-
-    /// The next record's tag and bytes, in place.
-    ///
-    /// # Errors
-    ///
-    /// [`PopError::Empty`] after the newest; a later call may find more.
-    #[cfg(not(loom))]
-    #[expect(clippy::should_implement_trait, reason = "it lends from itself")]
-    pub fn next(&mut self) -> Result<(u32, &[u8]), PopError> {
-        let found = self.advance()?;
-        Ok((found.tag, lent(self.consumer, found)))
-    }
-
-    /// Copies the next record into `bytes`, in place of what is there, and returns its tag.
-    ///
-    /// # Errors
-    ///
-    /// As [`next`](Self::next).
-    pub fn next_into(&mut self, bytes: &mut Vec<u8>) -> Result<u32, PopError> {
-        let found = self.advance()?;
-        self.consumer.copy(found, bytes);
-        Ok(found.tag)
-    }
-
-    /// Records read so far.
-    pub fn count(&self) -> usize {
-        self.head.since(self.consumer.head()).records as usize
-    }
-
-    /// Pops the records read so far, in one step.
-    pub fn release(self) {
-        if self.head != self.consumer.head() {
-            self.consumer.release_to(self.head);
-        }
-    }
-
-    fn advance(&mut self) -> Result<Found, PopError> {
-        let found = self.consumer.find(self.head)?;
-        self.head = found.after;
-        Ok(found)
     }
 }
