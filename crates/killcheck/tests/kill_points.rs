@@ -201,18 +201,17 @@ fn each_execution_of_a_repeated_address_is_a_kill_point() {
 #[test]
 fn points_off_the_traced_way_are_missed_and_not_misreported() {
     let area = bytes();
-    let begun = |area: &Bytes| &area[200];
     for mode in MODES {
         area.reset();
         let report = Check::new("another way each time but the first")
             .mode(mode)
             .victim(|area: &Bytes| {
-                let stores = if begun(area).load(Ordering::Relaxed) == 0 {
+                let stores = if area[200].load(Ordering::Relaxed) == 0 {
                     sixteen_stores
                 } else {
                     forty_stores
                 };
-                begun(area).store(1, Ordering::Relaxed);
+                area[200].store(1, Ordering::Relaxed);
                 run_stores(stores)(area);
             })
             .invariant(|_| Ok(()))
