@@ -47,6 +47,10 @@ pub use type_tag::TypeTag;
 #[doc(hidden)]
 pub use table::size_of_field;
 
+/// The shared structures of this crate, for `docs/memory-layout.md`.
+#[doc(hidden)]
+pub const TABLES: &[Table] = &[Header::TABLE];
+
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
 struct Readme;

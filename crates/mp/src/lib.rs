@@ -1,1 +1,35 @@
-//! Python's multiprocessing, rebuilt in Rust on shared memory.
+//! Python's `multiprocessing`, rebuilt in Rust on shared memory.
+//!
+//! Processes that run a Rust function, and what they share: values, arrays, locks, events, queues and raw memory. All of
+//! it lives in shared memory, and nothing of it is lost, torn or locked for ever when one of the processes is killed.
+//!
+//! ```
+//! use mp::{Process, Queue, Value};
+//!
+//! fn worker(id: i32, queue: Queue<String>, hits: Value<i32>) -> mp::Result<()> {
+//!     *hits.lock()? += 1; // commits on drop; a kill leaves the old value
+//!     queue.put(format!("hello from {id}"))?;
+//!     Ok(())
+//! }
+//!
+//! fn main() -> mp::Result<()> {
+//!     let (queue, hits) = (Queue::new()?, Value::new(0)?);
+//!     let mut p = Process::new(worker, (1, queue.clone(), hits.clone())).name("greeter");
+//!     p.start()?;
+//!     assert_eq!(queue.get()?, "hello from 1");
+//!     p.join()?;
+//!     assert_eq!((p.exitcode(), hits.get()), (Some(0), 1));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | run a function in a process | [`Process`], [`spawn`] |
+//! | share one value | [`Value`], [`RawValue`], [`AnyValue`] |
+//! | share many numbers | [`Array`], [`RawArray`], [`AnyArray`] |
+//! | send messages | [`Queue`] |
+//! | take turns | [`Lock`], [`Mutex`] |
+//! | wait for each other | [`Event`] |
+//! | share bytes with programs in other languages | [`SharedMemory`] |
+#![forbid(unsafe_code)]
