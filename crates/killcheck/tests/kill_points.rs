@@ -172,7 +172,7 @@ unsafe extern "C" fn twelve_additions_four_times(_: *mut u8) {
         "2:",
         ".set offset, 1",
         ".rept 12",
-        "inc byte ptr [rdi + offset]",
+        ".byte 0xFE, 0x47, offset", // inc byte ptr [rdi + offset]
         ".set offset, offset + 1",
         ".endr",
         "dec ecx",
