@@ -318,18 +318,22 @@ fn registered_head() -> *mut Head {
 
 #[cfg(test)]
 mod tests {
-    use super::{Held, MAX_HELD, Thread, fork_page};
+    use super::{MAX_HELD, Thread};
 
-    /// A record on zeroed memory, as threads have it.
-    fn record() -> &'static Held {
-        let memory = fork_page::wiped_memory(size_of::<Thread>()).expect("20 KiB");
-        // SAFETY: zeroed, aligned, large enough, never freed.
-        &unsafe { &*memory.cast::<Thread>() }.held
+    /// A context on zeroed memory, as threads have it.
+    fn context() -> Box<Thread> {
+        let layout = std::alloc::Layout::new::<Thread>();
+        // SAFETY: the layout is not empty.
+        let memory = unsafe { std::alloc::alloc_zeroed(layout) };
+        assert!(!memory.is_null());
+        // SAFETY: just allocated for this layout; all-zero is a free context.
+        unsafe { Box::from_raw(memory.cast()) }
     }
 
     #[test]
     fn record_is_a_stack() {
-        let held = record();
+        let context = context();
+        let held = &context.held;
         held.push(100, 0);
         held.push(200, 100);
         assert!(held.top_is(200, 100));
@@ -343,7 +347,8 @@ mod tests {
 
     #[test]
     fn removal_closes_the_gap_and_mends_the_neighbour() {
-        let held = record();
+        let context = context();
+        let held = &context.held;
         held.push(100, 0);
         held.push(200, 100);
         held.push(300, 200);
@@ -355,7 +360,8 @@ mod tests {
 
     #[test]
     fn full_record_takes_no_more() {
-        let held = record();
+        let context = context();
+        let held = &context.held;
         for entry in 1..=MAX_HELD + 1 {
             held.push(entry * 8, 0);
         }
@@ -365,7 +371,8 @@ mod tests {
     /// 100 is held all the time, wherever it moves.
     #[test]
     fn readers_never_miss_what_moves() {
-        let held = record();
+        let context = context();
+        let held = &context.held;
         let rounds = if cfg!(miri) { 20 } else { 20_000 };
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
