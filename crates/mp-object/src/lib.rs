@@ -34,3 +34,7 @@ pub use shared::{Event, Lock, Mutex, Shared};
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
 struct Readme;
+
+/// The shared structures of this crate, for `docs/memory-layout.md`.
+#[doc(hidden)]
+pub const TABLES: &[mp_layout::Table] = &[OwnerWord::TABLE];
