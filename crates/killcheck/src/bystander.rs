@@ -141,11 +141,16 @@ impl<'s> Bystander<'s> {
 
     /// Waits at most `bound` for its end and says what was wrong with it; kills it if it hangs.
     pub(crate) fn finish(mut self, bound: Duration) -> Option<Failure> {
-        if !self.ends_within(bound) {
-            return Some(Failure::Hang(bound));
+        if self.ends_within(bound) {
+            self.take_end()
+        } else {
+            Some(Failure::Hang(bound))
         }
-        let status = end(self.pid);
-        self.reaped = true;
+    }
+
+    /// Reaps it after its end and says what was wrong with it.
+    pub(crate) fn take_end(&mut self) -> Option<Failure> {
+        let status = self.kill();
         if libc::WIFSIGNALED(status) {
             return Some(Failure::Crash(libc::WTERMSIG(status)));
         }
@@ -160,12 +165,18 @@ impl<'s> Bystander<'s> {
             }
         }
     }
+
+    /// Kills it if it has not ended yet, reaps it and returns its wait status.
+    pub(crate) fn kill(&mut self) -> i32 {
+        self.reaped = true;
+        end(self.pid)
+    }
 }
 
 impl Drop for Bystander<'_> {
     fn drop(&mut self) {
         if !self.reaped {
-            end(self.pid);
+            self.kill();
         }
     }
 }

@@ -1,4 +1,75 @@
 //! Kills a process at every instruction of an operation and reports what hangs, tears or is lost.
+//!
+//! A structure in memory that several processes share is only as good as the state that a process
+//! leaves behind when it is killed in the middle. This harness tries all such states: it runs the
+//! operation in a forked process, kills that with SIGKILL before its first instruction, then before
+//! its second, and so on to the last, and after each kill lets a survivor go on with the memory.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::atomic::{AtomicU64, Ordering};
+//!
+//! use killcheck::{Check, SharedArea};
+//!
+//! type Pair = SharedArea<[AtomicU64; 2]>;
+//!
+//! // SAFETY: atomics only, for which zero is valid.
+//! let pair: Pair = unsafe { SharedArea::zeroed() }?;
+//! let report = Check::new("write both words")
+//!     .setup(|pair: &Pair| pair.reset())
+//!     .victim(|pair| {
+//!         pair[0].store(1, Ordering::Release);
+//!         pair[1].store(1, Ordering::Release);
+//!     })
+//!     .survivor(|pair| match pair.each_ref().map(|word| word.load(Ordering::Acquire)) {
+//!         [left, right] if left == right => Ok(()),
+//!         torn => Err(format!("torn: {torn:?}")),
+//!     })
+//!     .run(&pair);
+//! match report {
+//!     Ok(report) => report.assert_caught(),
+//!     Err(error) => assert_eq!(error.kind(), killcheck::ErrorKind::Unsupported),
+//! }
+//! # Ok::<(), killcheck::Error>(())
+//! ```
+//!
+//! # What happens
+//!
+//! 1. One run of the operation is single-stepped, which lists its instructions. Each iteration of a
+//!    repeated string instruction counts as one, so a torn copy is seen. A system call that sleeps
+//!    for 30 ms counts as blocked, and that sleep is one more kill point.
+//! 2. For each point: set-up, a new victim, and SIGKILL when it stands before that instruction. A
+//!    breakpoint in the victim's private copy of the code brings it there ([`Mode::Planted`]);
+//!    where none can be planted, and within tight loops, single steps from the nearest one do.
+//! 3. The survivor, and then the invariant, run in processes of their own. One that does not return
+//!    within the limit is a hang, one that dies a crash, an error or a panic a violation.
+//!
+//! A kill keeps every store that was executed before it and no other: what the survivor finds is a
+//! prefix of the operation's instructions. So the outcome depends on the order that the *compiler*
+//! chose; check release builds. What the processor may reorder between living processes is not
+//! explored here, loom and Miri do that.
+//!
+//! # Sleepers
+//!
+//! - With [`Check::sleeper`] somebody is asleep while the victim dies. If [`Check::must_wake`] finds
+//!   that the victim had committed, the sleeper must wake with no further help; otherwise the
+//!   survivor does the operation, and it must wake then.
+//! - With [`Check::waker`] the victim itself falls asleep, is woken, and dies at each instruction
+//!   between its wake and its end: is the wake it took with it lost to the other sleeper? The victim
+//!   fell asleep first; a primitive that wakes the last one first cannot be checked like this.
+//!
+//! # Threads
+//!
+//! The harness forks the calling thread. glibc keeps its allocator usable in the child; any other
+//! lock that another thread held at that moment stays locked there. Checks under `cargo test` work,
+//! as long as the closures only run the operation; where they need more, give the test target
+//! `harness = false`. A victim must not start threads or processes: they would not be killed.
+//!
+//! # Platforms
+//!
+//! Linux 5.3 or later. [`Check::run`] needs x86_64 and the right to ptrace one's own children, and
+//! returns [`ErrorKind::Unsupported`] on other architectures; [`storm`] runs everywhere.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)

@@ -174,28 +174,11 @@ impl<'a, M: ?Sized> Storm<'a, M> {
         };
         let mut workers = (0..self.processes)
             .map(begin)
-            .map(|w| w.map(Some))
             .collect::<Result<Vec<_>, _>>()?;
         let mut failures = Vec::new();
-        let mut random = Random(seed);
-        let mut kills = 0;
-        while kills < self.max_kills && start.elapsed() < self.duration {
-            std::thread::sleep(Duration::from_micros(random.below(2000)));
-            let place = random.below(self.processes as u64) as usize;
-            match workers[place].take() {
-                Some(worker) if worker.ends_within(Duration::ZERO) => {
-                    let failure = worker.finish(self.limit);
-                    failures.extend(failure.map(|failure| (Role::Survivor, failure)));
-                }
-                worker => {
-                    drop(worker);
-                    kills += 1;
-                }
-            }
-            workers[place] = Some(begin(place)?);
-        }
+        let kills = self.rage(seed, begin, &mut workers, &mut failures)?;
         progress.stop.store(1, Ordering::Relaxed);
-        for worker in workers.into_iter().flatten() {
+        for worker in workers {
             failures.extend(
                 worker
                     .finish(self.limit)
@@ -214,6 +197,33 @@ impl<'a, M: ?Sized> Storm<'a, M> {
             elapsed: start.elapsed(),
             failures,
         })
+    }
+
+    /// Kills random workers and starts others in their places until time or kills are used up.
+    fn rage<'s>(
+        &self,
+        seed: u64,
+        begin: impl Fn(usize) -> Result<Bystander<'s>, Error>,
+        workers: &mut [Bystander<'s>],
+        failures: &mut Vec<(Role, Failure)>,
+    ) -> Result<u64, Error> {
+        let start = Instant::now();
+        let mut random = Random(seed);
+        let mut kills = 0;
+        while kills < self.max_kills && start.elapsed() < self.duration {
+            std::thread::sleep(Duration::from_micros(random.below(2000)));
+            let place = random.below(self.processes as u64) as usize;
+            let worker = &mut workers[place];
+            if worker.ends_within(Duration::ZERO) {
+                let failure = worker.take_end();
+                failures.extend(failure.map(|failure| (Role::Survivor, failure)));
+            } else {
+                worker.kill();
+                kills += 1;
+            }
+            workers[place] = begin(place)?;
+        }
+        Ok(kills)
     }
 }
 

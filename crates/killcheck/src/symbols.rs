@@ -150,18 +150,23 @@ fn table(file: Vec<u8>) -> Option<Vec<Function>> {
 ///
 /// Both manglings write identifiers as their length and text; what lies between is left out.
 fn plain(name: &str) -> String {
-    let Some(mut rest) = name.strip_prefix("_ZN").or_else(|| name.strip_prefix("_R")) else {
-        return name.to_owned();
+    let (legacy, mut rest) = match (name.strip_prefix("_ZN"), name.strip_prefix("_R")) {
+        (Some(rest), _) => (true, rest),
+        (_, Some(rest)) => (false, rest),
+        _ => return name.to_owned(),
     };
     let mut parts: Vec<&str> = Vec::new();
     while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
-        // In the newer mangling "s_" and base-62 numbers ending in "_" tell crates apart.
-        let digits = rest[start..]
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(rest.len() - start);
+        let digits = rest[start..].bytes().take_while(u8::is_ascii_digit).count();
         let after = start + digits;
         let len = rest[start..after].parse().unwrap_or(0);
-        let text = rest[after..].strip_prefix('_').unwrap_or(&rest[after..]);
+        // The newer mangling parts the length from a text that begins with a digit or underscore.
+        let text = &rest[after..];
+        let text = if legacy {
+            text
+        } else {
+            text.strip_prefix('_').unwrap_or(text)
+        };
         match text.get(..len) {
             Some(part) if len > 0 => {
                 parts.push(part);
@@ -170,13 +175,49 @@ fn plain(name: &str) -> String {
             _ => rest = &rest[after..],
         }
     }
-    let hash = |part: &&str| part.len() == 17 && part.starts_with('h');
-    if parts.last().is_some_and(hash) {
+    if legacy {
+        // The last part is the hash.
         parts.pop();
     }
     if parts.is_empty() {
-        name.to_owned()
-    } else {
-        parts.join("::")
+        return name.to_owned();
+    }
+    const ESCAPES: [(&str, &str); 8] = [
+        ("_$", "$"),
+        ("$LT$", "<"),
+        ("$GT$", ">"),
+        ("$RF$", "&"),
+        ("$u20$", " "),
+        ("$u7b$", "{"),
+        ("$u7d$", "}"),
+        ("..", "::"),
+    ];
+    let joined = parts.join("::");
+    ESCAPES
+        .iter()
+        .fold(joined, |text, (escape, plain)| text.replace(escape, plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn names_are_made_plain() {
+        for (mangled, path) in [
+            ("main", "main"),
+            (
+                "_ZN10plain_lock7Counter3add17h0123456789abcdefE",
+                "plain_lock::Counter::add",
+            ),
+            (
+                "_ZN4demo4main28_$u7b$$u7b$closure$u7d$$u7d$17h0123456789abcdefE",
+                "demo::main::{{closure}}",
+            ),
+            ("_RNvNtCs1234_7mycrate3foo3bar", "mycrate::foo::bar"),
+            ("_R", "_R"),
+        ] {
+            assert_eq!(plain(mangled), path);
+        }
     }
 }
