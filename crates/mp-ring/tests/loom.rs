@@ -126,25 +126,23 @@ fn successor_continues_after_its_predecessor() {
     let id = |number| NonZeroU64::new(number).unwrap();
     explore(move || {
         let ring = ring(2);
-        let mut consumer = ring.claim_consumer(id(9)).unwrap();
-        let pushing = [1, 2].map(|number| {
-            thread::spawn(move || {
-                let mut producer = loop {
-                    match ring.claim_producer(id(number)) {
-                        Ok(producer) => break producer,
-                        Err(_) => thread::yield_now(),
-                    }
-                };
-                producer.push(number).unwrap();
-            })
-        });
-        let mut popped = [pop(&mut consumer), pop(&mut consumer)];
-        popped.sort_unstable();
-        assert_eq!(popped, [1, 2]);
-        for thread in pushing {
-            thread.join().unwrap();
-        }
+        // the one that finds the role claimed by the other gives up
+        let join = move |number| match ring.claim_producer(id(number)) {
+            Ok(mut producer) => usize::from(producer.push(number).is_ok()),
+            Err(_) => 0,
+        };
+        let first = thread::spawn(move || join(1));
+        let pushed = join(2) + first.join().unwrap();
+        assert!(pushed >= 1);
         assert_eq!(ring.owner(Role::Producer), None);
+        let mut consumer = ring.claim_consumer(id(9)).unwrap();
+        let mut values = [0; 2];
+        assert_eq!(consumer.pop_slice(&mut values), Ok(pushed));
+        values.sort_unstable();
+        assert!(
+            values == [1, 2] || (pushed == 1 && values[0] == 0),
+            "{values:?}"
+        );
     });
 }
 
