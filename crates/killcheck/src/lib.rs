@@ -98,3 +98,8 @@ pub use kill_point::{KillPoint, Moment};
 pub use report::{Failure, Finding, Report, Role};
 pub use shared_area::SharedArea;
 pub use storm::{Storm, StormReport, storm};
+
+/// Keeps the program of the README true.
+#[cfg(all(doctest, target_arch = "x86_64"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
