@@ -1,1 +1,62 @@
-//! Processes that run a Rust function, report panics as data, and die with their parent.
+//! One process: a function of this program, run by another process, with its value or its panic coming back.
+//!
+//! - [`Process`]: describe, start, wait, result; [`spawn`] does the first two in one.
+//! - [`Status`] and [`Panic`]: how it ended, as data.
+//! - [`current_process`], [`parent_process`], [`active_children`], [`cpu_count`]: who is who.
+//! - [`Run`]: a type that is a process, instead of a function.
+//!
+//! ```
+//! use mp_object::Mutex;
+//! use mp_process::Process;
+//!
+//! fn add(total: Mutex<u64>, amount: u64) -> mp_layout::Result<u64> {
+//!     let mut total = total.lock()?;
+//!     *total += amount;
+//!     Ok(*total)
+//! }
+//!
+//! let total = Mutex::new(40)?;
+//! let mut process = Process::new(add, (total.clone(), 2));
+//! process.start()?;
+//! assert_eq!(process.result()??, 42);
+//! assert_eq!(*total.lock()?, 42, "the same memory");
+//! # Ok::<(), mp_layout::Error>(())
+//! ```
+//!
+//! # How it starts
+//!
+//! The program runs itself again, through `/proc/self/exe`, and the child is caught before its `main`. So there is
+//! no main guard to forget, nothing to call first, and it works in tests, doctests and benches as they are. What
+//! the child runs is named by an address in the executable, which is checked before use.
+#![cfg(target_os = "linux")]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+mod child;
+mod current;
+mod entry;
+mod hello;
+mod image;
+mod outcome;
+mod panic;
+mod parcel;
+mod process;
+mod returned_err;
+mod running;
+mod start;
+mod status;
+mod table;
+mod task;
+
+pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
+pub use panic::Panic;
+pub use process::{Process, spawn};
+pub use status::Status;
+pub use table::{ActiveChild, active_children};
+pub use task::{Argument, Arguments, Returned, Run, Stateless, Task};
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -1,0 +1,181 @@
+//! What a parent tells its child before the child exists.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use mp_layout::{Error, ErrorKind, Result};
+
+use crate::parcel::{self, HELLO, Parcel};
+
+/// Who the child is and what it runs. Behind it on the wire come its arguments.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// Where the [`Entry`](crate::entry::Entry) lies, counted from the executable's load address.
+    pub(crate) entry_offset: u64,
+    pub(crate) type_hash: u64,
+    pub(crate) depth: u32,
+    pub(crate) name: String,
+    /// Which child of which child this is, as in `Process-1:2`.
+    pub(crate) identity: Vec<u32>,
+    pub(crate) daemon: bool,
+    pub(crate) parent_pid: u32,
+    pub(crate) parent_name: String,
+}
+
+type Wire = (u64, u64, u32, String, Vec<u32>, bool, u32, String);
+
+/// What came with a hello.
+pub(crate) struct Greeted {
+    pub(crate) hello: Hello,
+    pub(crate) life: OwnedFd,
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) arguments: Vec<u8>,
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+impl Hello {
+    /// The bytes before the arguments; `has_stdin` says that the second descriptor is one.
+    pub(crate) fn to_bytes(&self, has_stdin: bool) -> Result<Vec<u8>> {
+        let wire = (
+            has_stdin,
+            self.entry_offset,
+            self.type_hash,
+            self.depth,
+            &self.name,
+            &self.identity,
+            self.daemon,
+            self.parent_pid,
+            &self.parent_name,
+        );
+        postcard::to_stdvec(&wire).map_err(|error| {
+            Error::new(ErrorKind::Encode, "start", "").with_detail(error.to_string())
+        })
+    }
+
+    /// Receives the hello that [`is_waiting`] found.
+    pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Greeted> {
+        let parcel = parcel::receive(socket, HELLO)
+            .map_err(|source| Error::os("receive", "what to run", source))?;
+        let Some(Parcel { bytes, descriptors }) = parcel else {
+            return Err(Error::new(ErrorKind::Closed, "receive", "what to run"));
+        };
+        let malformed = || {
+            Error::new(ErrorKind::Decode, "receive", "what to run")
+                .with_detail("the parent's message does not decode")
+        };
+        let ((has_stdin, wire), arguments) =
+            postcard::take_from_bytes::<(bool, Wire)>(&bytes).map_err(|_| malformed())?;
+        let arguments = arguments.to_vec();
+        let mut descriptors = descriptors.into_iter();
+        Ok(Greeted {
+            hello: Self::from_wire(wire),
+            life: descriptors.next().ok_or_else(malformed)?,
+            stdin: if has_stdin { descriptors.next() } else { None },
+            arguments,
+            descriptors: descriptors.collect(),
+        })
+    }
+
+    fn from_wire(wire: Wire) -> Self {
+        let (entry_offset, type_hash, depth, name, identity, daemon, parent_pid, parent_name) =
+            wire;
+        Self {
+            entry_offset,
+            type_hash,
+            depth,
+            name,
+            identity,
+            daemon,
+            parent_pid,
+            parent_name,
+        }
+    }
+}
+
+/// Whether `descriptor` is a socket on which a process of the same user has said hello. Nothing is
+/// taken from it, and any other descriptor costs one system call.
+pub(crate) fn is_waiting(descriptor: BorrowedFd<'_>) -> bool {
+    mp_os::socket::is_seqpacket(descriptor)
+        && opening(descriptor).is_ok_and(|opening| opening == HELLO.opening())
+        && peer_is_same_user(descriptor)
+}
+
+fn opening(socket: BorrowedFd<'_>) -> io::Result<[u8; 12]> {
+    use std::os::fd::AsRawFd;
+    let mut opening = [0_u8; 12];
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let start = opening.as_mut_ptr().cast();
+    // SAFETY: `start` points to the 12 bytes of `opening`, which live across the call.
+    let length = unsafe { libc::recv(socket.as_fd().as_raw_fd(), start, opening.len(), flags) };
+    if length < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // A shorter message leaves zeros, which open nothing.
+    Ok(opening)
+}
+
+fn peer_is_same_user(socket: BorrowedFd<'_>) -> bool {
+    use std::os::fd::AsRawFd;
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: libc::uid_t::MAX,
+        gid: libc::gid_t::MAX,
+    };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    let place = (&raw mut peer).cast();
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
+    // SAFETY: `place` points to a `ucred` of the `size` bytes that are named; both live across the call.
+    let done = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, place, &raw mut size) };
+    // SAFETY: takes nothing and cannot fail.
+    let me = unsafe { libc::geteuid() };
+    done == 0 && peer.uid == me
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some_hello() -> Hello {
+        Hello {
+            entry_offset: 0x1234,
+            type_hash: 99,
+            depth: 3,
+            name: "w".into(),
+            identity: vec![1, 2],
+            daemon: true,
+            parent_pid: 17,
+            parent_name: "MainProcess".into(),
+        }
+    }
+
+    #[test]
+    fn is_received_as_it_was_sent() {
+        let (left, right) = mp_os::socket::pair().unwrap();
+        let mut bytes = some_hello().to_bytes(false).unwrap();
+        bytes.extend_from_slice(b"the arguments");
+        parcel::send(left.as_fd(), HELLO, &bytes, &[left.as_fd()]).unwrap();
+        assert!(is_waiting(right.as_fd()));
+        assert!(is_waiting(right.as_fd()), "looking takes nothing");
+        let greeted = Hello::receive(right.as_fd()).unwrap();
+        assert_eq!(greeted.hello, some_hello());
+        assert_eq!(greeted.arguments, b"the arguments");
+        assert!(greeted.stdin.is_none() && greeted.descriptors.is_empty());
+    }
+
+    #[test]
+    fn nothing_else_is_taken_for_it() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert!(!is_waiting(null.as_fd()));
+        let (left, right) = mp_os::socket::pair().unwrap();
+        assert!(!is_waiting(right.as_fd()), "an empty socket");
+        mp_os::socket::send(&left, b"mp hello", &[]).unwrap();
+        assert!(!is_waiting(right.as_fd()), "a message that stops too early");
+        let mut buffer = [0; 64];
+        let message = mp_os::socket::recv(&right, &mut buffer).unwrap();
+        assert_eq!(
+            &buffer[..message.len],
+            b"mp hello",
+            "it was left where it is"
+        );
+    }
+}

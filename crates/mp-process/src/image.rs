@@ -1,0 +1,100 @@
+//! The running executable, as the loader mapped it.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// Load address and loaded segments of the main program.
+///
+/// The same executable has the same offsets in every process, though the load address differs.
+#[derive(Debug, Default)]
+pub(crate) struct Image {
+    base: usize,
+    segments: Vec<Range<usize>>,
+}
+
+impl Image {
+    /// The image of this process's own executable.
+    pub(crate) fn of_this_program() -> &'static Self {
+        static IMAGE: OnceLock<Image> = OnceLock::new();
+        IMAGE.get_or_init(|| {
+            let mut image = Self::default();
+            let place = (&raw mut image).cast();
+            // SAFETY: `visit` is called during this call only, and gets the image that `place` points to.
+            unsafe { libc::dl_iterate_phdr(Some(visit), place) };
+            image
+        })
+    }
+
+    /// Where `size` bytes at `address` lie from the load address; `None` if they are not in the program.
+    pub(crate) fn offset_of(&self, address: usize, size: usize) -> Option<u64> {
+        self.contains(address, size)
+            .then(|| address.wrapping_sub(self.base) as u64)
+    }
+
+    /// The address of `size` bytes at `offset` from the load address; `None` if they are not in the program.
+    pub(crate) fn address_at(&self, offset: u64, size: usize) -> Option<usize> {
+        let address = self.base.wrapping_add(usize::try_from(offset).ok()?);
+        self.contains(address, size).then_some(address)
+    }
+
+    fn contains(&self, address: usize, size: usize) -> bool {
+        let Some(end) = address.checked_add(size) else {
+            return false;
+        };
+        self.segments
+            .iter()
+            .any(|segment| segment.start <= address && end <= segment.end)
+    }
+}
+
+/// Called by the loader for the main program first; ends the iteration there.
+unsafe extern "C" fn visit(
+    info: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    image: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the loader passes a valid description that nobody changes during this call.
+    let info = unsafe { &*info };
+    // SAFETY: the pointer that `of_this_program` passed, to an image that nobody else uses now.
+    let image = unsafe { &mut *image.cast::<Image>() };
+    let count = usize::from(info.dlpi_phnum);
+    // SAFETY: the loader describes `dlpi_phnum` headers there, mapped as long as the program runs.
+    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, count) };
+    image.base = info.dlpi_addr as usize;
+    image.segments = headers
+        .iter()
+        .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_R != 0)
+        .map(|header| {
+            let start = image.base.wrapping_add(header.p_vaddr as usize);
+            start..start.saturating_add(header.p_memsz as usize)
+        })
+        .collect();
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Image;
+
+    static HERE: u64 = 7;
+
+    #[test]
+    fn a_static_is_found_again_by_its_offset() {
+        let image = Image::of_this_program();
+        let address = (&raw const HERE).addr();
+        let offset = image
+            .offset_of(address, 8)
+            .expect("a static of this program");
+        assert_eq!(image.address_at(offset, 8), Some(address));
+    }
+
+    #[test]
+    fn what_is_elsewhere_is_refused() {
+        let image = Image::of_this_program();
+        let on_the_heap = Box::new(7_u64);
+        assert_eq!(image.offset_of((&raw const *on_the_heap).addr(), 8), None);
+        assert_eq!(image.address_at(u64::MAX, 8), None);
+        assert_eq!(image.address_at(1 << 60, 8), None);
+        assert_eq!(image.offset_of(usize::MAX - 3, 8), None);
+    }
+}

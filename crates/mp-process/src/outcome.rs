@@ -1,0 +1,140 @@
+//! How a task went, on its way from the child to its parent.
+
+use std::any::type_name;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use mp_layout::{Error, ErrorKind, Result};
+use mp_object::transfer;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::panic::Panic;
+use crate::parcel::{self, OUTCOME, Parcel};
+use crate::returned_err::is_err;
+
+/// What the child says before it exits.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The task returned; its value is kept as it came, so that it can be read more than once.
+    Returned {
+        is_err: bool,
+        value: Vec<u8>,
+        descriptors: Vec<OwnedFd>,
+    },
+    Panicked(Panic),
+    /// The task was not run, or its value did not encode: an [`Error`] in bytes.
+    Refused(Vec<u8>),
+}
+
+/// The last byte on the wire, where adding it moves nothing.
+const RETURNED_OK: u8 = 0;
+const RETURNED_ERR: u8 = 1;
+const PANICKED: u8 = 2;
+const REFUSED: u8 = 3;
+
+impl Outcome {
+    pub(crate) fn returned<R: Serialize>(value: &R) -> Self {
+        let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(value));
+        match bytes {
+            Ok(bytes) => Self::Returned {
+                is_err: is_err(value),
+                value: bytes,
+                descriptors,
+            },
+            Err(error) => {
+                let detail = format!("{error} while writing {}", type_name::<R>());
+                let error = Error::new(ErrorKind::Encode, "send", "the result");
+                Self::refused(&error.with_detail(detail))
+            }
+        }
+    }
+
+    pub(crate) fn refused(error: &Error) -> Self {
+        Self::Refused(postcard::to_stdvec(error).unwrap_or_default())
+    }
+
+    /// The exit code that goes with it.
+    pub(crate) fn code(&self) -> i32 {
+        match self {
+            Self::Returned { is_err: false, .. } => 0,
+            _ => 1,
+        }
+    }
+
+    /// Sends it. What cannot be sent is replaced by the error that says why.
+    pub(crate) fn send(self, socket: BorrowedFd<'_>) -> Result<()> {
+        let failed = |source| Error::os("send", "the result", source);
+        self.send_once(socket)
+            .or_else(|error| Self::refused(&failed(error)).send_once(socket))
+            .map_err(failed)
+    }
+
+    fn send_once(self, socket: BorrowedFd<'_>) -> std::io::Result<()> {
+        let (mut bytes, descriptors, tag) = match self {
+            Self::Returned {
+                is_err: false,
+                value,
+                descriptors,
+            } => (value, descriptors, RETURNED_OK),
+            Self::Returned {
+                value, descriptors, ..
+            } => (value, descriptors, RETURNED_ERR),
+            Self::Panicked(panic) => (panic.to_bytes(), Vec::new(), PANICKED),
+            Self::Refused(error) => (error, Vec::new(), REFUSED),
+        };
+        bytes.push(tag);
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        parcel::send(socket, OUTCOME, &bytes, &descriptors)
+    }
+
+    /// What a child that has ended left in its socket; `None` if it left nothing.
+    pub(crate) fn receive(socket: BorrowedFd<'_>) -> Option<Self> {
+        match parcel::receive(socket, OUTCOME) {
+            Ok(parcel) => parcel.map(Self::from_parcel),
+            Err(source) => Some(Self::refused(&Error::os("receive", "the result", source))),
+        }
+    }
+
+    fn from_parcel(parcel: Parcel) -> Self {
+        let Parcel {
+            bytes: mut value,
+            descriptors,
+        } = parcel;
+        match value.pop() {
+            Some(tag @ (RETURNED_OK | RETURNED_ERR)) => Self::Returned {
+                is_err: tag == RETURNED_ERR,
+                value,
+                descriptors,
+            },
+            Some(PANICKED) => {
+                Panic::from_bytes(&value).map_or(Self::Refused(value), Self::Panicked)
+            }
+            _ => Self::Refused(value),
+        }
+    }
+
+    /// The task's value, or why there is none; `process` names it in errors.
+    pub(crate) fn decode<R: DeserializeOwned>(&self, process: &str) -> Result<R> {
+        match self {
+            Self::Returned {
+                value, descriptors, ..
+            } => decode_value(value, descriptors),
+            Self::Panicked(panic) => {
+                Err(Error::new(ErrorKind::Panicked, "run", process).with_detail(panic.to_string()))
+            }
+            Self::Refused(error) => Err(postcard::from_bytes(error).unwrap_or_else(|_| {
+                Error::new(ErrorKind::Decode, "receive", "the result")
+                    .with_detail("what the child sent is not understood")
+            })),
+        }
+    }
+}
+
+fn decode_value<R: DeserializeOwned>(value: &[u8], descriptors: &[OwnedFd]) -> Result<R> {
+    let copies: std::io::Result<Vec<_>> = descriptors.iter().map(OwnedFd::try_clone).collect();
+    let copies = copies.map_err(|source| Error::os("receive", "the result", source))?;
+    transfer::incoming(copies, || postcard::from_bytes(value)).map_err(|error| {
+        let detail = format!("{error} while reading {}", type_name::<R>());
+        Error::new(ErrorKind::Decode, "receive", "the result").with_detail(detail)
+    })
+}

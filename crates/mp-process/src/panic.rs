@@ -1,0 +1,140 @@
+//! A panic as data.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
+
+/// What a task's panic said, where it was, and how the program got there.
+///
+/// ```
+/// use mp_process::{Process, Status};
+///
+/// let mut process = Process::new(|n: u32| assert!(n < 3, "{n} is too many"), (7,));
+/// process.start()?;
+/// process.join()?;
+/// let Status::Panicked(panic) = process.status() else {
+///     unreachable!("it panics")
+/// };
+/// assert_eq!(panic.message(), "7 is too many");
+/// assert!(panic.location().is_some_and(|location| location.contains(".rs:")));
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Panic {
+    message: String,
+    location: Option<String>,
+    backtrace: Option<String>,
+}
+
+/// What the hook noted of this thread's last panic.
+struct Noted {
+    message: String,
+    location: Option<String>,
+    backtrace: Option<Backtrace>,
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Noted>> = const { RefCell::new(None) };
+}
+
+impl Panic {
+    /// What was given to `panic!`, if it was text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// File, line and column, as `src/main.rs:3:5`; `None` if the task replaced the panic hook.
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
+    /// The calls that led there, as text; `None` if the task replaced the panic hook or the variable
+    /// `RUST_BACKTRACE` is `0`.
+    pub fn backtrace(&self) -> Option<&str> {
+        self.backtrace.as_deref()
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(&(&self.message, &self.location, &self.backtrace)).unwrap_or_default()
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (message, location, backtrace) = postcard::from_bytes(bytes).ok()?;
+        Some(Self {
+            message,
+            location,
+            backtrace,
+        })
+    }
+
+    fn of_payload(payload: &(dyn Any + Send)) -> Self {
+        Self {
+            message: message_of(payload),
+            location: None,
+            backtrace: None,
+        }
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.location {
+            Some(location) => write!(formatter, "panicked at {location}: {}", self.message),
+            None => write!(formatter, "panicked: {}", self.message),
+        }
+    }
+}
+
+/// Lets every panic be noted, after the hook that is there has printed it. Where a panic aborts the
+/// process, `before_abort` is called with it.
+pub(crate) fn note_panics(before_abort: fn(Panic)) {
+    let previous = take_hook();
+    set_hook(Box::new(move |info| {
+        previous(info);
+        let noted = Noted::of(info);
+        if cfg!(panic = "abort") {
+            before_abort(noted.resolve());
+        } else {
+            LAST.set(Some(noted));
+        }
+    }));
+}
+
+/// Runs `task` and returns its value, or its panic.
+pub(crate) fn catch<R>(task: impl FnOnce() -> R) -> Result<R, Panic> {
+    // Nothing of the task is used after its panic.
+    catch_unwind(AssertUnwindSafe(task)).map_err(|payload| {
+        LAST.take()
+            .map_or_else(|| Panic::of_payload(&*payload), Noted::resolve)
+    })
+}
+
+impl Noted {
+    fn of(info: &PanicHookInfo<'_>) -> Self {
+        let unwanted = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value == "0");
+        Self {
+            message: message_of(info.payload()),
+            location: info.location().map(ToString::to_string),
+            backtrace: (!unwanted).then(Backtrace::force_capture),
+        }
+    }
+
+    /// Looking up the names of the calls takes long, so it is done only for a panic that ends the task.
+    fn resolve(self) -> Panic {
+        Panic {
+            message: self.message,
+            location: self.location,
+            backtrace: self.backtrace.map(|backtrace| backtrace.to_string()),
+        }
+    }
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "(a value that is not text)".to_owned())
+}

@@ -1,0 +1,248 @@
+//! Bytes with descriptors, as they cross the socket between a process and its child.
+//!
+//! # Layout
+//!
+//! ```text
+//! first message   label u64 | version u32 | in_memory u32 | length u64 | descriptors u32 | 0 u32 | bytes, unless in memory
+//!                 with [the memory file] and the first descriptors
+//! each further    one byte, with up to 250 more descriptors
+//! ```
+//!
+//! # Progress
+//!
+//! Neither side waits for the other. A sender fills an empty socket, and what would not fit goes
+//! into a sealed memory file; a receiver is called when everything has been sent.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use mp_os::clock::Deadline;
+use mp_os::memfd::{self, Commit};
+use mp_os::socket;
+
+/// What a parcel is, and how it begins on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Label(u64);
+
+/// From parent to child: what to run.
+pub(crate) const HELLO: Label = Label(u64::from_le_bytes(*b"mp hello"));
+/// From child to parent: how it went.
+pub(crate) const OUTCOME: Label = Label(u64::from_le_bytes(*b"mp ended"));
+
+const VERSION: u32 = 1;
+const HEAD_SIZE: usize = 32;
+
+/// Bytes up to here travel in the message; they fit the smallest usual socket buffer three times.
+const INLINE_MAX: usize = 64 << 10;
+
+/// Below the kernel's 253, with room for the memory file.
+const DESCRIPTORS_PER_MESSAGE: usize = 250;
+
+/// What arrived.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+struct Head {
+    in_memory: bool,
+    length: u64,
+    descriptors: usize,
+}
+
+impl Label {
+    /// The first bytes of a parcel of this label and of this version.
+    pub(crate) fn opening(self) -> [u8; 12] {
+        let mut opening = [0; 12];
+        opening[..8].copy_from_slice(&self.0.to_le_bytes());
+        opening[8..].copy_from_slice(&VERSION.to_le_bytes());
+        opening
+    }
+}
+
+/// Sends a parcel without waiting.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    label: Label,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    if bytes.len() <= INLINE_MAX {
+        let mut message = head(label, false, bytes.len(), descriptors.len());
+        message.extend_from_slice(bytes);
+        match send_messages(socket, &message, None, descriptors) {
+            // A system with tiny socket buffers.
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {}
+            sent => return sent,
+        }
+    }
+    let memory = memfd::create("mp parcel", bytes.len() as u64, Commit::Now)?;
+    let memory = File::from(memory);
+    memory.write_all_at(bytes, 0)?;
+    let message = head(label, true, bytes.len(), descriptors.len());
+    send_messages(socket, &message, Some(memory.as_fd()), descriptors)
+}
+
+/// Receives the parcel that is there; `None` if nothing is.
+pub(crate) fn receive(socket: BorrowedFd<'_>, label: Label) -> io::Result<Option<Parcel>> {
+    let length = match socket::peek(socket)? {
+        None | Some(0) => return Ok(None),
+        Some(length) => length,
+    };
+    let mut bytes = vec![0; length];
+    let first = socket::recv_deadline(socket, &mut bytes, Deadline::PASSED)?;
+    let head = Head::read(&bytes, label)?;
+    bytes.drain(..HEAD_SIZE);
+    let mut descriptors = first.fds;
+    let expected = head.descriptors + usize::from(head.in_memory);
+    while descriptors.len() < expected {
+        let more = socket::recv_deadline(socket, &mut [0; 1], Deadline::PASSED)?;
+        if more.fds.is_empty() {
+            return Err(corrupt("descriptors are missing"));
+        }
+        descriptors.extend(more.fds);
+    }
+    if head.in_memory {
+        bytes = read_memory(descriptors.remove(0), head.length)?;
+    }
+    if bytes.len() as u64 != head.length || descriptors.len() != head.descriptors {
+        return Err(corrupt("its lengths contradict each other"));
+    }
+    Ok(Some(Parcel { bytes, descriptors }))
+}
+
+fn head(label: Label, in_memory: bool, length: usize, descriptors: usize) -> Vec<u8> {
+    let mut head = Vec::with_capacity(HEAD_SIZE + if in_memory { 0 } else { length });
+    head.extend_from_slice(&label.opening());
+    head.extend_from_slice(&u32::from(in_memory).to_le_bytes());
+    head.extend_from_slice(&(length as u64).to_le_bytes());
+    // A process cannot have 2^32 descriptors.
+    head.extend_from_slice(&(descriptors as u32).to_le_bytes());
+    head.extend_from_slice(&[0; 4]);
+    head
+}
+
+impl Head {
+    fn read(message: &[u8], label: Label) -> io::Result<Self> {
+        let (Some(head), true) = (
+            message.get(..HEAD_SIZE),
+            message.starts_with(&label.opening()),
+        ) else {
+            return Err(corrupt("it is of another kind or version"));
+        };
+        let word =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        Ok(Self {
+            in_memory: word(12) == 1,
+            length: u64::from(word(16)) | u64::from(word(20)) << 32,
+            descriptors: word(24) as usize,
+        })
+    }
+}
+
+fn send_messages(
+    socket: BorrowedFd<'_>,
+    message: &[u8],
+    memory: Option<BorrowedFd<'_>>,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let (with_first, rest) = descriptors.split_at(descriptors.len().min(DESCRIPTORS_PER_MESSAGE));
+    let with_first: Vec<_> = memory
+        .into_iter()
+        .chain(with_first.iter().copied())
+        .collect();
+    send_one(socket, message, &with_first)?;
+    rest.chunks(DESCRIPTORS_PER_MESSAGE)
+        .try_for_each(|some| send_one(socket, b"+", some))
+}
+
+fn send_one(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    socket::send_deadline(socket, bytes, fds, Deadline::PASSED).map_err(|error| {
+        if error.kind() == io::ErrorKind::TimedOut {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "more descriptors than a socket holds; share fewer objects at once",
+            )
+        } else {
+            error
+        }
+    })
+}
+
+/// Reads instead of mapping, so that a short file is an error and not a SIGBUS.
+fn read_memory(memory: OwnedFd, length: u64) -> io::Result<Vec<u8>> {
+    let size = memfd::size_of_file(memory.as_fd())?;
+    let Some(length) = usize::try_from(length).ok().filter(|_| size == length) else {
+        return Err(corrupt("its memory file has another size"));
+    };
+    let mut bytes = vec![0; length];
+    File::from(memory).read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+fn corrupt(why: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the message between parent and child is not understood: {why}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crossed(bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<Option<Parcel>> {
+        let (left, right) = socket::pair()?;
+        send(left.as_fd(), HELLO, bytes, descriptors)?;
+        receive(right.as_fd(), HELLO)
+    }
+
+    #[test]
+    fn arrives_whole_at_every_size() {
+        for size in [0, 1, INLINE_MAX, INLINE_MAX + 1, 5 << 20] {
+            let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+            let parcel = crossed(&bytes, &[]).unwrap().expect("it was sent");
+            assert!(parcel.bytes == bytes, "{size} bytes differ");
+            assert!(parcel.descriptors.is_empty());
+        }
+    }
+
+    #[test]
+    fn keeps_the_order_of_many_descriptors() {
+        let files: Vec<OwnedFd> = (0..600_u64)
+            .map(|at| memfd::create("n", at + 1, Commit::Sparse).unwrap())
+            .collect();
+        let borrowed: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        for bytes in [vec![7; 10], vec![7; INLINE_MAX + 1]] {
+            let parcel = crossed(&bytes, &borrowed).unwrap().expect("it was sent");
+            let sizes: Vec<u64> = parcel
+                .descriptors
+                .iter()
+                .map(|fd| memfd::size_of_file(fd.as_fd()).unwrap())
+                .collect();
+            assert_eq!(sizes, (1..=600).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_empty_socket_gives_nothing() {
+        let (left, right) = socket::pair().unwrap();
+        assert!(receive(right.as_fd(), HELLO).unwrap().is_none());
+        drop(left);
+        assert!(receive(right.as_fd(), HELLO).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_foreign_message_is_an_error() {
+        let (left, right) = socket::pair().unwrap();
+        socket::send(&left, b"something else entirely, of good length", &[]).unwrap();
+        let error = receive(right.as_fd(), HELLO).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        send(left.as_fd(), OUTCOME, b"", &[]).unwrap();
+        let error = receive(right.as_fd(), HELLO).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -1,0 +1,323 @@
+//! One process.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mp_layout::{Error, ErrorKind, Result};
+use mp_os::clock::Deadline;
+use mp_os::spawn::Options;
+
+use crate::current;
+use crate::entry::Entry;
+use crate::running::Running;
+use crate::start::{Encode, Start};
+use crate::status::Status;
+use crate::task::{Arguments, Returned, Run, Stateless, Task};
+
+/// A process that runs one function of this program, and whose value comes back.
+///
+/// It is described with [`new`](Self::new), runs from [`start`](Self::start), and is waited for with
+/// [`join`](Self::join) or [`result`](Self::result). Waits may be repeated, and made from several threads at
+/// once. A `Process` that is dropped keeps running; when this process exits, it waits for children that are
+/// no [daemons](Self::daemon).
+///
+/// # If a process dies
+///
+/// A child that is killed is an error with [`ErrorKind::ProcessDied`] and a [`Status`]. When this process dies,
+/// however it does, the kernel kills its children.
+///
+/// # Examples
+///
+/// ```
+/// use mp_process::Process;
+///
+/// fn power(base: u64, exponent: u32) -> u64 {
+///     base.pow(exponent)
+/// }
+///
+/// let mut process = Process::new(power, (2, 10)).name("power");
+/// process.start()?;
+/// process.join()?;
+/// assert_eq!(process.exitcode(), Some(0));
+/// assert_eq!(process.result()?, 1024);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[must_use = "a process runs when it is started"]
+pub struct Process<R> {
+    entry: &'static Entry,
+    /// Until it was started; locked by nobody, so that it need not be `Sync`.
+    arguments: Mutex<Option<Box<dyn Encode>>>,
+    name: String,
+    identity: Vec<u32>,
+    daemon: bool,
+    options: Options,
+    running: Option<Arc<Running>>,
+    returns: PhantomData<fn() -> R>,
+}
+
+impl<R: Returned> Process<R> {
+    /// Describes a process that will call `task` with `arguments`, a tuple.
+    ///
+    /// `task` is a function or a closure without captures. Arguments are serde values or shared objects of mp,
+    /// and are written when the process starts.
+    ///
+    /// ```compile_fail
+    /// let text = String::from("captured");
+    /// mp_process::Process::new(move || println!("{text}"), ());
+    /// ```
+    pub fn new<F, A>(task: F, arguments: A) -> Self
+    where
+        F: Task<A, Output = R> + Stateless,
+        A: Arguments,
+    {
+        // A value of a function's type is needed to name the type, and for nothing else.
+        let _: F = task;
+        let identity = current::next_identity();
+        Self {
+            entry: Entry::of::<F, A>(),
+            arguments: Mutex::new(Some(Box::new(arguments))),
+            name: current::default_name(&identity),
+            identity,
+            daemon: false,
+            options: Options::default(),
+            running: None,
+            returns: PhantomData,
+        }
+    }
+
+    /// Describes a process whose task is `value.run()`.
+    pub fn from_run<T: Run<Output = R>>(value: T) -> Self {
+        let name = value.name();
+        let process = Self::new(|value: T| value.run(), (value,));
+        match name {
+            Some(name) => process.name(name),
+            None => process,
+        }
+    }
+
+    /// Names it; before that it is `Process-N`. Shown by `ps`, in errors, and by [`current_process`] inside.
+    ///
+    /// [`current_process`]: crate::current_process
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Whether it is ended (SIGTERM, then SIGKILL) when this process exits, instead of waited for.
+    pub fn daemon(mut self, daemon: bool) -> Self {
+        self.daemon = daemon;
+        self
+    }
+
+    /// Sets an environment variable of it; all others are inherited.
+    pub fn env(mut self, variable: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.options.env.push((variable.into(), value.into()));
+        self
+    }
+
+    /// Sets its working directory; without, it is that of this process.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.options.directory = Some(directory.into());
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// After an error it can be tried again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidState`] if it was started before, if code before `main` starts it, or if 64 processes
+    /// have started each other; [`ErrorKind::Encode`] if an argument does not serialise;
+    /// [`ErrorKind::TooManyDescriptors`]; [`ErrorKind::Unsupported`] for a function in a shared library; and what
+    /// the system says of the start itself, for instance at the limit of processes.
+    pub fn start(&mut self) -> Result<()> {
+        let arguments = self.arguments.get_mut();
+        let arguments = arguments.unwrap_or_else(PoisonError::into_inner);
+        let Some(encode) = arguments.as_deref() else {
+            return Err(invalid(&self.name, "start", "it was started before"));
+        };
+        let start = Start {
+            entry: self.entry,
+            arguments: encode,
+            name: &self.name,
+            identity: &self.identity,
+            daemon: self.daemon,
+            options: &self.options,
+        };
+        self.running = Some(start.run()?);
+        // The child has its own handles now; this process's end when the caller's do.
+        *arguments = None;
+        Ok(())
+    }
+
+    /// Waits for its end and returns what its task returned.
+    ///
+    /// It may be called again, and gives an equal value each time.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Panicked`] with message and location, [`ErrorKind::ProcessDied`] with pid and signal or exit
+    /// code, [`ErrorKind::Decode`] or [`ErrorKind::Encode`] if arguments or result did not survive the way,
+    /// [`ErrorKind::InvalidState`] if it was not started.
+    pub fn result(&self) -> Result<R> {
+        self.started("take the result of")?.result()
+    }
+}
+
+impl<R> Process<R> {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidState`] if it was not started.
+    pub fn join(&self) -> Result<()> {
+        self.started("join")?.wait(Deadline::NEVER).map(drop)
+    }
+
+    /// Waits for its end; false if the time is up first.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidState`] if it was not started.
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.started("join")?.wait(Deadline::after(timeout))
+    }
+
+    /// Whether it was started and has not ended.
+    pub fn is_alive(&self) -> bool {
+        self.status() == Status::Running
+    }
+
+    /// Its number; `None` before it was started.
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.pid)
+    }
+
+    /// `None` until it has ended; 0, the code it exited with, or the negative number of the signal that ended it.
+    ///
+    /// A task that returned an `Err` or panicked exits with 1.
+    pub fn exitcode(&self) -> Option<i32> {
+        self.running.as_ref()?.exitcode()
+    }
+
+    /// What it is doing, or how it ended.
+    pub fn status(&self) -> Status {
+        self.running
+            .as_ref()
+            .map_or(Status::NotStarted, |running| running.status())
+    }
+
+    /// Its name.
+    pub fn get_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is ended when this process exits.
+    pub fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+
+    /// Sends SIGKILL. Nothing happens if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidState`] if it was not started.
+    pub fn kill(&self) -> Result<()> {
+        self.started("kill")?.send_signal(libc::SIGKILL)
+    }
+
+    /// Sends SIGTERM, which ends it unless it handles that. Nothing happens if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidState`] if it was not started.
+    pub fn terminate(&self) -> Result<()> {
+        self.started("terminate")?.send_signal(libc::SIGTERM)
+    }
+
+    /// Sends SIGINT, as Ctrl-C does. Nothing happens if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidState`] if it was not started.
+    pub fn interrupt(&self) -> Result<()> {
+        self.started("interrupt")?.send_signal(libc::SIGINT)
+    }
+
+    /// The descriptor that becomes readable when it ends (a pidfd), to `poll` with others; `None` before it was
+    /// started.
+    pub fn sentinel(&self) -> Option<BorrowedFd<'_>> {
+        self.running.as_ref().map(|running| running.sentinel())
+    }
+
+    /// Gives back what this process keeps of it: two descriptors at most, and its result.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidState`] if it has not ended: it goes on then, as if it had been dropped.
+    pub fn close(self) -> Result<()> {
+        if self.is_alive() {
+            return Err(invalid(
+                &self.name,
+                "close",
+                "it still runs; join or kill it first",
+            ));
+        }
+        Ok(())
+    }
+
+    fn started(&self, operation: &'static str) -> Result<&Running> {
+        self.running
+            .as_deref()
+            .ok_or_else(|| invalid(&self.name, operation, "it was not started"))
+    }
+}
+
+impl<R> fmt::Debug for Process<R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Process")
+            .field("name", &self.name)
+            .field("pid", &self.pid())
+            .field("status", &self.status())
+            .field("daemon", &self.daemon)
+            .finish()
+    }
+}
+
+/// Starts a process that calls `task` with `arguments`: [`Process::new`] and [`Process::start`].
+///
+/// ```
+/// let process = mp_process::spawn(std::process::id, ())?;
+/// assert_eq!(process.result()?, process.pid().unwrap());
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of [`Process::start`].
+pub fn spawn<F, A>(task: F, arguments: A) -> Result<Process<F::Output>>
+where
+    F: Task<A> + Stateless,
+    F::Output: Returned,
+    A: Arguments,
+{
+    let mut process = Process::new(task, arguments);
+    process.start()?;
+    Ok(process)
+}
+
+fn invalid(name: &str, operation: &'static str, why: &'static str) -> Error {
+    Error::new(
+        ErrorKind::InvalidState,
+        operation,
+        format!("process {name:?}"),
+    )
+    .with_detail(why)
+}

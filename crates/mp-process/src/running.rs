@@ -1,0 +1,207 @@
+//! A process that was started, as every handle of it sees it.
+//!
+//! # Invariants
+//!
+//! - I1: the child is reaped once, by whoever first finds it ended, inside the initialiser of `end`; so its
+//!   number cannot be reused while `end` is empty.
+//! - I2: the child sends its outcome before it exits. An outcome that is not in the socket when the child has
+//!   ended never comes.
+//!
+//! # If a process dies
+//!
+//! The child may die anywhere: its descriptor becomes readable, and without an outcome the status tells the
+//! signal. The parent's death ends the child, see [`mp_os::life`].
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::{io, mem};
+
+use mp_layout::{Error, ErrorKind, Result};
+use mp_os::clock::Deadline;
+use mp_os::pidfd::PidFd;
+use serde::de::DeserializeOwned;
+
+use crate::outcome::Outcome;
+use crate::status::Status;
+use crate::table;
+
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) name: String,
+    pub(crate) daemon: bool,
+    pub(crate) pid: u32,
+    process: PidFd,
+    /// Until the outcome has been read.
+    socket: Mutex<Option<OwnedFd>>,
+    end: OnceLock<End>,
+}
+
+#[derive(Debug)]
+struct End {
+    exit: Exit,
+    outcome: Option<Outcome>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Exit {
+    Code(i32),
+    Signal {
+        signal: i32,
+        core: bool,
+    },
+    /// Somebody else reaped it.
+    Unknown,
+}
+
+impl Running {
+    pub(crate) fn new(
+        name: String,
+        daemon: bool,
+        pid: u32,
+        process: PidFd,
+        socket: OwnedFd,
+    ) -> Self {
+        Self {
+            name,
+            daemon,
+            pid,
+            process,
+            socket: Mutex::new(Some(socket)),
+            end: OnceLock::new(),
+        }
+    }
+
+    /// Waits for its end; false if the deadline came first.
+    pub(crate) fn wait(&self, deadline: Deadline) -> Result<bool> {
+        let ended = self.has_ended(deadline)?;
+        if ended {
+            table::forget(self);
+        }
+        Ok(ended)
+    }
+
+    /// As [`wait`](Self::wait), but leaves it in the table.
+    pub(crate) fn has_ended(&self, deadline: Deadline) -> Result<bool> {
+        if self.end.get().is_some() {
+            return Ok(true);
+        }
+        let ended = self.process.wait_end(deadline);
+        if !ended.map_err(|source| Error::os("wait for", self.title(), source))? {
+            return Ok(false);
+        }
+        self.end.get_or_init(|| self.reap());
+        Ok(true)
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        if !matches!(self.wait(Deadline::PASSED), Ok(true)) {
+            return Status::Running;
+        }
+        match self.end.get() {
+            None => Status::Running,
+            Some(End {
+                outcome: Some(Outcome::Panicked(panic)),
+                ..
+            }) => Status::Panicked(panic.clone()),
+            Some(end) => end.status(),
+        }
+    }
+
+    pub(crate) fn exitcode(&self) -> Option<i32> {
+        if !matches!(self.wait(Deadline::PASSED), Ok(true)) {
+            return None;
+        }
+        match self.end.get()?.status() {
+            Status::Exited(code) => Some(code),
+            Status::Signaled { signal, .. } => Some(-signal),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn result<R: DeserializeOwned>(&self) -> Result<R> {
+        self.wait(Deadline::NEVER)?;
+        let end = self.end.get();
+        match end.and_then(|end| end.outcome.as_ref()) {
+            Some(outcome) => outcome.decode(&self.title()),
+            None => Err(self.died(end.map_or(Status::Unknown, End::status))),
+        }
+    }
+
+    pub(crate) fn send_signal(&self, signal: i32) -> Result<()> {
+        match self.process.send_signal(signal) {
+            // It has been reaped, so there is nobody left to signal.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            sent => sent.map_err(|source| Error::os("signal", self.title(), source)),
+        }
+    }
+
+    pub(crate) fn sentinel(&self) -> BorrowedFd<'_> {
+        self.process.as_fd()
+    }
+
+    /// How errors call it.
+    fn title(&self) -> String {
+        format!("process {:?} (pid {})", self.name, self.pid)
+    }
+
+    fn died(&self, status: Status) -> Error {
+        let hint = match status {
+            Status::Signaled {
+                signal: libc::SIGKILL,
+                ..
+            } => {
+                "; if nobody killed it, the kernel ran out of memory (see dmesg, or memory.events of the container)"
+            }
+            _ => "",
+        };
+        Error::new(ErrorKind::ProcessDied, "run", self.title())
+            .with_detail(format!("{status} before its task returned{hint}"))
+    }
+
+    /// Called once, when the process has ended.
+    fn reap(&self) -> End {
+        let exit = wait_status(&self.process);
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = mem::take(&mut *socket).and_then(|socket| Outcome::receive(socket.as_fd()));
+        End { exit, outcome }
+    }
+}
+
+impl End {
+    fn status(&self) -> Status {
+        match (self.exit, &self.outcome) {
+            (Exit::Code(code), _) => Status::Exited(code),
+            (Exit::Signal { signal, core }, _) => Status::Signaled { signal, core },
+            // It exits with this code right after it has spoken.
+            (Exit::Unknown, Some(outcome)) => Status::Exited(outcome.code()),
+            (Exit::Unknown, None) => Status::Unknown,
+        }
+    }
+}
+
+/// Reaps a child that has ended. `PidFd::wait_exit` does not tell core dumps.
+fn wait_status(process: &PidFd) -> Exit {
+    let id = process.as_fd().as_raw_fd() as libc::id_t;
+    let options = libc::WEXITED | libc::WNOHANG;
+    // SAFETY: `siginfo_t` consists of integers and pointers that are only read as integers; zero is valid.
+    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+    loop {
+        // SAFETY: `info` is a siginfo of its own that lives across the call.
+        let result = unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, options) };
+        match result {
+            0 => break,
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            _ => return Exit::Unknown,
+        }
+    }
+    // SAFETY: waitid succeeded, so the fields of SIGCHLD are filled (or still zero).
+    let status = unsafe { info.si_status() };
+    match info.si_code {
+        libc::CLD_EXITED => Exit::Code(status),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Exit::Signal {
+            signal: status,
+            core: info.si_code == libc::CLD_DUMPED,
+        },
+        _ => Exit::Unknown,
+    }
+}

@@ -1,0 +1,158 @@
+//! The parent's side of a start.
+//!
+//! Everything the child needs is sent before it exists and waits in the socket, so the child only receives
+//! and neither side ever waits for the other.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mp_layout::{Error, ErrorKind, Result};
+use mp_object::transfer;
+use mp_os::life::LifePipe;
+use mp_os::spawn::{Options, Started, run_self};
+use mp_os::{memfd, socket};
+use serde::Serialize;
+
+use crate::current::{self, DEPTH_MAX};
+use crate::entry::Entry;
+use crate::hello::Hello;
+use crate::parcel::{self, HELLO};
+use crate::running::Running;
+use crate::{child, table};
+
+/// The arguments of a task, whose types only its [`Entry`] knows.
+pub(crate) trait Encode: Send {
+    /// Appends them to `bytes`.
+    fn append_to(&self, bytes: Vec<u8>) -> postcard::Result<Vec<u8>>;
+    /// The name of their type.
+    fn type_name(&self) -> &'static str;
+}
+
+impl<A: Serialize + Send> Encode for A {
+    fn append_to(&self, bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
+        postcard::to_extend(self, bytes)
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<A>()
+    }
+}
+
+/// What is to be started.
+pub(crate) struct Start<'a> {
+    pub(crate) entry: &'static Entry,
+    pub(crate) arguments: &'a dyn Encode,
+    pub(crate) name: &'a str,
+    pub(crate) identity: &'a [u32],
+    pub(crate) daemon: bool,
+    pub(crate) options: &'a Options,
+}
+
+impl Start<'_> {
+    pub(crate) fn run(self) -> Result<Arc<Running>> {
+        self.check()?;
+        table::reap_dropped();
+        let (ours, theirs) = socket::pair().map_err(|source| self.explain(source))?;
+        self.greet(&ours)?;
+        let Started { pid, process } =
+            run_self(theirs, self.options).map_err(|source| self.explain(source))?;
+        let running = Running::new(self.name.to_owned(), self.daemon, pid, process, ours);
+        let running = Arc::new(running);
+        table::register(Arc::clone(&running));
+        Ok(running)
+    }
+
+    fn check(&self) -> Result<()> {
+        if !child::is_caught() {
+            return Err(self.error(ErrorKind::InvalidState).with_detail(
+                "processes can be started when `main` has begun, not by code that runs before it",
+            ));
+        }
+        if current::depth() >= DEPTH_MAX {
+            return Err(self.error(ErrorKind::InvalidState).with_detail(format!(
+                "it would be process {} inside a process inside ...: a task starts itself without end",
+                DEPTH_MAX + 1
+            )));
+        }
+        Ok(())
+    }
+
+    /// Sends all that the child needs.
+    fn greet(&self, socket: &OwnedFd) -> Result<()> {
+        let life = life_pipe().map_err(|source| self.explain(source))?;
+        let stdin = io::stdin();
+        let stdin = Some(stdin.as_fd()).filter(|stdin| memfd::size_of_file(*stdin).is_ok());
+        let hello = Hello {
+            entry_offset: self.entry.offset()?,
+            type_hash: self.entry.hash(),
+            depth: current::depth() + 1,
+            name: self.name.to_owned(),
+            identity: self.identity.to_vec(),
+            daemon: self.daemon,
+            parent_pid: std::process::id(),
+            parent_name: current::current_process().name().to_owned(),
+        };
+        let bytes = hello.to_bytes(stdin.is_some())?;
+        let (bytes, objects) = transfer::outgoing(|| self.arguments.append_to(bytes));
+        let bytes = bytes.map_err(|error| self.unencoded(&error))?;
+        let descriptors: Vec<_> = [Some(life.read_end()), stdin]
+            .into_iter()
+            .flatten()
+            .chain(objects.iter().map(AsFd::as_fd))
+            .collect();
+        parcel::send(socket.as_fd(), HELLO, &bytes, &descriptors)
+            .map_err(|source| self.explain(source))
+    }
+
+    fn unencoded(&self, error: &postcard::Error) -> Error {
+        let what = self.arguments.type_name();
+        self.error(ErrorKind::Encode)
+            .with_detail(format!("{error} while writing the arguments {what}"))
+    }
+
+    fn error(&self, kind: ErrorKind) -> Error {
+        Error::new(kind, "start", format!("process {:?}", self.name))
+    }
+
+    /// The system's error, with the way out.
+    fn explain(&self, source: io::Error) -> Error {
+        let in_place = self.options.directory.is_none();
+        let way_out = match source.raw_os_error() {
+            Some(libc::EAGAIN) => {
+                "no further process is allowed; raise ulimit -u, or pids.max of the container"
+            }
+            Some(libc::EMFILE) => {
+                "this process has no descriptor left; raise ulimit -n, or close some"
+            }
+            Some(libc::ENFILE) => "the system has no descriptor left; raise fs.file-max",
+            Some(libc::ETOOMANYREFS) => {
+                "too many descriptors are under way at once; raise ulimit -n"
+            }
+            Some(libc::ENOMEM) => "there is no memory for another process",
+            Some(libc::ENOENT) if in_place => "/proc/self/exe is missing; is /proc mounted?",
+            Some(libc::EACCES) if in_place => {
+                "the executable may not be run; is its file system mounted noexec?"
+            }
+            Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES) => "its directory cannot be entered",
+            _ => "",
+        };
+        Error::os("start", format!("process {:?}", self.name), source).with_detail(way_out)
+    }
+}
+
+/// The pipe that all children of this process hang on.
+fn life_pipe() -> io::Result<Arc<LifePipe>> {
+    /// With the process that made it: a forked copy must not hold its parent's children alive.
+    static PIPE: Mutex<Option<(u32, Arc<LifePipe>)>> = Mutex::new(None);
+    let mut pipe = PIPE.lock().unwrap_or_else(PoisonError::into_inner);
+    let me = std::process::id();
+    if let Some((owner, pipe)) = &*pipe
+        && *owner == me
+    {
+        return Ok(Arc::clone(pipe));
+    }
+    let made = Arc::new(LifePipe::new()?);
+    *pipe = Some((me, Arc::clone(&made)));
+    Ok(made)
+}

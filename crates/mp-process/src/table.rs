@@ -1,0 +1,189 @@
+//! The children of this process, and what happens to them when it exits.
+//!
+//! Nothing here uses thread-local variables: at exit those of the exiting thread are gone already.
+
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use mp_layout::Result;
+use mp_os::clock::Deadline;
+
+use crate::running::Running;
+use crate::status::Status;
+
+/// How long a daemon may clean up after SIGTERM before it is killed.
+const DAEMON_GRACE: Duration = Duration::from_millis(500);
+
+struct Table {
+    /// Whose children these are: a forked copy of this process has none of them.
+    owner: u32,
+    children: Vec<Arc<Running>>,
+}
+
+static TABLE: Mutex<Table> = Mutex::new(Table {
+    owner: 0,
+    children: Vec::new(),
+});
+
+/// A child that has not been joined; what [`active_children`] gives. Clones are the same child.
+///
+/// ```
+/// use mp_process::{Process, active_children};
+///
+/// fn wait_for_ever() {
+///     loop {
+///         std::thread::park();
+///     }
+/// }
+///
+/// let mut process = Process::new(wait_for_ever, ()).name("sleeper");
+/// process.start()?;
+/// for child in active_children() {
+///     child.kill()?;
+///     child.join()?;
+/// }
+/// assert_eq!(process.exitcode(), Some(-9));
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ActiveChild(Arc<Running>);
+
+impl ActiveChild {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// Whether it is ended when this process exits.
+    pub fn is_daemon(&self) -> bool {
+        self.0.daemon
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&self) -> bool {
+        self.0.status() == Status::Running
+    }
+
+    /// What it is doing, or how it ended.
+    pub fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    /// As [`Process::exitcode`](crate::Process::exitcode).
+    pub fn exitcode(&self) -> Option<i32> {
+        self.0.exitcode()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel reports.
+    pub fn join(&self) -> Result<()> {
+        self.0.wait(Deadline::NEVER).map(drop)
+    }
+
+    /// Waits for its end; false if the time is up first.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel reports.
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.0.wait(Deadline::after(timeout))
+    }
+
+    /// Sends SIGKILL, if it still runs.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel reports.
+    pub fn kill(&self) -> Result<()> {
+        self.0.send_signal(libc::SIGKILL)
+    }
+
+    /// Sends SIGTERM, if it still runs.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel reports.
+    pub fn terminate(&self) -> Result<()> {
+        self.0.send_signal(libc::SIGTERM)
+    }
+}
+
+/// The children that have not ended, and reaps those that have.
+pub fn active_children() -> Vec<ActiveChild> {
+    let mut table = locked();
+    table.children.retain(|child| !has_ended(child));
+    table.children.iter().cloned().map(ActiveChild).collect()
+}
+
+/// Adds a child that was just started.
+pub(crate) fn register(child: Arc<Running>) {
+    static AT_EXIT: Once = Once::new();
+    AT_EXIT.call_once(|| {
+        // SAFETY: `wait_for_children` is a function of this program. Without memory for the registration
+        // nobody is waited for, and the children die with this process.
+        unsafe { libc::atexit(wait_for_children) };
+    });
+    locked().children.push(child);
+}
+
+/// Removes a child that has ended.
+pub(crate) fn forget(child: &Running) {
+    let gone = {
+        let mut table = locked();
+        let place = table
+            .children
+            .iter()
+            .position(|one| std::ptr::eq(&raw const **one, child));
+        place.map(|place| table.children.swap_remove(place))
+    };
+    drop(gone);
+}
+
+/// Reaps the children that ended and whose handles were dropped.
+pub(crate) fn reap_dropped() {
+    locked()
+        .children
+        .retain(|child| Arc::strong_count(child) > 1 || !has_ended(child));
+}
+
+fn has_ended(child: &Running) -> bool {
+    matches!(child.has_ended(Deadline::PASSED), Ok(true))
+}
+
+fn locked() -> MutexGuard<'static, Table> {
+    let mut table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let me = std::process::id();
+    if table.owner != me {
+        table.owner = me;
+        table.children.clear();
+    }
+    table
+}
+
+/// Ends the daemons and waits for the other children, as Python does at exit.
+extern "C" fn wait_for_children() {
+    let (daemons, others): (Vec<_>, Vec<_>) =
+        locked().children.drain(..).partition(|child| child.daemon);
+    // What fails here fails for children that have ended, or that die with this process.
+    for daemon in &daemons {
+        drop(daemon.send_signal(libc::SIGTERM));
+    }
+    let deadline = Deadline::after(DAEMON_GRACE);
+    for daemon in &daemons {
+        if !matches!(daemon.has_ended(deadline), Ok(true)) {
+            drop(daemon.send_signal(libc::SIGKILL));
+            drop(daemon.has_ended(Deadline::NEVER));
+        }
+    }
+    for child in others {
+        drop(child.has_ended(Deadline::NEVER));
+    }
+}

@@ -1,0 +1,553 @@
+//! Starting, waiting, results and ends of real processes.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use mp_layout::ErrorKind;
+use mp_object::{Event, Mutex};
+use mp_os::clock::Deadline;
+use mp_process::{Process, Run, Status, active_children, current_process, parent_process, spawn};
+use serde::{Deserialize, Serialize};
+
+/// More than any wait here needs; a test that reaches it has failed.
+const LONG: Duration = Duration::from_secs(20);
+
+fn joined<R>(process: &Process<R>) {
+    if !process.join_timeout(LONG).unwrap() {
+        process.kill().unwrap();
+        panic!("{process:?} does not end");
+    }
+}
+
+fn started<R: mp_process::Returned>(mut process: Process<R>) -> Process<R> {
+    process.start().unwrap();
+    process
+}
+
+fn add(a: i32, b: i64) -> i64 {
+    i64::from(a) + b
+}
+
+/// Runs until the event is set, or is killed.
+fn wait_for(event: Event) {
+    event.wait();
+}
+
+fn announce_and_wait(ready: Event, end: Event) {
+    ready.set();
+    end.wait();
+}
+
+/// A child that is known to run its task.
+fn running() -> (Process<()>, Event) {
+    let (ready, end) = (Event::new().unwrap(), Event::new().unwrap());
+    let process = spawn(announce_and_wait, (ready.clone(), end.clone())).unwrap();
+    assert!(ready.wait_timeout(LONG), "the child never ran");
+    (process, end)
+}
+
+#[test]
+fn gives_the_value_back_more_than_once() {
+    let process = spawn(add, (40, 2)).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), 42);
+    assert_eq!(process.result().unwrap(), 42);
+    assert_eq!(process.exitcode(), Some(0));
+    assert_eq!(process.status(), Status::Exited(0));
+}
+
+#[test]
+fn takes_up_to_eight_arguments() {
+    fn eight(a: u8, b: u16, c: u32, d: u64, e: f64, f: bool, g: char, h: String) -> String {
+        format!("{a}{b}{c}{d}{e}{f}{g}{h}")
+    }
+    let process = spawn(eight, (1, 2, 3, 4, 5.5, true, 'g', "h".to_owned())).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), "12345.5truegh");
+}
+
+#[test]
+fn runs_closures_without_captures_and_functions_of_std() {
+    let process = spawn(|n: u64| n * n, (12,)).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), 144);
+    let process = spawn(std::process::id, ()).unwrap();
+    joined(&process);
+    assert_eq!(Some(process.result().unwrap()), process.pid());
+    assert_ne!(process.pid(), Some(std::process::id()));
+}
+
+#[test]
+fn lives_between_start_and_end() {
+    let end = Event::new().unwrap();
+    let mut process = Process::new(wait_for, (end.clone(),));
+    assert!(!process.is_alive());
+    assert_eq!((process.pid(), process.exitcode()), (None, None));
+    assert_eq!(process.status(), Status::NotStarted);
+    assert!(process.sentinel().is_none());
+    process.start().unwrap();
+    assert!(process.is_alive());
+    assert_eq!(process.exitcode(), None);
+    assert_eq!(process.status(), Status::Running);
+    assert!(!process.join_timeout(Duration::ZERO).unwrap());
+    assert!(!process.join_timeout(Duration::from_millis(1)).unwrap());
+    end.set();
+    joined(&process);
+    assert!(!process.is_alive());
+    joined(&process);
+    process.join().unwrap();
+}
+
+#[test]
+fn what_needs_a_started_process_says_so() {
+    let process = Process::new(add, (1, 2)).name("idle");
+    for error in [
+        process.join().unwrap_err(),
+        process.kill().unwrap_err(),
+        process.result().unwrap_err(),
+        process.join_timeout(Duration::MAX).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::InvalidState);
+        assert!(
+            error.to_string().contains("\"idle\": it was not started"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn starts_once() {
+    let mut process = started(Process::new(add, (1, 2)));
+    assert_eq!(process.start().unwrap_err().kind(), ErrorKind::InvalidState);
+    joined(&process);
+    assert_eq!(process.start().unwrap_err().kind(), ErrorKind::InvalidState);
+    assert_eq!(process.result().unwrap(), 3);
+}
+
+#[test]
+fn shares_objects_and_sends_them_back() {
+    fn make(given: Mutex<u64>) -> (Mutex<u64>, Mutex<u64>) {
+        *given.lock().unwrap() += 1;
+        (given, Mutex::new(77).unwrap())
+    }
+    let given = Mutex::new(1_u64).unwrap();
+    let process = spawn(make, (given.clone(),)).unwrap();
+    joined(&process);
+    let (same, new) = process.result().unwrap();
+    assert_eq!(*same.lock().unwrap(), 2);
+    *same.lock().unwrap() = 9;
+    assert_eq!(*given.lock().unwrap(), 9);
+    assert_eq!(*new.lock().unwrap(), 77);
+    let (_, again) = process.result().unwrap();
+    *again.lock().unwrap() = 78;
+    assert_eq!(*new.lock().unwrap(), 78);
+}
+
+#[test]
+fn carries_many_objects() {
+    fn set_all(events: Vec<Event>) -> Vec<Event> {
+        events.iter().for_each(|event| event.set());
+        events
+    }
+    let events: Vec<_> = (0..300).map(|_| Event::new().unwrap()).collect();
+    let process = spawn(set_all, (events.clone(),)).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap().len(), 300);
+    assert!(events.iter().all(|event| event.is_set()));
+}
+
+#[test]
+fn carries_large_values_both_ways_while_nobody_reads() {
+    let bytes: Vec<u32> = (0..2_000_000).collect();
+    let process = spawn(
+        |mut v: Vec<u32>| {
+            v.reverse();
+            v
+        },
+        (bytes.clone(),),
+    )
+    .unwrap();
+    // The child ends though its result is not read.
+    joined(&process);
+    let mut reversed = process.result().unwrap();
+    reversed.reverse();
+    assert!(reversed == bytes);
+}
+
+#[test]
+fn an_err_is_delivered_and_exits_with_1() {
+    fn fails(n: i32) -> Result<i32, String> {
+        Err(format!("{n} is bad"))
+    }
+    let process = spawn(fails, (3,)).unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(1));
+    assert_eq!(process.result().unwrap(), Err("3 is bad".to_owned()));
+
+    fn missing() -> mp_layout::Result<u64> {
+        Ok(std::fs::metadata("/does/not/exist")?.len())
+    }
+    let process = spawn(missing, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(1));
+    let error = process.result().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_panic_is_delivered_as_data() {
+    fn boom(n: u32) -> u32 {
+        panic!("no {n} here")
+    }
+    let process = spawn(boom, (8,)).unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(1));
+    let Status::Panicked(panic) = process.status() else {
+        panic!("{process:?}");
+    };
+    assert_eq!(panic.message(), "no 8 here");
+    assert!(
+        panic.location().unwrap().contains("tests/process.rs:"),
+        "{panic}"
+    );
+    assert!(panic.backtrace().unwrap().contains("boom"), "{panic:?}");
+    let error = process.result().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Panicked);
+    assert!(error.to_string().contains("no 8 here"), "{error}");
+}
+
+#[test]
+fn a_panic_that_the_task_catches_is_its_own_affair() {
+    fn careful() -> bool {
+        std::panic::catch_unwind(|| panic!("caught")).is_err()
+            && std::thread::spawn(|| panic!("in a thread")).join().is_err()
+    }
+    let process = spawn(careful, ()).unwrap();
+    joined(&process);
+    assert!(process.result().unwrap());
+    assert_eq!(process.status(), Status::Exited(0));
+}
+
+#[test]
+fn a_panic_with_a_value_or_a_foreign_hook_is_delivered() {
+    fn odd() {
+        std::panic::panic_any(7_u8)
+    }
+    let process = spawn(odd, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap_err().kind(), ErrorKind::Panicked);
+
+    fn quiet() {
+        std::panic::set_hook(Box::new(|_| {}));
+        panic!("unheard")
+    }
+    let process = spawn(quiet, ()).unwrap();
+    joined(&process);
+    let Status::Panicked(panic) = process.status() else {
+        panic!("{process:?}");
+    };
+    assert_eq!((panic.message(), panic.location()), ("unheard", None));
+}
+
+#[test]
+fn a_kill_names_pid_and_signal() {
+    let (process, _end) = running();
+    process.kill().unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(-9));
+    assert_eq!(
+        process.status(),
+        Status::Signaled {
+            signal: 9,
+            core: false
+        }
+    );
+    let error = process.result().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ProcessDied);
+    let text = error.to_string();
+    assert!(
+        text.contains(&format!("pid {}", process.pid().unwrap())),
+        "{text}"
+    );
+    assert!(
+        text.contains("signal 9 (SIGKILL)") && text.contains("memory"),
+        "{text}"
+    );
+}
+
+#[test]
+fn terminate_and_interrupt_end_it_by_their_signals() {
+    let (process, _end) = running();
+    process.terminate().unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(-15));
+    let (process, _end) = running();
+    process.interrupt().unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(-2));
+    process.kill().unwrap();
+    process.terminate().unwrap();
+}
+
+#[test]
+fn an_exit_before_the_end_is_no_result() {
+    fn leave(code: i32) -> u8 {
+        std::process::exit(code)
+    }
+    for code in [0, 3] {
+        let process = spawn(leave, (code,)).unwrap();
+        joined(&process);
+        assert_eq!(process.exitcode(), Some(code));
+        let error = process.result().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ProcessDied);
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("exited with code {code} before")),
+            "{error}"
+        );
+    }
+}
+
+/// Writes itself, and refuses to be read.
+struct Unreadable;
+
+impl Serialize for Unreadable {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(1)
+    }
+}
+
+impl<'de> Deserialize<'de> for Unreadable {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("never"))
+    }
+}
+
+/// Refuses to be written.
+#[derive(Deserialize)]
+struct Unwritable;
+
+impl Serialize for Unwritable {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("never"))
+    }
+}
+
+#[test]
+fn what_does_not_travel_is_an_error_and_no_hang() {
+    let process = spawn(|_: Unreadable| (), (Unreadable,)).unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(1));
+    let error = process.result().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Decode);
+    assert!(error.to_string().contains("Unreadable"), "{error}");
+
+    let process = spawn(|| Unwritable, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(1));
+    let error = process.result().map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Encode);
+
+    let process = spawn(|| Unreadable, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(0));
+    assert_eq!(
+        process.result().map(drop).unwrap_err().kind(),
+        ErrorKind::Decode
+    );
+
+    let error = spawn(|_: Unwritable| (), (Unwritable,))
+        .map(drop)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Encode);
+}
+
+#[test]
+fn may_be_waited_for_by_several_threads() {
+    let (process, end) = running();
+    std::thread::scope(|scope| {
+        let waits: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| process.join_timeout(LONG).unwrap()))
+            .collect();
+        end.set();
+        for wait in waits {
+            assert!(wait.join().unwrap());
+        }
+    });
+    assert_eq!(process.exitcode(), Some(0));
+}
+
+#[test]
+fn survives_the_thread_that_started_it() {
+    let end = Event::new().unwrap();
+    let for_child = end.clone();
+    let process = std::thread::spawn(move || spawn(wait_for, (for_child,)).unwrap())
+        .join()
+        .unwrap();
+    assert!(!process.join_timeout(Duration::from_millis(100)).unwrap());
+    end.set();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(0));
+}
+
+#[test]
+fn the_sentinel_tells_the_end() {
+    let (process, end) = running();
+    let sentinel = process.sentinel().unwrap().try_clone_to_owned().unwrap();
+    let sentinel = mp_os::pidfd::PidFd::from(sentinel);
+    assert!(!sentinel.is_exited().unwrap());
+    end.set();
+    assert!(sentinel.wait_end(Deadline::after(LONG)).unwrap());
+    joined(&process);
+    assert!(
+        process
+            .sentinel()
+            .unwrap()
+            .as_fd()
+            .try_clone_to_owned()
+            .is_ok()
+    );
+}
+
+#[test]
+fn close_refuses_a_running_process() {
+    let (process, end) = running();
+    assert_eq!(process.close().unwrap_err().kind(), ErrorKind::InvalidState);
+    end.set();
+    let process = spawn(add, (1, 1)).unwrap();
+    joined(&process);
+    process.close().unwrap();
+}
+
+#[test]
+fn is_named_by_number_or_by_hand() {
+    let process = Process::new(add, (1, 2));
+    assert!(process.get_name().starts_with("Process-"), "{process:?}");
+    fn who() -> (String, bool, String, Vec<String>) {
+        let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
+        let mut child = Process::new(|| current_process().name().to_owned(), ());
+        child.start().unwrap();
+        let names = vec![child.get_name().to_owned(), child.result().unwrap()];
+        let me = current_process();
+        (me.name().to_owned(), me.is_alive(), comm, names)
+    }
+    let process = started(Process::new(who, ()).name("greeter"));
+    joined(&process);
+    let (name, alive, comm, names) = process.result().unwrap();
+    assert_eq!(
+        (name.as_str(), alive, comm.trim()),
+        ("greeter", true, "greeter")
+    );
+    assert_eq!(names[0], names[1]);
+    assert!(
+        names[0].contains(":1"),
+        "a child's child has two numbers: {names:?}"
+    );
+}
+
+#[test]
+fn knows_its_parent() {
+    fn parents() -> (u32, String, u32, bool) {
+        let parent = parent_process().unwrap();
+        let pid = current_process().parent_pid();
+        (
+            pid,
+            parent.name().to_owned(),
+            parent.pid(),
+            parent.is_alive(),
+        )
+    }
+    assert!(parent_process().is_none());
+    assert_eq!(current_process().name(), "MainProcess");
+    let process = spawn(parents, ()).unwrap();
+    joined(&process);
+    let me = std::process::id();
+    assert_eq!(
+        process.result().unwrap(),
+        (me, "MainProcess".to_owned(), me, true)
+    );
+}
+
+#[test]
+fn takes_environment_and_directory_of_its_own() {
+    fn look() -> (Option<String>, bool, String) {
+        let directory = std::env::current_dir().unwrap().display().to_string();
+        let inherited = std::env::var_os("PATH").is_some();
+        (std::env::var("MP_TEST").ok(), inherited, directory)
+    }
+    let process = started(
+        Process::new(look, ())
+            .env("MP_TEST", "yes")
+            .current_dir("/usr"),
+    );
+    joined(&process);
+    assert_eq!(
+        process.result().unwrap(),
+        (Some("yes".into()), true, "/usr".into())
+    );
+
+    let mut process = Process::new(look, ()).current_dir("/does/not/exist");
+    let error = process.start().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("directory"), "{error}");
+}
+
+#[test]
+fn a_type_with_run_is_a_process() {
+    #[derive(Serialize, Deserialize)]
+    struct Sum {
+        parts: Vec<u64>,
+    }
+    impl Run for Sum {
+        type Output = u64;
+        fn run(self) -> u64 {
+            self.parts.iter().sum()
+        }
+        fn name(&self) -> Option<String> {
+            Some(format!("sum of {}", self.parts.len()))
+        }
+    }
+    let process = started(Process::from_run(Sum {
+        parts: vec![1, 2, 3],
+    }));
+    joined(&process);
+    assert_eq!(process.get_name(), "sum of 3");
+    assert_eq!(process.result().unwrap(), 6);
+}
+
+#[test]
+fn active_children_are_those_that_run() {
+    let (process, end) = running();
+    let pid = process.pid().unwrap();
+    let listed = active_children();
+    let child = listed.iter().find(|child| child.pid() == pid).unwrap();
+    assert!(child.is_alive() && !child.is_daemon());
+    end.set();
+    assert!(child.join_timeout(LONG).unwrap());
+    assert_eq!(child.exitcode(), Some(0));
+    assert!(active_children().iter().all(|child| child.pid() != pid));
+}
+
+#[test]
+fn the_signal_of_a_broken_pipe_is_ignored() {
+    fn write_to_nobody() -> Option<i32> {
+        use std::io::Write;
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer.write_all(b"x").unwrap_err().raw_os_error()
+    }
+    let process = spawn(write_to_nobody, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), Some(32));
+}
+
+#[test]
+fn the_child_sees_the_programs_arguments() {
+    fn count() -> usize {
+        std::env::args().count()
+    }
+    let process = spawn(count, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), std::env::args().count());
+}
