@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use libc::pid_t;
@@ -17,6 +18,29 @@ const TEXT: usize = 1000;
 const PENDING: u32 = 0;
 const GOOD: u32 = 1;
 const BAD: u32 = 2;
+
+/// True in forked children only; they do not share it with the harness.
+static IS_BYSTANDER: AtomicBool = AtomicBool::new(false);
+
+/// Silences panics in bystanders: each is a finding in the report, and thousands of them on stderr
+/// would hide it.
+///
+/// The hook is set in the harness, where it passes everything on. Setting it in the child would
+/// wait for ever if another thread of the harness was panicking during the fork.
+fn silence_bystanders() {
+    static ONCE: Once = Once::new();
+    if std::thread::panicking() {
+        return;
+    }
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !IS_BYSTANDER.load(Ordering::Relaxed) {
+                previous(panic);
+            }
+        }));
+    });
+}
 
 /// Where a bystander leaves its result before it exits.
 #[repr(C)]
@@ -70,6 +94,7 @@ impl<'s> Bystander<'s> {
         slip: &'s SharedArea<Slip>,
         work: &dyn Fn() -> Result<(), String>,
     ) -> Result<Self, Error> {
+        silence_bystanders();
         slip.state.store(PENDING, Ordering::Relaxed);
         // SAFETY: getpid has no preconditions.
         let harness = unsafe { libc::getpid() };
@@ -201,8 +226,7 @@ fn work_and_exit(harness: pid_t, slip: &Slip, work: &dyn Fn() -> Result<(), Stri
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     // SAFETY: getppid has no preconditions.
     if unsafe { libc::getppid() } == harness {
-        // A panic is a finding in the report; thousands of them on stderr would hide it.
-        std::panic::set_hook(Box::new(|_| {}));
+        IS_BYSTANDER.store(true, Ordering::Relaxed);
         let result = catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
         slip.fill(&result);

@@ -16,6 +16,10 @@ use crate::{Error, ErrorKind, SharedArea};
 /// How often a point is tried in which the operation took another way than in the trace.
 const TRIES: usize = 3;
 
+/// What must happen for a check to be carried out at all has at least so long, however small the
+/// limit and busy the machine.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 pub(crate) struct Campaign<'c, 'a, M: ?Sized> {
     check: &'c Check<'a, M>,
     victim: &'c Action<'a, M>,
@@ -90,6 +94,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
     /// Runs the operation once, step by step, and lists what it executes.
     fn trace(&self) -> Result<Itinerary, Error> {
         let (limit, most) = (self.check.limit, self.check.max_instructions);
+        let patience = self.patience();
         self.prepare();
         let mut trace = Trace::default();
         let mut first = 0;
@@ -107,7 +112,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             first = trace.addresses.len();
             sleeper = self.start_sleeper()?;
             if !self.wake(&victim)? {
-                let message = format!("the waker did not wake the victim within {limit:?}");
+                let message = format!("the waker did not wake the victim within {patience:?}");
                 return Err(Error::new(ErrorKind::VictimNotWoken, message));
             }
         }
@@ -177,7 +182,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             sleeper = self.start_sleeper()?;
         }
         let victim = self.start_victim()?;
-        let guide = Guide::new(&victim, &itinerary.trace, self.check.limit);
+        let guide = Guide::new(&victim, &itinerary.trace, self.patience());
         if let Some(route) = itinerary.to_sleep.last() {
             if !guide.follow(route)? || !guide.sleep()? {
                 return Ok(None);
@@ -203,6 +208,10 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         self.aftermath(sleeper, killed_at).map(Some)
     }
 
+    fn patience(&self) -> Duration {
+        self.check.limit.max(PATIENCE)
+    }
+
     fn prepare(&self) {
         if let Some(setup) = &self.check.setup {
             setup(self.mem);
@@ -221,7 +230,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             operation(self.mem);
             Ok(())
         })?;
-        if sleeper.falls_asleep_within(self.check.limit) {
+        if sleeper.falls_asleep_within(self.patience()) {
             return Ok(Some(sleeper));
         }
         let message = match sleeper.finish(Duration::ZERO) {
@@ -238,12 +247,12 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
                 waker(self.mem);
                 Ok(())
             })?;
-            if let Some(failure) = waker.finish(self.check.limit) {
+            if let Some(failure) = waker.finish(self.patience()) {
                 let message = format!("the waker failed before anybody was killed: {failure}");
                 return Err(Error::new(ErrorKind::VictimNotWoken, message));
             }
         }
-        Ok(victim.wait_through_sleep(self.check.limit)? == Progress::Stopped)
+        Ok(victim.wait_through_sleep(self.patience())? == Progress::Stopped)
     }
 
     /// What the others do after the kill, and what was wrong with it.

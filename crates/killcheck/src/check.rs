@@ -168,7 +168,9 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Sets how long survivor, sleeper, waker and invariant may take each; 1 s if not set.
+    /// Sets how long survivor, sleeper and invariant may take each after a kill; 1 s if not set.
+    ///
+    /// What must happen before a kill, such as falling asleep, has at least 3 s.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use killcheck::{Check, ErrorKind, Failure, Role};
 
-const LIMIT: Duration = Duration::from_millis(100);
+const LIMIT: Duration = Duration::from_millis(300);
 
 fn check<'a>() -> Check<'a, ()> {
     Check::new("failures")

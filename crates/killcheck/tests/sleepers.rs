@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use killcheck::{Check, Failure, Moment, Role, SharedArea};
 
-const LIMIT: Duration = Duration::from_millis(200);
+const LIMIT: Duration = Duration::from_millis(500);
 
 /// A counting semaphore whose waiters recheck so often, or never of their own accord.
 struct Semaphore {
