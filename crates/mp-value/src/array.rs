@@ -1,0 +1,422 @@
+//! Arrays with a lock and claimable chunks.
+
+use core::fmt;
+use std::time::Duration;
+
+use bytemuck::Zeroable;
+#[cfg(doc)]
+use mp_layout::ErrorKind;
+use mp_layout::{Cells, Plain, PlainSlice, Result, TypeTag};
+use mp_object::{Object, ProcessIdentity};
+use mp_os::clock::Deadline;
+use mp_sync::LockError;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::array_control::half_written;
+use crate::array_memory::ArrayMemory;
+use crate::partition::this_process;
+use crate::{ArrayGuard, ArrayLock, Chunks, FrozenArray, numpy};
+
+/// Numbers in shared memory, with one lock: Python's `multiprocessing.Array`.
+///
+/// The handle is passed to other processes as an argument or opened by name; clones are the same array. Elements are
+/// reached in one of four ways, which exclude each other:
+///
+/// - one by one with [`get`](Self::get) and [`set`](Self::set), each of which takes the lock;
+/// - all at once as a slice with [`lock`](Self::lock);
+/// - by several processes at the same time, each in a chunk that it has claimed, with [`chunks`](Self::chunks);
+/// - by everybody and without a lock, read-only, after [`freeze`](Self::freeze).
+///
+/// ```
+/// use mp_value::Array;
+///
+/// let samples = Array::from_slice(&[1.0, 2.0, 3.0])?;
+/// samples.set(0, samples.get(1)? * 4.0)?;
+/// for sample in &mut *samples.lock()? {
+///     *sample += 0.5;
+/// }
+/// assert_eq!(samples.to_vec()?, [8.5, 2.5, 3.5]);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+///
+/// # If a process dies
+///
+/// - In `get` or `set`: an element of 1, 2, 4 or 8 bytes is old or new, and the others go on without notice.
+/// - In [`lock`](Self::lock): the array may be half changed. Every later `lock` says so with
+///   [`LockError::OwnerDied`], which has the guard, until one calls [`recover`](ArrayGuard::recover). Meanwhile single
+///   elements can be reached, and chunks cannot be claimed.
+/// - With a chunk: whoever claims it next is told, see [`Chunk::abandoned_by`](crate::Chunk::abandoned_by).
+///
+/// Elements that are written in several pieces (say `[f64; 3]`) may be half written by each of these deaths; then `get`
+/// and `set` are refused with [`ErrorKind::OwnerDied`] until somebody recovers the array.
+///
+/// # Limits
+///
+/// An array has a length that never changes, 0 included. Other programs that map it, such as numpy through
+/// [`numpy_line`](Self::numpy_line), know nothing of its lock: they and Rust's slices must not be at work together.
+pub struct Array<T> {
+    memory: ArrayMemory<T>,
+}
+
+impl<T: Plain> Array<T> {
+    /// Makes an array of `len` zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if there are not so many addresses, [`ErrorKind::NotEnoughMemory`] with what is free
+    /// and what was asked for, and those of [`Object::create`].
+    pub fn new(len: usize) -> Result<Self>
+    where
+        T: Zeroable,
+    {
+        Self::create(TypeTag::of::<T>(), len, |_| Ok(()))
+    }
+
+    /// Makes an array of `len` times `value`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Array::new`].
+    pub fn filled(len: usize, value: T) -> Result<Self> {
+        Self::create(TypeTag::of::<T>(), len, |cells| {
+            (0..len).try_for_each(|index| cells.try_set(index, value))
+        })
+    }
+
+    /// Makes an array with a copy of `elements`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Array::new`].
+    pub fn from_slice(elements: &[T]) -> Result<Self> {
+        Self::create(TypeTag::of::<T>(), elements.len(), |cells| {
+            copy_to(elements, cells)
+        })
+    }
+
+    /// Makes an array of what `elements` yields.
+    ///
+    /// They are collected first, since the length of a segment is decided when it is made.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Array::new`].
+    #[expect(clippy::should_implement_trait, reason = "it can fail")]
+    pub fn from_iter(elements: impl IntoIterator<Item = T>) -> Result<Self> {
+        Self::from_slice(&elements.into_iter().collect::<Vec<T>>())
+    }
+
+    /// Makes an array of `len` zeros under `name`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Array::new`], and those of [`Object::create_named`].
+    pub fn create_named(name: &str, len: usize) -> Result<Self>
+    where
+        T: Zeroable,
+    {
+        let plan = ArrayMemory::<T>::plan(TypeTag::of::<T>(), len)?;
+        Object::create_named(name, &plan, |_| Ok(())).and_then(Self::from_object)
+    }
+
+    /// Makes an array with a copy of `elements` under `name`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Array::create_named`].
+    pub fn create_named_from(name: &str, elements: &[T]) -> Result<Self> {
+        let len = elements.len();
+        let plan = ArrayMemory::<T>::plan(TypeTag::of::<T>(), len)?;
+        Object::create_named(name, &plan, |payload| {
+            copy_to(elements, ArrayMemory::fresh_cells(payload, len)?)
+        })
+        .and_then(Self::from_object)
+    }
+
+    /// Opens the array named `name`, whatever its length.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::open`].
+    pub fn open(name: &str) -> Result<Self> {
+        let plan = ArrayMemory::<T>::any_plan(TypeTag::of::<T>());
+        Object::open(name, &plan).and_then(Self::from_object)
+    }
+
+    /// Opens the array of `len` elements named `name`, or makes one of zeros.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::open`] and [`Array::create_named`]; [`ErrorKind::WrongSize`] if it has another length.
+    pub fn open_or_create(name: &str, len: usize) -> Result<Self>
+    where
+        T: Zeroable,
+    {
+        let plan = ArrayMemory::<T>::plan(TypeTag::of::<T>(), len)?;
+        Object::open_or_create(name, &plan, |_| Ok(())).and_then(Self::from_object)
+    }
+
+    /// Removes `name`; who has the array open keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::unlink`].
+    pub fn unlink(name: &str) -> Result<()> {
+        Object::unlink(name)
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The element at `index`, read under the lock.
+    ///
+    /// Under this thread's own [`get_lock`](Self::get_lock) it does not lock again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if there is no such element, [`ErrorKind::Corrupt`] if its bytes are not a `T`,
+    /// [`ErrorKind::Claimed`] while anybody has a chunk, [`ErrorKind::Recursive`] under this thread's own
+    /// [`lock`](Self::lock).
+    pub fn get(&self, index: usize) -> Result<T> {
+        let cells = self.memory.cells();
+        if self.memory.control().is_frozen() {
+            return cells.try_get(index);
+        }
+        let held = self.memory.control().enter()?;
+        self.expect_whole_elements("read", held.damage)?;
+        cells.try_get(index)
+    }
+
+    /// Stores `value` at `index` under the lock.
+    ///
+    /// Under this thread's own [`get_lock`](Self::get_lock) it does not lock again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::get`], and [`ErrorKind::InvalidState`] if the array is frozen.
+    pub fn set(&self, index: usize, value: T) -> Result<()> {
+        let control = self.memory.control();
+        let cells = self.memory.cells();
+        let held = control.enter()?;
+        control.expect_writable()?;
+        self.expect_whole_elements("write", held.damage)?;
+        if Self::IS_ONE_PIECE {
+            return cells.try_set(index, value);
+        }
+        control.lend(this_process()?);
+        let stored = cells.try_set(index, value);
+        control.take_back(None);
+        stored
+    }
+
+    /// A copy of all elements, read under the lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::get`].
+    pub fn to_vec(&self) -> Result<Vec<T>> {
+        let cells = self.memory.cells();
+        let read = || (0..cells.len()).map(|index| cells.try_get(index)).collect();
+        if self.memory.control().is_frozen() {
+            return read();
+        }
+        let held = self.memory.control().enter()?;
+        self.expect_whole_elements("read", held.damage)?;
+        read()
+    }
+
+    /// Acquires the lock without the data, waiting as long as it takes.
+    ///
+    /// While this thread has it, its `get`, `set` and `to_vec` do not lock again, so that several of them are one step
+    /// for the others.
+    ///
+    /// ```
+    /// # let counts = mp_value::Array::<u32>::new(2)?;
+    /// let lock = counts.get_lock()?;
+    /// counts.set(0, counts.get(0)? + 1)?;
+    /// counts.set(1, counts.get(1)? + 1)?;
+    /// drop(lock);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// All of [`LockError`] but `Timeout`. [`LockError::OwnerDied`] has the guard: an owner died, and nobody called
+    /// [`recover`](ArrayLock::recover) since.
+    pub fn get_lock(&self) -> core::result::Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
+        ArrayLock::acquire(
+            self.memory.control(),
+            self.memory.partition(),
+            Deadline::NEVER,
+        )
+    }
+
+    /// Divides the array into chunks of `chunk_len` elements, of which the last may be shorter.
+    ///
+    /// Nothing is claimed yet, so this cannot collide with anybody.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for chunks of 0 elements, or if there would be more than 4096; the message says from
+    /// which length on it works.
+    pub fn chunks(&self, chunk_len: usize) -> Result<Chunks<T>>
+    where
+        T: PlainSlice,
+    {
+        Chunks::new(self.memory.clone(), chunk_len)
+    }
+
+    /// Makes the array read-only for ever, for all processes; all of them may then read it without a lock.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Claimed`] while anybody has a chunk, [`ErrorKind::OwnerDied`] if a dead process may have left it half
+    /// written, [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock).
+    pub fn freeze(&self) -> Result<FrozenArray<T>>
+    where
+        T: PlainSlice,
+    {
+        let control = self.memory.control();
+        let held = control.enter()?;
+        let dead = self.memory.partition().expect_whole()?;
+        if let Some(dead) = held.damage.or(dead) {
+            return Err(half_written("freeze", dead));
+        }
+        control.freeze();
+        drop(held);
+        FrozenArray::new(self.clone())
+    }
+
+    /// Whether [`freeze`](Self::freeze) was called, by anybody.
+    pub fn is_frozen(&self) -> bool {
+        self.memory.control().is_frozen()
+    }
+
+    /// The line of Python that opens the same elements with numpy, for as long as this process has the array open (or,
+    /// for a named one, until it is unlinked).
+    ///
+    /// ```
+    /// let line = mp_value::Array::from_slice(&[0.5, 1.5])?.numpy_line();
+    /// assert!(line.ends_with(r#"dtype="<f8", mode="r+", offset=4096, shape=(2,))"#), "{line}");
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    pub fn numpy_line(&self) -> String {
+        numpy::line(
+            self.memory.object(),
+            self.memory.segment_offset(),
+            self.len(),
+        )
+    }
+
+    pub(crate) fn create(
+        tag: TypeTag,
+        len: usize,
+        fill: impl FnOnce(Cells<'_, T>) -> Result<()>,
+    ) -> Result<Self> {
+        let plan = ArrayMemory::<T>::plan(tag, len)?;
+        Object::create(&plan, |payload| {
+            fill(ArrayMemory::fresh_cells(payload, len)?)
+        })
+        .and_then(Self::from_object)
+    }
+
+    pub(crate) fn from_object(object: Object) -> Result<Self> {
+        ArrayMemory::from_object(object).map(|memory| Self { memory })
+    }
+
+    pub(crate) fn memory(&self) -> &ArrayMemory<T> {
+        &self.memory
+    }
+
+    /// Whether an element is stored at once, as [`Cells`] does it.
+    const IS_ONE_PIECE: bool = size_of::<T>() == align_of::<T>() && size_of::<T>() <= 8;
+
+    /// Checks that single elements may be reached, under the mutex.
+    #[inline]
+    fn expect_whole_elements(
+        &self,
+        operation: &'static str,
+        damage: Option<ProcessIdentity>,
+    ) -> Result<()> {
+        let dead = self.memory.partition().expect_whole()?;
+        match damage.or(dead) {
+            // Each element by itself is old or new.
+            Some(dead) if !Self::IS_ONE_PIECE => Err(half_written(operation, dead)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<T: PlainSlice> Array<T> {
+    /// Acquires the lock and lends the elements as one slice, waiting as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::OwnerDied`] has the guard: somebody died in here or with a chunk, the elements may be half written,
+    /// and nobody called [`recover`](ArrayGuard::recover) since. [`ErrorKind::Claimed`] while anybody has a chunk,
+    /// [`ErrorKind::InvalidState`] if the array is frozen, and all of [`LockError`] but `Timeout`.
+    pub fn lock(&self) -> core::result::Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
+        ArrayGuard::acquire(&self.memory, Deadline::NEVER)
+    }
+
+    /// [`lock`](Self::lock), waiting at most so long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::lock`], and [`LockError::Timeout`], which names the holder.
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> core::result::Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
+        ArrayGuard::acquire(&self.memory, Deadline::after(timeout))
+    }
+}
+
+/// Copies `elements` into an array that nobody else can reach yet.
+fn copy_to<T: Plain>(elements: &[T], cells: Cells<'_, T>) -> Result<()> {
+    elements
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, element)| cells.try_set(index, *element))
+}
+
+impl<T> Clone for Array<T> {
+    fn clone(&self) -> Self {
+        Self {
+            memory: self.memory.clone(),
+        }
+    }
+}
+
+impl<T: Plain> fmt::Debug for Array<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Array")
+            .field("len", &self.len())
+            .field("holder", &self.memory.control().mutex.holder())
+            .field("frozen", &self.is_frozen())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Serialize for Array<T> {
+    /// Writes the handle, see [`mp_object::transfer`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+        self.memory.object().serialize(serializer)
+    }
+}
+
+impl<'de, T: Plain> Deserialize<'de> for Array<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        let plan = ArrayMemory::<T>::any_plan(TypeTag::of::<T>());
+        let object = Object::deserialize(deserializer, plan.expected())?;
+        Self::from_object(object).map_err(serde::de::Error::custom)
+    }
+}

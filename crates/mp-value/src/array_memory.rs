@@ -1,0 +1,184 @@
+//! The parts of an array's segment, located once.
+
+use core::marker::PhantomData;
+use core::mem::offset_of;
+use core::ops::Range;
+use core::ptr::NonNull;
+
+use mp_layout::atomic::AtomicU64;
+use mp_layout::{
+    Cells, Error, ErrorKind, HEADER_SIZE, Kind, Plain, PlainSlice, Region, Result, TypeTag,
+};
+use mp_object::{Object, Plan};
+
+use crate::array_control::{ArrayControl, MAX_CHUNKS};
+use crate::partition::Partition;
+
+/// Elements start at a multiple of this, as `mmap` and numpy want their offsets.
+pub(crate) const PAGE: usize = 4096;
+
+/// An array's object and where its parts are mapped. Clones are the same array.
+pub(crate) struct ArrayMemory<T> {
+    object: Object,
+    control: NonNull<ArrayControl>,
+    words: NonNull<[AtomicU64]>,
+    elements: NonNull<T>,
+    len: usize,
+    holds: PhantomData<T>,
+}
+
+// SAFETY: the pointers lead into a mapping that any thread may use and drop. Control and words are atomics; elements are
+// reached through atomics, or as slices by whoever has them exclusively, and `T: Plain` is `Send + Sync`.
+unsafe impl<T: Plain> Send for ArrayMemory<T> {}
+// SAFETY: as for `Send`.
+unsafe impl<T: Plain> Sync for ArrayMemory<T> {}
+
+/// Bytes from the start of the payload to the elements, for `len` of them.
+fn elements_offset(len: usize) -> usize {
+    let words = size_of::<ArrayControl>() + len.min(MAX_CHUNKS) * size_of::<AtomicU64>();
+    (HEADER_SIZE + words).next_multiple_of(PAGE) - HEADER_SIZE
+}
+
+/// Bytes of the payload of an array with `len` elements.
+fn payload_size<T>(len: usize) -> Result<usize> {
+    len.checked_mul(size_of::<T>())
+        .and_then(|size| size.checked_add(elements_offset(len)))
+        .filter(|_| size_of::<T>() != 0)
+        .ok_or_else(|| refused_len::<T>(len))
+}
+
+/// The error for a number of elements that cannot be.
+#[cold]
+pub(crate) fn refused_len<T>(len: usize) -> Error {
+    let name = core::any::type_name::<T>();
+    let size = size_of::<T>();
+    let reason = match size {
+        0 => "a type without bytes cannot be shared".to_owned(),
+        _ => format!("{len} elements of {size} bytes are more than there are addresses"),
+    };
+    Error::new(
+        ErrorKind::InvalidInput,
+        "create",
+        format!("array of {name}"),
+    )
+    .with_detail(reason)
+}
+
+impl<T> ArrayMemory<T> {
+    pub(crate) fn object(&self) -> &Object {
+        &self.object
+    }
+}
+
+impl<T: Plain> ArrayMemory<T> {
+    /// What an array of `len` elements is to be.
+    pub(crate) fn plan(tag: TypeTag, len: usize) -> Result<Plan> {
+        Ok(Plan::new(Kind::Array, tag, payload_size::<T>(len)?).item_count(len))
+    }
+
+    /// What any array of these elements is.
+    pub(crate) fn any_plan(tag: TypeTag) -> Plan {
+        Plan::new(Kind::Array, tag, 0)
+    }
+
+    /// The elements in a payload that nobody else can reach yet.
+    pub(crate) fn fresh_cells(payload: Region<'_>, len: usize) -> Result<Cells<'_, T>> {
+        Cells::new(payload.subregion(elements_offset(len), len * size_of::<T>())?)
+    }
+
+    /// Locates the parts of an object whose header says that it is an array of `T`.
+    pub(crate) fn from_object(object: Object) -> Result<Self> {
+        let len = usize::try_from(object.header().item_count())
+            .map_err(|_| refused_len::<T>(usize::MAX))?;
+        payload_size::<T>(len)?;
+        let payload = object.payload();
+        let words = payload.place_slice(size_of::<ArrayControl>(), len.min(MAX_CHUNKS))?;
+        Ok(Self {
+            control: NonNull::from(payload.place::<ArrayControl>(0)?),
+            words: NonNull::from(words),
+            elements: payload.pointer_to(elements_offset(len), len)?,
+            len,
+            holds: PhantomData,
+            object,
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes from the segment's start to the elements.
+    pub(crate) fn segment_offset(&self) -> usize {
+        self.object.payload_offset() + elements_offset(self.len)
+    }
+
+    #[inline]
+    pub(crate) fn control(&self) -> &ArrayControl {
+        // SAFETY: located by `from_object` in the payload, which `object` keeps mapped.
+        unsafe { self.control.as_ref() }
+    }
+
+    pub(crate) fn partition(&self) -> Partition<'_> {
+        Partition {
+            chunk_len: &self.control().chunk_len,
+            // SAFETY: located by `from_object` in the payload, which `object` keeps mapped.
+            words: unsafe { self.words.as_ref() },
+            len: self.len,
+        }
+    }
+
+    /// The elements one by one, for who may reach them under the mutex, or read them when they are frozen.
+    #[inline]
+    pub(crate) fn cells(&self) -> Cells<'_, T> {
+        let size = self.len * size_of::<T>();
+        // SAFETY: the elements lie in the payload by `from_object`, which `object` keeps mapped while `self` is
+        // borrowed; slices of them are given only to those whom nobody may disturb (I1 of array_control).
+        let region = unsafe { Region::new(self.elements.cast(), size) };
+        let cells = Cells::new(region);
+        cells.unwrap_or_else(|_| unreachable!("`from_object` has found them aligned"))
+    }
+}
+
+impl<T: PlainSlice> ArrayMemory<T> {
+    /// Elements `range` as a slice.
+    ///
+    /// # Safety
+    ///
+    /// `range` lies within the array, and while the slice lives nobody writes these elements.
+    #[inline]
+    pub(crate) unsafe fn slice(&self, range: Range<usize>) -> &[T] {
+        // SAFETY: `range.start` is at most `len`, so the result is within the elements or one past them.
+        let start = unsafe { self.elements.add(range.start) };
+        // SAFETY: within the mapping and aligned by `from_object`; every bit pattern is a `T` by `PlainSlice`; nobody
+        // writes by the contract.
+        unsafe { core::slice::from_raw_parts(start.as_ptr(), range.len()) }
+    }
+
+    /// Elements `range` as a slice to write.
+    ///
+    /// # Safety
+    ///
+    /// `range` lies within the array, and while the slice lives nobody else reaches these elements.
+    #[inline]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the memory is not the handle's; the contract says whose it is"
+    )]
+    pub(crate) unsafe fn slice_mut(&self, range: Range<usize>) -> &mut [T] {
+        // SAFETY: as in `slice`.
+        let start = unsafe { self.elements.add(range.start) };
+        // SAFETY: as in `slice`, and exclusive by the contract.
+        unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), range.len()) }
+    }
+}
+
+impl<T> Clone for ArrayMemory<T> {
+    fn clone(&self) -> Self {
+        Self {
+            object: self.object.clone(),
+            ..*self
+        }
+    }
+}
+
+const _: () = assert!(offset_of!(ArrayControl, mutex) == 0 && HEADER_SIZE.is_multiple_of(128));

@@ -1,0 +1,215 @@
+//! An array divided among processes.
+
+use core::fmt;
+use core::ops::Range;
+
+use mp_layout::{Error, ErrorKind, PlainSlice, Result};
+use mp_object::ProcessIdentity;
+
+use crate::Chunk;
+use crate::array_control::{MAX_CHUNKS, half_written};
+use crate::array_memory::ArrayMemory;
+use crate::partition::{Attempt, this_process};
+
+/// An [`Array`](crate::Array) seen as chunks of equal length that processes claim, each to write on its own.
+///
+/// A chunk belongs to the process that claims it, until the [`Chunk`] is dropped or that process is proven dead. All
+/// processes that have chunks at the same time have chunks of the same length; whoever comes with another length, or wants
+/// the array as a whole, gets [`ErrorKind::Claimed`] until the last chunk is given back.
+///
+/// ```
+/// use mp_value::{Array, Claim};
+///
+/// let array = Array::<u32>::new(10)?;
+/// let rows = array.chunks(4)?;
+/// assert_eq!((rows.count(), rows.range(2)), (3, 8..10));
+///
+/// let Claim::Claimed(mut row) = rows.claim(1)? else { panic!("nobody else is here") };
+/// row.fill(7);
+/// assert!(matches!(rows.claim(1)?, Claim::Taken(owner) if owner.pid() == std::process::id()));
+/// assert!(array.get(0).is_err(), "the array is not whole while a chunk is claimed");
+/// drop(row);
+/// assert_eq!(array.to_vec()?, [0, 0, 0, 0, 7, 7, 7, 7, 0, 0]);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+///
+/// To do each chunk once, let the workers count: `rows.claim(next.fetch_add(1))` with a
+/// [`RawValue<u64>`](crate::RawValue) that they share. Who finishes looks at [`sweep`](Self::sweep), and does again what
+/// the dead had.
+pub struct Chunks<T> {
+    memory: ArrayMemory<T>,
+    chunk_len: usize,
+}
+
+/// How an attempt to claim a chunk ended.
+#[derive(Debug)]
+#[must_use = "a claimed chunk is given back when it is dropped"]
+pub enum Claim<T: PlainSlice> {
+    /// The chunk is this process's now.
+    Claimed(Chunk<T>),
+    /// This process has it, perhaps this one; it was alive a moment ago.
+    Taken(ProcessIdentity),
+}
+
+impl<T: PlainSlice> Claim<T> {
+    /// The chunk, if it was claimed.
+    pub fn claimed(self) -> Option<Chunk<T>> {
+        match self {
+            Self::Claimed(chunk) => Some(chunk),
+            Self::Taken(_) => None,
+        }
+    }
+}
+
+impl<T: PlainSlice> Chunks<T> {
+    pub(crate) fn new(memory: ArrayMemory<T>, chunk_len: usize) -> Result<Self> {
+        let len = memory.len();
+        let refuse = |reason| {
+            let error = Error::new(ErrorKind::InvalidInput, "divide", "array");
+            Err(error.with_detail(reason))
+        };
+        if chunk_len == 0 {
+            return refuse("a chunk has at least one element".to_owned());
+        }
+        if len.div_ceil(chunk_len) > MAX_CHUNKS {
+            return refuse(format!(
+                "{len} elements in chunks of {chunk_len} are {} chunks, {MAX_CHUNKS} are possible; from chunks of {} on",
+                len.div_ceil(chunk_len),
+                len.div_ceil(MAX_CHUNKS)
+            ));
+        }
+        Ok(Self { memory, chunk_len })
+    }
+
+    /// Number of chunks.
+    #[expect(clippy::should_implement_trait, reason = "it is no iterator")]
+    pub fn count(&self) -> usize {
+        self.memory.len().div_ceil(self.chunk_len)
+    }
+
+    /// Elements of each chunk but perhaps the last.
+    pub fn chunk_len(&self) -> usize {
+        self.chunk_len
+    }
+
+    /// The elements of chunk `index`; empty behind the last chunk.
+    pub fn range(&self, index: usize) -> Range<usize> {
+        let len = self.memory.len();
+        let start = index.saturating_mul(self.chunk_len).min(len);
+        start..start.saturating_add(self.chunk_len).min(len)
+    }
+
+    /// Claims chunk `index` for this process, without waiting for who has it.
+    ///
+    /// A chunk whose owner died is taken over; then [`Chunk::abandoned_by`] names the dead.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if there is no such chunk, [`ErrorKind::Claimed`] while somebody has chunks of another
+    /// length, [`ErrorKind::Recursive`] under this thread's own lock guard, [`ErrorKind::OwnerDied`] if somebody died
+    /// while it had locked the array and nobody recovered it, [`ErrorKind::InvalidState`] if the array is frozen.
+    pub fn claim(&self, index: usize) -> Result<Claim<T>> {
+        if index >= self.count() {
+            return Err(Error::mismatch(
+                ErrorKind::InvalidInput,
+                "claim chunk",
+                index.to_string(),
+                format_args!("{} chunks", self.count()),
+                "a smaller index",
+            ));
+        }
+        let me = this_process()?;
+        self.under_lock(
+            || match self.memory.partition().claim(self.chunk_len, index, me)? {
+                Attempt::Taken(owner) => Ok(Claim::Taken(owner)),
+                attempt => Ok(Claim::Claimed(self.chunk(index, me, attempt))),
+            },
+        )
+    }
+
+    /// Claims the first chunk that nobody living has; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`claim`](Self::claim) but `InvalidInput`.
+    pub fn claim_next(&self) -> Result<Option<Chunk<T>>> {
+        self.claim_from(0)
+    }
+
+    /// Claims the first chunk at or behind `index` that nobody living has; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`claim_next`](Self::claim_next).
+    pub fn claim_from(&self, index: usize) -> Result<Option<Chunk<T>>> {
+        let me = this_process()?;
+        self.under_lock(|| {
+            let claimed = self
+                .memory
+                .partition()
+                .claim_first(self.chunk_len, index, me)?;
+            Ok(claimed.map(|(index, attempt)| self.chunk(index, me, attempt)))
+        })
+    }
+
+    /// Gives back the chunks of processes that died, and names both: those chunks may be half written.
+    ///
+    /// A chunk that was claimed in another length is named by all chunks that it touches.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`claim_next`](Self::claim_next).
+    pub fn sweep(&self) -> Result<Vec<(usize, ProcessIdentity)>> {
+        self.under_lock(|| self.memory.partition().sweep(self.chunk_len))
+    }
+
+    /// Who has chunk `index`, dead or alive; it may be given back already when this returns.
+    ///
+    /// Meant for showing who works where: only a [`claim`](Self::claim) decides.
+    pub fn owner(&self, index: usize) -> Option<ProcessIdentity> {
+        self.memory.partition().owner(self.chunk_len, index)
+    }
+
+    fn under_lock<R>(&self, claim: impl FnOnce() -> Result<R>) -> Result<R> {
+        let control = self.memory.control();
+        let held = control.enter()?;
+        control.expect_writable()?;
+        if let Some(dead) = held.damage {
+            return Err(half_written("claim chunks of", dead));
+        }
+        claim()
+    }
+
+    fn chunk(&self, index: usize, me: ProcessIdentity, attempt: Attempt) -> Chunk<T> {
+        let abandoned_by = match attempt {
+            Attempt::Inherited(dead) => Some(dead),
+            _ => None,
+        };
+        Chunk::new(
+            self.memory.clone(),
+            index,
+            self.range(index),
+            me,
+            abandoned_by,
+        )
+    }
+}
+
+impl<T> Clone for Chunks<T> {
+    fn clone(&self) -> Self {
+        Self {
+            memory: self.memory.clone(),
+            chunk_len: self.chunk_len,
+        }
+    }
+}
+
+impl<T: PlainSlice> fmt::Debug for Chunks<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Chunks")
+            .field("count", &self.count())
+            .field("chunk_len", &self.chunk_len)
+            .finish_non_exhaustive()
+    }
+}

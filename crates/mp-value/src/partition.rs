@@ -1,0 +1,290 @@
+//! Which chunks of an array are claimed, and by whom.
+//!
+//! # Layout
+//!
+//! ```text
+//! chunk_len   0, or the elements of one chunk: what the words below count
+//! words[i]    0, or the process that has chunk i (elements i * chunk_len ..)
+//! ```
+//!
+//! | `chunk_len` | a word is | meaning |
+//! |---|---|---|
+//! | 0 | 0 | nobody has a chunk; the array may be reached as a whole |
+//! | n | 0 | nobody has this chunk of n elements |
+//! | n | a living process | that process has it |
+//! | n | a dead process | it was being written; whoever takes it next is told |
+//!
+//! # Invariants
+//!
+//! - I1: `chunk_len` and words change under the array's mutex only, except that the owner of a word stores 0 into it.
+//! - I2: `chunk_len` changes only while no word names a living process. So all living claims count the same chunks, and
+//!   two of them never overlap.
+//! - I3: a word that names a dead process is replaced by its successor in one store, or cleared by somebody who returns
+//!   the name to its caller. So no death is forgotten, wherever the successor dies.
+//! - I4: the array is reached as a whole only under the mutex, after no word was found to name a living process. New
+//!   claims need the mutex, so none appears meanwhile.
+//!
+//! # Orderings
+//!
+//! A release is a Release store of 0; whoever looks for living owners loads with Acquire, so that it sees what the last
+//! owner wrote. All else is ordered by the mutex. After a death the proof itself orders.
+//!
+//! # Progress
+//!
+//! Blocking, under the mutex; a release is wait-free. A look at the words costs one proof of death (a few microseconds)
+//! for each change of name met.
+//!
+//! # If a process dies
+//!
+//! Its words stay. It can die between any two stores here: before `chunk_len` nothing happened, behind it words may be
+//! marked dead that need not be (see [`Partition::adopt`]), which makes somebody look twice at whole data.
+
+use core::ops::Range;
+
+use mp_layout::atomic::{AtomicU64, Ordering};
+use mp_layout::{Error, ErrorKind, Result};
+use mp_object::ProcessIdentity;
+
+/// How an attempt to claim a chunk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// It was free and is claimed now.
+    Fresh,
+    /// It is claimed now; its owner died before.
+    Inherited(ProcessIdentity),
+    /// Somebody living has it.
+    Taken(ProcessIdentity),
+}
+
+/// The words of one array. Every method but [`owner`](Partition::owner) and [`release`](Partition::release) is called under
+/// the array's mutex.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Partition<'a> {
+    pub(crate) chunk_len: &'a AtomicU64,
+    pub(crate) words: &'a [AtomicU64],
+    /// Elements of the array.
+    pub(crate) len: usize,
+}
+
+impl Partition<'_> {
+    /// Claims chunk `index` of those with `chunk_len` elements for `me`.
+    pub(crate) fn claim(
+        &self,
+        chunk_len: usize,
+        index: usize,
+        me: ProcessIdentity,
+    ) -> Result<Attempt> {
+        self.adopt(chunk_len)?;
+        let word = &self.words[index];
+        let attempt = match owner(word)? {
+            None => Attempt::Fresh,
+            Some(owner) if owner == me || !is_dead(owner)? => return Ok(Attempt::Taken(owner)),
+            Some(dead) => Attempt::Inherited(dead),
+        };
+        word.store(me.word(), Ordering::Relaxed);
+        Ok(attempt)
+    }
+
+    /// Claims the first chunk at or behind `from` that nobody living has.
+    pub(crate) fn claim_first(
+        &self,
+        chunk_len: usize,
+        from: usize,
+        me: ProcessIdentity,
+    ) -> Result<Option<(usize, Attempt)>> {
+        self.adopt(chunk_len)?;
+        let mut living = Some(me);
+        for index in from..self.len.div_ceil(chunk_len) {
+            let owner = owner(&self.words[index])?;
+            if owner.is_some() && owner == living {
+                continue;
+            }
+            match self.claim(chunk_len, index, me)? {
+                Attempt::Taken(owner) => living = Some(owner),
+                claimed => return Ok(Some((index, claimed))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Who has chunk `index` of those with `chunk_len` elements, without the mutex and so without a promise.
+    pub(crate) fn owner(&self, chunk_len: usize, index: usize) -> Option<ProcessIdentity> {
+        let same = self.chunk_len.load(Ordering::Relaxed) == chunk_len as u64;
+        let word = self.words.get(index).filter(|_| same)?;
+        ProcessIdentity::from_word(word.load(Ordering::Relaxed))
+    }
+
+    /// Gives chunk `index` back; the caller has it.
+    pub(crate) fn release(&self, index: usize) {
+        // Release: pairs with the Acquire in `owner`.
+        self.words[index].store(0, Ordering::Release);
+    }
+
+    /// Gives back what the dead have, and tells which chunks of `chunk_len` elements that were.
+    pub(crate) fn sweep(&self, chunk_len: usize) -> Result<Vec<(usize, ProcessIdentity)>> {
+        self.adopt(chunk_len)?;
+        let count = self.len.div_ceil(chunk_len);
+        let mut swept = Vec::new();
+        let mut known = None;
+        for (index, word) in self.words.iter().enumerate() {
+            let Some(owner) = owner(word)? else { continue };
+            if !is_dead_as_known(owner, &mut known)? {
+                continue;
+            }
+            word.store(0, Ordering::Relaxed);
+            if index < count {
+                swept.push((index, owner));
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Checks that nobody living has a chunk, for an access to the array as a whole; says who died having one.
+    pub(crate) fn expect_whole(&self) -> Result<Option<ProcessIdentity>> {
+        if self.chunk_len.load(Ordering::Relaxed) == 0 {
+            return Ok(None);
+        }
+        let dead = self.dead()?;
+        if dead.is_empty() {
+            self.chunk_len.store(0, Ordering::Relaxed);
+        }
+        Ok(dead.first().map(|(_, owner)| *owner))
+    }
+
+    /// Forgets the dead, whose chunks the caller has been told of; nobody living has one.
+    pub(crate) fn clear(&self) {
+        for word in self.words {
+            word.store(0, Ordering::Relaxed);
+        }
+        // Behind the words, for a death in between.
+        self.chunk_len.store(0, Ordering::Release);
+    }
+
+    /// Makes the words count chunks of `chunk_len` elements.
+    ///
+    /// Dead claims of other chunks are carried over to all chunks they touch. The order makes that safe against a death
+    /// in between: first more words than needed are marked, then `chunk_len` changes, then the superfluous are cleared.
+    fn adopt(&self, chunk_len: usize) -> Result<()> {
+        let current = self.chunk_len.load(Ordering::Relaxed);
+        if current == chunk_len as u64 {
+            return Ok(());
+        }
+        let dead = match current {
+            0 => Vec::new(),
+            _ => self.dead().map_err(|error| match error.kind() {
+                ErrorKind::Claimed => {
+                    error_with_wish(error, format_args!("chunks of {chunk_len} elements"))
+                }
+                _ => error,
+            })?,
+        };
+        let mut wanted = vec![0; if dead.is_empty() { 0 } else { self.words.len() }];
+        for (index, owner) in &dead {
+            let touched = self.elements(current, *index);
+            for word in &mut wanted[touched.start / chunk_len..touched.end.div_ceil(chunk_len)] {
+                *word = owner.word();
+            }
+        }
+        for (word, owner) in self
+            .words
+            .iter()
+            .zip(&wanted)
+            .filter(|(_, owner)| **owner != 0)
+        {
+            word.store(*owner, Ordering::Relaxed);
+        }
+        // Release twice: a death sees the three steps in this order.
+        self.chunk_len.store(chunk_len as u64, Ordering::Release);
+        for (word, _) in self
+            .words
+            .iter()
+            .zip(&wanted)
+            .filter(|(_, owner)| **owner == 0)
+        {
+            word.store(0, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// The chunks whose owners are dead; an error if one lives (I2, I4).
+    fn dead(&self) -> Result<Vec<(usize, ProcessIdentity)>> {
+        let mut dead = Vec::new();
+        let mut known = None;
+        for (index, word) in self.words.iter().enumerate() {
+            let Some(owner) = owner(word)? else { continue };
+            if !is_dead_as_known(owner, &mut known)? {
+                return Err(self.claimed(index, owner));
+            }
+            dead.push((index, owner));
+        }
+        Ok(dead)
+    }
+
+    /// The elements of chunk `index` of those with `chunk_len` elements, within the array.
+    fn elements(&self, chunk_len: u64, index: usize) -> Range<usize> {
+        let chunk_len = usize::try_from(chunk_len).unwrap_or(usize::MAX);
+        let start = index.saturating_mul(chunk_len).min(self.len);
+        start..start.saturating_add(chunk_len).min(self.len)
+    }
+
+    #[cold]
+    fn claimed(&self, index: usize, owner: ProcessIdentity) -> Error {
+        let Range { start, end } = self.elements(self.chunk_len.load(Ordering::Relaxed), index);
+        Error::new(ErrorKind::Claimed, "reach", "array").with_detail(format!(
+            "{owner} has claimed chunk {index} (elements {start}..{end}); it is free when the chunk is dropped"
+        ))
+    }
+}
+
+fn error_with_wish(error: Error, wish: core::fmt::Arguments<'_>) -> Error {
+    Error::new(ErrorKind::Claimed, "divide", "array").with_detail(format!("into {wish}: {error}"))
+}
+
+fn owner(word: &AtomicU64) -> Result<Option<ProcessIdentity>> {
+    // Acquire: whoever reads 0 sees what the last owner wrote.
+    identity(word.load(Ordering::Acquire))
+}
+
+/// The process that a word of shared memory names, if it names one.
+pub(crate) fn identity(word: u64) -> Result<Option<ProcessIdentity>> {
+    if word == 0 {
+        return Ok(None);
+    }
+    ProcessIdentity::from_word(word).map(Some).ok_or_else(|| {
+        Error::new(ErrorKind::Corrupt, "read the owner of", "array")
+            .with_detail(format!("owner word {word:#x} names no process"))
+    })
+}
+
+/// Whether `owner` is dead, asking the system only if it is another than the last one.
+fn is_dead_as_known(
+    owner: ProcessIdentity,
+    known: &mut Option<(ProcessIdentity, bool)>,
+) -> Result<bool> {
+    if let Some((last, dead)) = *known
+        && last == owner
+    {
+        return Ok(dead);
+    }
+    let dead = is_dead(owner)?;
+    *known = Some((owner, dead));
+    Ok(dead)
+}
+
+/// Whether `owner` has been proven dead.
+pub(crate) fn is_dead(owner: ProcessIdentity) -> Result<bool> {
+    owner.is_dead().map_err(|source| {
+        Error::os(
+            "prove the death of process",
+            owner.pid().to_string(),
+            source,
+        )
+    })
+}
+
+/// This process as owner words name it.
+#[inline]
+pub(crate) fn this_process() -> Result<ProcessIdentity> {
+    ProcessIdentity::current()
+        .map_err(|source| Error::os("read the start time of", "this process", source))
+}

@@ -1,0 +1,310 @@
+//! Claimed chunks: boundaries, exclusion, deaths.
+
+mod child;
+
+use child::Child;
+use mp_layout::{ErrorKind, Result};
+use mp_object::transfer;
+use mp_value::{Array, Chunk, Chunks, Claim};
+
+fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
+    result.expect_err("refused").kind()
+}
+
+fn claimed(chunks: &Chunks<u64>, index: usize) -> Chunk<u64> {
+    match chunks.claim(index).unwrap() {
+        Claim::Claimed(chunk) => chunk,
+        Claim::Taken(owner) => panic!("chunk {index} is taken by {owner}"),
+    }
+}
+
+fn is_taken_by(chunks: &Chunks<u64>, index: usize, pid: u32) -> bool {
+    matches!(chunks.claim(index).unwrap(), Claim::Taken(owner) if owner.pid() == pid)
+}
+
+#[test]
+fn the_last_chunk_may_be_shorter() {
+    let chunks = Array::<u64>::new(10).unwrap().chunks(4).unwrap();
+    let ranges: Vec<_> = (0..4).map(|index| chunks.range(index)).collect();
+    assert_eq!(
+        (chunks.count(), ranges),
+        (3, vec![0..4, 4..8, 8..10, 10..10])
+    );
+    assert_eq!(claimed(&chunks, 2).len(), 2);
+    assert_eq!(kind(chunks.claim(3)), ErrorKind::InvalidInput);
+    assert_eq!(kind(chunks.claim(usize::MAX)), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn one_chunk_may_be_the_whole_array() {
+    let array = Array::<u64>::new(10).unwrap();
+    for chunk_len in [10, 11, usize::MAX] {
+        let chunks = array.chunks(chunk_len).unwrap();
+        assert_eq!((chunks.count(), claimed(&chunks, 0).range()), (1, 0..10));
+    }
+}
+
+#[test]
+fn too_many_chunks_are_refused_with_the_way_out() {
+    let array = Array::<u64>::new(100_000).unwrap();
+    let error = array.chunks(24).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(
+        error.to_string().contains("from chunks of 25 on"),
+        "{error}"
+    );
+    let chunks = array.chunks(25).unwrap();
+    claimed(&chunks, chunks.count() - 1).fill(5);
+    assert_eq!(array.get(99_999).unwrap(), 5);
+    assert_eq!(kind(array.chunks(0)), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_chunk_is_claimed_once_also_within_a_process() {
+    let array = Array::<u64>::new(10).unwrap();
+    let chunks = array.chunks(5).unwrap();
+    let mut first = claimed(&chunks, 0);
+    let me = std::process::id();
+    assert!(is_taken_by(&chunks, 0, me));
+    assert!(is_taken_by(&chunks.clone(), 0, me));
+    assert!(std::thread::scope(|s| s
+        .spawn(|| is_taken_by(&chunks, 0, me))
+        .join()
+        .unwrap()));
+    let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(&array).unwrap());
+    let twin: Array<u64> =
+        transfer::incoming(descriptors, || postcard::from_bytes(&bytes).unwrap());
+    assert!(is_taken_by(&twin.chunks(5).unwrap(), 0, me));
+    first.fill(1);
+    claimed(&chunks, 1).fill(2);
+    drop(first);
+    assert_eq!(array.to_vec().unwrap(), [1, 1, 1, 1, 1, 2, 2, 2, 2, 2]);
+}
+
+#[test]
+fn a_forgotten_chunk_stays_claimed() {
+    let array = Array::<u64>::new(10).unwrap();
+    let chunks = array.chunks(5).unwrap();
+    std::mem::forget(claimed(&chunks, 0));
+    assert!(is_taken_by(&chunks, 0, std::process::id()));
+    assert!(chunks.sweep().unwrap().is_empty());
+    assert_eq!(array.lock().unwrap_err().kind(), ErrorKind::Claimed);
+}
+
+#[test]
+fn chunks_of_another_length_are_refused_while_one_is_claimed() {
+    let array = Array::<u64>::new(12).unwrap();
+    let (fours, threes) = (array.chunks(4).unwrap(), array.chunks(3).unwrap());
+    let chunk = claimed(&fours, 1);
+    let error = threes.claim(3).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Claimed);
+    let text = error.to_string();
+    let process = format!(
+        "process {} has claimed chunk 1 (elements 4..8)",
+        std::process::id()
+    );
+    assert!(
+        text.contains("chunks of 3 elements") && text.contains(&process),
+        "{text}"
+    );
+    drop(chunk);
+    assert_eq!(claimed(&threes, 3).range(), 9..12);
+}
+
+#[test]
+fn the_whole_array_and_chunks_exclude_each_other() {
+    let array = Array::<u64>::new(12).unwrap();
+    let chunk = claimed(&array.chunks(4).unwrap(), 2);
+    for refused in [
+        kind(array.get(0)),
+        kind(array.set(0, 1)),
+        kind(array.to_vec()),
+        array.lock().unwrap_err().kind(),
+        kind(array.freeze()),
+    ] {
+        assert_eq!(refused, ErrorKind::Claimed);
+    }
+    let lock = array.get_lock().unwrap();
+    assert_eq!(
+        kind(array.get(0)),
+        ErrorKind::Claimed,
+        "a bare lock changes nothing"
+    );
+    drop(chunk);
+    assert_eq!(array.get(0).unwrap(), 0, "giving back needs no lock");
+    drop(lock);
+    drop(array.lock().unwrap());
+}
+
+#[test]
+fn chunks_are_claimed_under_the_threads_own_bare_lock() {
+    let array = Array::<u64>::new(12).unwrap();
+    let chunks = array.chunks(4).unwrap();
+    let lock = array.get_lock().unwrap();
+    let chunk = claimed(&chunks, 0);
+    drop(lock);
+    assert_eq!(kind(array.get(11)), ErrorKind::Claimed);
+    drop(chunk);
+}
+
+#[test]
+fn claim_next_takes_the_first_that_nobody_has() {
+    let chunks = Array::<u64>::new(12).unwrap().chunks(4).unwrap();
+    let second = claimed(&chunks, 1);
+    let others: Vec<_> = std::iter::from_fn(|| chunks.claim_next().unwrap()).collect();
+    assert_eq!(others.iter().map(Chunk::index).collect::<Vec<_>>(), [0, 2]);
+    drop(second);
+    assert!(chunks.claim_from(2).unwrap().is_none());
+    assert_eq!(chunks.claim_from(1).unwrap().unwrap().index(), 1);
+}
+
+#[test]
+fn a_chunk_outlives_the_handles_and_moves_to_a_thread() {
+    let array = Array::<u64>::new(4).unwrap();
+    let mut chunk = claimed(&array.chunks(4).unwrap(), 0);
+    let other = array.clone();
+    drop(array);
+    let written = std::thread::spawn(move || {
+        chunk.fill(3);
+        chunk.iter().sum::<u64>()
+    });
+    assert_eq!(written.join().unwrap(), 12);
+    assert_eq!(other.to_vec().unwrap(), [3; 4]);
+}
+
+#[test]
+fn two_processes_write_side_by_side() {
+    let array = Array::<u64>::new(10).unwrap();
+    let chunks = array.chunks(5).unwrap();
+    let mut mine = claimed(&chunks, 0);
+    let child = Child::holding(|| {
+        let mut theirs = claimed(&chunks, 1);
+        theirs.fill(2);
+        theirs
+    });
+    mine.fill(1);
+    assert!(is_taken_by(&chunks, 1, child.pid()));
+    drop(mine);
+    let error = array.get(0).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("process {}", child.pid())),
+        "{error}"
+    );
+    child.kill();
+    assert_eq!(array.to_vec().unwrap(), [1, 1, 1, 1, 1, 2, 2, 2, 2, 2]);
+}
+
+#[test]
+fn a_dead_processes_chunk_is_taken_over_and_its_owner_named() {
+    let array = Array::<u64>::new(12).unwrap();
+    let chunks = array.chunks(4).unwrap();
+    let child = Child::holding(|| {
+        let mut chunk = claimed(&chunks, 1);
+        chunk[0] = 9;
+        chunk
+    });
+    let pid = child.pid();
+    assert!(chunks.sweep().unwrap().is_empty(), "its owner lives");
+    child.kill();
+    let chunk = claimed(&chunks, 1);
+    assert_eq!(chunk.abandoned_by().map(|dead| dead.pid()), Some(pid));
+    assert_eq!(chunk[..], [9, 0, 0, 0]);
+    drop(chunk);
+    assert!(claimed(&chunks, 1).abandoned_by().is_none(), "told once");
+    assert!(claimed(&chunks, 0).abandoned_by().is_none());
+}
+
+#[test]
+fn a_sweep_names_what_the_dead_had() {
+    let array = Array::<u64>::new(40).unwrap();
+    let chunks = array.chunks(10).unwrap();
+    let mine = claimed(&chunks, 0);
+    let child = Child::holding(|| (claimed(&chunks, 1), claimed(&chunks, 3)));
+    let pid = child.pid();
+    child.kill();
+    let swept = chunks.sweep().unwrap();
+    let named: Vec<_> = swept
+        .iter()
+        .map(|(index, dead)| (*index, dead.pid()))
+        .collect();
+    assert_eq!(named, [(1, pid), (3, pid)]);
+    assert!(chunks.sweep().unwrap().is_empty(), "told once");
+    assert!(
+        is_taken_by(&chunks, 0, std::process::id()),
+        "the living keep theirs"
+    );
+    drop(mine);
+    assert!(array.lock().is_ok(), "whoever swept was told");
+}
+
+#[test]
+fn a_successors_death_is_told_as_well() {
+    let chunks = Array::<u64>::new(4).unwrap().chunks(2).unwrap();
+    Child::holding(|| claimed(&chunks, 0)).kill();
+    let second = Child::holding(|| claimed(&chunks, 0));
+    let pid = second.pid();
+    second.kill();
+    assert_eq!(
+        claimed(&chunks, 0).abandoned_by().map(|dead| dead.pid()),
+        Some(pid)
+    );
+}
+
+#[test]
+fn a_dead_processes_chunk_is_told_to_who_wants_the_whole() {
+    let array = Array::<u64>::new(12).unwrap();
+    let chunks = array.chunks(4).unwrap();
+    Child::holding(|| claimed(&chunks, 2)).kill();
+    assert_eq!(array.get(0).unwrap(), 0, "single elements are whole");
+    assert_eq!(kind(array.freeze()), ErrorKind::OwnerDied);
+    let mut slice = match array.lock() {
+        Err(mp_sync::LockError::OwnerDied(slice)) => slice,
+        other => panic!("{other:?}"),
+    };
+    slice.recover();
+    drop(slice);
+    assert!(claimed(&chunks, 2).abandoned_by().is_none());
+    assert!(array.lock().is_ok());
+}
+
+#[test]
+fn dead_claims_are_carried_over_to_chunks_of_another_length() {
+    let array = Array::<u64>::new(100).unwrap();
+    let tens = array.chunks(10).unwrap();
+    let child = Child::holding(|| (claimed(&tens, 0), claimed(&tens, 5)));
+    let pid = child.pid();
+    child.kill();
+    let thirties = array.chunks(30).unwrap();
+    let abandoned = |index| {
+        claimed(&thirties, index)
+            .abandoned_by()
+            .map(|dead| dead.pid())
+    };
+    assert_eq!(
+        [0, 1, 2, 3].map(abandoned),
+        [Some(pid), Some(pid), None, None]
+    );
+
+    Child::holding(|| claimed(&thirties, 3)).kill();
+    let fives = array.chunks(5).unwrap();
+    let swept: Vec<_> = fives
+        .sweep()
+        .unwrap()
+        .iter()
+        .map(|(index, _)| *index)
+        .collect();
+    assert_eq!(swept, [18, 19]);
+}
+
+#[test]
+fn a_forked_childs_copy_of_a_chunk_gives_nothing_back() {
+    let array = Array::<u64>::new(4).unwrap();
+    let chunks = array.chunks(2).unwrap();
+    let mut chunk = Some(claimed(&chunks, 0));
+    let me = std::process::id();
+    assert!(Child::agrees(|| {
+        drop(chunk.take());
+        is_taken_by(&chunks, 0, me)
+    }));
+    assert!(is_taken_by(&chunks, 0, me));
+}
