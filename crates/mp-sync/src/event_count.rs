@@ -55,12 +55,13 @@
 //! threads have no robust list (`MP_FORCE_FALLBACK=1`). Operations without a lock have no gap.
 //!
 //! # What a fence costs
-//! Each notify of an operation that commits by a plain Release store needs a full fence, 5 to 15
-//! ns. What was weighed: `mfence` is the dearest on x86_64, so there a locked instruction is used;
-//! operations that commit by a read-modify-write use `notify_committed` and pay nothing; a
-//! SLEEPERS bit in the committed word itself would turn its store into a read-modify-write, which
-//! is the same price; `membarrier` would put all cost on the sleeper, but its global form must be
-//! registered by each process and a process that failed to would lose wake-ups, silently.
+//! Each notify after a plain Release store needs a full fence, which costs as much as any locked
+//! instruction (`examples/cost.rs`). What was weighed: operations that commit by a
+//! read-modify-write use `notify_committed` and pay nothing on top; a SLEEPERS bit in the
+//! committed word would turn its store into a read-modify-write, which is the same price;
+//! `membarrier` would put all cost on the sleeper, but its global form must be registered by each
+//! process, and a process that failed to would lose wake-ups, silently. So one fence per notify
+//! stays, and what commits often commits in batches.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -217,7 +218,7 @@ impl EventCount {
     #[inline]
     pub fn notify(&self, count: u32) {
         // Pairs with the fence in `prepare`.
-        full_fence();
+        fence(Ordering::SeqCst);
         if self.ev.load(Ordering::Relaxed) & SLEEPERS != 0 {
             self.wake(count);
         }
@@ -379,20 +380,6 @@ impl EventCount {
             }
         }
     }
-}
-
-/// A full fence: `fence(SeqCst)`, by a cheaper instruction where there is one.
-#[inline]
-fn full_fence() {
-    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
-    {
-        // SAFETY: the word at the stack pointer is mapped and stays what it was. A locked
-        // instruction is a full fence on x86_64, and without `nomem` the compiler moves no access
-        // across it.
-        unsafe { std::arch::asm!("lock or dword ptr [rsp], 0", options(nostack)) };
-    }
-    #[cfg(any(not(target_arch = "x86_64"), loom, miri))]
-    fence(Ordering::SeqCst);
 }
 
 impl fmt::Debug for EventCount {

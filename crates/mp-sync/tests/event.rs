@@ -1,0 +1,104 @@
+//! `Event`: no set is lost, whoever waits how.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use mp_os::clock::Deadline;
+use mp_sync::{Event, Wait};
+
+#[path = "shared/processes.rs"]
+mod processes;
+use processes::{child, place, shared_memory, until};
+
+#[test]
+fn wakes_waiters_of_every_policy() {
+    let memory = shared_memory();
+    for (index, wait) in [Wait::Adaptive, Wait::Spin, Wait::Sleep]
+        .into_iter()
+        .enumerate()
+    {
+        let ready: &Event = place(memory, index * 64);
+        let waiting: &AtomicU32 = place(memory, 1024 + index * 64);
+        let waiters = [(); 2].map(|()| {
+            child(|| {
+                waiting.fetch_add(1, Ordering::Release);
+                assert!(ready.wait_with(wait, Deadline::NEVER));
+            })
+        });
+        until(|| waiting.load(Ordering::Acquire) == 2);
+        ready.set();
+        waiters.into_iter().for_each(processes::Child::join);
+        assert!(ready.is_set());
+        ready.clear();
+        assert!(!ready.is_set());
+    }
+}
+
+#[test]
+fn set_that_is_cleared_at_once_wakes_who_slept() {
+    let memory = shared_memory();
+    let ready: &Event = place(memory, 0);
+    let ev: &AtomicU32 = place(memory, 8);
+    let waiter = child(|| assert!(ready.wait_with(Wait::Sleep, Deadline::NEVER)));
+    until(|| ev.load(Ordering::Relaxed) & 1 == 1);
+    ready.set();
+    ready.clear();
+    waiter.join();
+}
+
+#[test]
+fn ping_pong_loses_no_set() {
+    let memory = shared_memory();
+    let [ping, pong]: [&Event; 2] = [place(memory, 0), place(memory, 64)];
+    for wait in [Wait::Adaptive, Wait::Sleep] {
+        let other = child(|| {
+            for _ in 0..2000 {
+                ping.wait_with(wait, Deadline::NEVER);
+                ping.clear();
+                pong.set();
+            }
+        });
+        for _ in 0..2000 {
+            ping.set();
+            assert!(pong.wait_with(wait, Deadline::after(Duration::from_secs(20))));
+            pong.clear();
+        }
+        other.join();
+    }
+}
+
+#[test]
+fn timeouts_of_zero_some_and_max() {
+    let memory = shared_memory();
+    let ready: &Event = place(memory, 0);
+    assert!(!ready.wait_timeout(Duration::ZERO));
+    for wait in [Wait::Adaptive, Wait::Spin, Wait::Sleep] {
+        let start = Instant::now();
+        assert!(!ready.wait_with(wait, Deadline::after(Duration::from_millis(20))));
+        assert!(start.elapsed() >= Duration::from_millis(20));
+    }
+    let waiter = child(|| assert!(ready.wait_timeout(Duration::MAX)));
+    ready.set();
+    waiter.join();
+    assert!(ready.wait_timeout(Duration::ZERO));
+}
+
+#[test]
+fn killed_sleepers_do_not_disturb() {
+    let memory = shared_memory();
+    let ready: &Event = place(memory, 0);
+    let ev: &AtomicU32 = place(memory, 8);
+    let waiters = [(); 3].map(|()| child(|| ready.wait()));
+    until(|| ev.load(Ordering::Relaxed) & 1 == 1);
+    let [first, second, third] = waiters;
+    first.kill();
+    second.kill();
+    ready.set();
+    third.join();
+    ready.set();
+    assert_eq!(
+        ev.load(Ordering::Relaxed) & 1,
+        0,
+        "nobody sleeps, and the word says so"
+    );
+}

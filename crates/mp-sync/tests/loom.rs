@@ -1,0 +1,164 @@
+//! Models of the lock word and of the eventcount, explored by loom:
+//! `RUSTFLAGS="--cfg loom" cargo test -p mp-sync --release --test loom`
+//!
+//! Nobody dies here; what is checked are the orderings. The futex is a model whose waits do not
+//! time out, so that a lost wake-up is a deadlock.
+#![cfg(loom)]
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering, fence};
+use loom::thread;
+use mp_layout::Place;
+use mp_os::clock::Deadline;
+use mp_sync::{Event, EventCount, RawMutex, Wait};
+
+/// Explores with at most three involuntary switches, where almost all bugs show.
+fn model(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(run);
+}
+
+struct Guarded {
+    mutex: RawMutex,
+    data: UnsafeCell<u32>,
+}
+
+// SAFETY: the tests reach the data while they hold the mutex; loom reports if two do.
+unsafe impl Sync for Guarded {}
+// SAFETY: a number.
+unsafe impl Send for Guarded {}
+
+fn excludes(threads: u32, rounds: u32) {
+    model(move || {
+        let shared = Arc::new(Guarded {
+            mutex: RawMutex::zeroed(),
+            data: UnsafeCell::new(0),
+        });
+        let add = move |shared: &Guarded| {
+            for _ in 0..rounds {
+                let guard = shared.mutex.lock().unwrap();
+                // SAFETY: the mutex is held; loom checks the claim.
+                shared.data.with_mut(|data| unsafe { *data += 1 });
+                drop(guard);
+            }
+        };
+        let others: Vec<_> = (1..threads)
+            .map(|_| {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || add(&shared))
+            })
+            .collect();
+        add(&shared);
+        others.into_iter().for_each(|other| other.join().unwrap());
+        // SAFETY: the others have ended.
+        assert_eq!(shared.data.with(|data| unsafe { *data }), threads * rounds);
+    });
+}
+
+#[test]
+fn two_threads_exclude_each_other() {
+    excludes(2, 2);
+}
+
+#[test]
+fn three_threads_exclude_each_other() {
+    excludes(3, 1);
+}
+
+/// A waiter and a notifier of one flag.
+fn flag_is_seen(commit: Ordering, notify: fn(&EventCount)) {
+    model(move || {
+        let shared = Arc::new((EventCount::zeroed(), AtomicU32::new(0)));
+        let notifier = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                match commit {
+                    Ordering::SeqCst => drop(shared.1.swap(1, commit)),
+                    _ => shared.1.store(1, commit),
+                }
+                notify(&shared.0);
+            })
+        };
+        let (count, flag) = &*shared;
+        let seen = count.wait_until(Wait::Sleep, Deadline::NEVER, || {
+            (flag.load(Ordering::Acquire) == 1).then_some(())
+        });
+        assert!(seen.is_some());
+        notifier.join().unwrap();
+    });
+}
+
+#[test]
+fn notify_after_a_release_store_is_not_lost() {
+    flag_is_seen(Ordering::Release, |count| count.notify(1));
+}
+
+#[test]
+fn notify_committed_after_a_seqcst_swap_is_not_lost() {
+    flag_is_seen(Ordering::SeqCst, |count| count.notify_committed(1));
+}
+
+/// The control: without the fence the model must find the lost wake-up.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_fence_a_wake_is_lost() {
+    flag_is_seen(Ordering::Release, |count| {
+        if count.has_sleepers() {
+            count.notify(1);
+        }
+    });
+}
+
+#[test]
+fn two_sleepers_both_wake() {
+    model(|| {
+        let event = Arc::new(Event::zeroed());
+        let waiter = {
+            let event = Arc::clone(&event);
+            thread::spawn(move || assert!(event.wait_with(Wait::Sleep, Deadline::NEVER)))
+        };
+        let setter = {
+            let event = Arc::clone(&event);
+            thread::spawn(move || event.set())
+        };
+        assert!(event.wait_with(Wait::Sleep, Deadline::NEVER));
+        waiter.join().unwrap();
+        setter.join().unwrap();
+    });
+}
+
+#[test]
+fn units_notified_one_by_one_reach_both_takers() {
+    model(|| {
+        let shared = Arc::new((EventCount::zeroed(), AtomicU32::new(0)));
+        let take = |shared: &(EventCount, AtomicU32)| {
+            let (count, units) = shared;
+            let taken = count.wait_until(Wait::Sleep, Deadline::NEVER, || {
+                let left = units.load(Ordering::Acquire).checked_sub(1)?;
+                units
+                    .compare_exchange(left + 1, left, Ordering::AcqRel, Ordering::Relaxed)
+                    .ok()
+            });
+            assert!(taken.is_some());
+        };
+        let taker = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || take(&shared))
+        };
+        let giver = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    shared.1.fetch_add(1, Ordering::Release);
+                    shared.0.notify(1);
+                }
+            })
+        };
+        take(&shared);
+        taker.join().unwrap();
+        giver.join().unwrap();
+        fence(Ordering::SeqCst);
+    });
+}
