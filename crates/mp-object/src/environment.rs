@@ -1,4 +1,4 @@
-//! Where this process runs, read once.
+//! Where this process runs.
 
 use std::sync::OnceLock;
 
@@ -7,19 +7,25 @@ use mp_os::process_id::{boot_id, pid_namespace};
 
 /// The machine's start, the PID namespace and the C library of this process.
 pub(crate) fn environment() -> Result<Environment> {
-    static HERE: OnceLock<Environment> = OnceLock::new();
-    if let Some(here) = HERE.get() {
-        return Ok(*here);
-    }
-    let read = |what, source| Error::os("read", what, source);
-    let here = Environment {
-        boot_id: boot_id().map_err(|source| read("the boot id", source))?,
-        pid_namespace: pid_namespace().map_err(|source| read("the PID namespace", source))?,
+    let namespace =
+        pid_namespace().map_err(|source| Error::os("read", "the PID namespace", source))?;
+    Ok(Environment {
+        boot_id: this_boot()?,
+        pid_namespace: namespace,
         libc: if cfg!(target_env = "musl") {
             Libc::Musl
         } else {
             Libc::Glibc
         },
-    };
-    Ok(*HERE.get_or_init(|| here))
+    })
+}
+
+/// Read once. The namespace is not: a forked child may live in another one than the process that read it.
+fn this_boot() -> Result<[u8; 16]> {
+    static BOOT: OnceLock<[u8; 16]> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Ok(*boot);
+    }
+    let boot = boot_id().map_err(|source| Error::os("read", "the boot id", source))?;
+    Ok(*BOOT.get_or_init(|| boot))
 }

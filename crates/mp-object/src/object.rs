@@ -40,8 +40,6 @@ pub struct Object(Arc<Parts>);
 struct Parts {
     segment: Segment,
     header: Header,
-    payload_offset: usize,
-    payload_size: usize,
     name: Option<String>,
 }
 
@@ -55,7 +53,7 @@ impl Object {
     pub fn create(plan: &Plan, initialise: impl FnOnce(Region<'_>) -> Result<()>) -> Result<Self> {
         let label = plan.expected().kind.to_string();
         let size = segment_size(plan, &label)?;
-        let segment = match plan.committed_size() {
+        let segment = match plan.committed_size(size) {
             None => Segment::anonymous(&label, size)?,
             Some(committed) => {
                 let segment = Segment::sparse(&label, size)?;
@@ -76,16 +74,7 @@ impl Object {
         plan: &Plan,
         initialise: impl FnOnce(Region<'_>) -> Result<()>,
     ) -> Result<Self> {
-        let size = segment_size(plan, name)?;
-        let segment = match plan.committed_size() {
-            None => Segment::unpublished(name, size)?,
-            Some(committed) => {
-                let segment = Segment::unpublished_sparse(name, size)?;
-                segment.reserve(0, committed)?;
-                segment
-            }
-        };
-        let object = Self::fill(segment, plan, initialise, Some(name.to_owned()))?;
+        let object = Self::unpublished(name, plan, initialise)?;
         object.0.segment.publish(name)?;
         Ok(object)
     }
@@ -96,28 +85,41 @@ impl Object {
     ///
     /// Those of [`Segment::open`] and [`Header::attach`]; each names what was found and what was expected.
     pub fn open(name: &str, plan: &Plan) -> Result<Self> {
-        Self::attach(Segment::open(name)?, plan.expected(), Some(name.to_owned()))
+        Self::attach(Segment::open(name)?, plan.expected(), Some(name))
     }
 
-    /// Opens the object named `name`, or makes it if there is none.
+    /// Opens the object named `name`, or makes it if there is none: `initialise` runs at most once, and what it made is
+    /// dropped if another process was faster.
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open`] and [`Object::create_named`].
+    /// Those of [`Object::open`] and [`Object::create_named`] but `NotFound` and `AlreadyExists`, which can only come from
+    /// `initialise`.
     pub fn open_or_create(
         name: &str,
         plan: &Plan,
-        initialise: impl Fn(Region<'_>) -> Result<()>,
+        initialise: impl FnOnce(Region<'_>) -> Result<()>,
     ) -> Result<Self> {
+        if let Some(there) = Self::open_if_there(name, plan)? {
+            return Ok(there);
+        }
+        let object = Self::unpublished(name, plan, initialise)?;
+        // Once more only if another process made the name and a third unlinked it in between.
         loop {
-            match Self::open(name, plan) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                opened => return opened,
-            }
-            match Self::create_named(name, plan, &initialise) {
+            match object.0.segment.publish(name) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                created => return created,
+                published => return published.map(|()| object),
             }
+            if let Some(there) = Self::open_if_there(name, plan)? {
+                return Ok(there);
+            }
+        }
+    }
+
+    fn open_if_there(name: &str, plan: &Plan) -> Result<Option<Self>> {
+        match Self::open(name, plan) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
         }
     }
 
@@ -132,13 +134,10 @@ impl Object {
 
     /// The object's own bytes, borrowed from this handle.
     pub fn payload(&self) -> Region<'_> {
-        let Parts {
-            segment,
-            payload_offset,
-            payload_size,
-            ..
-        } = &*self.0;
-        let payload = segment.region().subregion(*payload_offset, *payload_size);
+        let (segment, header) = (&self.0.segment, &self.0.header);
+        let payload = segment
+            .region()
+            .subregion(header.payload_offset(), header.payload_size());
         payload.unwrap_or_else(|_| unreachable!("the header was checked against the segment"))
     }
 
@@ -154,10 +153,10 @@ impl Object {
 
     /// Bytes from the segment's start to the payload.
     pub fn payload_offset(&self) -> usize {
-        self.0.payload_offset
+        self.0.header.payload_offset()
     }
 
-    /// The name, if it has one.
+    /// The name under which it was made or opened, without a leading `/`; somebody may have unlinked it.
     pub fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
@@ -176,19 +175,46 @@ impl Object {
         deserializer: D,
         expected: &Expected,
     ) -> core::result::Result<Self, D::Error> {
-        let (index, id) = <(u32, [u8; 16])>::deserialize(deserializer)?;
-        transfer::take(index)
-            .and_then(Segment::from_descriptor)
-            .and_then(|segment| Self::attach(segment, expected, None))
-            .and_then(|object| object.expect_id(id))
-            .map_err(D::Error::custom)
+        let (index, id, name) = Handle::<String>::deserialize(deserializer)?;
+        Self::receive(index, id, name, expected).map_err(D::Error::custom)
+    }
+
+    fn receive(
+        index: u32,
+        id: [u8; 16],
+        name: Option<String>,
+        expected: &Expected,
+    ) -> Result<Self> {
+        let descriptor = transfer::take(index)?;
+        let segment = match &name {
+            None => Segment::from_descriptor(descriptor)?,
+            Some(name) => Segment::from_named_descriptor(descriptor, name)?,
+        };
+        Self::attach(segment, expected, name.as_deref())?.expect_id(id)
+    }
+
+    fn unpublished(
+        name: &str,
+        plan: &Plan,
+        initialise: impl FnOnce(Region<'_>) -> Result<()>,
+    ) -> Result<Self> {
+        let size = segment_size(plan, name)?;
+        let segment = match plan.committed_size(size) {
+            None => Segment::unpublished(name, size)?,
+            Some(committed) => {
+                let segment = Segment::unpublished_sparse(name, size)?;
+                segment.reserve(0, committed)?;
+                segment
+            }
+        };
+        Self::fill(segment, plan, initialise, Some(name))
     }
 
     fn fill(
         segment: Segment,
         plan: &Plan,
         initialise: impl FnOnce(Region<'_>) -> Result<()>,
-        name: Option<String>,
+        name: Option<&str>,
     ) -> Result<Self> {
         let offset = plan.payload_offset();
         let size = segment.len();
@@ -199,17 +225,13 @@ impl Object {
         Self::attach(segment, plan.expected(), name)
     }
 
-    fn attach(segment: Segment, expected: &Expected, name: Option<String>) -> Result<Self> {
-        let label = name
-            .as_ref()
-            .map_or_else(|| expected.kind.to_string(), |n| format!("{n:?}"));
+    fn attach(segment: Segment, expected: &Expected, name: Option<&str>) -> Result<Self> {
+        let label = name.map_or_else(|| expected.kind.to_string(), |name| format!("{name:?}"));
         let header = Header::attach(segment.region(), expected, &environment()?, &label)?;
-        let (payload_offset, payload_size) = (header.payload_offset(), header.payload_size());
+        let name = name.map(|name| name.strip_prefix('/').unwrap_or(name).to_owned());
         Ok(Self(Arc::new(Parts {
             segment,
             header,
-            payload_offset,
-            payload_size,
             name,
         })))
     }
@@ -230,6 +252,9 @@ impl Object {
     }
 }
 
+/// What a handle says beside its descriptor: the descriptor's place, the object's identity and its name.
+type Handle<Name> = (u32, [u8; 16], Option<Name>);
+
 impl AsFd for Object {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.segment.as_fd()
@@ -240,7 +265,8 @@ impl Serialize for Object {
     /// Writes the handle; its descriptor goes beside it, see [`transfer::outgoing`].
     fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
         let index = transfer::put(self.as_fd()).map_err(S::Error::custom)?;
-        (index, self.0.header.id()).serialize(serializer)
+        let handle: Handle<&str> = (index, self.0.header.id(), self.name());
+        handle.serialize(serializer)
     }
 }
 

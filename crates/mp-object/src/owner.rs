@@ -1,4 +1,10 @@
-//! Claims by a process, given back by its proven death.
+//! Claims by a process, given back by its proven death: an owner word, as in a robust futex.
+//!
+//! # Source
+//!
+//! The word of a robust futex (`Documentation/locking/robust-futex-ABI.rst`), which names its owner. Changed: it names a
+//! process, by its start time too, and who finds the claim taken proves the death instead of the kernel marking it. So a
+//! claim needs no list, may pass between threads and costs nothing while it is held.
 //!
 //! # Layout
 //!
@@ -8,7 +14,8 @@
 //!
 //! - I1: a word leaves 0 only by a compare-and-swap to the identity of the process that executes it.
 //! - I2: a word returns to 0 only by its owner, or by a compare-and-swap from exactly the identity of a process that was
-//!   proven dead. Identities are not reused, so a sweep that was delayed cannot take a claim of a living process.
+//!   proven dead. Identities are not reused (the kernel does not go round all PIDs within one clock tick), so a sweep that
+//!   was delayed cannot take a claim of a living process.
 //!
 //! # Orderings
 //!
@@ -21,7 +28,8 @@
 //!
 //! # If a process dies
 //!
-//! Its claims stay until somebody calls [`OwnerWord::sweep`]; whoever dies while sweeping has swept a word or has not.
+//! Its claims stay until somebody calls [`OwnerWord::sweep`]; whoever dies while sweeping has swept a word or has not. A
+//! process that calls `exec` is not dead: what it had claimed stays claimed until it ends.
 
 use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_layout::{Error, ErrorKind, Place, Result, Table, layout};
@@ -81,40 +89,49 @@ impl OwnerWord {
     /// process.
     pub fn claim(&self) -> Result<core::result::Result<(), ProcessIdentity>> {
         let me = this_process()?;
-        // Acquire: what the last owner wrote before its Release in `release`.
+        // Acquire: pairs with the Release in `release` and in `sweep`.
         match self
             .owner
             .compare_exchange(0, me.word(), Ordering::Acquire, Ordering::Relaxed)
         {
             Ok(_) => Ok(Ok(())),
-            Err(word) => ProcessIdentity::from_word(word).map(Err).ok_or_else(|| {
-                Error::new(ErrorKind::Corrupt, "claim", "")
-                    .with_detail(format!("owner word {word:#x} names no process"))
-            }),
+            Err(word) => identity("claim", word).map(Err),
         }
     }
 
-    /// Gives it back; the caller has claimed it.
+    /// Gives it back, if this process has claimed it.
+    ///
+    /// Otherwise nothing happens, so that a forked child which drops what its parent has claimed takes nothing away.
     pub fn release(&self) {
-        // Release: pairs with the Acquire in `claim`.
-        self.owner.store(0, Ordering::Release);
+        // Whoever has claimed it knew itself, so an error here says that the claim is not ours.
+        let Ok(me) = this_process() else { return };
+        // Release: pairs with the Acquire in `claim` and in `owner`. It fails on somebody else's claim (I2).
+        let _previous =
+            self.owner
+                .compare_exchange(me.word(), 0, Ordering::Release, Ordering::Relaxed);
     }
 
-    /// Who has it; another moment may know better.
+    /// Who has it; another moment may know better. `None` also if the word names no process.
     pub fn owner(&self) -> Option<ProcessIdentity> {
-        // Acquire: whoever reads "free" sees what the last owner wrote.
+        // Acquire: whoever reads "free" sees what the last owner wrote before its Release.
         ProcessIdentity::from_word(self.owner.load(Ordering::Acquire))
     }
 
     /// Gives it back for an owner who is dead, and tells who that was.
     ///
+    /// Of several that sweep one dead owner's claim, one is told.
+    ///
     /// # Errors
     ///
-    /// If the system does not let a death be proven; the word is left as it is.
+    /// If the system does not let a death be proven; [`ErrorKind::Corrupt`] if the word names no process. The word is
+    /// left as it is.
     pub fn sweep(&self) -> Result<Option<ProcessIdentity>> {
-        let Some(owner) = self.owner() else {
+        // Relaxed: the word is only compared; what the owner wrote is ordered by the proof of its death.
+        let word = self.owner.load(Ordering::Relaxed);
+        if word == 0 {
             return Ok(None);
-        };
+        }
+        let owner = identity("sweep", word)?;
         let dead = owner.is_dead().map_err(|source| {
             Error::os(
                 "prove the death of process",
@@ -125,12 +142,21 @@ impl OwnerWord {
         if !dead {
             return Ok(None);
         }
+        // Release: hands the proof on to the Acquire in `claim`. Acquire: a sweeper goes on to repair what was claimed.
         let swept = self
             .owner
-            .compare_exchange(owner.word(), 0, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok();
         Ok(swept.then_some(owner))
     }
+}
+
+/// Who a word that is not free names.
+fn identity(operation: &'static str, word: u64) -> Result<ProcessIdentity> {
+    ProcessIdentity::from_word(word).ok_or_else(|| {
+        Error::new(ErrorKind::Corrupt, operation, "an owner word")
+            .with_detail(format!("{word:#x} names no process"))
+    })
 }
 
 /// This process as owner words name it.

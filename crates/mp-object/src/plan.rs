@@ -73,9 +73,9 @@ impl Plan {
             .filter(|size| *size <= isize::MAX as usize)
     }
 
-    /// Bytes of the segment to commit at once, if not all.
-    pub(crate) fn committed_size(&self) -> Option<usize> {
+    /// Bytes of a segment of `size` bytes to commit at once, if not all.
+    pub(crate) fn committed_size(&self, size: usize) -> Option<usize> {
         self.committed
-            .map(|size| size.saturating_add(self.payload_offset))
+            .map(|committed| committed.saturating_add(self.payload_offset).min(size))
     }
 }

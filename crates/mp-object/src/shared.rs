@@ -88,7 +88,7 @@ impl<T: Described> Shared<T> {
 
     fn open_or_create_at(
         name: &str,
-        initialise: impl Fn(Region<'_>) -> Result<()>,
+        initialise: impl FnOnce(Region<'_>) -> Result<()>,
     ) -> Result<Self> {
         Object::open_or_create(name, &plan::<T>(), initialise).and_then(Self::from_object)
     }

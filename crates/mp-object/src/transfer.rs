@@ -18,7 +18,8 @@
 //! # Ok::<(), mp_layout::Error>(())
 //! ```
 //!
-//! Outside such a scope a handle does not serialise, and says so.
+//! Outside such a scope a handle does not serialise, and says so. Objects with a name travel in the same way, also when
+//! the name is unlinked on the way.
 
 use std::cell::RefCell;
 use std::os::fd::{BorrowedFd, OwnedFd};

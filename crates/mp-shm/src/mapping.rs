@@ -39,7 +39,8 @@ impl Mapping {
     pub(crate) fn region(&self) -> Region<'_> {
         // SAFETY: memmap2 never returns a null mapping.
         let start = unsafe { NonNull::new_unchecked(self.map.as_mut_ptr()) };
-        // SAFETY: the bytes stay mapped while `self` is borrowed, and this crate hands out no Rust reference to them.
+        // SAFETY: the bytes stay mapped while `self` is borrowed, and this crate makes references to them only
+        // in `SharedMemory::as_slice` and `as_mut_slice`, whose callers promise that nobody else writes.
         unsafe { Region::new(start, self.len()) }
     }
 

@@ -5,6 +5,7 @@
 //! The kernel frees an anonymous segment with its last descriptor and mapping. A segment that was never published under
 //! a name is freed in the same way, so a creator that dies half-way leaves nothing behind.
 
+use core::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ pub struct Segment(Arc<Mapping>);
 impl Segment {
     /// Makes a zeroed segment of `size` bytes without a name, its pages committed.
     ///
-    /// `label` is what `/proc/PID/maps` calls it.
+    /// `label` is what `/proc/PID/maps` calls it: at most 249 bytes, none of them NUL.
     ///
     /// # Errors
     ///
@@ -76,29 +77,31 @@ impl Segment {
         Mapping::new(descriptor, size, label).map(|mapping| Self(Arc::new(mapping)))
     }
 
-    /// Makes a zeroed segment of `size` bytes that will have a name: nobody sees it before [`Segment::publish`].
+    /// Makes a zeroed segment of `size` bytes that is to have this name: nobody sees it before [`Segment::publish`].
     ///
     /// # Errors
     ///
-    /// As for [`Segment::anonymous`]; what is free is that of `/dev/shm`.
-    pub fn unpublished(label: &str, size: usize) -> Result<Self> {
-        Self::in_dev_shm(label, size, Commit::Now)
+    /// As for [`Segment::anonymous`], where what is free is that of `/dev/shm`, and [`ErrorKind::InvalidName`].
+    pub fn unpublished(name: &str, size: usize) -> Result<Self> {
+        Self::in_dev_shm(name, size, Commit::Now)
     }
 
     /// As [`Segment::unpublished`], with no page committed as in [`Segment::sparse`].
     ///
     /// # Errors
     ///
-    /// As for [`Segment::sparse`].
-    pub fn unpublished_sparse(label: &str, size: usize) -> Result<Self> {
-        Self::in_dev_shm(label, size, Commit::Sparse)
+    /// As for [`Segment::sparse`], and [`ErrorKind::InvalidName`].
+    pub fn unpublished_sparse(name: &str, size: usize) -> Result<Self> {
+        Self::in_dev_shm(name, size, Commit::Sparse)
     }
 
-    fn in_dev_shm(label: &str, size: usize, commit: Commit) -> Result<Self> {
-        refuse_empty(label, size)?;
+    fn in_dev_shm(name: &str, size: usize, commit: Commit) -> Result<Self> {
+        refusal::valid_name("create", name)?;
+        let object = format!("{name:?}");
+        refuse_empty(&object, size)?;
         let descriptor = named::create_unpublished(size as u64, commit)
-            .map_err(|error| refusal::create(error, label))?;
-        Mapping::new(descriptor, size, label).map(|mapping| Self(Arc::new(mapping)))
+            .map_err(|error| refusal::create(error, &object))?;
+        Mapping::new(descriptor, size, &object).map(|mapping| Self(Arc::new(mapping)))
     }
 
     /// Gives an [unpublished](Segment::unpublished) segment its name, in one step.
@@ -122,13 +125,7 @@ impl Segment {
     pub fn open(name: &str) -> Result<Self> {
         let valid = refusal::valid_name("open", name)?;
         let descriptor = named::open(&valid).map_err(|error| refusal::open("open", error, name))?;
-        let object = format!("{name:?}");
-        let size = size_of_file(&descriptor, &object)?;
-        if size == 0 {
-            return Err(Error::new(ErrorKind::Truncated, "open", object)
-                .with_detail("it has no bytes; its creator has not finished it or died before"));
-        }
-        Mapping::new(descriptor, size, &object).map(|mapping| Self(Arc::new(mapping)))
+        Self::map_file(descriptor, &format!("{name:?}"))
     }
 
     /// Removes `name`; processes that have the segment open keep it.
@@ -159,29 +156,68 @@ impl Segment {
                 "a sealed memfd",
             ));
         }
-        let size = size_of_file(&descriptor, "a descriptor")?;
-        Mapping::new(descriptor, size, "a descriptor").map(|mapping| Self(Arc::new(mapping)))
+        Self::map_file(descriptor, "a descriptor")
+    }
+
+    /// Maps a segment that another process had open under `name` and passed as a descriptor.
+    ///
+    /// It is as [`Segment::open`] without a look at the name, which may be gone or another's by now: the file can be
+    /// truncated. Whoever passed the descriptor is trusted to have opened it by name.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Truncated`] if it has no bytes, [`ErrorKind::PermissionDenied`] if it is not open for writing,
+    /// [`ErrorKind::Os`] if it cannot be mapped.
+    pub fn from_named_descriptor(descriptor: OwnedFd, name: &str) -> Result<Self> {
+        Self::map_file(descriptor, &format!("{name:?}"))
+    }
+
+    fn map_file(descriptor: OwnedFd, object: &str) -> Result<Self> {
+        let size = size_of_file(&descriptor, object)?;
+        if size == 0 {
+            return Err(Error::new(ErrorKind::Truncated, "map", object)
+                .with_detail("it has no bytes; its creator has not finished it or died before"));
+        }
+        Mapping::new(descriptor, size, object).map(|mapping| Self(Arc::new(mapping)))
     }
 
     /// Commits the pages of `size` bytes from `offset` of a [sparse](Segment::sparse) segment.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotEnoughMemory`] with both figures; nothing is committed then.
+    /// [`ErrorKind::NotEnoughMemory`], [`ErrorKind::WrongSize`] if they are not all within the segment; nothing is
+    /// committed then.
     pub fn reserve(&self, offset: usize, size: usize) -> Result<()> {
-        let range = offset as u64..offset.saturating_add(size) as u64;
+        let range = self.range("reserve", offset, size)?;
         memfd::reserve(self.as_fd(), range).map_err(|error| refusal::create(error, "segment"))
     }
 
     /// Gives the whole pages within `size` bytes from `offset` back to the system; they read as zero afterwards.
     ///
+    /// To everybody who has the segment mapped this is a write of zeros: the bytes must be the caller's by whatever
+    /// protocol guards them.
+    ///
     /// # Errors
     ///
-    /// [`ErrorKind::Os`]; the pages are kept then.
+    /// [`ErrorKind::WrongSize`] if they are not all within the segment, [`ErrorKind::Os`]; the pages are kept then.
     pub fn give_back(&self, offset: usize, size: usize) -> Result<()> {
-        let range = offset as u64..offset.saturating_add(size) as u64;
+        let range = self.range("give back", offset, size)?;
         memfd::give_back(self.as_fd(), range)
             .map_err(|source| Error::os("give back pages of", "segment", source))
+    }
+
+    /// Pages past the end are nobody's: a file in `/dev/shm` would keep them, invisible, until it is gone.
+    fn range(&self, operation: &'static str, offset: usize, size: usize) -> Result<Range<u64>> {
+        match offset.checked_add(size) {
+            Some(end) if end <= self.len() => Ok(offset as u64..end as u64),
+            _ => Err(Error::mismatch(
+                ErrorKind::WrongSize,
+                operation,
+                "pages of a segment",
+                format_args!("{} bytes", self.len()),
+                format_args!("at least {size} from {offset}"),
+            )),
+        }
     }
 
     /// Bytes of the segment.

@@ -62,7 +62,6 @@ impl SharedMemory {
     /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], [`ErrorKind::InvalidInput`] for 0 bytes,
     /// [`ErrorKind::NotEnoughMemory`] with what is free in `/dev/shm` and what was asked for.
     pub fn create(name: &str, len: usize) -> Result<Self> {
-        crate::refusal::valid_name("create", name)?;
         let segment = Segment::unpublished(name, len)?;
         segment.publish(name)?;
         Ok(Self::new(segment, name))
@@ -87,13 +86,13 @@ impl SharedMemory {
     /// that name, but not `len`.
     pub fn open_or_create(name: &str, len: usize) -> Result<Self> {
         loop {
-            match Self::create(name, len) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                created => return created,
-            }
             match Self::open(name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 opened => return opened.and_then(|memory| memory.expect_len(len)),
+            }
+            match Self::create(name, len) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                created => return created,
             }
         }
     }

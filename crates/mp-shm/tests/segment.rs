@@ -44,6 +44,57 @@ fn sparse_segments_commit_what_is_reserved_and_give_it_back() {
     );
 }
 
+/// The kernel would commit pages past the end of a named file, where nobody sees or frees them.
+#[test]
+fn pages_past_the_end_are_refused() {
+    for segment in [
+        Segment::sparse("test", 8192).unwrap(),
+        Segment::unpublished_sparse("test", 8192).unwrap(),
+    ] {
+        for (offset, size) in [(8192, 1), (4096, 4097), (0, usize::MAX), (usize::MAX, 1)] {
+            let refused = [
+                segment.reserve(offset, size),
+                segment.give_back(offset, size),
+            ];
+            for error in refused {
+                assert_eq!(error.unwrap_err().kind(), ErrorKind::WrongSize);
+            }
+        }
+        assert_eq!(blocks(&segment), 0);
+        segment.reserve(4096, 4096).unwrap();
+        assert_eq!(blocks(&segment), 4096);
+        segment.reserve(8192, 0).unwrap();
+    }
+}
+
+#[test]
+fn named_segment_is_mapped_from_its_descriptor() {
+    let segment = Segment::unpublished("test", 4096).unwrap();
+    let word = |segment: &Segment| {
+        let word = segment.region().place::<AtomicU64>(8).unwrap();
+        word.fetch_add(1, Ordering::Relaxed)
+    };
+    assert_eq!(word(&segment), 0);
+    let descriptor = || segment.as_fd().try_clone_to_owned().unwrap();
+    let twin = Segment::from_named_descriptor(descriptor(), "test").unwrap();
+    assert_eq!(word(&twin), 1);
+    let error = Segment::from_descriptor(descriptor()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Foreign);
+    let empty = File::open("/dev/null").unwrap();
+    let error = Segment::from_named_descriptor(empty.into(), "test").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Truncated);
+}
+
+#[test]
+fn impossible_name_is_refused_before_memory_is_taken() {
+    for refused in [
+        Segment::unpublished("a/b", 1 << 50),
+        Segment::unpublished_sparse("", 1 << 50),
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidName);
+    }
+}
+
 #[test]
 fn cannot_be_truncated() {
     let segment = Segment::anonymous("test", 8192).unwrap();

@@ -1,56 +1,29 @@
 //! Named memory: names, sizes, what else may lie in `/dev/shm`, other languages.
 
 use std::ffi::CString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use mp_layout::ErrorKind;
 use mp_shm::SharedMemory;
-
-/// A name of this test's own, unlinked when the test ends, however it ends.
-struct Name(String);
-
-impl Name {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(format!("mp-shm-test-{}-{number}", std::process::id()))
-    }
-
-    fn path(&self) -> PathBuf {
-        Path::new("/dev/shm").join(&self.0)
-    }
-}
-
-impl Drop for Name {
-    fn drop(&mut self) {
-        let path = self.path();
-        let removed = if path.is_dir() && !path.is_symlink() {
-            std::fs::remove_dir(&path)
-        } else {
-            std::fs::remove_file(&path)
-        };
-        drop(removed);
-    }
-}
+use mp_testkit::UniqueName;
 
 #[test]
 fn has_exactly_the_bytes_asked_for() {
     for len in [1, 800, 4095, 4096, 4097] {
-        let name = Name::new();
-        let memory = SharedMemory::create(&name.0, len).unwrap();
+        let name = UniqueName::new("shm");
+        let memory = SharedMemory::create(&name, len).unwrap();
         assert_eq!(memory.len(), len);
         assert_eq!(std::fs::metadata(name.path()).unwrap().len(), len as u64);
-        assert_eq!(SharedMemory::open(&name.0).unwrap().len(), len);
+        assert_eq!(SharedMemory::open(&name).unwrap().len(), len);
     }
 }
 
 #[test]
 fn is_private_to_the_user() {
     use std::os::unix::fs::PermissionsExt;
-    let name = Name::new();
-    let _memory = SharedMemory::create(&name.0, 1).unwrap();
+    let name = UniqueName::new("shm");
+    let _memory = SharedMemory::create(&name, 1).unwrap();
     assert_eq!(
         std::fs::metadata(name.path()).unwrap().permissions().mode() & 0o777,
         0o600
@@ -59,20 +32,20 @@ fn is_private_to_the_user() {
 
 #[test]
 fn both_sides_see_the_same_bytes() {
-    let name = Name::new();
-    let memory = SharedMemory::create(&name.0, 100).unwrap();
+    let name = UniqueName::new("shm");
+    let memory = SharedMemory::create(&name, 100).unwrap();
     memory.write(90, b"0123456789").unwrap();
-    let other = SharedMemory::open(&format!("/{}", name.0)).unwrap();
+    let other = SharedMemory::open(&format!("/{}", &*name)).unwrap();
     let mut bytes = [0; 4];
     other.read(96, &mut bytes).unwrap();
     assert_eq!(&bytes, b"6789");
-    assert_eq!(other.name(), name.0);
+    assert_eq!(other.name(), &*name);
 }
 
 #[test]
 fn copies_past_the_end_are_refused_whole() {
-    let name = Name::new();
-    let memory = SharedMemory::create(&name.0, 10).unwrap();
+    let name = UniqueName::new("shm");
+    let memory = SharedMemory::create(&name, 10).unwrap();
     assert_eq!(
         memory.write(5, &[1; 6]).unwrap_err().kind(),
         ErrorKind::WrongSize
@@ -88,11 +61,11 @@ fn copies_past_the_end_are_refused_whole() {
 
 #[test]
 fn second_creation_is_refused_and_leaves_the_first() {
-    let name = Name::new();
-    let memory = SharedMemory::create(&name.0, 10).unwrap();
+    let name = UniqueName::new("shm");
+    let memory = SharedMemory::create(&name, 10).unwrap();
     memory.write(0, b"first").unwrap();
     assert_eq!(
-        SharedMemory::create(&name.0, 10).unwrap_err().kind(),
+        SharedMemory::create(&name, 10).unwrap_err().kind(),
         ErrorKind::AlreadyExists
     );
     let mut bytes = [0; 5];
@@ -102,16 +75,16 @@ fn second_creation_is_refused_and_leaves_the_first() {
 
 #[test]
 fn open_or_create_makes_once_and_checks_the_size() {
-    let name = Name::new();
-    let made = SharedMemory::open_or_create(&name.0, 64).unwrap();
+    let name = UniqueName::new("shm");
+    let made = SharedMemory::open_or_create(&name, 64).unwrap();
     made.write(0, &[7]).unwrap();
     let mut byte = [0];
-    SharedMemory::open_or_create(&name.0, 64)
+    SharedMemory::open_or_create(&name, 64)
         .unwrap()
         .read(0, &mut byte)
         .unwrap();
     assert_eq!(byte, [7]);
-    let error = SharedMemory::open_or_create(&name.0, 65).unwrap_err();
+    let error = SharedMemory::open_or_create(&name, 65).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongSize);
     assert!(
         error.to_string().contains("found 64 bytes, expected 65"),
@@ -119,18 +92,27 @@ fn open_or_create_makes_once_and_checks_the_size() {
     );
 }
 
+/// It asked for memory before it looked whether there was anything to open.
+#[test]
+fn existing_memory_is_opened_without_room_for_another() {
+    let name = UniqueName::new("room");
+    let _memory = SharedMemory::create(&name, 64).unwrap();
+    let error = SharedMemory::open_or_create(&name, 1 << 50).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongSize);
+}
+
 #[test]
 fn unlinked_memory_stays_with_its_users() {
-    let name = Name::new();
-    let memory = SharedMemory::create(&name.0, 8).unwrap();
-    SharedMemory::unlink(&name.0).unwrap();
+    let name = UniqueName::new("shm");
+    let memory = SharedMemory::create(&name, 8).unwrap();
+    SharedMemory::unlink(&name).unwrap();
     memory.write(0, &[1]).unwrap();
     assert_eq!(
-        SharedMemory::open(&name.0).unwrap_err().kind(),
+        SharedMemory::open(&name).unwrap_err().kind(),
         ErrorKind::NotFound
     );
     assert_eq!(
-        SharedMemory::unlink(&name.0).unwrap_err().kind(),
+        SharedMemory::unlink(&name).unwrap_err().kind(),
         ErrorKind::NotFound
     );
 }
@@ -155,19 +137,22 @@ fn impossible_names_are_refused() {
 
 #[test]
 fn longest_name_is_accepted() {
-    let name = Name(format!(
-        "mp-shm-test-{}-{}",
-        std::process::id(),
-        "x".repeat(200)
-    ));
-    let padded = Name(format!("{:x<255}", name.0));
-    assert_eq!(SharedMemory::create(&padded.0, 1).unwrap().len(), 1);
+    let name = UniqueName::new("longest");
+    let longest = format!("{:x<255}", &*name);
+    let made = SharedMemory::create(&longest, 1);
+    SharedMemory::unlink(&longest).unwrap();
+    assert_eq!(made.unwrap().len(), 1);
 }
 
 #[test]
 fn links_fifos_and_directories_are_not_followed() {
-    let (target, link, fifo, directory) = (Name::new(), Name::new(), Name::new(), Name::new());
-    let _memory = SharedMemory::create(&target.0, 8).unwrap();
+    let (target, link, fifo, directory) = (
+        UniqueName::new("shm"),
+        UniqueName::new("shm"),
+        UniqueName::new("shm"),
+        UniqueName::new("shm"),
+    );
+    let _memory = SharedMemory::create(&target, 8).unwrap();
     std::os::unix::fs::symlink(target.path(), link.path()).unwrap();
     let fifo_path = CString::new(fifo.path().to_str().unwrap()).unwrap();
     // SAFETY: a terminated path.
@@ -175,15 +160,15 @@ fn links_fifos_and_directories_are_not_followed() {
     std::fs::create_dir(directory.path()).unwrap();
     for name in [&link, &fifo, &directory] {
         assert_eq!(
-            SharedMemory::open(&name.0).unwrap_err().kind(),
+            SharedMemory::open(name).unwrap_err().kind(),
             ErrorKind::Foreign
         );
         assert_eq!(
-            SharedMemory::unlink(&name.0).unwrap_err().kind(),
+            SharedMemory::unlink(name).unwrap_err().kind(),
             ErrorKind::Foreign
         );
         assert_eq!(
-            SharedMemory::create(&name.0, 8).unwrap_err().kind(),
+            SharedMemory::create(name, 8).unwrap_err().kind(),
             ErrorKind::AlreadyExists
         );
     }
@@ -191,13 +176,13 @@ fn links_fifos_and_directories_are_not_followed() {
 
 #[test]
 fn another_users_memory_is_refused() {
-    let name = Name::new();
-    let memory = SharedMemory::create(&name.0, 8).unwrap();
+    let name = UniqueName::new("shm");
+    let memory = SharedMemory::create(&name, 8).unwrap();
     if std::os::unix::fs::chown(name.path(), Some(12345), None).is_err() {
         eprintln!("not checked: only root can give a file away");
         return;
     }
-    let error = SharedMemory::open(&name.0).unwrap_err();
+    let error = SharedMemory::open(&name).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert!(
         error.to_string().contains("12345"),
@@ -208,14 +193,14 @@ fn another_users_memory_is_refused() {
 
 #[test]
 fn empty_memory_is_refused() {
-    let name = Name::new();
+    let name = UniqueName::new("shm");
     assert_eq!(
-        SharedMemory::create(&name.0, 0).unwrap_err().kind(),
+        SharedMemory::create(&name, 0).unwrap_err().kind(),
         ErrorKind::InvalidInput
     );
     std::fs::write(name.path(), b"").unwrap();
     assert_eq!(
-        SharedMemory::open(&name.0).unwrap_err().kind(),
+        SharedMemory::open(&name).unwrap_err().kind(),
         ErrorKind::Truncated
     );
 }
@@ -223,8 +208,8 @@ fn empty_memory_is_refused() {
 #[test]
 fn too_much_memory_is_refused_with_both_figures() {
     for (len, limit) in [(1 << 50, "/dev/shm"), (usize::MAX, "largest file")] {
-        let name = Name::new();
-        let error = SharedMemory::create(&name.0, len).unwrap_err();
+        let name = UniqueName::new("shm");
+        let error = SharedMemory::create(&name, len).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotEnoughMemory, "{error}");
         let text = error.to_string();
         assert!(
@@ -237,8 +222,8 @@ fn too_much_memory_is_refused_with_both_figures() {
 
 #[test]
 fn python_opens_ours_and_we_open_pythons() {
-    let (ours, theirs) = (Name::new(), Name::new());
-    let memory = SharedMemory::create(&ours.0, 16).unwrap();
+    let (ours, theirs) = (UniqueName::new("shm"), UniqueName::new("shm"));
+    let memory = SharedMemory::create(&ours, 16).unwrap();
     memory.cells::<f64>().unwrap().set(1, 2.5);
     let script = format!(
         "import struct\n\
@@ -251,7 +236,7 @@ fn python_opens_ours_and_we_open_pythons() {
          for each in (ours, theirs):\n\
          \x20   each.close()\n\
          \x20   resource_tracker.unregister(each._name, 'shared_memory')\n",
-        ours.0, theirs.0
+        &*ours, &*theirs
     );
     let output = Command::new("python3")
         .args(["-c", &script])
@@ -263,7 +248,7 @@ fn python_opens_ours_and_we_open_pythons() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert_eq!(memory.cells::<f64>().unwrap().get(0), 4.5);
-    let opened = SharedMemory::open(&theirs.0).unwrap();
+    let opened = SharedMemory::open(&theirs).unwrap();
     let mut last = [0];
     opened.read(23, &mut last).unwrap();
     assert_eq!((opened.len(), last), (24, [9]));
@@ -273,8 +258,8 @@ fn python_opens_ours_and_we_open_pythons() {
 #[test]
 fn shmem_opens_ours_and_we_open_its() {
     use shared_memory::{Shmem, ShmemConf};
-    let (ours, theirs) = (Name::new(), Name::new());
-    let memory = SharedMemory::create(&ours.0, 4096).unwrap();
+    let (ours, theirs) = (UniqueName::new("shm"), UniqueName::new("shm"));
+    let memory = SharedMemory::create(&ours, 4096).unwrap();
     memory.write(0, b"ours").unwrap();
     let shmem = Shmem::try_from(&memory).unwrap();
     // SAFETY: nobody writes the memory meanwhile.
@@ -283,7 +268,7 @@ fn shmem_opens_ours_and_we_open_its() {
 
     let mut made = ShmemConf::new()
         .size(4096)
-        .os_id(format!("/{}", theirs.0))
+        .os_id(format!("/{}", &*theirs))
         .create()
         .unwrap();
     // SAFETY: nobody else has it open yet.
