@@ -198,7 +198,7 @@ impl Object {
         plan: &Plan,
         initialise: impl FnOnce(Region<'_>) -> Result<()>,
     ) -> Result<Self> {
-        let size = segment_size(plan, name)?;
+        let size = segment_size(plan, &format!("{name:?}"))?;
         let segment = match plan.committed_size(size) {
             None => Segment::unpublished(name, size)?,
             Some(committed) => {
@@ -240,15 +240,11 @@ impl Object {
         if self.0.header.id() == id {
             return Ok(self);
         }
-        Err(Error::new(
-            ErrorKind::Foreign,
-            "attach",
-            self.0
-                .header
-                .kind()
-                .map_or(String::new(), |k| k.to_string()),
+        let label = self.0.header.kind().map(|kind| kind.to_string());
+        Err(
+            Error::new(ErrorKind::Foreign, "attach", label.unwrap_or_default())
+                .with_detail("the descriptor that came with the handle is of another object"),
         )
-        .with_detail("the descriptor that came with the handle is of another object"))
     }
 }
 

@@ -5,7 +5,7 @@ mod forked;
 
 use std::cell::Cell;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forked::{Child, PATIENCE, await_arrival, stay};
 use mp_layout::atomic::{AtomicU64, Ordering};
@@ -213,6 +213,39 @@ fn object_outlives_its_killed_creator() {
     let creator = opened.object().header().creator();
     let creator = mp_object::ProcessIdentity::from_word(creator).unwrap();
     assert_eq!(creator.pid(), child.pid);
+}
+
+#[test]
+fn creator_killed_at_any_time_leaves_all_or_nothing() {
+    const KILLS: u32 = 100;
+    let _watchdog = Watchdog::new(PATIENCE * 3);
+    let name = UniqueName::new("any-time");
+    let mut left_behind = 0;
+    for kill in 0..KILLS {
+        let arrived = Event::new().unwrap();
+        let child = Child::fork(|| {
+            arrived.set();
+            loop {
+                drop(Mutex::open_or_create(&name, [7_u64; 64]).unwrap());
+                Object::unlink(&name).unwrap();
+            }
+        });
+        await_arrival(&arrived);
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_micros(7) * kill {
+            std::hint::spin_loop();
+        }
+        child.kill_and_reap();
+        match Mutex::<[u64; 64]>::open(&name) {
+            Ok(mutex) => {
+                assert_eq!(*mutex.lock().unwrap(), [7; 64], "kill {kill}");
+                Object::unlink(&name).unwrap();
+                left_behind += 1;
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "kill {kill}: {error}"),
+        }
+    }
+    println!("{left_behind} of {KILLS} were complete");
 }
 
 /// Waits until the other side has written a word, yielding: the two processes must meet within microseconds.

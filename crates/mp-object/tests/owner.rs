@@ -82,6 +82,33 @@ fn dead_owners_claim_is_given_back_exactly_once() {
 }
 
 #[test]
+fn owner_killed_at_any_time_leaves_a_word_to_claim() {
+    const KILLS: u32 = 100;
+    let _watchdog = Watchdog::new(PATIENCE * 3);
+    let (shared, mut held) = (SharedWord::new(), 0);
+    for kill in 0..KILLS {
+        let arrived = Event::new().unwrap();
+        let child = Child::fork(|| {
+            arrived.set();
+            loop {
+                shared.owner_word().claim().unwrap().unwrap();
+                shared.owner_word().release();
+            }
+        });
+        await_arrival(&arrived);
+        (0..kill * 100).for_each(|_| std::hint::spin_loop());
+        child.kill_and_reap();
+        if let Some(dead) = shared.owner_word().sweep().unwrap() {
+            assert_eq!(dead.pid(), child.pid);
+            held += 1;
+        }
+        assert_eq!(shared.owner_word().claim().unwrap(), Ok(()), "kill {kill}");
+        shared.owner_word().release();
+    }
+    println!("{held} of {KILLS} were killed while they had it");
+}
+
+#[test]
 fn stopped_owner_is_alive() {
     let _watchdog = Watchdog::new(PATIENCE * 2);
     let shared = SharedWord::new();

@@ -20,7 +20,8 @@ use crate::Segment;
 /// # Limits
 ///
 /// The memory of a *named* object can be truncated by any program of the same user; an access then ends this process with
-/// SIGBUS. Anonymous [`Segment`]s are sealed against that.
+/// SIGBUS. Anonymous [`Segment`]s are sealed against that. The same happens where another program made the memory without
+/// committing its pages, as `shm_open` and `ftruncate` do, and `/dev/shm` is full when a page is first written.
 ///
 /// # Examples
 ///
