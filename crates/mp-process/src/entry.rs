@@ -28,6 +28,9 @@ pub(crate) struct Entry {
     run: fn(&[u8], Vec<OwnedFd>) -> Outcome,
 }
 
+// The magic is read before anything else is believed.
+const _: () = assert!(std::mem::offset_of!(Entry, magic) == 0);
+
 /// Holds the entry of the task `F` with the arguments `A` as a constant.
 struct EntryOf<F, A>(F, A);
 
@@ -84,7 +87,7 @@ impl Entry {
             .ok_or_else(|| unfit("there is nothing"))?;
         let place = std::ptr::with_exposed_provenance::<Self>(address);
         // SAFETY: the whole entry lies in a segment that the loader mapped for reading, and is aligned.
-        if unsafe { (&raw const (*place).magic).read() } != MAGIC {
+        if unsafe { place.cast::<u64>().read() } != MAGIC {
             return Err(unfit("no function begins"));
         }
         // SAFETY: mapped and aligned as above; only `EntryOf::ENTRY` begins with the magic, and it never changes.

@@ -58,6 +58,7 @@ fn gives_the_value_back_more_than_once() {
 
 #[test]
 fn takes_up_to_eight_arguments() {
+    #[expect(clippy::too_many_arguments)]
     fn eight(a: u8, b: u16, c: u32, d: u64, e: f64, f: bool, g: char, h: String) -> String {
         format!("{a}{b}{c}{d}{e}{f}{g}{h}")
     }

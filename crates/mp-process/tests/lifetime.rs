@@ -1,0 +1,396 @@
+//! Who outlives whom: parents that are killed or exit, daemons, dropped handles, limits of the system.
+//!
+//! The parents in these tests are processes themselves, so that they can be killed and limited.
+
+use std::io;
+use std::process::Command;
+use std::time::Duration;
+
+use mp_layout::ErrorKind;
+use mp_object::{Event, Mutex};
+use mp_os::clock::Deadline;
+use mp_os::pidfd::PidFd;
+use mp_process::{Process, spawn};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn joined<R>(process: &Process<R>) {
+    if !process.join_timeout(LONG).unwrap() {
+        process.kill().unwrap();
+        panic!("{process:?} does not end");
+    }
+}
+
+fn sleep_for_ever() {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn announce_and_sleep(pid: Mutex<u32>, ready: Event) {
+    *pid.lock().unwrap() = std::process::id();
+    ready.set();
+    sleep_for_ever();
+}
+
+/// Fails, and kills it, if the process does not end in time.
+fn ends(pid: u32) {
+    let process = match PidFd::open(pid) {
+        Ok(process) => process,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return,
+        Err(error) => panic!("{error}"),
+    };
+    if !process.wait_end(Deadline::after(LONG)).unwrap() {
+        process.send_signal(libc::SIGKILL).unwrap();
+        panic!("process {pid} outlives its parent");
+    }
+}
+
+#[test]
+fn a_child_dies_with_a_parent_that_is_killed() {
+    fn parent(pid: Mutex<u32>, ready: Event) {
+        let _child = spawn(announce_and_sleep, (pid, ready)).unwrap();
+        sleep_for_ever();
+    }
+    let (pid, ready) = (Mutex::new(0).unwrap(), Event::new().unwrap());
+    let parent = spawn(parent, (pid.clone(), ready.clone())).unwrap();
+    assert!(ready.wait_timeout(LONG));
+    parent.kill().unwrap();
+    joined(&parent);
+    ends(*pid.lock().unwrap());
+}
+
+#[test]
+fn a_child_dies_with_a_parent_that_is_killed_right_after_start() {
+    fn parent(pid: Mutex<u32>) {
+        let child = spawn(sleep_for_ever, ()).unwrap();
+        *pid.lock().unwrap() = child.pid().unwrap();
+        // SAFETY: ends this process; nothing of it is used after.
+        unsafe { libc::raise(libc::SIGKILL) };
+    }
+    for _ in 0..20 {
+        let pid = Mutex::new(0).unwrap();
+        let parent = spawn(parent, (pid.clone(),)).unwrap();
+        joined(&parent);
+        assert_eq!(parent.exitcode(), Some(-9));
+        ends(*pid.lock().unwrap());
+    }
+}
+
+#[test]
+fn an_exit_waits_for_children_whose_handles_were_dropped() {
+    fn child(go: Event, done: Event) {
+        go.wait();
+        done.set();
+    }
+    fn parent(go: Event, done: Event) -> u8 {
+        drop(spawn(child, (go, done)).unwrap());
+        7
+    }
+    let (go, done) = (Event::new().unwrap(), Event::new().unwrap());
+    let parent = spawn(parent, (go.clone(), done.clone())).unwrap();
+    assert!(!parent.join_timeout(Duration::from_millis(200)).unwrap());
+    go.set();
+    joined(&parent);
+    assert!(done.is_set());
+    assert_eq!(parent.result().unwrap(), 7);
+}
+
+#[test]
+fn an_exit_ends_daemons() {
+    fn parent(pid: Mutex<u32>, ready: Event) {
+        let mut child = Process::new(announce_and_sleep, (pid, ready.clone())).daemon(true);
+        child.start().unwrap();
+        ready.wait();
+    }
+    let (pid, ready) = (Mutex::new(0).unwrap(), Event::new().unwrap());
+    let parent = spawn(parent, (pid.clone(), ready)).unwrap();
+    joined(&parent);
+    assert_eq!(parent.exitcode(), Some(0));
+    ends(*pid.lock().unwrap());
+}
+
+#[test]
+fn an_exit_ends_daemons_that_ignore_sigterm() {
+    fn stubborn(pid: Mutex<u32>, ready: Event) {
+        // SAFETY: ignores a signal, which needs no handler.
+        unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+        announce_and_sleep(pid, ready);
+    }
+    fn parent(pid: Mutex<u32>, ready: Event) {
+        let mut child = Process::new(stubborn, (pid, ready.clone())).daemon(true);
+        child.start().unwrap();
+        ready.wait();
+    }
+    let (pid, ready) = (Mutex::new(0).unwrap(), Event::new().unwrap());
+    let parent = spawn(parent, (pid.clone(), ready)).unwrap();
+    joined(&parent);
+    ends(*pid.lock().unwrap());
+}
+
+#[test]
+fn a_dropped_child_that_ended_is_reaped_by_the_next_start() {
+    fn nothing() {}
+    fn check() -> bool {
+        let child = spawn(nothing, ()).unwrap();
+        let pid = child.pid().unwrap();
+        let end = PidFd::from(child.sentinel().unwrap().try_clone_to_owned().unwrap());
+        drop(child);
+        assert!(end.wait_end(Deadline::after(LONG)).unwrap());
+        let stat = format!("/proc/{pid}/stat");
+        assert!(std::fs::exists(&stat).unwrap(), "nobody has reaped it yet");
+        let next = spawn(nothing, ()).unwrap();
+        joined(&next);
+        !std::fs::exists(&stat).unwrap()
+    }
+    // In a process of its own: other tests start processes, too.
+    let process = spawn(check, ()).unwrap();
+    joined(&process);
+    assert!(process.result().unwrap());
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    fn descriptors() -> usize {
+        std::fs::read_dir("/proc/self/fd").unwrap().count()
+    }
+    fn one(object: &Mutex<u64>, kill: bool) {
+        if kill {
+            let process = spawn(sleep_for_ever, ()).unwrap();
+            process.kill().unwrap();
+            joined(&process);
+        } else {
+            let process = spawn(|m: Mutex<u64>| m, (object.clone(),)).unwrap();
+            joined(&process);
+            assert_eq!(*process.result().unwrap().lock().unwrap(), 5);
+        }
+    }
+    fn check() -> (usize, usize, String) {
+        let object = Mutex::new(5_u64).unwrap();
+        one(&object, false);
+        let before = descriptors();
+        for round in 0..20 {
+            one(&object, round % 2 == 0);
+        }
+        let me = std::process::id();
+        let children = std::fs::read_to_string(format!("/proc/self/task/{me}/children"));
+        (before, descriptors(), children.unwrap_or_default())
+    }
+    let process = spawn(check, ()).unwrap();
+    joined(&process);
+    let (before, after, children) = process.result().unwrap();
+    assert_eq!(before, after);
+    assert_eq!(children.trim(), "");
+}
+
+#[test]
+fn a_child_has_two_descriptors_more_than_any_other_program() {
+    use std::io::{Read, Write};
+    fn count(pid: &str) -> usize {
+        std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .count()
+    }
+    fn check() -> (usize, usize) {
+        let ours = spawn(|| count("self"), ()).unwrap().result().unwrap();
+        let mut other = Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        other.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        other.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let theirs = count(&other.id().to_string());
+        drop(other.stdin.take());
+        other.wait().unwrap();
+        (ours, theirs)
+    }
+    let process = spawn(check, ()).unwrap();
+    joined(&process);
+    let (ours, other) = process.result().unwrap();
+    // The way to the parent, the pipe that ours dies by, and the directory that is being read.
+    assert_eq!(ours, other + 3);
+}
+
+#[test]
+fn without_descriptors_a_start_is_an_error_and_can_be_repeated() {
+    fn limit(resource: libc::__rlimit_resource_t, limit: u64) {
+        let limit = libc::rlimit {
+            rlim_cur: limit,
+            rlim_max: 1024,
+        };
+        // SAFETY: reads the limits that it is given.
+        assert_eq!(unsafe { libc::setrlimit(resource, &raw const limit) }, 0);
+    }
+    fn check() -> (u32, u32) {
+        let mut process = Process::new(|n: u32| n + 1, (1,));
+        let (mut refused, mut last) = (0, 0);
+        for room in 3..40 {
+            limit(libc::RLIMIT_NOFILE, room);
+            match process.start() {
+                Ok(()) => break,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::TooManyDescriptors, "{error}");
+                    assert!(error.to_string().contains("ulimit -n"), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        limit(libc::RLIMIT_NOFILE, 1024);
+        joined(&process);
+        // The child has the same small limit, and may say so instead.
+        match process.result() {
+            Ok(value) => last = value,
+            Err(error) => assert!(error.to_string().contains("descriptor"), "{error}"),
+        }
+        (refused, last)
+    }
+    let process = spawn(check, ()).unwrap();
+    joined(&process);
+    let (refused, last) = process.result().unwrap();
+    assert!(refused >= 3, "{refused} starts were refused");
+    assert_eq!(last, 2);
+}
+
+#[test]
+fn at_the_limit_of_processes_a_start_is_an_error() {
+    fn check() -> String {
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: reads the limits that it is given.
+        assert_eq!(
+            unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) },
+            0
+        );
+        // The limit does not hold for root. SAFETY: takes a number and changes this process only.
+        assert_eq!(
+            unsafe { libc::setuid(65534) },
+            0,
+            "{}",
+            io::Error::last_os_error()
+        );
+        spawn(|| (), ()).map(drop).unwrap_err().to_string()
+    }
+    // SAFETY: takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return;
+    }
+    let process = spawn(check, ()).unwrap();
+    joined(&process);
+    let text = process.result().unwrap();
+    assert!(text.contains("ulimit -u"), "{text}");
+}
+
+#[test]
+fn recursion_ends_with_an_error() {
+    fn dive(depth: u32) -> Result<u32, String> {
+        match spawn(dive, (depth + 1,)) {
+            Ok(child) => child.result().map_err(|error| error.to_string())?,
+            Err(error) => Err(format!("{depth}: {error}")),
+        }
+    }
+    let process = spawn(dive, (1,)).unwrap();
+    joined(&process);
+    let text = process.result().unwrap().unwrap_err();
+    assert!(
+        text.starts_with("64: ") && text.contains("without end"),
+        "{text}"
+    );
+}
+
+/// Runs this test program again with one of the `#[ignore]`d tests below.
+fn this_program(program: impl AsRef<std::ffi::OsStr>, test: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args([
+        "--exact",
+        test,
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    command
+}
+
+#[test]
+fn starts_when_the_executable_was_deleted() {
+    let directory = std::env::temp_dir().join(format!("mp-process-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let copy = directory.join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let ran = this_program(&copy, "helper_deletes_itself")
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(
+        String::from_utf8_lossy(&ran.stdout).contains("1 passed"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+#[ignore = "run by another test in a program that may be deleted"]
+fn helper_deletes_itself() {
+    std::fs::remove_file(std::env::current_exe().unwrap()).unwrap();
+    let process = spawn(|n: u8| n, (3,)).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), 3);
+}
+
+#[test]
+fn the_child_reads_the_real_standard_input() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let mut program = this_program(std::env::current_exe().unwrap(), "helper_reads_stdin");
+    let mut program = program
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    program
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"a line for the child")
+        .unwrap();
+    let ran = program.wait_with_output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(
+        String::from_utf8_lossy(&ran.stdout).contains("1 passed"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+#[ignore = "run by another test with a pipe as standard input"]
+fn helper_reads_stdin() {
+    /// By a program of the child's, which is no child of ours.
+    fn read() -> String {
+        let ran = Command::new("cat")
+            .stdin(std::process::Stdio::inherit())
+            .output()
+            .unwrap();
+        String::from_utf8(ran.stdout).unwrap()
+    }
+    let process = spawn(read, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), "a line for the child");
+}
+
+#[test]
+fn a_strangers_socket_as_standard_input_is_left_alone() {
+    let (ours, theirs) = mp_os::socket::pair().unwrap();
+    mp_os::socket::send(&ours, b"for somebody else", &[]).unwrap();
+    let kept = theirs.try_clone().unwrap();
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    let ran = program.arg("--list").stdin(theirs).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&ran.stdout).contains("helper_reads_stdin"),
+        "{ran:?}"
+    );
+    let mut buffer = [0; 64];
+    let message = mp_os::socket::recv_deadline(&kept, &mut buffer, Deadline::PASSED).unwrap();
+    assert_eq!(&buffer[..message.len], b"for somebody else");
+}
