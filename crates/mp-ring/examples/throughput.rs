@@ -3,6 +3,7 @@
 //! `cargo run --release -p mp-ring --example throughput`
 
 use std::hint::{black_box, spin_loop};
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -25,6 +26,9 @@ fn count(size: usize) -> usize {
 }
 
 fn main() {
+    if std::env::args().any(|argument| argument == "round-trip") {
+        return report_round_trips();
+    }
     println!("ns per value, best and median of {RUNS} interleaved runs");
     println!("{:<24}{:>22}{:>22}  rtrb/ours", "", "ours", "rtrb");
     throughput::<8>();
@@ -39,6 +43,10 @@ fn main() {
             format!("records of {size} B")
         );
     }
+    report_round_trips();
+}
+
+fn report_round_trips() {
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..RUNS {
         times[0].push(ping_pong());
@@ -56,10 +64,13 @@ fn main() {
     );
 }
 
+/// Moves values of one size through a ring and returns ns per value.
+type Run<const SIZE: usize> = fn(&[[u8; SIZE]]) -> f64;
+
 /// The three forms of one size: one by one, slices, in place.
 fn throughput<const SIZE: usize>() {
     let values = vec![[7_u8; SIZE]; BATCH];
-    let forms: [(&str, fn(&[[u8; SIZE]]) -> f64, fn(&[[u8; SIZE]]) -> f64); 3] = [
+    let forms: [(&str, Run<SIZE>, Run<SIZE>); 3] = [
         ("one by one", ours_single, rtrb_single),
         ("slices of 32", ours_slices, rtrb_slices),
         ("in place, 32", ours_in_place, rtrb_in_place),
@@ -163,8 +174,8 @@ fn rtrb_in_place<const SIZE: usize>(values: &[[u8; SIZE]]) -> f64 {
         };
         let (one, two) = chunk.as_mut_slices();
         let (first, second) = values.split_at(one.len());
-        one.write_copy_of_slice(first);
-        two.write_copy_of_slice(second);
+        copy(first, one);
+        copy(second, two);
         // SAFETY: every slot was just written.
         unsafe { chunk.commit_all() };
         values.len()
@@ -179,6 +190,13 @@ fn rtrb_in_place<const SIZE: usize>(values: &[[u8; SIZE]]) -> f64 {
         chunk.commit_all();
         count
     })
+}
+
+/// `MaybeUninit`'s own copy is younger than the oldest compiler we build with.
+fn copy<T: Copy>(values: &[T], slots: &mut [MaybeUninit<T>]) {
+    for (slot, value) in slots.iter_mut().zip(values) {
+        slot.write(*value);
+    }
 }
 
 /// Reads one byte of each line, as a consumer does that works in place.
@@ -239,7 +257,7 @@ fn transfer<const SIZE: usize>(
             }
         });
         pin(0);
-        let mut into = vec![[0; SIZE]; BATCH];
+        let mut into = vec![[0; SIZE]; values.len()];
         let mut receive = |mut left: usize| {
             while left > 0 {
                 match pop(&mut into[..left.min(BATCH)]) {

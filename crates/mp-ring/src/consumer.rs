@@ -1,7 +1,5 @@
 //! The popping end of a ring.
 
-use core::mem::MaybeUninit;
-
 use mp_layout::atomic::Ordering;
 use mp_layout::{Plain, PlainSlice};
 
@@ -61,18 +59,10 @@ impl<'a, T: Plain> Consumer<'a, T> {
             return Err(PopError::Empty);
         }
         let offset = (self.head & self.ring.mask) as usize * size_of::<T>();
-        let mut value = MaybeUninit::<T>::uninit();
-        let target = value.as_mut_ptr().cast();
-        // SAFETY: the masked slot is in the ring, and as something is available it is the consumer's (I2).
-        unsafe { self.ring.slots.read(offset, target, size_of::<T>()) };
+        // SAFETY: the masked slot is in the ring and aligned, and as something is available it is the consumer's (I2).
+        let value = unsafe { self.ring.slots.take(offset) };
         self.release_slots(1);
-        // SAFETY: `Bits` has the layout of `T` and takes any bytes; the copy is this function's own.
-        let bits = unsafe { &*value.as_ptr().cast::<T::Bits>() };
-        if !T::is_valid_bit_pattern(bits) {
-            return Err(PopError::Invalid);
-        }
-        // SAFETY: its bytes were just found to be a `T`.
-        Ok(unsafe { value.assume_init() })
+        value
     }
 
     /// Pops the oldest values into `values`, as many as there are and fit, in one step, and returns how many.

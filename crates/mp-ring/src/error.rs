@@ -65,6 +65,8 @@ impl From<Corrupt> for Error {
 }
 
 /// Why a value was not pushed; it comes back.
+// the value at one offset in both variants, or the compiler copies a large one several times even when all goes well
+#[repr(u64)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PushError<T> {
     /// The ring has no room.

@@ -1,10 +1,16 @@
 //! The bytes of a ring that hold its elements or records.
 
 #[cfg(not(loom))]
+use core::any::TypeId;
+use core::mem::MaybeUninit;
+
+#[cfg(not(loom))]
 use mp_layout::CACHE_LINE;
 #[cfg(loom)]
 use mp_layout::atomic::{AtomicU64, Ordering};
-use mp_layout::{Region, Result};
+use mp_layout::{Plain, Region};
+
+use crate::PopError;
 
 /// Payload bytes: reached through raw pointers, because the peer writes its part of them meanwhile.
 ///
@@ -19,7 +25,7 @@ pub(crate) struct Payload<'a> {
 
 #[cfg(not(loom))]
 impl<'a> Payload<'a> {
-    pub(crate) fn new(region: Region<'a>, offset: usize, size: usize) -> Result<Self> {
+    pub(crate) fn new(region: Region<'a>, offset: usize, size: usize) -> mp_layout::Result<Self> {
         let region = region.subregion(offset, size)?;
         Ok(Self { region })
     }
@@ -49,6 +55,37 @@ impl<'a> Payload<'a> {
         unsafe { target.copy_from_nonoverlapping(source, size) };
     }
 
+    /// Moves `value` to `offset`. A large one is copied once, which [`write`](Self::write) does not reach.
+    ///
+    /// # Safety
+    ///
+    /// As [`write`](Self::write) of the size of `T`, and `offset` is aligned to it.
+    #[inline]
+    pub(crate) unsafe fn put<T: Plain>(&self, offset: usize, value: T) {
+        // SAFETY: within the payload, by the contract.
+        let target = unsafe { self.pointer(offset) }.cast::<T>();
+        // SAFETY: exclusive and aligned, by the contract.
+        unsafe { target.write(value) };
+    }
+
+    /// Copies the value at `offset`, or says that its bytes are not a `T`.
+    ///
+    /// # Safety
+    ///
+    /// As [`put`](Self::put).
+    #[inline]
+    pub(crate) unsafe fn take<T: Plain>(&self, offset: usize) -> Result<T, PopError> {
+        // SAFETY: within the payload, by the contract.
+        let source = unsafe { self.pointer(offset) };
+        // a type that is its own `Bits` takes any bytes, and unchecked a large one is copied once instead of twice
+        if TypeId::of::<T>() == TypeId::of::<T::Bits>() {
+            // SAFETY: exclusive and aligned by the contract, and any bytes are a `T`.
+            return Ok(unsafe { source.cast::<T>().read() });
+        }
+        // SAFETY: exclusive and aligned by the contract.
+        checked(unsafe { source.cast::<MaybeUninit<T>>().read() })
+    }
+
     /// Address of the byte at `offset`.
     ///
     /// # Safety
@@ -62,7 +99,19 @@ impl<'a> Payload<'a> {
 
 #[cfg(loom)]
 impl<'a> Payload<'a> {
-    pub(crate) fn new(region: Region<'a>, offset: usize, size: usize) -> Result<Self> {
+    pub(crate) unsafe fn put<T: Plain>(&self, offset: usize, value: T) {
+        // SAFETY: by the contract of the other `put`.
+        unsafe { self.write(offset, (&raw const value).cast(), size_of::<T>()) };
+    }
+
+    pub(crate) unsafe fn take<T: Plain>(&self, offset: usize) -> Result<T, PopError> {
+        let mut value = MaybeUninit::uninit();
+        // SAFETY: by the contract of the other `take`.
+        unsafe { self.read(offset, value.as_mut_ptr().cast(), size_of::<T>()) };
+        checked(value)
+    }
+
+    pub(crate) fn new(region: Region<'a>, offset: usize, size: usize) -> mp_layout::Result<Self> {
         let words = region.place_slice(offset, size.div_ceil(8))?;
         Ok(Self { words })
     }
@@ -92,7 +141,7 @@ impl<'a> Payload<'a> {
 
 /// The part of `memory` that starts where cache lines do.
 #[cfg(not(loom))]
-pub(crate) fn aligned(memory: &mut [u64]) -> Result<Region<'_>> {
+pub(crate) fn aligned(memory: &mut [u64]) -> mp_layout::Result<Region<'_>> {
     let region = Region::from_exclusive(memory);
     let skipped = region.as_ptr().align_offset(CACHE_LINE).min(region.len());
     region.subregion(skipped, region.len() - skipped)
@@ -102,4 +151,15 @@ pub(crate) fn aligned(memory: &mut [u64]) -> Result<Region<'_>> {
 #[cfg(not(loom))]
 pub(crate) const fn words_for(size: usize) -> usize {
     size.div_ceil(8) + CACHE_LINE / 8 - 1
+}
+
+/// The value, if its bytes, all of which were copied from shared memory, are one.
+fn checked<T: Plain>(value: MaybeUninit<T>) -> Result<T, PopError> {
+    // SAFETY: `Bits` has the layout of `T` and takes any bytes.
+    let bits = unsafe { &*value.as_ptr().cast::<T::Bits>() };
+    if !T::is_valid_bit_pattern(bits) {
+        return Err(PopError::Invalid);
+    }
+    // SAFETY: its bytes are a `T`.
+    Ok(unsafe { value.assume_init() })
 }

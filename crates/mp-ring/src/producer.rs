@@ -58,12 +58,10 @@ impl<'a, T: Plain> Producer<'a, T> {
     /// [`PushError::Full`] with the value if there is no room.
     #[inline]
     pub fn push(&mut self, value: T) -> Result<(), PushError<T>> {
-        match self.room(1) {
-            Ok(0) => return Err(PushError::Full(value)),
-            Ok(_) => {}
-            Err(corrupt) => return Err(PushError::Corrupt(value, corrupt)),
+        if !matches!(self.room(1), Ok(1..)) {
+            return Err(self.refusal(value));
         }
-        self.write(&value);
+        self.put(value);
         self.publish(1, Ordering::Release);
         Ok(())
     }
@@ -145,8 +143,17 @@ impl<'a, T: Plain> Producer<'a, T> {
     #[doc(hidden)]
     pub fn push_unordered(&mut self, value: T) {
         assert!(matches!(self.room(1), Ok(1..)));
-        self.write(&value);
+        self.put(value);
         self.publish(1, Ordering::Relaxed);
+    }
+
+    /// Why there is no room: apart from `push`, whose usual way it would lengthen.
+    #[cold]
+    fn refusal(&mut self, value: T) -> PushError<T> {
+        match self.room(1) {
+            Ok(_) => PushError::Full(value),
+            Err(corrupt) => PushError::Corrupt(value, corrupt),
+        }
     }
 
     /// Slots free. Looks at the consumer's word only if fewer than `wanted` were free when it last did.
@@ -165,11 +172,10 @@ impl<'a, T: Plain> Producer<'a, T> {
 
     /// Writes the value that the next commit publishes. There must be room.
     #[inline]
-    fn write(&mut self, value: &T) {
+    fn put(&mut self, value: T) {
         let offset = (self.tail & self.ring.mask) as usize * size_of::<T>();
-        let source = (&raw const *value).cast();
-        // SAFETY: the masked slot is in the ring, and as there is room it is the producer's (I2).
-        unsafe { self.ring.slots.write(offset, source, size_of::<T>()) };
+        // SAFETY: the masked slot is in the ring and aligned, and as there is room it is the producer's (I2).
+        unsafe { self.ring.slots.put(offset, value) };
     }
 
     /// Publishes the next `count` slots: the commit.
