@@ -237,6 +237,10 @@ impl EventCount {
     /// After any weaker commit a wake-up may be lost until the waiter's recheck.
     #[inline]
     pub fn notify_committed(&self, count: u32) {
+        if cfg!(loom) {
+            // Loom knows no total order of SeqCst accesses, only of fences.
+            fence(Ordering::SeqCst);
+        }
         // SeqCst: in the total order after the commit; pairs with the fence in `prepare`.
         if self.ev.load(Ordering::SeqCst) & SLEEPERS != 0 {
             self.wake(count);
@@ -325,6 +329,8 @@ impl EventCount {
     /// Waits until `test` gives something; `None` if the deadline passed before.
     ///
     /// `test` runs under the bell, at least once, and often: it should be a load or an attempt.
+    /// It gives `None` only if there is nothing; an attempt that lost a race must look again, or
+    /// the caller sleeps beside what it could have.
     pub fn wait_until<R>(
         &self,
         wait: Wait,

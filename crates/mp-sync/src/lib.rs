@@ -42,6 +42,8 @@ mod lock_error;
 mod mutex;
 mod owner;
 mod raw_mutex;
+#[cfg(all(feature = "raw_sync", not(loom)))]
+pub mod raw_sync;
 mod wait;
 mod word;
 
