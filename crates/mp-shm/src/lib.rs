@@ -22,6 +22,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod copy;
 mod mapping;
 mod refusal;
 mod segment;

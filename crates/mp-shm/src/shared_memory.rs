@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use mp_layout::{Cells, Error, ErrorKind, Plain, PlainSlice, Region, Result};
 
 use crate::Segment;
+use crate::copy::{copy_in, copy_out};
 
 /// A named block of bytes in `/dev/shm`, as Python's `multiprocessing.shared_memory.SharedMemory`.
 ///
@@ -136,28 +137,24 @@ impl SharedMemory {
 
     /// Copies bytes out, from `offset`.
     ///
+    /// Where others write meanwhile the copy may be a mixture of old and new, but not within an aligned word of 8 bytes.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::WrongSize`] if they are not all within the memory; nothing is copied then.
     pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<()> {
-        let cells = Cells::<u8>::new(self.region().subregion(offset, into.len())?)?;
-        into.iter_mut()
-            .zip(cells.iter())
-            .for_each(|(byte, shared)| *byte = shared);
-        Ok(())
+        copy_out(self.region().subregion(offset, into.len())?, into)
     }
 
     /// Copies bytes in, to `offset`.
+    ///
+    /// Others see them come one after another, each aligned word of 8 bytes at once.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::WrongSize`] if they do not all fit; nothing is copied then.
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<()> {
-        let cells = Cells::<u8>::new(self.region().subregion(offset, from.len())?)?;
-        from.iter()
-            .enumerate()
-            .for_each(|(index, byte)| cells.set(index, *byte));
-        Ok(())
+        copy_in(self.region().subregion(offset, from.len())?, from)
     }
 
     /// The bytes as a slice of `T`.

@@ -60,6 +60,53 @@ fn copies_past_the_end_are_refused_whole() {
 }
 
 #[test]
+fn copies_of_every_alignment_touch_their_bytes_only() {
+    const LEN: usize = 64;
+    let name = UniqueName::new("copies");
+    let memory = SharedMemory::create(&name, LEN).unwrap();
+    let pattern: Vec<u8> = (1..=LEN as u8).collect();
+    for offset in 0..=LEN {
+        for len in 0..=LEN - offset {
+            memory.write(0, &[0; LEN]).unwrap();
+            memory.write(offset, &pattern[..len]).unwrap();
+            let mut expected = [0; LEN];
+            expected[offset..offset + len].copy_from_slice(&pattern[..len]);
+            assert!(
+                memory.cells::<u8>().unwrap().iter().eq(expected),
+                "{len} bytes to {offset}"
+            );
+            let mut copy = vec![0; len];
+            memory.read(offset, &mut copy).unwrap();
+            assert_eq!(copy, pattern[..len], "{len} bytes from {offset}");
+        }
+    }
+}
+
+/// A byte after another would show halves of a number that somebody replaces.
+#[test]
+fn aligned_words_are_copied_whole() {
+    let name = UniqueName::new("whole");
+    let memory = SharedMemory::create(&name, 80).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..100_000_u64 {
+                let byte = (round % 2) as u8 * 0xff;
+                memory.write(1, &[byte; 71]).unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            let mut copy = [0; 64];
+            memory.read(8, &mut copy).unwrap();
+            for word in copy.as_chunks::<8>().0 {
+                assert!([[0; 8], [0xff; 8]].contains(word), "torn: {word:02x?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn second_creation_is_refused_and_leaves_the_first() {
     let name = UniqueName::new("shm");
     let memory = SharedMemory::create(&name, 10).unwrap();
