@@ -185,8 +185,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotEnoughMemory`], [`ErrorKind::WrongSize`] if they are not all within the segment; nothing is
-    /// committed then.
+    /// [`ErrorKind::NotEnoughMemory`], after which some of the pages may be committed; [`ErrorKind::WrongSize`] if they are
+    /// not all within the segment.
     pub fn reserve(&self, offset: usize, size: usize) -> Result<()> {
         let range = self.range("reserve", offset, size)?;
         memfd::reserve(self.as_fd(), range).map_err(|error| refusal::create(error, "segment"))
