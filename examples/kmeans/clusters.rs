@@ -17,6 +17,8 @@
 //! # Progress
 //! Wait-free: pure functions over slices. They know nothing of processes.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::picture::Picture;
 
 /// The most colours a picture can be reduced to: a label and its score share 24 bits (I3).
@@ -34,7 +36,7 @@ const LANES: usize = 16;
 
 /// What one chunk of rows adds to the next centres; plain data of one size for any number of colours.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(crate) struct ChunkSums {
     /// Pixels per label.
     pub(crate) counts: [u64; MAX_COLOURS],
@@ -55,7 +57,6 @@ impl ChunkSums {
     };
 
     /// Adds the sums of another chunk.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the serial run has one chunk"))]
     pub(crate) fn merge(&mut self, other: &Self) {
         self.error += other.error;
         for label in 0..MAX_COLOURS {
@@ -305,64 +306,53 @@ pub(crate) fn paint(labels: &[u8], centres: &[Colour], out: &mut [u8]) {
     }
 }
 
-/// What a whole run ends with.
+/// What a run ends with, beside the labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    /// One label per pixel, from the last round.
-    pub(crate) labels: Vec<u8>,
+pub(crate) struct Centres {
     /// The means of the pixels with each label.
-    pub(crate) centres: Vec<Colour>,
+    pub(crate) colours: Vec<Colour>,
     /// The sums of the last round.
     pub(crate) sums: ChunkSums,
     /// Rounds done; fewer than asked for when the centres came to rest.
     pub(crate) rounds: usize,
 }
 
-/// The state after one round, for whoever watches.
-pub(crate) struct Round<'a> {
-    /// Counted from 1.
-    pub(crate) number: usize,
-    /// The labels that this round gave.
-    pub(crate) labels: &'a [u8],
-    /// The centres that gave them.
-    pub(crate) centres: &'a [Colour],
-    /// The sums over the whole picture.
-    pub(crate) sums: &'a ChunkSums,
-}
-
-/// Runs k-means in this process alone: the reference for the result and for the time.
-pub(crate) fn serial(
-    picture: &Picture,
-    colours: usize,
+/// Runs rounds until the centres rest or `rounds` are done. `assign` labels the whole picture for the given centres and
+/// returns the sums; it decides who does the work.
+///
+/// # Errors
+/// Those of `assign`.
+pub(crate) fn lloyd<E>(
+    first: Vec<Colour>,
     rounds: usize,
-    mut watch: impl FnMut(&Round<'_>),
-) -> Outcome {
-    let mut labels = vec![0; picture.width * picture.height];
-    let mut centres = first_centres(&picture.pixels, colours);
-    let mut sums = ChunkSums::ZERO;
-    let mut number = 0;
-    while number < rounds {
-        number += 1;
-        sums = assign_rows(&picture.pixels, &mut labels, &centres);
-        let next = next_centres(&sums, &centres);
-        watch(&Round {
-            number,
-            labels: &labels,
-            centres: &next,
-            sums: &sums,
-        });
-        let at_rest = next == centres;
-        centres = next;
+    mut assign: impl FnMut(usize, &[Colour]) -> Result<ChunkSums, E>,
+) -> Result<Centres, E> {
+    let mut centres = Centres {
+        colours: first,
+        sums: ChunkSums::ZERO,
+        rounds: 0,
+    };
+    while centres.rounds < rounds {
+        centres.rounds += 1;
+        centres.sums = assign(centres.rounds, &centres.colours)?;
+        let next = next_centres(&centres.sums, &centres.colours);
+        let at_rest = next == centres.colours;
+        centres.colours = next;
         if at_rest {
             break;
         }
     }
-    Outcome {
-        labels,
-        centres,
-        sums,
-        rounds: number,
-    }
+    Ok(centres)
+}
+
+/// Runs k-means in this process alone: the reference for the result and for the time.
+pub(crate) fn serial(picture: &Picture, colours: usize, rounds: usize) -> (Vec<u8>, Centres) {
+    let mut labels = vec![0; picture.width * picture.height];
+    let first = first_centres(&picture.pixels, colours);
+    let Ok(centres) = lloyd(first, rounds, |_, centres| {
+        Ok::<_, std::convert::Infallible>(assign_rows(&picture.pixels, &mut labels, centres))
+    });
+    (labels, centres)
 }
 
 #[cfg(test)]
@@ -490,10 +480,10 @@ mod tests {
             height: 20,
             pixels,
         };
-        let outcome = serial(&picture, 4, 10, |_| ());
-        assert_eq!(outcome.sums.error, 0);
+        let (labels, centres) = serial(&picture, 4, 10);
+        assert_eq!(centres.sums.error, 0);
         let mut painted = vec![7; 1200];
-        paint(&outcome.labels, &outcome.centres, &mut painted);
+        paint(&labels, &centres.colours, &mut painted);
         assert_eq!(painted, picture.pixels);
     }
 
@@ -514,20 +504,25 @@ mod tests {
             height: 2,
             pixels: vec![50; 18],
         };
-        let outcome = serial(&picture, 5, 4, |_| ());
-        assert_eq!(outcome.labels, [0; 6]);
-        assert_eq!((outcome.sums.counts[0], outcome.sums.error), (6, 0));
-        assert_eq!(outcome.rounds, 1);
+        let (labels, centres) = serial(&picture, 5, 4);
+        assert_eq!(labels, [0; 6]);
+        assert_eq!((centres.sums.counts[0], centres.sums.error), (6, 0));
+        assert_eq!(centres.rounds, 1);
     }
 
     #[test]
     fn the_error_falls_and_the_rounds_are_counted() {
+        let picture = noisy_picture(80, 50);
+        let mut labels = vec![0; 4000];
         let mut errors = Vec::new();
-        let outcome = serial(&noisy_picture(80, 50), 12, 6, |round| {
-            assert_eq!(round.number, errors.len() + 1);
-            errors.push(round.sums.error);
+        let first = first_centres(&picture.pixels, 12);
+        let Ok(centres) = lloyd(first, 6, |round, centres| {
+            let sums = assign_rows(&picture.pixels, &mut labels, centres);
+            errors.push(sums.error);
+            assert_eq!(round, errors.len());
+            Ok::<_, std::convert::Infallible>(sums)
         });
-        assert_eq!(outcome.rounds, 6);
+        assert_eq!(centres.rounds, 6);
         assert!(errors[5] < errors[0], "{errors:?}");
     }
 

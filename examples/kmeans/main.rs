@@ -1,37 +1,37 @@
-//! Reduces a photograph to a few colours by k-means and shows it at work.
+//! Reduces a photograph to a few colours by k-means: several processes work on the one picture in shared memory, and one
+//! of them is killed while it holds the lock.
 //!
 //! ```text
 //! cargo run --release --example kmeans
-//! cargo run --release --example kmeans -- picture.jpg --colours 12 --rounds 40
+//! cargo run --release --example kmeans -- picture.jpg --colours 12 --rounds 40 --processes 2
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod clusters;
+mod coordinator;
+mod crew;
 mod options;
 mod picture;
+mod show;
 mod terminal;
 
 use std::env;
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _};
 use std::process::ExitCode;
-use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use clusters::{Outcome, Round};
+use coordinator::Outcome;
 use options::{Command, Options};
 use picture::{Picture, PictureError};
-use terminal::{Progress, Terminal, View};
+use show::{Show, say};
 
 const PHOTOGRAPH: &[u8] = include_bytes!("coffee.jpg");
 
 /// A picture with fewer pixels is enlarged, so that a round is more than a moment's work.
 const ENOUGH_PIXELS: usize = 6_000_000;
 const LARGEST_FACTOR: usize = 8;
-
-/// Frames follow each other at least this far apart.
-const FRAME_TIME: Duration = Duration::from_millis(40);
 
 fn main() -> ExitCode {
     let options = match options::parse(env::args_os().skip(1)) {
@@ -47,35 +47,18 @@ fn main() -> ExitCode {
         Ok(picture) => picture,
         Err(error) => return refuse(&format_args!("{name}: {error}")),
     };
-    let factor = enlargement(original.width * original.height);
-    let picture = original.enlarged(factor);
-    let cores = available_parallelism().map_or(1, usize::from);
-    if let Err(error) = options.processes_for(original.height, cores) {
-        return refuse(&error);
-    }
-
-    let enlarged = if factor > 1 {
-        format!(", enlarged {factor} times")
-    } else {
-        String::new()
+    let processes = match options.processes_for(original.height, mp::cpu_count()) {
+        Ok(processes) => processes,
+        Err(error) => return refuse(&error),
     };
-    say(&format_args!(
-        "{name}: {} x {} pixels{enlarged}",
-        original.width, original.height
-    ));
-    match run(&picture, &options) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(&name, &original, processes, &options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("kmeans: {}: {error}", options.out.display());
+            eprintln!("kmeans: {error}");
             ExitCode::FAILURE
         }
     }
-}
-
-/// Prints a line. A reader that has gone away (`| head`) takes nothing from the result, so that
-/// the failure is not one of the program.
-fn say(line: &dyn Display) {
-    drop(writeln!(io::stdout(), "{line}"));
 }
 
 fn refuse(reason: &dyn Display) -> ExitCode {
@@ -95,73 +78,67 @@ fn enlargement(pixels: usize) -> usize {
     (1..LARGEST_FACTOR).find(enough).unwrap_or(LARGEST_FACTOR)
 }
 
-fn run(picture: &Picture, options: &Options) -> io::Result<()> {
-    let mut terminal = Terminal::find();
-    let start = Instant::now();
-    let mut last_frame = None::<Instant>;
-    let outcome = clusters::serial(picture, options.colours, options.rounds, |round| {
-        let progress = progress(round, options.rounds, start.elapsed());
-        match &mut terminal {
-            None => say(&progress),
-            Some(_) if last_frame.is_some_and(|at| at.elapsed() < FRAME_TIME) => {}
-            Some(terminal) => {
-                show(terminal, picture, round, progress);
-                last_frame = Some(Instant::now());
-            }
-        }
-    });
-    let elapsed = start.elapsed();
-    if let Some(terminal) = &mut terminal {
-        let Outcome {
-            labels,
-            centres,
-            sums,
-            rounds,
-        } = &outcome;
-        let last = Round {
-            number: *rounds,
-            labels,
-            centres,
-            sums,
-        };
-        show(terminal, picture, &last, progress(&last, *rounds, elapsed));
-    }
-
-    let mut reduced = Picture {
-        pixels: vec![0; picture.pixels.len()],
-        ..*picture
+/// Does the work in parallel, then once more alone, and compares; whether both gave the same.
+fn run(name: &str, original: &Picture, processes: usize, options: &Options) -> mp::Result<bool> {
+    let (width, height) = (original.width, original.height);
+    let factor = enlargement(width * height);
+    let picture = original.enlarged(factor);
+    let enlarged = if factor > 1 {
+        format!(", enlarged {factor} times")
+    } else {
+        String::new()
     };
-    clusters::paint(&outcome.labels, &outcome.centres, &mut reduced.pixels);
-    reduced.save(&options.out)?;
     say(&format_args!(
-        "serial: {} rounds in {:.2} s",
-        outcome.rounds,
-        elapsed.as_secs_f64()
+        "{name}: {width} x {height} pixels{enlarged}; {} colours, {processes} processes",
+        options.colours
     ));
-    say(&format_args!("saved:  {}", options.out.display()));
-    Ok(())
-}
-
-fn progress(round: &Round<'_>, rounds: usize, elapsed: Duration) -> Progress {
-    Progress {
-        round: round.number,
+    let mut show = Show::new(width, height, factor);
+    let Options {
+        colours,
         rounds,
-        distance: round.sums.distance(),
-        elapsed,
-    }
-}
+        kill,
+        ..
+    } = *options;
+    let outcome = coordinator::run(&picture, colours, processes, rounds, kill, &mut show)?;
 
-/// Draws the picture as this round left it; a terminal that is gone takes nothing from the result.
-fn show(terminal: &mut Terminal, picture: &Picture, round: &Round<'_>, progress: Progress) {
+    let reduced = coordinator::painted(&outcome, picture.width * picture.height)?;
+    let pixels = reduced.to_vec()?;
     let (width, height) = (picture.width, picture.height);
-    let colour = |x, y| round.centres[usize::from(round.labels[y * width + x])];
-    drop(terminal.draw(&View {
+    Picture {
         width,
         height,
-        colour: &colour,
-        marks: &[],
-        palette: round.centres,
-        progress,
-        notes: &[],
-    }));
+        pixels,
+    }
+    .save(&options.out)?;
+    let same = compare(&picture, options, &outcome)?;
+    say(&format_args!("saved  {}", options.out.display()));
+    say(&format_args!(
+        "numpy  python3 -c 'import numpy; a = {}.reshape({height}, {width}, 3); print(a.shape, a.mean())'",
+        reduced.numpy_line()
+    ));
+    if options.hold {
+        say(&"holding the array open; press Enter to end");
+        io::stdin().read(&mut [0])?;
+    }
+    Ok(same)
+}
+
+/// Does the work again in this process alone and says how the two compare.
+fn compare(picture: &Picture, options: &Options, outcome: &Outcome) -> mp::Result<bool> {
+    let start = Instant::now();
+    let (labels, centres) = clusters::serial(picture, options.colours, options.rounds);
+    let alone = start.elapsed().as_secs_f64();
+    let together = outcome.elapsed.as_secs_f64();
+    let same = centres == outcome.centres && labels == outcome.crew.lock_labels()?[..];
+    let verdict = if same {
+        "identical to the serial result"
+    } else {
+        "DIFFERENT FROM THE SERIAL RESULT"
+    };
+    say(&format_args!("result {verdict}, {} rounds", centres.rounds));
+    say(&format_args!(
+        "time   {together:.2} s, serial {alone:.2} s: {:.2} times as fast; bytes copied between processes: 0",
+        alone / together
+    ));
+    Ok(same)
 }

@@ -51,17 +51,13 @@ pub(crate) struct Size {
 
 /// What happens to some rows of the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the serial run has no workers to show")
-)]
 pub(crate) enum Sign {
     /// A worker is at them.
     Working,
-    /// A worker does again what a dead one left.
-    Redone,
     /// Their worker died.
     Died,
+    /// Another worker does again what the dead one left.
+    Redone,
 }
 
 /// Rows of the picture that carry a sign in the gutter, in their worker's colour.

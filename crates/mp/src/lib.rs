@@ -33,3 +33,10 @@
 //! | wait for each other | [`Event`] |
 //! | share bytes with programs in other languages | [`SharedMemory`] |
 #![forbid(unsafe_code)]
+
+pub use mp_layout::{Error, ErrorKind, Result};
+pub use mp_object::{Event, Lock, Mutex};
+pub use mp_process::*;
+pub use mp_shm::SharedMemory;
+pub use mp_sync::{Holder, LockError, LockGuard, MutexGuard, Wait};
+pub use mp_value::*;

@@ -59,7 +59,7 @@ fn document_is_what_the_code_says() {
 }
 
 #[test]
-fn tables_have_no_gaps() {
+fn fields_are_in_order_and_within_their_structure() {
     for tables in [mp_layout::TABLES, mp_object::TABLES, mp_sync::TABLES, mp_ring::TABLES] {
         for table in tables {
             let mut end = 0;
