@@ -23,10 +23,11 @@ use mp_os::life;
 use crate::current;
 use crate::entry::Entry;
 use crate::hello::{self, Greeted, Hello};
+use crate::image::Image;
 use crate::outcome::Outcome;
 use crate::panic;
 
-/// What the loader passes to each constructor.
+/// Called by the loader with what `main` gets.
 type Constructor = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
 #[used]
@@ -42,31 +43,68 @@ static TO_PARENT: OnceLock<OwnedFd> = OnceLock::new();
 /// Whether a process that is started now is caught before its `main`.
 pub(crate) fn is_caught() -> bool {
     // Names the constructor, so that whoever links `start` links it, too.
-    std::hint::black_box(&raw const BEFORE_MAIN);
+    std::hint::black_box(constructor_place());
     // Relaxed: it ran on this process's first thread, before any other.
     HAS_RUN.load(Ordering::Relaxed)
 }
 
-extern "C" fn before_main(_: c_int, _: *const *const c_char, _: *const *const c_char) {
+extern "C" fn before_main(
+    count: c_int,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+) {
     HAS_RUN.store(true, Ordering::Relaxed);
     // SAFETY: borrowed during this function only, in which nobody closes it; the calls made with it report a
     // number that is no descriptor.
     let stdin = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) };
     if hello::is_waiting(stdin) {
-        let code = serve(stdin);
+        let code = serve(stdin, || construct_the_rest(count, arguments, environment));
         // As at the end of `main`: flushes standard output and waits for this process's own children.
         std::process::exit(code);
     }
 }
 
+/// Calls the constructors that the loader would call next, since it never gets to them: a registry that other
+/// parts of the program fill before `main` must be full when a task looks.
+fn construct_the_rest(
+    count: c_int,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+) {
+    for place in Image::of_this_program().constructors_after(constructor_place()) {
+        let place = std::ptr::with_exposed_provenance::<usize>(place);
+        // SAFETY: a word of the array of constructors, which the loader has filled.
+        let address = unsafe { place.read() };
+        // Some linkers end the array with one of these.
+        if address == 0 || address == usize::MAX {
+            continue;
+        }
+        let address = std::ptr::with_exposed_provenance::<()>(address);
+        // SAFETY: the loader calls what stands in this array with these arguments.
+        let constructor = unsafe { std::mem::transmute::<*const (), Constructor>(address) };
+        constructor(count, arguments, environment);
+    }
+}
+
+/// Where our constructor's address stands among those of the others.
+pub(crate) fn constructor_place() -> usize {
+    (&raw const BEFORE_MAIN).addr()
+}
+
 /// Runs what the parent asked for, tells it how that went, and returns the exit code.
-fn serve(stdin: BorrowedFd<'_>) -> c_int {
+fn serve(stdin: BorrowedFd<'_>, construct_the_rest: impl FnOnce()) -> c_int {
     let Ok(socket) = stdin.try_clone_to_owned() else {
         return 1;
     };
     let socket = TO_PARENT.get_or_init(|| socket);
     let outcome = match Hello::receive(socket.as_fd()) {
-        Ok(greeted) => settle(greeted).map_or_else(|error| Outcome::refused(&error), Errand::run),
+        Ok(greeted) => settle(greeted).map_or_else(
+            |error| Outcome::refused(&error),
+            |errand| {
+                construct_the_rest();
+                errand.run()
+            },
+        ),
         Err(error) => Outcome::refused(&error),
     };
     let code = outcome.code();

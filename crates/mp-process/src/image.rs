@@ -10,7 +10,21 @@ use std::sync::OnceLock;
 pub(crate) struct Image {
     base: usize,
     segments: Vec<Range<usize>>,
+    /// The addresses at which the constructors' addresses stand; empty in a program without dynamic section.
+    constructors: Range<usize>,
 }
+
+/// An entry of the dynamic section, as the ELF specification has it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Dynamic {
+    tag: usize,
+    value: usize,
+}
+
+const DT_NULL: usize = 0;
+const DT_INIT_ARRAY: usize = 25;
+const DT_INIT_ARRAYSZ: usize = 27;
 
 impl Image {
     /// The image of this process's own executable.
@@ -35,6 +49,17 @@ impl Image {
     pub(crate) fn address_at(&self, offset: u64, size: usize) -> Option<usize> {
         let address = self.base.wrapping_add(usize::try_from(offset).ok()?);
         self.contains(address, size).then_some(address)
+    }
+
+    /// The places of the constructors that the loader calls after the one at `slot`.
+    pub(crate) fn constructors_after(&self, slot: usize) -> impl Iterator<Item = usize> + use<> {
+        let Range { start, end } = self.constructors;
+        let later = if (start..end).contains(&slot) {
+            slot..end
+        } else {
+            end..end
+        };
+        later.step_by(size_of::<usize>()).skip(1)
     }
 
     fn contains(&self, address: usize, size: usize) -> bool {
@@ -69,11 +94,37 @@ unsafe extern "C" fn visit(
             start..start.saturating_add(header.p_memsz as usize)
         })
         .collect();
+    let dynamic = headers
+        .iter()
+        .find(|header| header.p_type == libc::PT_DYNAMIC);
+    if let Some(header) = dynamic {
+        let start = image.base.wrapping_add(header.p_vaddr as usize);
+        let count = header.p_memsz as usize / size_of::<Dynamic>();
+        if image.contains(start, count * size_of::<Dynamic>()) {
+            let start = std::ptr::with_exposed_provenance(start);
+            // SAFETY: inside a segment that is mapped for reading, where the loader, which writes to it, has finished.
+            let section = unsafe { std::slice::from_raw_parts(start, count) };
+            image.constructors = constructors(image.base, section);
+        }
+    }
     1
+}
+
+fn constructors(base: usize, section: &[Dynamic]) -> Range<usize> {
+    let value = |tag| {
+        let mut entries = section.iter().take_while(|entry| entry.tag != DT_NULL);
+        entries
+            .find(|entry| entry.tag == tag)
+            .map_or(0, |entry| entry.value)
+    };
+    let start = base.wrapping_add(value(DT_INIT_ARRAY));
+    start..start.saturating_add(value(DT_INIT_ARRAYSZ))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::Image;
 
     static HERE: u64 = 7;
@@ -86,6 +137,24 @@ mod tests {
             .offset_of(address, 8)
             .expect("a static of this program");
         assert_eq!(image.address_at(offset, 8), Some(address));
+    }
+
+    #[test]
+    fn later_constructors_are_those_behind_ours() {
+        let image = Image::of_this_program();
+        let Range { start, end } = image.constructors;
+        assert!(image.contains(start, end - start) && start < end);
+        let all: Vec<_> = image.constructors_after(start).collect();
+        assert_eq!(all.len(), (end - start) / 8 - 1);
+        assert!(all.iter().all(|place| (start + 8..end).contains(place)));
+        assert_eq!(image.constructors_after(end - 8).count(), 0);
+        assert_eq!(image.constructors_after(start - 8).count(), 0);
+        assert_eq!(image.constructors_after(end).count(), 0);
+        let ours = crate::child::constructor_place();
+        assert!(
+            (start..end).contains(&ours),
+            "our constructor is one of them"
+        );
     }
 
     #[test]

@@ -47,7 +47,6 @@ use crate::task::{Arguments, Returned, Run, Stateless, Task};
 /// assert_eq!(process.result()?, 1024);
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
-#[must_use = "a process runs when it is started"]
 pub struct Process<R> {
     entry: &'static Entry,
     /// Until it was started; locked by nobody, so that it need not be `Sync`.
@@ -70,6 +69,7 @@ impl<R: Returned> Process<R> {
     /// let text = String::from("captured");
     /// mp_process::Process::new(move || println!("{text}"), ());
     /// ```
+    #[must_use = "a process runs when it is started"]
     pub fn new<F, A>(task: F, arguments: A) -> Self
     where
         F: Task<A, Output = R> + Stateless,
@@ -91,6 +91,7 @@ impl<R: Returned> Process<R> {
     }
 
     /// Describes a process whose task is `value.run()`.
+    #[must_use = "a process runs when it is started"]
     pub fn from_run<T: Run<Output = R>>(value: T) -> Self {
         let name = value.name();
         let process = Self::new(|value: T| value.run(), (value,));
@@ -103,24 +104,28 @@ impl<R: Returned> Process<R> {
     /// Names it; before that it is `Process-N`. Shown by `ps`, in errors, and by [`current_process`] inside.
     ///
     /// [`current_process`]: crate::current_process
+    #[must_use = "a process runs when it is started"]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
     /// Whether it is ended (SIGTERM, then SIGKILL) when this process exits, instead of waited for.
+    #[must_use = "a process runs when it is started"]
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
         self
     }
 
     /// Sets an environment variable of it; all others are inherited.
+    #[must_use = "a process runs when it is started"]
     pub fn env(mut self, variable: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.options.env.push((variable.into(), value.into()));
         self
     }
 
     /// Sets its working directory; without, it is that of this process.
+    #[must_use = "a process runs when it is started"]
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.options.directory = Some(directory.into());
         self

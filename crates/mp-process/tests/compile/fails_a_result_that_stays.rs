@@ -1,0 +1,9 @@
+struct Local;
+
+fn make() -> Local {
+    Local
+}
+
+fn main() {
+    mp_process::spawn(make, ()).unwrap();
+}
