@@ -45,6 +45,7 @@ use mp_os::clock::Deadline;
 use mp_sync::{Guard, LockError, RawLockError, RawMutex};
 
 use crate::partition::{identity, is_dead, this_process};
+use crate::refusal::refusal;
 
 /// The most chunks an array can be divided into.
 pub(crate) const MAX_CHUNKS: usize = 4096;
@@ -184,12 +185,6 @@ impl ArrayControl {
             "a thread of {writer} ended without dropping its guard; the array is free when that process ends"
         )))
     }
-}
-
-/// The error of somebody who got no lock.
-#[cold]
-pub(crate) fn refusal(error: RawLockError) -> Error {
-    LockError::<Infallible>::from(error).into()
 }
 
 /// The error of somebody who meets elements that a dead process may have left half written.

@@ -82,7 +82,6 @@ impl<T: PlainSlice> Chunks<T> {
     }
 
     /// Number of chunks.
-    #[expect(clippy::should_implement_trait, reason = "it is no iterator")]
     pub fn count(&self) -> usize {
         self.memory.len().div_ceil(self.chunk_len)
     }

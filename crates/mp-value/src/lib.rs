@@ -1,9 +1,51 @@
-//! Typed values and arrays in shared memory.
+//! Typed values and arrays in shared memory, under Python's names.
+//!
+//! Floor 3 of the workspace. Every type here is a handle: clones are the same object, it is passed to another process as
+//! an argument ([`mp_object::transfer`]), and other programs open it by name.
+//!
+//! | type | what it is | if a process dies |
+//! |---|---|---|
+//! | [`Value<T>`] | one value with a lock | the value is the old or the new one |
+//! | [`Array<T>`] | elements with a lock, divisible into claimed [`Chunks`] | whoever comes next is told who wrote |
+//! | [`FrozenArray<T>`] | an array that nobody writes any more | nothing |
+//! | [`RawValue<T>`] | up to 8 bytes without a lock | the value is the old or the new one |
+//! | [`RawArray<T>`] | elements without a lock | each element of up to 8 bytes is old or new |
+//! | [`AnyValue`], [`AnyArray`] | the first two by type code: `Value('i', 0)` | as these |
+//!
+//! Three processes, or here threads, write one array side by side:
+//!
+//! ```
+//! use mp_value::{Array, Claim, RawValue, Value};
+//!
+//! let (squares, next, sum) = (Array::<u64>::new(1000)?, RawValue::new(0_u64)?, Value::new(0_u64)?);
+//! let worker = || -> mp_layout::Result<()> {
+//!     let chunks = squares.chunks(100)?;
+//!     loop {
+//!         let index = next.fetch_add(1) as usize;
+//!         if index >= chunks.count() {
+//!             return Ok(());
+//!         }
+//!         let Claim::Claimed(mut chunk) = chunks.claim(index)? else { continue };
+//!         for (number, square) in chunk.range().zip(chunk.iter_mut()) {
+//!             *square = (number * number) as u64;
+//!         }
+//!         sum.fetch_add(chunk.iter().sum())?;
+//!     }
+//! };
+//! std::thread::scope(|scope| -> mp_layout::Result<()> {
+//!     let workers = [(); 3].map(|()| scope.spawn(worker));
+//!     workers.into_iter().try_for_each(|worker| worker.join().expect("no panic"))
+//! })?;
+//! assert_eq!(sum.get(), squares.lock()?.iter().sum::<u64>());
+//! # Ok::<(), mp_layout::Error>(())
+//! ```
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod any_array;
+mod any_value;
 mod array;
 mod array_control;
 mod array_guard;
@@ -11,14 +53,35 @@ mod array_memory;
 mod chunk;
 mod chunks;
 mod frozen_array;
+mod number;
 mod numpy;
 mod partition;
+mod placed;
+mod raw_array;
+mod raw_value;
+mod refusal;
+mod scalar;
+mod value;
+mod value_control;
+mod value_guard;
 
+pub use any_array::{AnyArray, Contents};
+pub use any_value::AnyValue;
 pub use array::Array;
 pub use array_guard::{ArrayGuard, ArrayLock};
 pub use chunk::Chunk;
 pub use chunks::{Chunks, Claim};
 pub use frozen_array::FrozenArray;
+pub use number::{Integer, Number};
+pub use raw_array::RawArray;
+pub use raw_value::RawValue;
+pub use scalar::Scalar;
+pub use value::Value;
+pub use value_guard::{ValueGuard, ValueLock};
 
 /// The tables of this crate's structures in `docs/memory-layout.md`.
-pub const TABLES: &[mp_layout::Table] = &[array_control::TABLE];
+pub const TABLES: &[mp_layout::Table] = &[value_control::TABLE, array_control::TABLE];
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

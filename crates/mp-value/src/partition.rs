@@ -288,3 +288,6 @@ pub(crate) fn this_process() -> Result<ProcessIdentity> {
     ProcessIdentity::current()
         .map_err(|source| Error::os("read the start time of", "this process", source))
 }
+
+#[cfg(test)]
+mod tests;

@@ -308,7 +308,7 @@ fn a_slice_leaked_by_a_dead_process_is_told() {
             scope
                 .spawn(|| std::mem::forget(array.lock().unwrap()))
                 .join()
-                .unwrap()
+                .unwrap();
         });
     });
     assert_eq!(

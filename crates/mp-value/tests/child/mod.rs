@@ -1,5 +1,10 @@
 //! Forked children that take something and keep it until they are killed.
 
+#![allow(
+    dead_code,
+    reason = "each test file compiles its own copy and uses a part of it"
+)]
+
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -49,7 +54,6 @@ impl Child {
         wait(pid) == 0
     }
 
-    #[allow(dead_code, reason = "not every test names its child")]
     pub(crate) fn pid(&self) -> u32 {
         self.pid as u32
     }

@@ -1,0 +1,248 @@
+//! Elements without a lock.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use bytemuck::Zeroable;
+#[cfg(doc)]
+use mp_layout::ErrorKind;
+use mp_layout::{Cells, Kind, Plain, PlainSlice, Region, Result, TypeTag};
+use mp_object::{Object, Plan};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::array_memory::refused_len;
+use crate::numpy;
+
+/// Numbers in shared memory without a lock: Python's `multiprocessing.RawArray`.
+///
+/// Everybody may read and write elements at any time, by atomic loads and stores that order nothing (Relaxed). An element
+/// of 1, 2, 4 or 8 bytes is always a whole one; larger ones may be a mixture of two writes.
+///
+/// ```
+/// use mp_value::RawArray;
+///
+/// let counts = RawArray::<u32>::new(3)?;
+/// counts.set(1, counts.get(1) + 5);
+/// assert_eq!(counts.iter().sum::<u32>(), 5);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+pub struct RawArray<T> {
+    object: Object,
+    len: usize,
+    holds: PhantomData<T>,
+}
+
+fn plan<T: Plain>(len: usize) -> Result<Plan> {
+    len.checked_mul(size_of::<T>())
+        .filter(|_| size_of::<T>() != 0)
+        .map(|size| {
+            Plan::new(Kind::RawArray, TypeTag::of::<T>(), size)
+                .item_count(len)
+                .page_aligned()
+        })
+        .ok_or_else(|| refused_len::<T>(len))
+}
+
+fn any_plan<T: Plain>() -> Plan {
+    Plan::new(Kind::RawArray, TypeTag::of::<T>(), 0)
+}
+
+fn cells<T: Plain>(payload: Region<'_>, len: usize) -> Result<Cells<'_, T>> {
+    let size = len
+        .checked_mul(size_of::<T>())
+        .ok_or_else(|| refused_len::<T>(len))?;
+    Cells::new(payload.subregion(0, size)?)
+}
+
+impl<T: Plain> RawArray<T> {
+    /// Makes an array of `len` zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if there are not so many addresses, [`ErrorKind::NotEnoughMemory`] with what is free
+    /// and what was asked for, and those of [`Object::create`].
+    pub fn new(len: usize) -> Result<Self>
+    where
+        T: Zeroable,
+    {
+        Object::create(&plan::<T>(len)?, |_| Ok(())).and_then(Self::from_object)
+    }
+
+    /// Makes an array with a copy of `elements`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RawArray::new`].
+    pub fn from_slice(elements: &[T]) -> Result<Self> {
+        Object::create(&plan::<T>(elements.len())?, |payload| {
+            let cells = cells(payload, elements.len())?;
+            elements
+                .iter()
+                .enumerate()
+                .for_each(|(index, element)| cells.set(index, *element));
+            Ok(())
+        })
+        .and_then(Self::from_object)
+    }
+
+    /// Makes an array of what `elements` yields; they are collected first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RawArray::new`].
+    #[expect(clippy::should_implement_trait, reason = "it can fail")]
+    pub fn from_iter(elements: impl IntoIterator<Item = T>) -> Result<Self> {
+        Self::from_slice(&elements.into_iter().collect::<Vec<T>>())
+    }
+
+    /// Makes an array of `len` zeros under `name`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RawArray::new`], and those of [`Object::create_named`].
+    pub fn create_named(name: &str, len: usize) -> Result<Self>
+    where
+        T: Zeroable,
+    {
+        Object::create_named(name, &plan::<T>(len)?, |_| Ok(())).and_then(Self::from_object)
+    }
+
+    /// Opens the array named `name`, whatever its length.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::open`].
+    pub fn open(name: &str) -> Result<Self> {
+        Object::open(name, &any_plan::<T>()).and_then(Self::from_object)
+    }
+
+    /// Opens the array of `len` elements named `name`, or makes one of zeros.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RawArray::open`] and [`RawArray::create_named`]; [`ErrorKind::WrongSize`] if it has another length.
+    pub fn open_or_create(name: &str, len: usize) -> Result<Self>
+    where
+        T: Zeroable,
+    {
+        Object::open_or_create(name, &plan::<T>(len)?, |_| Ok(())).and_then(Self::from_object)
+    }
+
+    /// Removes `name`; who has the array open keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::unlink`].
+    pub fn unlink(name: &str) -> Result<()> {
+        Object::unlink(name)
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The elements, to reach many of them without looking each time where they are.
+    pub fn cells(&self) -> Cells<'_, T> {
+        cells(self.object.payload(), self.len)
+            .unwrap_or_else(|_| unreachable!("`from_object` has found them"))
+    }
+
+    /// Loads the element at `index`, for types such as `bool` and `char` of which not all bytes are a value.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if there is no such element, [`ErrorKind::Corrupt`] if its bytes are not a `T`.
+    pub fn try_get(&self, index: usize) -> Result<T> {
+        self.cells().try_get(index)
+    }
+
+    /// Stores `value` at `index`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such element.
+    #[track_caller]
+    #[inline]
+    pub fn set(&self, index: usize, value: T) {
+        self.cells().set(index, value);
+    }
+
+    /// The line of Python that opens the same elements with numpy, see [`Array::numpy_line`](crate::Array::numpy_line).
+    pub fn numpy_line(&self) -> String {
+        numpy::line(&self.object, self.object.payload_offset(), self.len)
+    }
+
+    fn from_object(object: Object) -> Result<Self> {
+        let len = usize::try_from(object.header().item_count())
+            .map_err(|_| refused_len::<T>(usize::MAX))?;
+        cells::<T>(object.payload(), len)?;
+        Ok(Self {
+            object,
+            len,
+            holds: PhantomData,
+        })
+    }
+}
+
+impl<T: PlainSlice> RawArray<T> {
+    /// Loads the element at `index`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such element.
+    #[track_caller]
+    #[inline]
+    pub fn get(&self, index: usize) -> T {
+        self.cells().get(index)
+    }
+
+    /// Loads every element, one after another; others may write meanwhile.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = T> + '_ {
+        let cells = self.cells();
+        (0..self.len).map(move |index| cells.get(index))
+    }
+
+    /// A copy of all elements, which others may write meanwhile.
+    pub fn to_vec(&self) -> Vec<T> {
+        self.iter().collect()
+    }
+}
+
+impl<T> Clone for RawArray<T> {
+    fn clone(&self) -> Self {
+        Self {
+            object: self.object.clone(),
+            len: self.len,
+            holds: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for RawArray<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RawArray")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Serialize for RawArray<T> {
+    /// Writes the handle, see [`mp_object::transfer`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+        self.object.serialize(serializer)
+    }
+}
+
+impl<'de, T: Plain> Deserialize<'de> for RawArray<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        let object = Object::deserialize(deserializer, any_plan::<T>().expected())?;
+        Self::from_object(object).map_err(serde::de::Error::custom)
+    }
+}

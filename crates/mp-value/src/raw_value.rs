@@ -1,0 +1,255 @@
+//! One value of up to 8 bytes without a lock.
+//!
+//! # Layout
+//!
+//! One 64-bit word: the value's bytes first (the low ones), then zeros.
+//!
+//! # Orderings
+//!
+//! Loads are Acquire and stores Release, so that who reads a value that says "the array is filled" sees the array filled.
+//! What changes the value in one step is both.
+//!
+//! # Progress
+//!
+//! `get`, `set` and `compare_exchange` are wait-free; `fetch_add` is too for 8 bytes, and lock-free for fewer.
+//!
+//! # If a process dies
+//!
+//! The word is the old or the new one.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use mp_layout::atomic::{AtomicU64, Ordering};
+use mp_layout::{Error, ErrorKind, Kind, Plain, PlainSlice, Result, TypeTag};
+use mp_object::{Object, Plan};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Integer;
+use crate::placed::Placed;
+
+/// A number, `bool`, `char` or 8 bytes of plain data in shared memory, without a lock: Python's
+/// `multiprocessing.RawValue`.
+///
+/// Each operation is one atomic step. Two of them are not: the tutorials' racy `value += 1` is a
+/// [`get`](Self::get) and a [`set`](Self::set), and loses counts, as it does there; [`fetch_add`](Self::fetch_add) does
+/// not.
+///
+/// ```
+/// use mp_value::RawValue;
+///
+/// let hits = RawValue::new(0_i32)?;
+/// hits.set(hits.get() + 1); // another process may add between the two, and one count is lost
+/// hits.fetch_add(1); // never lost
+/// assert_eq!(hits.get(), 2);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+///
+/// Types of other sizes need a lock and are refused by the compiler:
+///
+/// ```compile_fail
+/// mp_value::RawValue::new([0_u64; 2])?;
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+pub struct RawValue<T> {
+    word: Placed<AtomicU64>,
+    holds: PhantomData<T>,
+}
+
+impl<T: Plain> RawValue<T> {
+    const HAS_ATOMIC_SIZE: () = assert!(
+        matches!(size_of::<T>(), 1 | 2 | 4 | 8),
+        "a RawValue has 1, 2, 4 or 8 bytes; use Value for other types"
+    );
+
+    /// Makes a value.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::create`].
+    pub fn new(value: T) -> Result<Self> {
+        Object::create(&plan::<T>(), |payload| {
+            payload
+                .place::<AtomicU64>(0)?
+                .store(to_word(value), Ordering::Relaxed);
+            Ok(())
+        })
+        .and_then(Self::from_object)
+    }
+
+    /// Makes a value under `name`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::create_named`].
+    pub fn create_named(name: &str, value: T) -> Result<Self> {
+        Object::create_named(name, &plan::<T>(), |payload| {
+            payload
+                .place::<AtomicU64>(0)?
+                .store(to_word(value), Ordering::Relaxed);
+            Ok(())
+        })
+        .and_then(Self::from_object)
+    }
+
+    /// Opens the value named `name`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::open`].
+    pub fn open(name: &str) -> Result<Self> {
+        Object::open(name, &plan::<T>()).and_then(Self::from_object)
+    }
+
+    /// Opens the value named `name`, or makes one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RawValue::open`] and [`RawValue::create_named`].
+    pub fn open_or_create(name: &str, value: T) -> Result<Self> {
+        Object::open_or_create(name, &plan::<T>(), |payload| {
+            payload
+                .place::<AtomicU64>(0)?
+                .store(to_word(value), Ordering::Relaxed);
+            Ok(())
+        })
+        .and_then(Self::from_object)
+    }
+
+    /// Removes `name`; who has the value open keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::unlink`].
+    pub fn unlink(name: &str) -> Result<()> {
+        Object::unlink(name)
+    }
+
+    /// The value, for types such as `bool` and `char` of which not all bytes are a value.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Corrupt`] if the bytes are not a `T`: a foreign program wrote them.
+    pub fn try_get(&self) -> Result<T> {
+        from_word(self.word.load(Ordering::Acquire))
+    }
+
+    /// Stores `value`.
+    #[inline]
+    pub fn set(&self, value: T) {
+        self.word.store(to_word(value), Ordering::Release);
+    }
+
+    /// Stores `new` if the value is `current`, bit by bit; otherwise the inner error is what it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Corrupt`] as for [`RawValue::try_get`].
+    pub fn compare_exchange(&self, current: T, new: T) -> Result<core::result::Result<T, T>> {
+        let (current, new) = (to_word(current), to_word(new));
+        match self
+            .word
+            .compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
+        {
+            Ok(old) => from_word(old).map(Ok),
+            Err(found) => from_word(found).map(Err),
+        }
+    }
+
+    fn from_object(object: Object) -> Result<Self> {
+        let () = Self::HAS_ATOMIC_SIZE;
+        Ok(Self {
+            word: Placed::new(object)?,
+            holds: PhantomData,
+        })
+    }
+}
+
+impl<T: PlainSlice> RawValue<T> {
+    /// The value.
+    #[inline]
+    pub fn get(&self) -> T {
+        bits_of(self.word.load(Ordering::Acquire))
+    }
+}
+
+impl<T: Integer> RawValue<T> {
+    /// Adds `number` in one step, wrapping around, and returns the value before.
+    #[inline]
+    pub fn fetch_add(&self, number: T) -> T {
+        if size_of::<T>() == 8 {
+            return bits_of(self.word.fetch_add(to_word(number), Ordering::AcqRel));
+        }
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let new = to_word(bits_of::<T>(word).plus(number));
+            match self
+                .word
+                .compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => return bits_of(word),
+                Err(found) => word = found,
+            }
+        }
+    }
+}
+
+fn plan<T: Plain>() -> Plan {
+    Plan::new(Kind::RawValue, TypeTag::of::<T>(), size_of::<AtomicU64>())
+}
+
+/// The value's bytes and zeros.
+#[inline]
+fn to_word<T: Plain>(value: T) -> u64 {
+    let mut bytes = [0; 8];
+    for (byte, own) in bytes.iter_mut().zip(bytemuck::bytes_of(&value)) {
+        *byte = *own;
+    }
+    u64::from_ne_bytes(bytes)
+}
+
+#[inline]
+fn bits_of<T: PlainSlice>(word: u64) -> T {
+    bytemuck::pod_read_unaligned(&word.to_ne_bytes()[..size_of::<T>()])
+}
+
+fn from_word<T: Plain>(word: u64) -> Result<T> {
+    let bytes = word.to_ne_bytes();
+    bytemuck::checked::try_pod_read_unaligned(&bytes[..size_of::<T>()]).map_err(|_| {
+        let name = core::any::type_name::<T>();
+        Error::new(ErrorKind::Corrupt, "read", "raw value")
+            .with_detail(format!("its bytes are not a {name}"))
+    })
+}
+
+impl<T> Clone for RawValue<T> {
+    fn clone(&self) -> Self {
+        Self {
+            word: self.word.clone(),
+            holds: PhantomData,
+        }
+    }
+}
+
+impl<T: Plain + fmt::Debug> fmt::Debug for RawValue<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("RawValue")
+            .field(&self.try_get())
+            .finish()
+    }
+}
+
+impl<T> Serialize for RawValue<T> {
+    /// Writes the handle, see [`mp_object::transfer`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+        self.word.object().serialize(serializer)
+    }
+}
+
+impl<'de, T: Plain> Deserialize<'de> for RawValue<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        let object = Object::deserialize(deserializer, plan::<T>().expected())?;
+        Self::from_object(object).map_err(serde::de::Error::custom)
+    }
+}

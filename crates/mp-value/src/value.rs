@@ -1,0 +1,288 @@
+//! One value with its lock.
+
+use core::fmt;
+use core::marker::PhantomData;
+use std::time::Duration;
+
+#[cfg(doc)]
+use mp_layout::ErrorKind;
+use mp_layout::{Cells, Kind, Plain, PlainSlice, Region, Result, TypeTag};
+use mp_object::{Object, Plan};
+use mp_os::clock::Deadline;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::placed::Placed;
+use crate::refusal::refusal;
+use crate::value_control::ValueControl;
+use crate::{Number, ValueGuard, ValueLock};
+
+/// A value in shared memory: Python's `multiprocessing.Value`.
+///
+/// The handle is passed to other processes as an argument or opened by name; clones are the same value. It is any
+/// [`Plain`] type: a number, `bool`, `char`, an array of these, a structure.
+///
+/// ```
+/// use mp_value::Value;
+///
+/// let hits = Value::new(0_u32)?;
+/// *hits.lock()? += 1; // nobody else adds meanwhile; written when the guard is dropped
+/// hits.fetch_add(2)?;
+/// hits.update(|hits| hits * 10)?;
+/// assert_eq!(hits.get(), 30);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+///
+/// # If a process dies
+///
+/// The value is the old one or the new one, whole, whatever its size; and nobody needs to be told. A guard works on a copy
+/// and writes it back in one step when it is dropped.
+pub struct Value<T> {
+    control: Placed<ValueControl>,
+    holds: PhantomData<T>,
+}
+
+/// Bytes from the start of the payload to the two copies.
+const fn copies_offset<T>() -> usize {
+    size_of::<ValueControl>().next_multiple_of(align_of::<T>())
+}
+
+fn plan<T>(tag: TypeTag) -> Plan {
+    Plan::new(Kind::Value, tag, copies_offset::<T>() + 2 * size_of::<T>())
+}
+
+/// The two copies.
+fn copies<T: Plain>(payload: Region<'_>) -> Result<Cells<'_, T>> {
+    Cells::new(payload.subregion(copies_offset::<T>(), 2 * size_of::<T>())?)
+}
+
+impl<T: Plain> Value<T> {
+    /// Makes a value.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::create`]; [`ErrorKind::InvalidInput`] if `T` has no bytes.
+    pub fn new(value: T) -> Result<Self> {
+        Self::create(TypeTag::of::<T>(), value)
+    }
+
+    /// Makes a value under `name`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Value::new`], and those of [`Object::create_named`].
+    pub fn create_named(name: &str, value: T) -> Result<Self> {
+        Object::create_named(name, &plan::<T>(TypeTag::of::<T>()), |payload| {
+            copies(payload)?.try_set(0, value)
+        })
+        .and_then(Self::from_object)
+    }
+
+    /// Opens the value named `name`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::open`].
+    pub fn open(name: &str) -> Result<Self> {
+        Object::open(name, &plan::<T>(TypeTag::of::<T>())).and_then(Self::from_object)
+    }
+
+    /// Opens the value named `name`, or makes one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Value::open`] and [`Value::create_named`].
+    pub fn open_or_create(name: &str, value: T) -> Result<Self> {
+        Object::open_or_create(name, &plan::<T>(TypeTag::of::<T>()), |payload| {
+            copies(payload)?.try_set(0, value)
+        })
+        .and_then(Self::from_object)
+    }
+
+    /// Removes `name`; who has the value open keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::unlink`].
+    pub fn unlink(name: &str) -> Result<()> {
+        Object::unlink(name)
+    }
+
+    /// The value, for types such as `bool` and `char` of which not all bytes are a value. It takes no lock.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Corrupt`] if the bytes are not a `T`: a foreign program wrote them.
+    pub fn try_get(&self) -> Result<T> {
+        let copies = self.copies();
+        self.control.read(|copy| copies.try_get(copy))
+    }
+
+    /// Replaces the value under the lock.
+    ///
+    /// Under this thread's own [`get_lock`](Self::get_lock) it does not lock again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock), whose copy would overwrite this;
+    /// [`ErrorKind::TooManyHeld`].
+    pub fn set(&self, value: T) -> Result<()> {
+        let held = self.control.enter()?;
+        self.control.commit(self.copies(), value);
+        drop(held);
+        Ok(())
+    }
+
+    /// Replaces the value by what `change` makes of it, under the lock, and returns the new one.
+    ///
+    /// If `change` panics, the value stays.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Value::set`] and [`Value::try_get`].
+    pub fn update(&self, change: impl FnOnce(T) -> T) -> Result<T> {
+        let mut held = self.control.enter()?;
+        let old = self.try_get()?;
+        held.lend();
+        let new = change(old);
+        self.control.commit(self.copies(), new);
+        Ok(new)
+    }
+
+    /// Acquires the lock and a copy of the value, which is written back when the guard is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Recursive`] if this thread has the lock, [`ErrorKind::TooManyHeld`], [`ErrorKind::Corrupt`].
+    pub fn lock(&self) -> Result<ValueGuard<'_, T>> {
+        self.lock_deadline(Deadline::NEVER)
+    }
+
+    /// [`lock`](Self::lock), waiting at most so long.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Value::lock`], and [`ErrorKind::TimedOut`], whose message names the holder.
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<ValueGuard<'_, T>> {
+        self.lock_deadline(Deadline::after(timeout))
+    }
+
+    fn lock_deadline(&self, deadline: Deadline) -> Result<ValueGuard<'_, T>> {
+        let mut held = self.control.acquire(deadline).map_err(refusal)?;
+        let local = self.try_get()?;
+        held.lend();
+        Ok(ValueGuard::new(self, held, local))
+    }
+
+    /// Acquires the lock without the data.
+    ///
+    /// While this thread has it, its `set`, `fetch_add` and `update` do not lock again, so that several of them are one
+    /// step for others who lock. `get` takes no lock: it sees each of them.
+    ///
+    /// ```
+    /// # let value = mp_value::Value::new(1.5)?;
+    /// let lock = value.get_lock()?;
+    /// value.set(value.get() + 1.0)?;
+    /// drop(lock);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Recursive`] if this thread has the lock, [`ErrorKind::TooManyHeld`].
+    pub fn get_lock(&self) -> Result<ValueLock<'_>> {
+        self.control
+            .acquire(Deadline::NEVER)
+            .map(ValueLock::new)
+            .map_err(refusal)
+    }
+
+    pub(crate) fn create(tag: TypeTag, value: T) -> Result<Self> {
+        Object::create(&plan::<T>(tag), |payload| {
+            copies(payload)?.try_set(0, value)
+        })
+        .and_then(Self::from_object)
+    }
+
+    pub(crate) fn from_object(object: Object) -> Result<Self> {
+        copies::<T>(object.payload())?;
+        Ok(Self {
+            control: Placed::new(object)?,
+            holds: PhantomData,
+        })
+    }
+
+    /// Replaces the value; the caller holds the mutex.
+    #[inline]
+    pub(crate) fn commit(&self, value: T) {
+        self.control.commit(self.copies(), value);
+    }
+
+    #[inline]
+    fn copies(&self) -> Cells<'_, T> {
+        copies(self.control.object().payload())
+            .unwrap_or_else(|_| unreachable!("`from_object` has found them"))
+    }
+}
+
+impl<T: PlainSlice> Value<T> {
+    /// The value. It takes no lock, and never sees half of a change.
+    pub fn get(&self) -> T {
+        let copies = self.copies();
+        self.control.read(|copy| copies.get(copy))
+    }
+}
+
+impl<T: Number> Value<T> {
+    /// Adds `number` under the lock and returns the value before; integers wrap around.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Value::set`].
+    pub fn fetch_add(&self, number: T) -> Result<T> {
+        let held = self.control.enter()?;
+        let old = self.get();
+        self.control.commit(self.copies(), old.plus(number));
+        drop(held);
+        Ok(old)
+    }
+}
+
+impl<T> Value<T> {
+    pub(crate) fn object(&self) -> &Object {
+        self.control.object()
+    }
+}
+
+impl<T> Clone for Value<T> {
+    fn clone(&self) -> Self {
+        Self {
+            control: self.control.clone(),
+            holds: PhantomData,
+        }
+    }
+}
+
+impl<T: Plain + fmt::Debug> fmt::Debug for Value<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Value")
+            .field("value", &self.try_get())
+            .field("holder", &self.control.mutex.holder())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Serialize for Value<T> {
+    /// Writes the handle, see [`mp_object::transfer`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+        self.object().serialize(serializer)
+    }
+}
+
+impl<'de, T: Plain> Deserialize<'de> for Value<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        let plan = plan::<T>(TypeTag::of::<T>());
+        let object = Object::deserialize(deserializer, plan.expected())?;
+        Self::from_object(object).map_err(serde::de::Error::custom)
+    }
+}

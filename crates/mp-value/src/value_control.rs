@@ -1,0 +1,185 @@
+//! A value that is replaced in one step: a mutex, a version and two copies.
+//!
+//! # Source
+//!
+//! The double buffer of wait-free snapshots, after Lamport's "Concurrent reading and writing" (1977). Changed: the version
+//! says which copy is current, writers exclude each other by a robust mutex, and readers that meet too many writers take
+//! it too.
+//!
+//! # Layout
+//!
+//! ```text
+//! 0    mutex      excludes writers
+//! 48   version    copy number version % 2 is the value
+//! 56   lent       1 while the holder's guard has a copy that it will write back
+//! 64   copies     two, one behind the other (later if the type's alignment wants it)
+//! ```
+//!
+//! # Invariants
+//!
+//! - I1: `version`, `lent` and the copies are written under the mutex only.
+//! - I2: copy `version % 2` is whole, and is not written before `version` has moved on.
+//! - I3: one store of `version` replaces the value.
+//!
+//! # Orderings
+//!
+//! - `version` is stored with Release behind the new copy, and loaded with Acquire before a copy is read.
+//! - A writer's Release fence, between the acquisition of the mutex and its first store to a copy, pairs with a reader's
+//!   Acquire fence behind its last load of it: who has read anything of a later write also sees that `version` moved on,
+//!   and reads again.
+//!
+//! # Progress
+//!
+//! Reading is lock-free for 64 attempts (each fails only because somebody else has replaced the value) and then blocks
+//! writers for one read. Writing blocks.
+//!
+//! # If a process dies
+//!
+//! Before the store of `version` the old value stays, behind it the new one is there. The next to acquire the mutex clears
+//! `lent` and goes on; there is nothing to recover.
+
+use core::mem::offset_of;
+
+use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use mp_layout::{Cells, Place, Plain, Result, Table, layout};
+use mp_os::clock::Deadline;
+use mp_sync::{Guard, Outcome, RawLockError, RawMutex};
+
+use crate::refusal::refusal;
+
+/// Failed attempts after which a reader keeps writers out.
+const ATTEMPTS: u32 = 64;
+
+/// What lies in front of the two copies.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct ValueControl {
+    pub(crate) mutex: RawMutex,
+    version: AtomicU64,
+    lent: AtomicU32,
+    unused: AtomicU32,
+}
+
+const _: () = assert!(size_of::<ValueControl>() == 64 && offset_of!(ValueControl, version) == 48);
+
+// SAFETY: repr(C) of a `Place` and atomics; any version names one of the two copies; zero is a free mutex and copy 0; no
+// destructor.
+unsafe impl Place for ValueControl {
+    fn zeroed() -> Self {
+        Self {
+            mutex: RawMutex::zeroed(),
+            version: AtomicU64::new(0),
+            lent: AtomicU32::new(0),
+            unused: AtomicU32::new(0),
+        }
+    }
+}
+
+/// The table for `docs/memory-layout.md`.
+pub(crate) const TABLE: Table = layout!(
+    "Value: control",
+    ValueControl {
+        mutex: "excludes writers",
+        version: "its lowest bit says which of the two copies behind is the value",
+        lent: "1 while the holder's guard has a copy that it will write back",
+        unused: "0",
+    }
+);
+
+/// The mutex, held by the calling thread: through this value, or through a [`ValueLock`](crate::ValueLock) of its own
+/// further up.
+pub(crate) struct Held<'a> {
+    control: &'a ValueControl,
+    lent: bool,
+    /// Held for its drop.
+    _raw: Option<Guard<'a>>,
+}
+
+impl ValueControl {
+    /// Acquires the mutex for one operation, unless this thread has it already without a copy.
+    #[inline]
+    pub(crate) fn enter(&self) -> Result<Held<'_>> {
+        match self.acquire(Deadline::NEVER) {
+            Err(RawLockError::Recursive) if self.lent.load(Ordering::Relaxed) == 0 => Ok(Held {
+                control: self,
+                lent: false,
+                _raw: None,
+            }),
+            acquired => acquired.map_err(refusal),
+        }
+    }
+
+    /// Acquires the mutex for a guard; fails if this thread has it already.
+    #[inline]
+    pub(crate) fn acquire(
+        &self,
+        deadline: Deadline,
+    ) -> core::result::Result<Held<'_>, RawLockError> {
+        let mut raw = self.mutex.lock_deadline(deadline)?;
+        if raw.outcome() == Outcome::OwnerDied {
+            self.lent.store(0, Ordering::Relaxed);
+            raw.recover();
+        }
+        Ok(Held {
+            control: self,
+            lent: false,
+            _raw: Some(raw),
+        })
+    }
+
+    /// What `copy` makes of the current one: a value that was there at one moment.
+    #[inline]
+    pub(crate) fn read<R>(&self, copy: impl Fn(usize) -> R) -> R {
+        let mut hold = None;
+        loop {
+            for _ in 0..ATTEMPTS {
+                // Acquire: pairs with the Release in `commit`.
+                let version = self.version.load(Ordering::Acquire);
+                let value = copy((version & 1) as usize);
+                // Acquire: pairs with the fence in `commit`.
+                fence(Ordering::Acquire);
+                if self.version.load(Ordering::Relaxed) == version {
+                    drop(hold);
+                    return value;
+                }
+            }
+            // If this thread cannot have it, it has too many others: try without.
+            hold = self.acquire(Deadline::NEVER).ok();
+        }
+    }
+
+    /// Replaces the value (I3); under the mutex.
+    #[inline]
+    pub(crate) fn commit<T: Plain>(&self, copies: Cells<'_, T>, value: T) {
+        let next = self.version.load(Ordering::Relaxed).wrapping_add(1);
+        // Release: pairs with the fence in `read`.
+        fence(Ordering::Release);
+        copies.set((next & 1) as usize, value);
+        // Release: pairs with the first load in `read`.
+        self.version.store(next, Ordering::Release);
+    }
+}
+
+impl Held<'_> {
+    /// Keeps this thread's other operations away from the value until `self` is dropped.
+    #[inline]
+    pub(crate) fn lend(&mut self) {
+        self.control.lent.store(1, Ordering::Relaxed);
+        self.lent = true;
+    }
+
+    /// Whether this thread holds the mutex; false in a forked child's copy.
+    #[inline]
+    pub(crate) fn is_held_here(&self) -> bool {
+        self.control.mutex.is_held_here()
+    }
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.lent && self.is_held_here() {
+            self.control.lent.store(0, Ordering::Relaxed);
+        }
+    }
+}
