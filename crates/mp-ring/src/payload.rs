@@ -105,7 +105,7 @@ impl<'a> Payload<'a> {
     }
 
     pub(crate) unsafe fn take<T: Plain>(&self, offset: usize) -> Result<T, PopError> {
-        let mut value = MaybeUninit::uninit();
+        let mut value = MaybeUninit::<T>::uninit();
         // SAFETY: by the contract of the other `take`.
         unsafe { self.read(offset, value.as_mut_ptr().cast(), size_of::<T>()) };
         checked(value)

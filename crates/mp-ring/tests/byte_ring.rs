@@ -242,12 +242,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 512 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 512 }, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn does_what_a_deque_does(
         capacity in 1_usize..200,
         limit in proptest::option::of(1_u32..6),
-        steps in vec(step(), 0..100),
+        steps in vec(step(), 0..if cfg!(miri) { 12 } else { 100 }),
     ) {
         let mut memory = memory(capacity);
         let ring = ByteRing::new(&mut memory, capacity, limit).unwrap();

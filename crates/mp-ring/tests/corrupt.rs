@@ -157,10 +157,10 @@ fn word() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 8 } else { 2000 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 2000 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn ring_survives_any_words(damage in vec((0..DATA / 8 + 8, word(), 0..7_u8), 1..40)) {
+    fn ring_survives_any_words(damage in vec((0..DATA / 8 + 8, word(), 0..7_u8), 1..if cfg!(miri) { 12 } else { 40 })) {
         let mut segment = Segment::new(1024);
         let region = segment.region();
         // SAFETY: the memory is this test's own, and one thread uses it.
@@ -187,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn byte_ring_survives_any_words(damage in vec((0..DATA / 8 + 8, word(), 0..7_u8), 1..40)) {
+    fn byte_ring_survives_any_words(damage in vec((0..DATA / 8 + 8, word(), 0..7_u8), 1..if cfg!(miri) { 12 } else { 40 })) {
         let mut segment = Segment::new(DATA + 64);
         let region = segment.region();
         // SAFETY: the memory is this test's own, and one thread uses it.

@@ -216,9 +216,9 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 512 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 512 }, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn does_what_a_deque_does(capacity in 1_usize..20, steps in vec(step(), 0..100)) {
+    fn does_what_a_deque_does(capacity in 1_usize..20, steps in vec(step(), 0..if cfg!(miri) { 12 } else { 100 })) {
         let mut memory = memory::<u32>(capacity);
         let ring = Ring::new(&mut memory, capacity).unwrap();
         let (mut producer, mut consumer) = ring.split().unwrap();
