@@ -81,6 +81,8 @@ pub(crate) fn run(
         coordinator.round(round, centres)
     })?;
     let elapsed = start.elapsed();
+    let last = coordinator.scene(centres.rounds, &centres.colours, &centres.sums);
+    coordinator.show.end(last);
     coordinator.crew.finish()?;
     for worker in &mut coordinator.workers {
         worker.result()??;

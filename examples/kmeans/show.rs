@@ -79,14 +79,19 @@ impl Show {
         }
     }
 
-    /// Shows a complete round.
+    /// Shows a complete round: as a line, or in the next frame, in which its successor's workers are to be seen.
     pub(crate) fn round(&mut self, scene: &Scene) {
         self.last_distance = scene.progress.distance;
-        if self.terminal.is_some() {
-            self.draw(scene);
-        } else {
+        if self.terminal.is_none() {
             say(&scene.progress);
         }
+    }
+
+    /// Shows the picture as the last round left it.
+    pub(crate) fn end(&mut self, mut scene: Scene) {
+        scene.progress.distance = self.last_distance;
+        scene.marks.clear();
+        self.draw(&scene);
     }
 
     /// Draws the picture; a terminal that is gone takes nothing from the result.
