@@ -1,1 +1,56 @@
-//! A queue between any number of processes whose messages outlive their sender.
+//! Queues between any number of processes and threads, whose messages outlive their sender.
+//!
+//! Floor 3 of the workspace.
+//!
+//! | type | what it is | if a process dies |
+//! |---|---|---|
+//! | [`Queue<T>`] | any number of producers and consumers, first in, first out | nothing that was put is lost, unless the dead one had got it |
+//!
+//! A queue's messages are written by a [codec](Codec): [`Serde`] (anything that serde can write), [`Plain`] (numbers and
+//! structs of them, by their bytes) or [`Bytes`].
+//!
+//! ```
+//! use mp_queue::Queue;
+//!
+//! let queue = Queue::new()?;
+//! let sender = queue.clone(); // the same queue; it may go to another process
+//! std::thread::spawn(move || {
+//!     for word in ["one", "two", "three"] {
+//!         sender.put(word.to_owned())?;
+//!     }
+//!     sender.close()
+//! });
+//! let words: Vec<String> = queue.iter().collect::<Result<_, _>>()?;
+//! assert_eq!(words, ["one", "two", "three"]);
+//! # Ok::<(), mp_layout::Error>(())
+//! ```
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+mod batch;
+mod builder;
+mod codec;
+mod control;
+mod error;
+mod geometry;
+mod iter;
+mod queue;
+mod raw_queue;
+
+pub use batch::Batch;
+pub use builder::Builder;
+pub use codec::{Bytes, Codec, Plain, Serde};
+pub use error::{GetError, PutError, PutManyError};
+pub use iter::Iter;
+pub use mp_sync::Wait;
+pub use queue::Queue;
+
+/// The shared structures of this crate, for `docs/memory-layout.md`.
+#[doc(hidden)]
+pub const TABLES: &[mp_layout::Table] = &[control::TABLE];
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -1,0 +1,87 @@
+//! A queue with settings of its own.
+
+use core::marker::PhantomData;
+
+use mp_layout::Result;
+
+use crate::geometry::DEFAULT_ROOM;
+use crate::raw_queue::{Blueprint, RawQueue};
+use crate::{Codec, Queue};
+
+/// What a queue is to be; made by [`Queue::builder`].
+///
+/// ```
+/// use mp_queue::{Plain, Queue};
+///
+/// let queue: Queue<u64, Plain> = Queue::builder().bounded(100).room(64 << 20).create()?;
+/// assert_eq!(queue.capacity(), Some(100));
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder makes nothing before `create`"]
+pub struct Builder<T, C> {
+    bound: Option<usize>,
+    room: usize,
+    messages: PhantomData<fn(T) -> C>,
+}
+
+impl<T, C: Codec<T>> Builder<T, C> {
+    pub(crate) fn new() -> Self {
+        Self {
+            bound: None,
+            room: DEFAULT_ROOM,
+            messages: PhantomData,
+        }
+    }
+
+    /// Lets a put wait while the queue has as many messages.
+    pub fn bounded(mut self, messages: usize) -> Self {
+        self.bound = Some(messages);
+        self
+    }
+
+    /// Sets how many bytes of addresses the queue has for its messages: 4 GiB unless set, 256 KiB at least, 32 GiB at most,
+    /// rounded down to 256 KiB less than a power of two. A message may have about a quarter of it. Memory is taken as it
+    /// is used.
+    pub fn room(mut self, bytes: usize) -> Self {
+        self.room = bytes;
+        self
+    }
+
+    /// Makes a queue without a name.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`](mp_layout::ErrorKind::InvalidInput) for a bound of 0, and those of
+    /// [`Object::create`](mp_object::Object::create).
+    pub fn create(self) -> Result<Queue<T, C>> {
+        RawQueue::create(&self.blueprint()).map(Queue::from_raw)
+    }
+
+    /// Makes a queue under `name`.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), and those of [`Object::create_named`](mp_object::Object::create_named).
+    pub fn create_named(self, name: &str) -> Result<Queue<T, C>> {
+        RawQueue::create_named(name, &self.blueprint()).map(Queue::from_raw)
+    }
+
+    /// Opens the queue under `name`, whatever its bound and room, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_named`](Self::create_named), and those of [`Object::open`](mp_object::Object::open).
+    pub fn open_or_create(self, name: &str) -> Result<Queue<T, C>> {
+        RawQueue::open_or_create(name, &self.blueprint()).map(Queue::from_raw)
+    }
+
+    pub(crate) fn blueprint(&self) -> Blueprint {
+        Blueprint {
+            bound: self.bound,
+            room: self.room,
+            tag: C::tag(),
+            codec: C::NUMBER,
+        }
+    }
+}

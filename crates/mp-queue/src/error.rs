@@ -1,0 +1,240 @@
+//! Why a message was not put or not got.
+
+use core::fmt;
+
+use mp_layout::{Error, ErrorKind};
+
+/// Why a message was not put; it comes back.
+///
+/// ```
+/// use mp_queue::{PutError, Queue};
+///
+/// let queue = Queue::bounded(1)?;
+/// queue.put("first".to_owned())?;
+/// let error = queue.try_put("second".to_owned()).unwrap_err();
+/// assert!(matches!(error, PutError::Full(_)));
+/// assert_eq!(error.into_inner(), "second");
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[non_exhaustive]
+pub enum PutError<T> {
+    /// The queue has as many messages as it may have, and the time was up.
+    Full(T),
+    /// The queue was closed.
+    Closed(T),
+    /// The message is longer than any that this queue can hold.
+    TooLarge {
+        /// The message.
+        value: T,
+        /// Bytes it takes when written.
+        len: usize,
+        /// Bytes of the longest message.
+        max: usize,
+    },
+    /// The message could not be written as bytes.
+    Encode(T, Error),
+    /// Memory is exhausted, the shared bytes are corrupt, or a lock could not be had.
+    Os(T, Error),
+}
+
+impl<T> PutError<T> {
+    /// The message that was not put.
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Full(value)
+            | Self::Closed(value)
+            | Self::TooLarge { value, .. }
+            | Self::Encode(value, _)
+            | Self::Os(value, _) => value,
+        }
+    }
+
+    /// The class of the error it converts into.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Full(_) => ErrorKind::Full,
+            Self::Closed(_) => ErrorKind::Closed,
+            Self::TooLarge { .. } => ErrorKind::InvalidInput,
+            Self::Encode(_, error) | Self::Os(_, error) => error.kind(),
+        }
+    }
+
+    pub(crate) fn new(value: T, refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Full => Self::Full(value),
+            Refusal::Closed => Self::Closed(value),
+            Refusal::TooLarge { len, max } => Self::TooLarge { value, len, max },
+            Refusal::Unwritable(error) => Self::Encode(value, error),
+            Refusal::Failed(error) => Self::Os(value, error),
+        }
+    }
+}
+
+impl<T> fmt::Display for PutError<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => formatter.write_str("the queue is full"),
+            Self::Closed(_) => formatter.write_str("the queue is closed"),
+            Self::TooLarge { len, max, .. } => too_large(formatter, *len, *max),
+            Self::Encode(_, error) | Self::Os(_, error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl<T> fmt::Debug for PutError<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}({self})", self.kind())
+    }
+}
+
+impl<T> core::error::Error for PutError<T> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Encode(_, error) | Self::Os(_, error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl<T> From<PutError<T>> for Error {
+    fn from(error: PutError<T>) -> Self {
+        let (kind, detail) = (error.kind(), error.to_string());
+        match error {
+            PutError::Encode(_, error) | PutError::Os(_, error) => error,
+            _ => Self::new(kind, "put", "to a queue").with_detail(detail),
+        }
+    }
+}
+
+/// Why a batch was not put as a whole.
+#[derive(Debug)]
+pub struct PutManyError {
+    /// How many of the messages, from the first on, are in the queue.
+    pub put: usize,
+    /// Why the next one is not.
+    pub error: PutError<()>,
+}
+
+impl fmt::Display for PutManyError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} after {} messages", self.error, self.put)
+    }
+}
+
+impl core::error::Error for PutManyError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<PutManyError> for Error {
+    fn from(error: PutManyError) -> Self {
+        error.error.into()
+    }
+}
+
+/// Why no message was got.
+#[non_exhaustive]
+pub enum GetError {
+    /// There is none, and the time was up.
+    Empty,
+    /// The queue was closed, and all its messages have been got.
+    Closed,
+    /// The next message's bytes are not a value of the queue's type. It was taken; the one after it can be got.
+    Decode(Error),
+    /// The shared bytes are corrupt, or a lock could not be had.
+    Os(Error),
+}
+
+impl GetError {
+    /// The class of the error it converts into.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Empty => ErrorKind::Empty,
+            Self::Closed => ErrorKind::Closed,
+            Self::Decode(error) | Self::Os(error) => error.kind(),
+        }
+    }
+}
+
+impl fmt::Display for GetError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => formatter.write_str("the queue is empty"),
+            Self::Closed => formatter.write_str("the queue is closed and empty"),
+            Self::Decode(error) | Self::Os(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Debug for GetError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}({self})", self.kind())
+    }
+}
+
+impl core::error::Error for GetError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Decode(error) | Self::Os(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<GetError> for Error {
+    fn from(error: GetError) -> Self {
+        let (kind, detail) = (error.kind(), error.to_string());
+        match error {
+            GetError::Decode(error) | GetError::Os(error) => error,
+            _ => Self::new(kind, "get", "from a queue").with_detail(detail),
+        }
+    }
+}
+
+impl From<Stop> for GetError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Empty => Self::Empty,
+            Stop::Closed => Self::Closed,
+            Stop::Failed(error) => Self::Os(error),
+        }
+    }
+}
+
+/// Why bytes were not put.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Full,
+    Closed,
+    TooLarge { len: usize, max: usize },
+    Unwritable(Error),
+    Failed(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Why no bytes were got.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Empty,
+    Closed,
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn too_large(formatter: &mut fmt::Formatter<'_>, len: usize, max: usize) -> fmt::Result {
+    write!(
+        formatter,
+        "a message of {len} bytes where {max} are the most; send it in parts, or make the queue with more room"
+    )
+}

@@ -1,0 +1,476 @@
+//! A queue of byte records between any number of processes: rings in a chain, two robust locks, two eventcounts.
+//!
+//! # Source
+//!
+//! The two-lock queue of Michael and Scott (1996) over [`ByteRing`]s instead of linked nodes. Changed: the locks are
+//! robust, and because a ring's own word commits, whoever gets a dead owner's lock just goes on. The chain of rings of
+//! growing size is ours.
+//!
+//! # Layout
+//!
+//! ```text
+//! 0          1024     4096            4096 + 260 KiB
+//! | Control  | unused | ring 0 256 KiB | ring 1 512 KiB | ring 2 1 MiB | ...      sparse
+//! ```
+//!
+//! A *leg* is one stay of the queue in one ring. Producers write the ring of leg `write`, consumers read that of leg
+//! `read`; `order` says which ring a leg is on. When the written ring is full, producers begin the next leg in a free ring,
+//! larger if possible; when the read ring is empty and producers have left it, consumers begin the next leg as well.
+//! Rings of the legs `read..=write` are in use; the others are free. So a queue that is kept short stays in ring 0 and in
+//! the processors' caches, and a long one has as much room as all rings together.
+//!
+//! # Invariants
+//!
+//! - I1: `write - read` is less than the number of rings, and no two legs of `read..=write` are on one ring.
+//! - I2: `write`, `order` and `backed` are written by the holder of the producers' lock alone, `read` by the holder of the
+//!   consumers' lock alone.
+//! - I3: a ring in use belongs to the lock holders by the ring's own protocol; a free ring belongs to the holder of the
+//!   producers' lock, who makes it anew before its next leg. So each leg starts at its ring's first byte.
+//! - I4: the first `backed[r]` bytes of ring `r`'s region have memory. It is raised after memory was reserved and lowered
+//!   before memory is given back, and never below a page, where the ring's words are.
+//! - I5: no record is written where I4 does not say that memory is there.
+//! - I6: `closed` is set under the producers' lock, which a put holds when it looks at it: nothing is put after it.
+//! - I7: nobody sleeps holding either lock.
+//!
+//! # Orderings
+//!
+//! - The Release store of `write` and the Acquire load of a consumer: the new ring is made, and all records of the old one
+//!   are pushed, before consumers may leave the old one. They load `write` before they look whether the ring is empty.
+//! - The Release store of `read` and the Acquire load of a producer: the records are read before their ring is free.
+//! - The Release store of `closed` and the Acquire load of a consumer, who looks for messages once more after it.
+//! - Sleeping: [`EventCount`](mp_sync::EventCount), with its fence: rings commit by a plain Release store, so
+//!   `notify_committed` would not do.
+//!
+//! # Progress
+//!
+//! Blocking. Producers and consumers do not block each other as long as there are messages and room. A process that is
+//! stopped while it holds a lock stops its side.
+//!
+//! # If a process dies
+//!
+//! - Putting: before the ring's commit store nothing is in the queue, and the next holder of the lock overwrites what was
+//!   written; after it the message is. The bell is begun before that store and ends after the notification, so a sleeping
+//!   consumer is woken in either case.
+//! - Getting: before the ring's commit store the message stays for the next consumer; after it, it is gone with the
+//!   process that took it. A woken consumer that dies before rings the bell for the next one.
+//! - Between reserving memory and recording it: the memory is there and nobody relies on it; it is reserved again, which
+//!   costs nothing. Between recording that memory goes and giving it back: as before, it is there and nobody relies on it,
+//!   until this ring is trimmed the next time. Never does `backed` promise what is not there.
+//! - Making a free ring anew: it stays free, and is made anew again.
+//! - Beginning a leg is one store, of `write` or of `read`; before it nothing has changed for others.
+//! - Closing: the store closes; the bell or the recheck wakes who sleeps, and each that sees it wakes all others.
+//!
+//! The eventcount's **known gap** stands here: while a woken consumer acquires the consumers' lock, and in a bounded queue
+//! while it commits under the producers' bell, a kill is not heard by other sleeping consumers. The message it was
+//! woken for then waits for the next put or get (whoever takes one and sees more wakes the next), at most for the recheck
+//! of 250 ms.
+
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use mp_layout::atomic::Ordering;
+use mp_layout::{Error, ErrorKind, Expected, Kind, Region, Result, TypeTag};
+use mp_object::{Object, Plan};
+use mp_os::clock::Deadline;
+use mp_ring::ByteRing;
+use mp_sync::{Guard, LockError, RawLockError, RawMutex};
+
+use crate::codec;
+use crate::control::{Control, LEGS};
+use crate::geometry::{self, CONTROL_SIZE, Geometry, MAX_RINGS, PAGE, offset, region_size};
+
+mod get;
+mod put;
+mod settle;
+
+/// Bytes of ring 0 that are backed from the start.
+const FIRST_BACKED: usize = 64 << 10;
+
+/// How long an operation that should not wait waits all the same for the lock of another that runs: they hold it for less
+/// than a microsecond, or while they copy a large message.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The bound of a queue that has none.
+const UNBOUNDED: u64 = u64::MAX;
+
+/// What a queue is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blueprint {
+    pub(crate) bound: Option<usize>,
+    pub(crate) room: usize,
+    pub(crate) tag: TypeTag,
+    pub(crate) codec: u32,
+}
+
+/// A queue of bytes, mapped as long as this lives.
+#[derive(Debug)]
+pub(crate) struct RawQueue {
+    control: NonNull<Control>,
+    /// Each ring's place, from when it is first used here. They do not leave this structure, which unmaps them last.
+    rings: [OnceLock<ByteRing<'static>>; MAX_RINGS],
+    geometry: Geometry,
+    bound: u64,
+    pub(crate) object: Object,
+}
+
+// SAFETY: `control` points into the mapping that `object` keeps; what lies there is `Send + Sync`, as is everything else.
+unsafe impl Send for RawQueue {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for RawQueue {}
+
+impl Blueprint {
+    fn plan(&self) -> Plan {
+        let size = Geometry::for_room(self.room).payload_size();
+        Plan::new(Kind::Queue, self.tag, size)
+            .page_aligned()
+            .sparse(CONTROL_SIZE + FIRST_BACKED)
+    }
+
+    /// What a queue of any room has.
+    fn least(&self) -> Expected {
+        let size = Geometry::for_room(0).payload_size();
+        *Plan::new(Kind::Queue, self.tag, size).expected()
+    }
+
+    fn initialise(&self, payload: Region<'_>) -> Result<()> {
+        let bound = self.bound.map_or(UNBOUNDED, |bound| bound as u64);
+        if bound == 0 {
+            return Err(Error::mismatch(
+                ErrorKind::InvalidInput,
+                "make",
+                "a queue",
+                "at most 0 messages",
+                "at least 1",
+            ));
+        }
+        let geometry = Geometry::for_room(self.room);
+        let control = payload.place::<Control>(0)?;
+        let shape = &control.shape;
+        shape.bound.store(bound, Ordering::Relaxed);
+        shape.codec.store(self.codec, Ordering::Relaxed);
+        shape
+            .rings
+            .store(geometry.rings() as u32, Ordering::Relaxed);
+        control.backed.0[0].store(FIRST_BACKED as u64, Ordering::Relaxed);
+        // SAFETY: nobody else reaches the payload before this returns; whoever attaches finds a header that says queue.
+        unsafe { make_ring(payload, 0, bound) }?;
+        Ok(())
+    }
+}
+
+/// Makes ring `class` anew, empty and at its start.
+///
+/// # Safety
+///
+/// As for [`ByteRing::create`]; `'a` must not outlive the mapping's use as a queue.
+unsafe fn make_ring(payload: Region<'_>, class: usize, bound: u64) -> Result<()> {
+    let region = payload.subregion(offset(class), region_size(class))?;
+    // SAFETY: passed on to the caller.
+    unsafe { ByteRing::create(region, geometry::capacity(class), u32::try_from(bound).ok()) }?;
+    Ok(())
+}
+
+impl RawQueue {
+    pub(crate) fn create(blueprint: &Blueprint) -> Result<Self> {
+        let object = Object::create(&blueprint.plan(), |payload| blueprint.initialise(payload))?;
+        Self::attach(object, blueprint.codec)
+    }
+
+    pub(crate) fn create_named(name: &str, blueprint: &Blueprint) -> Result<Self> {
+        let plan = blueprint.plan();
+        let object = Object::create_named(name, &plan, |payload| blueprint.initialise(payload))?;
+        Self::attach(object, blueprint.codec)
+    }
+
+    pub(crate) fn open(name: &str, blueprint: &Blueprint) -> Result<Self> {
+        let least = Blueprint {
+            room: 0,
+            ..*blueprint
+        };
+        Self::attach(Object::open(name, &least.plan())?, blueprint.codec)
+    }
+
+    pub(crate) fn open_or_create(name: &str, blueprint: &Blueprint) -> Result<Self> {
+        loop {
+            match Self::open(name, blueprint) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                opened => return opened,
+            }
+            match Self::create_named(name, blueprint) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                created => return created,
+            }
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+        blueprint: &Blueprint,
+    ) -> core::result::Result<Self, D::Error> {
+        let object = Object::deserialize(deserializer, &blueprint.least())?;
+        Self::attach(object, blueprint.codec).map_err(serde::de::Error::custom)
+    }
+
+    fn attach(object: Object, codec: u32) -> Result<Self> {
+        let payload = object.payload();
+        let control = payload.place::<Control>(0)?;
+        let found = control.shape.codec.load(Ordering::Relaxed);
+        if found != codec {
+            return Err(Error::mismatch(
+                ErrorKind::WrongType,
+                "attach",
+                "a queue",
+                codec::name(found),
+                codec::name(codec),
+            ));
+        }
+        let rings = control.shape.rings.load(Ordering::Relaxed);
+        let geometry = Geometry::found(rings, payload.len())?;
+        Ok(Self {
+            bound: control.shape.bound.load(Ordering::Relaxed).max(1),
+            control: NonNull::from(control),
+            rings: [const { OnceLock::new() }; MAX_RINGS],
+            geometry,
+            object,
+        })
+    }
+
+    #[inline]
+    fn control(&self) -> &Control {
+        // SAFETY: `attach` found it in the payload, which `object` keeps mapped.
+        unsafe { self.control.as_ref() }
+    }
+
+    pub(crate) fn capacity(&self) -> Option<usize> {
+        let bound = Some(self.bound).filter(|bound| *bound != UNBOUNDED);
+        bound.map(|bound| usize::try_from(bound).unwrap_or(usize::MAX))
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.bound != UNBOUNDED
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.control().shape.closed.load(Ordering::Acquire) != 0
+    }
+
+    /// Messages at some time during the call, as far as it can be told while others put and get.
+    pub(crate) fn len(&self) -> usize {
+        let legs = &self.control().legs;
+        loop {
+            let Ok((read, write)) = self.legs() else {
+                return 0;
+            };
+            let len = self.sum(read, write, |ring| ring.len());
+            let unchanged = legs.read.load(Ordering::Acquire) == read
+                && legs.write.load(Ordering::Acquire) == write;
+            if unchanged {
+                return len;
+            }
+        }
+    }
+
+    /// Whether there seems to be something to get: a cheap look before an attempt.
+    #[inline]
+    fn has_message(&self) -> bool {
+        match self.legs() {
+            Ok((read, write)) if read == write => self
+                .ring_of(read)
+                .map_or(true, |(_, ring)| !ring.is_empty()),
+            // On different legs there is something to do; what is corrupt is for the attempt to say.
+            _ => true,
+        }
+    }
+
+    fn sum(&self, read: u32, write: u32, count: impl Fn(&ByteRing<'static>) -> usize) -> usize {
+        let legs = (0..=write.wrapping_sub(read)).map(|past| read.wrapping_add(past));
+        legs.filter_map(|leg| self.ring_of(leg).ok())
+            .map(|(_, ring)| count(&ring))
+            .sum()
+    }
+
+    /// The legs being read and written, checked (I1).
+    #[inline]
+    fn legs(&self) -> Result<(u32, u32)> {
+        let legs = &self.control().legs;
+        // the read leg first: the write leg is never behind it
+        let read = legs.read.load(Ordering::Acquire);
+        let write = legs.write.load(Ordering::Acquire);
+        if (write.wrapping_sub(read) as usize) < MAX_RINGS {
+            return Ok((read, write));
+        }
+        // Both may have moved on between the two loads, but not by a whole lap of legs.
+        let read = legs.read.load(Ordering::Acquire);
+        if (write.wrapping_sub(read) as usize) < MAX_RINGS {
+            Ok((read, write))
+        } else {
+            Err(bad_legs(read, write))
+        }
+    }
+
+    /// The class and the ring that a leg in use is on.
+    #[inline]
+    fn ring_of(&self, leg: u32) -> Result<(usize, ByteRing<'static>)> {
+        let class = self.class_of(leg);
+        if class >= self.geometry.rings() {
+            return Err(bad_class(class));
+        }
+        match self.rings[class].get() {
+            Some(ring) => Ok((class, *ring)),
+            None => Ok((class, self.attach_ring(class)?)),
+        }
+    }
+
+    #[inline]
+    fn class_of(&self, leg: u32) -> usize {
+        let place = leg as usize % LEGS;
+        usize::from(self.control().legs.order[place].load(Ordering::Relaxed))
+    }
+
+    #[cold]
+    fn attach_ring(&self, class: usize) -> Result<ByteRing<'static>> {
+        let region = self
+            .object
+            .payload()
+            .subregion(offset(class), region_size(class))?;
+        let start = NonNull::new(region.as_ptr()).ok_or_else(|| bad_class(class))?;
+        // SAFETY: the bytes stay mapped as long as `object`, which is dropped after `rings`, from where no copy leaves
+        // this structure's methods.
+        let region = unsafe { Region::<'static>::new(start, region.len()) };
+        // SAFETY: the header says that this is a queue, whose users all use this part as a ring (I3).
+        let ring = unsafe { ByteRing::attach(region) }?;
+        geometry::check(ring, class)?;
+        Ok(*self.rings[class].get_or_init(|| ring))
+    }
+
+    /// Whether ring `class` is free (I1). Stays true while the caller has the producers' lock; false may change.
+    fn is_free(&self, class: usize, read: u32, write: u32) -> bool {
+        (0..=write.wrapping_sub(read)).all(|past| self.class_of(read.wrapping_add(past)) != class)
+    }
+
+    /// Bytes of ring `class` that have memory behind them (I4).
+    #[inline]
+    fn backed(&self, class: usize) -> usize {
+        let backed = self.control().backed.0[class].load(Ordering::Relaxed);
+        (backed as usize).min(region_size(class))
+    }
+
+    /// Sees to it that the first `needed` bytes of ring `class` have memory behind them. Under the producers' lock.
+    #[inline]
+    fn ensure_backed(&self, class: usize, needed: usize) -> Result<()> {
+        let backed = self.backed(class);
+        if needed <= backed {
+            return Ok(());
+        }
+        self.back(class, backed, needed)
+    }
+
+    /// Reserves in growing steps, so that a queue takes little more than it uses and asks the kernel seldom.
+    #[cold]
+    fn back(&self, class: usize, backed: usize, needed: usize) -> Result<()> {
+        const LEAST: usize = 64 << 10;
+        const MOST: usize = 4 << 20;
+        let needed = needed.next_multiple_of(PAGE).min(region_size(class));
+        let ample = (backed + backed.clamp(LEAST, MOST))
+            .next_multiple_of(PAGE)
+            .clamp(needed, region_size(class));
+        let start = self.object.payload_offset() + offset(class);
+        let segment = self.object.segment();
+        let reserve = |end: usize| segment.reserve(start + backed, end - backed).map(|()| end);
+        let reserved = reserve(ample).or_else(|error| {
+            // What an attempt got before it failed is nobody's.
+            segment.give_back(start + backed, ample - backed)?;
+            if needed < ample {
+                reserve(needed)
+            } else {
+                Err(error)
+            }
+        });
+        // I4: recorded after it was reserved. Release: not before the system call, whatever the compiler sees of it.
+        self.control().backed.0[class].store(reserved? as u64, Ordering::Release);
+        Ok(())
+    }
+
+    /// Begins the next leg, on the free ring `class`. Under the producers' lock.
+    fn begin_leg(&self, class: usize, write: u32) -> Result<u32> {
+        let legs = &self.control().legs;
+        self.ensure_backed(class, PAGE)?;
+        // SAFETY: the ring is free, so it is the lock holder's (I3).
+        unsafe { make_ring(self.object.payload(), class, self.bound) }?;
+        let next = write.wrapping_add(1);
+        legs.order[next as usize % LEGS].store(class as u8, Ordering::Relaxed);
+        // The one store that begins it.
+        legs.write.store(next, Ordering::Release);
+        Ok(next)
+    }
+
+    /// Closes the queue and wakes everybody.
+    pub(crate) fn close(&self) -> Result<()> {
+        let control = self.control();
+        let guard = lock(&control.producers, Deadline::NEVER)?;
+        control.not_full.under_bell(|| {
+            control.not_empty.under_bell(|| {
+                control.shape.closed.store(1, Ordering::Release);
+                control.not_empty.notify_all();
+            });
+            control.not_full.notify_all();
+        });
+        drop(guard);
+        Ok(())
+    }
+
+    /// Wakes who else sleeps on a closed queue: whoever closed it may have died before (rule c).
+    #[cold]
+    fn pass_on_closing(&self) {
+        let control = self.control();
+        for count in [&control.not_empty, &control.not_full] {
+            if count.has_sleepers() {
+                count.notify_all();
+            }
+        }
+    }
+}
+
+/// Locks, also for operations that should not wait: another one that runs ends soon. A dead owner's lock is as good as
+/// any, because what it guards is whole after every store.
+#[inline]
+fn lock(mutex: &RawMutex, deadline: Deadline) -> Result<Guard<'_>> {
+    let mut guard = match mutex.try_lock() {
+        Ok(guard) => guard,
+        Err(error) => lock_contended(mutex, deadline, error)?,
+    };
+    guard.recover();
+    Ok(guard)
+}
+
+#[cold]
+fn lock_contended(mutex: &RawMutex, deadline: Deadline, error: RawLockError) -> Result<Guard<'_>> {
+    let locked = match error {
+        RawLockError::TimedOut(_) => mutex.lock_deadline(deadline.max(Deadline::after(PATIENCE))),
+        error => Err(error),
+    };
+    locked.map_err(|error| LockError::<()>::from(error).into())
+}
+
+#[cold]
+fn bad_legs(read: u32, write: u32) -> Error {
+    Error::mismatch(
+        ErrorKind::Corrupt,
+        "use",
+        "a queue",
+        format_args!("leg {read} being read and leg {write} being written"),
+        format_args!("a distance below {MAX_RINGS}"),
+    )
+}
+
+#[cold]
+fn bad_class(class: usize) -> Error {
+    Error::new(ErrorKind::Corrupt, "use", "a queue").with_detail(format!(
+        "its messages are said to be in ring {class}, which it does not have"
+    ))
+}

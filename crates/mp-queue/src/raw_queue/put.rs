@@ -1,0 +1,228 @@
+//! Putting bytes.
+
+use mp_layout::{Error, ErrorKind};
+use mp_os::clock::Deadline;
+use mp_ring::{ByteProducer, ByteRing, ReserveError, Span};
+use mp_sync::Wait;
+
+use super::{RawQueue, lock};
+use crate::error::Refusal;
+use crate::geometry::{FIRST_RING, capacity, max_record};
+
+/// Once per so many bytes a producer in a large ring asks whether a small one would do.
+const LOOK_EVERY: usize = 64 << 10;
+
+impl RawQueue {
+    /// Puts messages, from the first on, as many as there is room for but one at least, and returns how many.
+    #[inline]
+    pub(crate) fn put<B: AsRef<[u8]>>(
+        &self,
+        messages: &[B],
+        wait: Wait,
+        deadline: Deadline,
+    ) -> Result<usize, Refusal> {
+        match self.push(messages, deadline) {
+            Err(Refusal::Full) => self.put_when_there_is_room(messages, wait, deadline),
+            result => result,
+        }
+    }
+
+    #[cold]
+    fn put_when_there_is_room<B: AsRef<[u8]>>(
+        &self,
+        messages: &[B],
+        wait: Wait,
+        deadline: Deadline,
+    ) -> Result<usize, Refusal> {
+        let attempt = || {
+            if self.is_closed() {
+                self.pass_on_closing();
+                return Some(Err(Refusal::Closed));
+            }
+            if self.is_full() {
+                return None;
+            }
+            match self.push(messages, deadline) {
+                Err(Refusal::Full) => None,
+                result => Some(result),
+            }
+        };
+        let not_full = &self.control().not_full;
+        not_full
+            .wait_until(wait, deadline, attempt)
+            .unwrap_or(Err(Refusal::Full))
+    }
+
+    /// Whether there are as many messages as there may be, at some time during the call.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_bounded() && self.len() as u64 >= self.bound
+    }
+
+    /// Attempts to put, with the lock.
+    #[inline]
+    fn push<B: AsRef<[u8]>>(&self, messages: &[B], deadline: Deadline) -> Result<usize, Refusal> {
+        let control = self.control();
+        let guard = lock(&control.producers, deadline)?;
+        // I6
+        if self.is_closed() {
+            return Err(Refusal::Closed);
+        }
+        let put = self.push_locked(messages)?;
+        drop(guard);
+        // Rule (b): the consumer that made room may have made more.
+        if self.is_bounded() && control.not_full.has_sleepers() && !self.is_full() {
+            control.not_full.under_bell(|| control.not_full.notify(1));
+        }
+        Ok(put)
+    }
+
+    fn push_locked<B: AsRef<[u8]>>(&self, messages: &[B]) -> Result<usize, Refusal> {
+        let Some(first) = messages.first().map(|message| message.as_ref().len()) else {
+            return Ok(0);
+        };
+        let (read, mut write) = self.legs()?;
+        loop {
+            let messages = if read == write {
+                messages
+            } else {
+                self.within_bound(messages)?
+            };
+            let (class, ring) = self.ring_of(write)?;
+            // SAFETY: the caller has the producers' lock, and the handle is gone before it is released.
+            let mut producer = unsafe { ring.locked_producer() }.map_err(Error::from)?;
+            match producer.reserve(first) {
+                Ok(grant) => {
+                    let span = grant.span();
+                    if class > 0 && self.would_do_smaller(ring, &span, first, read, write) {
+                        write = self.begin_leg(0, write)?;
+                        continue;
+                    }
+                    if messages.len() > 1 {
+                        return self.push_many(class, &mut producer, &span, messages);
+                    }
+                    self.ensure_backed(class, end_of(&span))?;
+                    let mut grant = grant;
+                    if let Some(message) = messages.first() {
+                        grant.bytes().copy_from_slice(message.as_ref());
+                    }
+                    let not_empty = &self.control().not_empty;
+                    // Rule (a): begun after the lock was taken, so that the bell is what is pending.
+                    not_empty.under_bell(|| {
+                        grant.commit_all();
+                        not_empty.notify(1);
+                    });
+                    return Ok(1);
+                }
+                Err(ReserveError::Corrupt(corrupt)) => return Err(Error::from(corrupt).into()),
+                Err(ReserveError::Full) if ring.len() as u64 >= self.bound => {
+                    return Err(Refusal::Full);
+                }
+                Err(ReserveError::Full | ReserveError::TooLarge { .. }) => {
+                    write = self.begin_larger_leg(class, first, read, write)?;
+                }
+            }
+        }
+    }
+
+    /// Pushes those of the messages that fit between the first one's place and the ring's end, in one step.
+    fn push_many<B: AsRef<[u8]>>(
+        &self,
+        class: usize,
+        producer: &mut ByteProducer<'_>,
+        first: &Span,
+        messages: &[B],
+    ) -> Result<usize, Refusal> {
+        let ring_end = ByteRing::size_for(capacity(class))?;
+        let mut end = first.record.start;
+        let fitting = messages.iter().take_while(|message| {
+            let next = end + 8 + message.as_ref().len().next_multiple_of(8);
+            let fits = next <= ring_end;
+            if fits {
+                end = next;
+            }
+            fits
+        });
+        let count = fitting.count().max(1);
+        self.ensure_backed(class, end.max(end_of(first)))?;
+        let batch = messages.get(..count).unwrap_or(messages);
+        let not_empty = &self.control().not_empty;
+        not_empty
+            .under_bell(|| {
+                let pushed = producer.push_many(batch)?;
+                not_empty.notify(pushed as u32);
+                Ok(pushed)
+            })
+            .map_err(|error: ReserveError| Error::from(error).into())
+    }
+
+    /// Those of the messages that the bound allows while messages are in several rings, each of which counts its own.
+    fn within_bound<'m, B>(&self, messages: &'m [B]) -> Result<&'m [B], Refusal> {
+        if !self.is_bounded() {
+            return Ok(messages);
+        }
+        let room = self.bound.saturating_sub(self.len() as u64);
+        if room == 0 {
+            return Err(Refusal::Full);
+        }
+        let count = usize::try_from(room).unwrap_or(usize::MAX);
+        Ok(messages.get(..count).unwrap_or(messages))
+    }
+
+    /// Whether what is in a large ring has become so little that the smallest one would do for what comes.
+    #[inline]
+    fn would_do_smaller(
+        &self,
+        ring: ByteRing<'_>,
+        span: &Span,
+        len: usize,
+        read: u32,
+        write: u32,
+    ) -> bool {
+        let is_time = span.record.start / LOOK_EVERY != span.record.end / LOOK_EVERY;
+        is_time
+            && len <= max_record(0)
+            && ring.used() <= FIRST_RING / 4
+            && self.is_free(0, read, write)
+    }
+
+    /// Begins a leg on a ring that has room for `len` bytes: the next larger free one, or else the largest free one.
+    #[cold]
+    fn begin_larger_leg(
+        &self,
+        class: usize,
+        len: usize,
+        read: u32,
+        write: u32,
+    ) -> Result<u32, Refusal> {
+        let max = self.geometry.max_message();
+        if len > max {
+            return Err(Refusal::TooLarge { len, max });
+        }
+        let usable = |class: &usize| max_record(*class) >= len && self.is_free(*class, read, write);
+        let larger = (class + 1..self.geometry.rings()).find(usable);
+        let chosen = larger.or_else(|| (0..class).rev().find(usable));
+        match chosen {
+            Some(next) => Ok(self.begin_leg(next, write)?),
+            None if self.is_bounded() => Err(Refusal::Full),
+            None => Err(self.no_room(len, read, write).into()),
+        }
+    }
+
+    fn no_room(&self, len: usize, read: u32, write: u32) -> Error {
+        let used = self.sum(read, write, |ring| ring.used());
+        Error::new(ErrorKind::NotEnoughMemory, "put", "to a queue").with_detail(format!(
+            "a message of {len} bytes does not fit beside the {used} bytes of messages waiting in the queue's {}; get some \
+             first, or make the queue with more room",
+            self.geometry.room()
+        ))
+    }
+}
+
+/// Bytes of a ring's region that writing a record touches, from its start: also the mark of a skipped end.
+fn end_of(span: &Span) -> usize {
+    if span.skipped.is_empty() {
+        span.record.end
+    } else {
+        span.record.end.max(span.skipped.start + 8)
+    }
+}

@@ -1,0 +1,91 @@
+//! Going back to a small ring, and giving the memory of large ones back.
+
+use std::time::Duration;
+
+use mp_layout::atomic::Ordering;
+use mp_os::clock::Deadline;
+
+use super::RawQueue;
+use crate::geometry::{PAGE, offset, region_size};
+
+/// Bytes given back under one holding of the producers' lock: less than a millisecond.
+const PIECE: usize = 4 << 20;
+
+/// How long a consumer that could give memory back waits for the producers' lock before it leaves that to the next.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+impl RawQueue {
+    /// The largest ring whose memory is kept: with the smaller ones 1.75 MiB.
+    pub(super) const KEPT_CLASS: usize = 2;
+
+    /// Called by a consumer that has emptied a large ring, and holds no lock.
+    #[cold]
+    pub(super) fn settle(&self) {
+        self.leave_large_ring();
+        for class in Self::KEPT_CLASS + 1..self.geometry.rings() {
+            while self.trim(class) {}
+        }
+    }
+
+    /// Begins a leg on ring 0 and goes there if the queue is empty and in a large ring. Whatever prevents it, somebody
+    /// else is at work and will come by here.
+    fn leave_large_ring(&self) {
+        let control = self.control();
+        let Ok(_producers) = control
+            .producers
+            .lock_deadline(Deadline::after(PATIENCE))
+            .map(|mut guard| {
+                guard.recover();
+                guard
+            })
+        else {
+            return;
+        };
+        let Ok(mut consumers) = control.consumers.try_lock() else {
+            return;
+        };
+        consumers.recover();
+        let Ok((read, write)) = self.legs() else {
+            return;
+        };
+        let Ok((class, ring)) = self.ring_of(read) else {
+            return;
+        };
+        if read == write
+            && class > Self::KEPT_CLASS
+            && ring.is_empty()
+            && let Ok(next) = self.begin_leg(0, write)
+        {
+            control.legs.read.store(next, Ordering::Release);
+        }
+    }
+
+    /// Gives a piece of a free ring's memory back; whether there is more to do.
+    fn trim(&self, class: usize) -> bool {
+        if self.backed(class) <= PAGE {
+            return false;
+        }
+        let control = self.control();
+        let Ok(mut guard) = control.producers.lock_deadline(Deadline::after(PATIENCE)) else {
+            return false;
+        };
+        guard.recover();
+        let Ok((read, write)) = self.legs() else {
+            return false;
+        };
+        let backed = self.backed(class);
+        if backed <= PAGE || !self.is_free(class, read, write) {
+            return false;
+        }
+        let kept = backed.saturating_sub(PIECE).max(PAGE);
+        // I4: recorded before it is given back.
+        control.backed.0[class].store(kept as u64, Ordering::Release);
+        let start = self.object.payload_offset() + offset(class);
+        // To the ring's end, where a process may have died between the two steps.
+        let given = self
+            .object
+            .segment()
+            .give_back(start + kept, region_size(class) - kept);
+        given.is_ok() && kept > PAGE
+    }
+}

@@ -1,0 +1,590 @@
+//! What a queue does, in one process.
+
+use std::time::{Duration, Instant};
+
+use mp_layout::{Error, ErrorKind};
+use mp_object::transfer;
+use mp_queue::{Bytes, GetError, Plain, PutError, Queue, Wait};
+use mp_testkit::{UniqueName, Watchdog};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Bytes of memory behind the queue's segment.
+fn memory_of<T, C>(queue: &Queue<T, C>) -> u64 {
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::unix::fs::MetadataExt;
+    let descriptor = queue.object().as_fd().as_raw_fd();
+    let file =
+        std::fs::metadata(format!("/proc/self/fd/{descriptor}")).expect("an open descriptor");
+    file.blocks() * 512
+}
+
+#[test]
+fn messages_come_in_order() {
+    let queue = Queue::new().expect("a queue");
+    for number in 0..1000_u32 {
+        queue.put((number, number.to_string())).expect("room");
+    }
+    assert_eq!(
+        (queue.len(), queue.is_full(), queue.capacity()),
+        (1000, false, None)
+    );
+    for number in 0..1000_u32 {
+        assert_eq!(
+            queue.get().expect("a message"),
+            (number, number.to_string())
+        );
+    }
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn a_full_queue_gives_the_value_back() {
+    let queue = Queue::bounded(2).expect("a queue");
+    queue.put("a".to_owned()).expect("room");
+    queue.put("b".to_owned()).expect("room");
+    assert!(queue.is_full());
+    for refused in [
+        queue.try_put("c".to_owned()),
+        queue.put_timeout("c".to_owned(), Duration::ZERO),
+        queue.put_timeout("c".to_owned(), Duration::from_millis(20)),
+    ] {
+        let error = refused.expect_err("no room");
+        assert!(
+            matches!(&error, PutError::Full(value) if value == "c"),
+            "{error:?}"
+        );
+        assert_eq!(Error::from(error).kind(), ErrorKind::Full);
+    }
+    assert_eq!(queue.get().expect("a message"), "a");
+    queue
+        .put_timeout("c".to_owned(), Duration::MAX)
+        .expect("room");
+    assert_eq!((queue.len(), queue.capacity()), (2, Some(2)));
+}
+
+#[test]
+fn an_empty_queue_says_so() {
+    let queue = Queue::<String>::new().expect("a queue");
+    for nothing in [
+        queue.try_get(),
+        queue.get_timeout(Duration::ZERO),
+        queue.get_timeout(Duration::from_millis(20)),
+    ] {
+        let error = nothing.expect_err("nothing to get");
+        assert!(matches!(error, GetError::Empty), "{error:?}");
+        assert_eq!(Error::from(error).kind(), ErrorKind::Empty);
+    }
+}
+
+#[test]
+fn a_timeout_is_not_cut_short() {
+    let queue = Queue::<u8>::bounded(1).expect("a queue");
+    let span = Duration::from_millis(40);
+    let start = Instant::now();
+    queue.get_timeout(span).expect_err("nothing to get");
+    assert!(start.elapsed() >= span);
+    queue.put(1).expect("room");
+    let start = Instant::now();
+    queue.put_timeout(2, span).expect_err("no room");
+    assert!(start.elapsed() >= span);
+}
+
+#[test]
+fn impossible_bounds_are_refused_and_huge_ones_are_not() {
+    let error = Queue::<u8>::bounded(0).expect_err("no room for anything");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    for bound in [usize::MAX - 1, usize::MAX, u32::MAX as usize, 1 << 32] {
+        let queue = Queue::bounded(bound).expect("a queue");
+        queue.put(7_u8).expect("room");
+        assert_eq!((queue.len(), queue.get().expect("a message")), (1, 7));
+    }
+}
+
+#[test]
+fn gets_drain_a_closed_queue() {
+    let queue = Queue::new().expect("a queue");
+    queue.put(1).expect("room");
+    queue.put(2).expect("room");
+    queue.close().expect("a lock");
+    queue.close().expect("closing twice is closing");
+    let error = queue.put(3).expect_err("closed");
+    assert!(matches!(error, PutError::Closed(3)), "{error:?}");
+    let rest: Vec<i32> = queue.iter().collect::<Result<_, _>>().expect("messages");
+    assert_eq!(rest, [1, 2]);
+    for ended in [
+        queue.get(),
+        queue.try_get(),
+        queue.get_timeout(Duration::MAX),
+    ] {
+        let error = ended.expect_err("closed");
+        assert!(matches!(error, GetError::Closed), "{error:?}");
+    }
+    assert!(queue.is_closed());
+}
+
+#[test]
+fn closing_wakes_everybody() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let (empty, full) = (
+        Queue::<u8>::new().expect("a queue"),
+        Queue::<u8>::bounded(1).expect("a queue"),
+    );
+    full.put(0).expect("room");
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let getter = empty.clone().with_wait(Wait::Sleep);
+            scope.spawn(move || assert!(matches!(getter.get(), Err(GetError::Closed))));
+            let putter = full.clone().with_wait(Wait::Sleep);
+            scope.spawn(move || assert!(matches!(putter.put(9), Err(PutError::Closed(9)))));
+        }
+        empty.close().expect("a lock");
+        full.close().expect("a lock");
+    });
+}
+
+#[test]
+fn a_put_waits_for_room_and_a_get_for_a_message() {
+    let _watchdog = Watchdog::new(LIMIT);
+    for wait in [Wait::Adaptive, Wait::Sleep, Wait::Spin] {
+        let queue = Queue::bounded(1).expect("a queue").with_wait(wait);
+        std::thread::scope(|scope| {
+            let sender = queue.clone();
+            scope.spawn(move || (0..2000).for_each(|number| sender.put(number).expect("open")));
+            for number in 0..2000 {
+                assert_eq!(queue.get().expect("a message"), number);
+            }
+        });
+    }
+}
+
+#[test]
+fn each_producers_messages_stay_in_order() {
+    const PRODUCERS: u64 = 3;
+    const EACH: u64 = 20_000;
+    let _watchdog = Watchdog::new(LIMIT);
+    let queue = Queue::<[u64; 2], Plain>::plain_bounded(64).expect("a queue");
+    let take_all =
+        || -> Vec<[u64; 2]> { queue.iter().map(|got| got.expect("a message")).collect() };
+    std::thread::scope(|scope| {
+        let consumers = [scope.spawn(take_all), scope.spawn(take_all)];
+        let put_all = |producer| (0..EACH).for_each(|n| queue.put([producer, n]).expect("open"));
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|producer| scope.spawn(move || put_all(producer)))
+            .collect();
+        for producer in producers {
+            producer.join().expect("no panic");
+        }
+        queue.close().expect("a lock");
+        let mut count = [0; PRODUCERS as usize];
+        for consumer in consumers {
+            let mut last = [None; PRODUCERS as usize];
+            for [producer, n] in consumer.join().expect("no panic") {
+                assert!(last[producer as usize] < Some(n), "out of order");
+                last[producer as usize] = Some(n);
+                count[producer as usize] += 1;
+            }
+        }
+        assert_eq!(count, [EACH; PRODUCERS as usize]);
+    });
+}
+
+#[test]
+fn batches_keep_order_and_count() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let queue = Queue::new().expect("a queue");
+    let words: Vec<String> = (0..5000).map(|n| "x".repeat(n % 90)).collect();
+    queue.put_many(&words).expect("room");
+    assert_eq!(queue.len(), 5000);
+    let mut got = Vec::new();
+    while got.len() < 5000 {
+        let batch = queue.get_many(700).expect("messages");
+        assert!((1..=700).contains(&batch.len()));
+        got.extend(batch.map(|word| word.expect("a word")));
+    }
+    assert_eq!(got, words);
+}
+
+#[test]
+fn a_batch_waits_for_room() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let queue = Queue::<u32, Plain>::plain_bounded(7).expect("a queue");
+    let numbers: Vec<u32> = (0..1000).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| queue.put_many(&numbers).expect("open"));
+        let mut got = Vec::new();
+        while got.len() < 1000 {
+            got.extend(
+                queue
+                    .get_many(3)
+                    .expect("messages")
+                    .map(|n| n.expect("a number")),
+            );
+        }
+        assert_eq!(got, numbers);
+    });
+}
+
+#[test]
+fn a_batch_that_fails_says_how_far_it_came() {
+    let queue = Queue::<Vec<u8>, Bytes>::builder()
+        .room(0)
+        .create()
+        .expect("a queue");
+    let messages = [vec![1], vec![2; 10], vec![3; 200 << 10], vec![4]];
+    let error = queue.put_many(&messages).expect_err("too large");
+    assert_eq!(error.put, 2);
+    assert!(matches!(
+        error.error,
+        PutError::TooLarge {
+            len: 204_800,
+            max: 131_064,
+            ..
+        }
+    ));
+    assert_eq!(queue.len(), 2);
+}
+
+#[test]
+fn a_long_queue_spreads_over_rings_and_comes_back() {
+    let queue = Queue::bytes().expect("a queue");
+    let message = |n: u32| {
+        let mut bytes = vec![n as u8; 1000 + n as usize % 500];
+        bytes[..4].copy_from_slice(&n.to_le_bytes());
+        bytes
+    };
+    let empty = memory_of(&queue);
+    let (mut put, mut got) = (0, 0);
+    // Grows to 20 MB by two steps forward and one back, then shrinks to nothing, three times.
+    for _ in 0..3 {
+        for step in 0..30_000 {
+            queue.put_bytes(&message(put)).expect("room");
+            put += 1;
+            if step % 2 == 1 {
+                assert_eq!(queue.get().expect("a message"), message(got));
+                got += 1;
+            }
+        }
+        assert_eq!(queue.len(), (put - got) as usize);
+        assert!(memory_of(&queue) > 15 << 20);
+        while got < put {
+            assert_eq!(queue.get().expect("a message"), message(got));
+            got += 1;
+        }
+        assert!(queue.is_empty());
+        let left = memory_of(&queue);
+        assert!(left <= empty + (2 << 20), "{left} bytes are still taken");
+    }
+}
+
+#[test]
+fn a_short_queue_stays_in_little_memory() {
+    let queue = Queue::<[u64; 8], Plain>::plain().expect("a queue");
+    for n in 0..200_000 {
+        queue.put([n; 8]).expect("room");
+        assert_eq!(queue.get().expect("a message"), [n; 8]);
+    }
+    assert!(memory_of(&queue) < 400 << 10, "{} bytes", memory_of(&queue));
+}
+
+#[test]
+fn a_queue_that_never_empties_comes_back_to_a_small_ring() {
+    let queue = Queue::<[u64; 16], Plain>::plain().expect("a queue");
+    let (mut put, mut got) = (0, 0);
+    while put < 100_000 {
+        queue.put([put; 16]).expect("room");
+        put += 1;
+    }
+    let grown = memory_of(&queue);
+    // From here on there are always 10 messages, and no consumer ever finds the queue empty.
+    while got < put - 10 {
+        assert_eq!(queue.get().expect("a message"), [got; 16]);
+        got += 1;
+    }
+    for _ in 0..20_000 {
+        queue.put([put; 16]).expect("room");
+        put += 1;
+        assert_eq!(queue.get().expect("a message"), [got; 16]);
+        got += 1;
+    }
+    let settled = memory_of(&queue);
+    assert!(
+        settled < grown && settled < 3 << 20,
+        "{settled} bytes of {grown}"
+    );
+}
+
+#[test]
+fn a_message_of_256_mebibytes_passes_and_its_memory_is_given_back() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let queue = Queue::bytes().expect("a queue");
+    let mut long: Vec<u8> = vec![0xa5; 256 << 20];
+    long.iter_mut()
+        .step_by(4093)
+        .zip((0..=255).cycle())
+        .for_each(|(byte, n)| *byte = n);
+    queue.put_bytes(&long).expect("room");
+    queue.put_bytes(b"short").expect("room");
+    assert!(memory_of(&queue) >= 256 << 20);
+    assert!(queue.get().expect("a message") == long, "torn");
+    assert_eq!(queue.get().expect("a message"), b"short");
+    assert!(memory_of(&queue) < 3 << 20, "{} bytes", memory_of(&queue));
+}
+
+#[test]
+fn a_message_beyond_the_room_is_refused_with_both_figures() {
+    let queue = Queue::<Vec<u8>, Bytes>::builder()
+        .room(1 << 20)
+        .create()
+        .expect("a queue");
+    let max = queue.max_message();
+    queue.put(vec![1; max]).expect("the longest");
+    let error = queue.put(vec![2; max + 1]).expect_err("too large");
+    let text = error.to_string();
+    assert!(
+        text.contains(&max.to_string()) && text.contains(&(max + 1).to_string()),
+        "{text}"
+    );
+    assert!(matches!(&error, PutError::TooLarge { value, .. } if value.len() == max + 1));
+    assert_eq!(Error::from(error).kind(), ErrorKind::InvalidInput);
+    assert_eq!(queue.get().expect("a message").len(), max);
+}
+
+#[test]
+fn an_unbounded_queue_that_has_no_room_left_refuses_and_goes_on() {
+    let queue = Queue::<Vec<u8>, Bytes>::builder()
+        .room(1 << 20)
+        .create()
+        .expect("a queue");
+    let mut count = 0_u32;
+    let refused = loop {
+        match queue.put(vec![count as u8; 5000]) {
+            Ok(()) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&refused, PutError::Os(value, _) if value.len() == 5000));
+    assert_eq!(Error::from(refused).kind(), ErrorKind::NotEnoughMemory);
+    assert!(
+        (100..220).contains(&count),
+        "{count} messages of 5000 bytes in 768 KiB"
+    );
+    for n in 0..count {
+        assert_eq!(queue.get().expect("a message"), vec![n as u8; 5000]);
+    }
+    queue.put(vec![9; 5000]).expect("room again");
+    assert_eq!(queue.get().expect("a message"), [9; 5000]);
+}
+
+#[test]
+fn a_bounded_queue_without_room_is_full() {
+    let queue = Queue::<Vec<u8>, Bytes>::builder()
+        .room(0)
+        .bounded(1000)
+        .create()
+        .expect("a queue");
+    let mut count = 0;
+    while queue.try_put(vec![0; 5000]).is_ok() {
+        count += 1;
+    }
+    assert!((20..60).contains(&count));
+    assert!(matches!(
+        queue.try_put(vec![0; 5000]),
+        Err(PutError::Full(_))
+    ));
+    queue.get().expect("a message");
+    queue.try_put(vec![0; 5000]).expect("room again");
+}
+
+#[test]
+fn a_bound_counts_messages_in_all_rings() {
+    let queue = Queue::<Vec<u8>, Bytes>::bytes_bounded(100).expect("a queue");
+    for n in 0..100 {
+        queue.put(vec![n; 20_000]).expect("room");
+    }
+    assert!(matches!(queue.try_put(vec![]), Err(PutError::Full(_))));
+    assert_eq!(queue.len(), 100);
+    queue.get().expect("a message");
+    queue.put(vec![100]).expect("room for one");
+    assert!(matches!(queue.try_put(vec![]), Err(PutError::Full(_))));
+    for n in 1..=100 {
+        assert_eq!(queue.get().expect("a message").first(), Some(&n));
+    }
+}
+
+#[test]
+fn what_does_not_decode_is_an_error_for_that_message_alone() {
+    let name = UniqueName::new("decode");
+    let texts = Queue::<String>::create_named(&name).expect("a queue");
+    texts.put("good".to_owned()).expect("room");
+    // A peer that writes other bytes into the same queue: the tag of the type is the same, its values are not.
+    let bad = Queue::<mask::String>::open(&name);
+    assert_eq!(bad.expect_err("another type").kind(), ErrorKind::WrongType);
+    let flags = Queue::<bool, Plain>::plain().expect("a queue");
+    flags.put(true).expect("room");
+    flip_last_byte_of_first_message(&flags);
+    flags.put(false).expect("room");
+    let error = flags.get().expect_err("2 is not a bool");
+    assert!(matches!(error, GetError::Decode(_)), "{error:?}");
+    assert_eq!(Error::from(error).kind(), ErrorKind::Decode);
+    assert!(!flags.get().expect("the next one"));
+}
+
+mod mask {
+    /// Has another path than the standard library's.
+    pub(crate) type String = Vec<char>;
+}
+
+/// Writes 2 where the first message of a new queue has its first byte: behind the control page and the ring's words.
+fn flip_last_byte_of_first_message<T, C>(queue: &Queue<T, C>) {
+    use mp_layout::atomic::{AtomicU8, Ordering};
+    let byte: &AtomicU8 = queue
+        .object()
+        .payload()
+        .place(4096 + 384 + 8)
+        .expect("in the ring");
+    byte.store(2, Ordering::Relaxed);
+}
+
+#[test]
+fn bad_text_is_an_error_for_that_message_alone() {
+    let queue = Queue::<String>::new().expect("a queue");
+    queue.put("a".to_owned()).expect("room");
+    queue.put("b".to_owned()).expect("room");
+    queue.put("c".to_owned()).expect("room");
+    // Its length becomes 2, where one byte follows.
+    flip_last_byte_of_first_message(&queue);
+    let items: Vec<_> = {
+        let batch = queue.get_many(2).expect("two messages");
+        batch.collect()
+    };
+    assert!(matches!(items[0], Err(GetError::Decode(_))), "{items:?}");
+    assert!(matches!(&items[1], Ok(text) if text == "b"), "{items:?}");
+    assert_eq!(queue.get().expect("the next one"), "c");
+}
+
+#[test]
+fn corrupt_control_words_are_errors() {
+    use mp_layout::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+    let queue = || {
+        let queue = Queue::<u64, Plain>::plain().expect("a queue");
+        queue.put(1).expect("room");
+        queue
+    };
+    let expect_corrupt = |queue: &Queue<u64, Plain>, what: &str| {
+        let got = Error::from(queue.try_get().expect_err(what));
+        assert_eq!(got.kind(), ErrorKind::Corrupt, "{what}: {got}");
+        drop(queue.try_put(5));
+        drop(queue.put_many(&[5; 100]));
+        assert!(queue.len() < usize::MAX, "{what}");
+    };
+    for (offset, value, what) in [
+        (128, 40, "leg written"),
+        (132, 40, "leg read"),
+        (4096 + 128, 1_000_000, "tail position"),
+        (4096 + 256, 1_000_000, "head position"),
+        (4096 + 384, 1_000_000, "record length"),
+        (4096 + 384, u32::MAX, "skip mark"),
+    ] {
+        let queue = queue();
+        let word: &AtomicU32 = queue.object().payload().place(offset).expect("a word");
+        word.store(value, Ordering::Relaxed);
+        expect_corrupt(&queue, what);
+    }
+    let order = queue();
+    let first: &AtomicU8 = order.object().payload().place(136).expect("a byte");
+    first.store(200, Ordering::Relaxed);
+    expect_corrupt(&order, "ring of a leg");
+    let backed = queue();
+    let first: &AtomicU64 = backed.object().payload().place(768).expect("a word");
+    first.store(u64::MAX, Ordering::Relaxed);
+    assert_eq!(backed.get().expect("the memory is there all the same"), 1);
+}
+
+#[test]
+fn handles_travel_and_names_open() {
+    let queue = Queue::new().expect("a queue");
+    let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(&queue));
+    let bytes = bytes.expect("a handle");
+    let same: Queue<String> =
+        transfer::incoming(descriptors, || postcard::from_bytes(&bytes)).expect("a queue");
+    queue.put("across".to_owned()).expect("room");
+    assert_eq!(same.get().expect("a message"), "across");
+
+    let name = UniqueName::new("queue");
+    let made = Queue::<i64, Plain>::builder()
+        .room(1 << 20)
+        .bounded(3)
+        .create_named(&name)
+        .expect("new");
+    let error = Queue::<i64, Plain>::create_named(&name).expect_err("taken");
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let opened = Queue::<i64, Plain>::open(&name).expect("there");
+    let again = Queue::<i64, Plain>::open_or_create(&name).expect("there");
+    made.put(-1).expect("room");
+    assert_eq!(
+        (
+            opened.capacity(),
+            again.len(),
+            opened.get().expect("a message")
+        ),
+        (Some(3), 1, -1)
+    );
+    for (wrong, what) in [
+        (Queue::<i32, Plain>::open(&name).err(), "another type"),
+        (Queue::<i64>::open(&name).err(), "another codec and type"),
+    ] {
+        assert_eq!(wrong.expect(what).kind(), ErrorKind::WrongType, "{what}");
+    }
+    Queue::<i64, Plain>::unlink(&name).expect("there");
+    assert_eq!(
+        Queue::<i64, Plain>::open(&name).expect_err("gone").kind(),
+        ErrorKind::NotFound
+    );
+}
+
+#[test]
+fn another_codec_of_the_same_type_does_not_open() {
+    let name = UniqueName::new("codec");
+    let _bytes = Queue::<Vec<u8>, Bytes>::create_named(&name).expect("a queue");
+    let error = Queue::<u8, Plain>::open(&name).expect_err("bytes are no plain values");
+    assert_eq!(error.kind(), ErrorKind::WrongType);
+    assert!(error.to_string().contains("bytes"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_encoded_comes_back() {
+    let queue = Queue::<Queue<u8>>::new().expect("a queue");
+    let handle = Queue::new().expect("a queue");
+    let error = queue
+        .put(handle)
+        .expect_err("handles travel as arguments only");
+    assert!(matches!(error, PutError::Encode(..)), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Encode);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn a_serde_message_of_a_megabyte_passes() {
+    let queue = Queue::new().expect("a queue");
+    let message = ("é".repeat(500_000), vec![u64::MAX; 1000]);
+    queue.put(message.clone()).expect("room");
+    assert!(queue.get().expect("a message") == message, "torn");
+}
+
+#[test]
+fn put_never_waits_without_a_bound() {
+    // A producer that is joined before anybody gets.
+    let _watchdog = Watchdog::new(LIMIT);
+    let queue = Queue::new().expect("a queue");
+    let sender = queue.clone();
+    std::thread::spawn(move || {
+        for n in 0..200_u32 {
+            sender.put(vec![n; 20_000]).expect("room");
+        }
+    })
+    .join()
+    .expect("no panic");
+    assert_eq!(queue.len(), 200);
+    assert_eq!(queue.get().expect("a message"), [0; 20_000]);
+}
