@@ -1,5 +1,6 @@
 //! Who this process is.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,11 +9,20 @@ use crate::hello::Hello;
 /// A program that starts itself more often than this inside itself does not mean to.
 pub(crate) const DEPTH_MAX: u32 = 64;
 
-static HERE: OnceLock<Here> = OnceLock::new();
+/// Set in a child, before its task and before anything else that could ask, except code before `main`.
+static CHILD: OnceLock<Here> = OnceLock::new();
+
+static MAIN: Here = Here {
+    name: Cow::Borrowed("MainProcess"),
+    identity: Vec::new(),
+    daemon: false,
+    depth: 0,
+    parent: None,
+};
 
 /// What a child was told of itself; the program that a user started is at depth 0.
 struct Here {
-    name: String,
+    name: Cow<'static, str>,
     identity: Vec<u32>,
     daemon: bool,
     depth: u32,
@@ -25,19 +35,13 @@ struct Parent {
 }
 
 fn here() -> &'static Here {
-    HERE.get_or_init(|| Here {
-        name: "MainProcess".to_owned(),
-        identity: Vec::new(),
-        daemon: false,
-        depth: 0,
-        parent: None,
-    })
+    CHILD.get().unwrap_or(&MAIN)
 }
 
-/// Remembers what the parent said; called once, before anything can ask.
+/// Remembers what the parent said.
 pub(crate) fn become_child(hello: Hello) {
-    HERE.get_or_init(|| Here {
-        name: hello.name,
+    CHILD.get_or_init(|| Here {
+        name: hello.name.into(),
         identity: hello.identity,
         daemon: hello.daemon,
         depth: hello.depth,

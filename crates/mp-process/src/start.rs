@@ -82,6 +82,7 @@ impl Start<'_> {
     fn greet(&self, socket: &OwnedFd) -> Result<()> {
         let life = life_pipe().map_err(|source| self.explain(source))?;
         let stdin = io::stdin();
+        // A descriptor that is closed has no size; the child gets /dev/null then.
         let stdin = Some(stdin.as_fd()).filter(|stdin| memfd::size_of_file(*stdin).is_ok());
         let hello = Hello {
             entry_offset: self.entry.offset()?,

@@ -10,7 +10,7 @@ use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex};
 use mp_os::clock::Deadline;
 use mp_os::pidfd::PidFd;
-use mp_process::{Process, spawn};
+use mp_process::{Process, Status, spawn};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -147,6 +147,28 @@ fn a_dropped_child_that_ended_is_reaped_by_the_next_start() {
     let process = spawn(check, ()).unwrap();
     joined(&process);
     assert!(process.result().unwrap());
+}
+
+#[test]
+fn results_survive_where_the_kernel_reaps() {
+    fn check() -> (Option<i32>, u8) {
+        // SAFETY: asks the kernel to reap by itself; no handler is involved.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let killed = spawn(sleep_for_ever, ()).unwrap();
+        killed.kill().unwrap();
+        killed.join().unwrap();
+        assert_eq!(
+            (killed.status(), killed.exitcode()),
+            (Status::Unknown, None)
+        );
+        assert_eq!(killed.result().unwrap_err().kind(), ErrorKind::ProcessDied);
+        let whole = spawn(|| 5, ()).unwrap();
+        whole.join().unwrap();
+        (whole.exitcode(), whole.result().unwrap())
+    }
+    let process = spawn(check, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), (Some(0), 5));
 }
 
 #[test]
@@ -371,6 +393,23 @@ fn helper_reads_stdin() {
     let process = spawn(read, ()).unwrap();
     joined(&process);
     assert_eq!(process.result().unwrap(), "a line for the child");
+}
+
+#[test]
+fn what_the_child_printed_is_flushed() {
+    let ran = this_program(std::env::current_exe().unwrap(), "helper_prints_in_a_child")
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8_lossy(&ran.stdout).contains("no line end here"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+#[ignore = "run by another test that reads the output"]
+fn helper_prints_in_a_child() {
+    joined(&spawn(|| print!("no line end here"), ()).unwrap());
 }
 
 #[test]

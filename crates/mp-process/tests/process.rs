@@ -552,3 +552,34 @@ fn the_child_sees_the_programs_arguments() {
     joined(&process);
     assert_eq!(process.result().unwrap(), std::env::args().count());
 }
+
+#[test]
+fn starts_from_many_threads_at_once() {
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            scope.spawn(move || {
+                let processes: Vec<_> = (0..5)
+                    .map(|number| spawn(|a: u64, b: u64| a * 10 + b, (thread, number)).unwrap())
+                    .collect();
+                for (number, process) in processes.iter().enumerate() {
+                    joined(process);
+                    assert_eq!(process.result().unwrap(), thread * 10 + number as u64);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_backtrace_can_be_declined() {
+    fn boom() {
+        panic!("short")
+    }
+    let process = started(Process::new(boom, ()).env("RUST_BACKTRACE", "0"));
+    joined(&process);
+    let Status::Panicked(panic) = process.status() else {
+        panic!("{process:?}");
+    };
+    assert!(panic.location().is_some());
+    assert_eq!(panic.backtrace(), None);
+}

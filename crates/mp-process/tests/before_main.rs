@@ -1,0 +1,37 @@
+//! Code that the loader calls before `main`, and before this crate's own.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use mp_process::{current_process, parent_process, spawn};
+
+static REFUSED: OnceLock<String> = OnceLock::new();
+
+#[used]
+#[unsafe(link_section = ".init_array.00200")]
+static EAGER: extern "C" fn() = start_too_early;
+
+extern "C" fn start_too_early() {
+    if let Err(error) = spawn(|| (), ()) {
+        REFUSED.get_or_init(|| error.to_string());
+    }
+}
+
+#[test]
+fn a_start_before_main_is_an_error_and_no_fork_bomb() {
+    let text = REFUSED.get().expect("it ran, and was refused");
+    assert!(text.contains("when `main` has begun"), "{text}");
+}
+
+#[test]
+fn a_question_before_main_does_not_mislead_a_child() {
+    fn who() -> (String, bool, bool) {
+        let name = current_process().name().to_owned();
+        (name, parent_process().is_some(), REFUSED.get().is_some())
+    }
+    let process = spawn(who, ()).unwrap();
+    assert!(process.join_timeout(Duration::from_secs(20)).unwrap());
+    let (name, has_parent, was_refused) = process.result().unwrap();
+    assert_eq!(name, process.get_name());
+    assert!(has_parent && was_refused);
+}
