@@ -1,0 +1,208 @@
+//! Operations killed at every instruction: what the survivors find.
+//!
+//! In a debug build the points are thinned out; `cargo test --release` kills at each.
+
+mod child;
+
+use std::cell::RefCell;
+
+use child::Child;
+use killcheck::{Check, ErrorKind as Refusal};
+use mp_layout::{ErrorKind, Result};
+use mp_sync::LockError;
+use mp_value::{Array, Value};
+
+const MOST_POINTS: usize = if cfg!(debug_assertions) {
+    700
+} else {
+    usize::MAX
+};
+
+/// Carries `check` out and expects no finding, where the platform allows it at all.
+fn expect_safe<M>(check: Check<'_, M>, memory: &M) {
+    match check.max_points(MOST_POINTS).run(memory) {
+        Ok(report) => {
+            println!("{report}");
+            report.assert_safe();
+        }
+        Err(error) => assert_eq!(error.kind(), Refusal::Unsupported, "{error}"),
+    }
+}
+
+fn text<T>(result: Result<T>) -> std::result::Result<T, String> {
+    result.map_err(|error| error.to_string())
+}
+
+fn expect(truth: bool, otherwise: impl FnOnce() -> String) -> std::result::Result<(), String> {
+    if truth { Ok(()) } else { Err(otherwise()) }
+}
+
+/// Makes the array whole after whatever happened to it.
+fn heal(array: &Array<u64>, element: u64) {
+    let mut all = array.lock().or_else(LockError::into_guard).unwrap();
+    all.fill(element);
+    all.recover();
+}
+
+const OLD: [u64; 6] = [1; 6];
+const NEW: [u64; 6] = [2; 6];
+
+fn value_is_whole(value: &Value<[u64; 6]>) -> std::result::Result<(), String> {
+    let seen = value.get();
+    expect(seen == OLD || seen == NEW, || format!("torn: {seen:?}"))?;
+    text(value.update(|_| [3; 6]))?;
+    text(value.set([4; 6]))?;
+    expect(value.get() == [4; 6], || {
+        format!("not replaced: {:?}", value.get())
+    })
+}
+
+#[test]
+fn a_value_is_set_at_once() {
+    let check = Check::new("Value::set")
+        .setup(|value: &Value<_>| value.set(OLD).unwrap())
+        .victim(|value| value.set(NEW).unwrap())
+        .survivor(value_is_whole);
+    expect_safe(check, &Value::new(OLD).unwrap());
+}
+
+#[test]
+fn a_values_guard_writes_at_once() {
+    let check = Check::new("Value::lock, change, drop")
+        .setup(|value: &Value<_>| value.set(OLD).unwrap())
+        .victim(|value| {
+            let mut guard = value.lock().unwrap();
+            for word in guard.iter_mut() {
+                *word += 1;
+            }
+        })
+        .survivor(value_is_whole);
+    expect_safe(check, &Value::new(OLD).unwrap());
+}
+
+#[test]
+fn an_arrays_half_written_slice_is_told() {
+    let check = Check::new("Array::lock, fill, drop")
+        .setup(|array: &Array<u64>| heal(array, 1))
+        .victim(|array| array.lock().unwrap().fill(2))
+        .survivor(|array| match array.lock() {
+            Ok(all) => expect(all[..] == OLD || all[..] == NEW, || {
+                format!("hidden: {all:?}")
+            }),
+            Err(LockError::OwnerDied(mut all)) => {
+                all.recover();
+                drop(all);
+                text(array.set(0, 5))?;
+                text(array.lock().map(drop).map_err(Into::into))
+            }
+            Err(error) => Err(error.to_string()),
+        });
+    expect_safe(check, &Array::from_slice(&OLD).unwrap());
+}
+
+#[test]
+fn an_element_of_several_pieces_is_whole_or_told() {
+    let check = Check::new("Array::set of [u32; 3]")
+        .setup(|array: &Array<[u32; 3]>| {
+            let mut all = array.lock().or_else(LockError::into_guard).unwrap();
+            all[0] = [1; 3];
+            all.recover();
+        })
+        .victim(|array| array.set(0, [2; 3]).unwrap())
+        .survivor(|array| match array.get(0) {
+            Ok(seen) => expect(seen == [1; 3] || seen == [2; 3], || {
+                format!("torn: {seen:?}")
+            }),
+            Err(error) => expect(error.kind() == ErrorKind::OwnerDied, || error.to_string()),
+        });
+    expect_safe(check, &Array::<[u32; 3]>::new(1).unwrap());
+}
+
+#[test]
+fn a_claim_is_swept_wherever_its_process_dies() {
+    let check = Check::new("Chunks::claim")
+        .setup(|array: &Array<u64>| heal(array, 1))
+        .victim(|array| std::mem::forget(array.chunks(2).unwrap().claim(1).unwrap()))
+        .survivor(|array| {
+            let chunks = text(array.chunks(2))?;
+            let swept: Vec<_> = text(chunks.sweep())?
+                .iter()
+                .map(|(index, _)| *index)
+                .collect();
+            expect(swept.is_empty() || swept == [1], || {
+                format!("swept {swept:?}")
+            })?;
+            let chunk = text(chunks.claim(1))?.claimed().ok_or("still taken")?;
+            expect(chunk.abandoned_by().is_none(), || "told twice".into())?;
+            drop(chunk);
+            text(array.set(3, 7))
+        });
+    expect_safe(check, &Array::from_slice(&OLD).unwrap());
+}
+
+#[test]
+fn a_half_written_chunk_is_told() {
+    let check = Check::new("Chunks::claim, fill, drop")
+        .setup(|array: &Array<u64>| heal(array, 1))
+        .victim(|array| {
+            let mut chunk = array
+                .chunks(6)
+                .unwrap()
+                .claim(0)
+                .unwrap()
+                .claimed()
+                .unwrap();
+            chunk.fill(2);
+        })
+        .survivor(|array| {
+            let chunk = text(text(array.chunks(6))?.claim(0))?
+                .claimed()
+                .ok_or("still taken")?;
+            let is_whole = chunk[..] == OLD || chunk[..] == NEW;
+            expect(is_whole || chunk.abandoned_by().is_some(), || {
+                format!("hidden: {chunk:?}")
+            })
+        });
+    expect_safe(check, &Array::from_slice(&OLD).unwrap());
+}
+
+#[test]
+fn no_death_is_forgotten_by_who_takes_over_in_another_length() {
+    let check = Check::new("Chunks::claim over a dead claim of another length")
+        .setup(|array: &Array<u64>| {
+            heal(array, 1);
+            // Elements 4..8, which chunks 1 and 2 of three elements touch.
+            Child::holding(|| array.chunks(4).unwrap().claim(1).unwrap()).kill();
+        })
+        .victim(|array| std::mem::forget(array.chunks(3).unwrap().claim(2).unwrap()))
+        .survivor(|array| {
+            let threes = text(array.chunks(3))?;
+            for index in [1, 2] {
+                let chunk = text(threes.claim(index))?.claimed().ok_or("still taken")?;
+                expect(chunk.abandoned_by().is_some(), || {
+                    format!("chunk {index} was forgotten")
+                })?;
+            }
+            expect(text(threes.claim(0))?.claimed().is_some(), || {
+                "still taken".into()
+            })
+        });
+    expect_safe(check, &Array::<u64>::new(12).unwrap());
+}
+
+#[test]
+fn an_array_is_frozen_at_once() {
+    let check = Check::new("Array::freeze")
+        .setup(|array: &RefCell<Array<u64>>| {
+            *array.borrow_mut() = Array::from_slice(&OLD).unwrap();
+        })
+        .victim(|array| drop(array.borrow().freeze().unwrap()))
+        .survivor(|array| {
+            let array = array.borrow();
+            expect(array.is_frozen() == array.set(0, 1).is_err(), || {
+                "half frozen".into()
+            })?;
+            text(array.freeze()).and_then(|all| expect(all[..] == OLD, || format!("{all:?}")))
+        });
+    expect_safe(check, &RefCell::new(Array::from_slice(&OLD).unwrap()));
+}
