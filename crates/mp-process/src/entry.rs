@@ -167,6 +167,24 @@ mod tests {
     }
 
     #[test]
+    fn a_function_outside_the_executable_is_refused() {
+        let Entry {
+            magic,
+            type_hash,
+            run,
+        } = *entry_of(double);
+        // What a shared library's entry looks like from here: elsewhere.
+        let elsewhere: &'static Entry = Box::leak(Box::new(Entry {
+            magic,
+            type_hash,
+            run,
+        }));
+        let error = elsewhere.offset().unwrap_err();
+        assert_eq!(error.kind(), mp_layout::ErrorKind::Unsupported);
+        assert!(error.to_string().contains("shared library"), "{error}");
+    }
+
+    #[test]
     fn another_type_hash_is_refused() {
         let entry = entry_of(double);
         let error = Entry::at(entry.offset().unwrap(), entry.hash() ^ 1).unwrap_err();

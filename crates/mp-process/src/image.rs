@@ -102,7 +102,8 @@ unsafe extern "C" fn visit(
         let count = header.p_memsz as usize / size_of::<Dynamic>();
         if image.contains(start, count * size_of::<Dynamic>()) {
             let start = std::ptr::with_exposed_provenance(start);
-            // SAFETY: inside a segment that is mapped for reading, where the loader, which writes to it, has finished.
+            // SAFETY: inside a segment that is mapped for reading; the loader, which alone writes there,
+            // has finished with it.
             let section = unsafe { std::slice::from_raw_parts(start, count) };
             image.constructors = constructors(image.base, section);
         }

@@ -3,9 +3,9 @@
 //! # Layout
 //!
 //! ```text
-//! first message   label u64 | version u32 | in_memory u32 | length u64 | descriptors u32 | 0 u32 | bytes, unless in memory
-//!                 with [the memory file] and the first descriptors
-//! each further    one byte, with up to 250 more descriptors
+//! first message: label u64 | version u32 | in_memory u32 | length u64 | descriptors u32 | 0 u32
+//!                the bytes, unless they are in a memory file; with that file and 250 descriptors
+//! each further:  one byte; with up to 250 more descriptors
 //! ```
 //!
 //! # Progress

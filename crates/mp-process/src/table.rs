@@ -2,6 +2,7 @@
 //!
 //! Nothing here uses thread-local variables: at exit those of the exiting thread are gone already.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
@@ -14,16 +15,11 @@ use crate::status::Status;
 /// How long a daemon may clean up after SIGTERM before it is killed.
 const DAEMON_GRACE: Duration = Duration::from_millis(500);
 
-struct Table {
-    /// Whose children these are: a forked copy of this process has none of them.
-    owner: u32,
-    children: Vec<Arc<Running>>,
-}
+static CHILDREN: Mutex<Vec<Arc<Running>>> = Mutex::new(Vec::new());
 
-static TABLE: Mutex<Table> = Mutex::new(Table {
-    owner: 0,
-    children: Vec::new(),
-});
+/// Whose children these are: a forked copy of this process has none of them. Beside the lock, which
+/// another thread may have held at the fork.
+static OWNER: AtomicU32 = AtomicU32::new(0);
 
 /// A child that has not been joined; what [`active_children`] gives. Clones are the same child.
 ///
@@ -118,9 +114,9 @@ impl ActiveChild {
 
 /// The children that have not ended, and reaps those that have.
 pub fn active_children() -> Vec<ActiveChild> {
-    let mut table = locked();
-    table.children.retain(|child| !has_ended(child));
-    table.children.iter().cloned().map(ActiveChild).collect()
+    let mut children = locked();
+    children.retain(|child| !has_ended(child));
+    children.iter().cloned().map(ActiveChild).collect()
 }
 
 /// Adds a child that was just started.
@@ -131,47 +127,46 @@ pub(crate) fn register(child: Arc<Running>) {
         // nobody is waited for, and the children die with this process.
         unsafe { libc::atexit(wait_for_children) };
     });
-    locked().children.push(child);
+    locked().push(child);
 }
 
 /// Removes a child that has ended.
 pub(crate) fn forget(child: &Running) {
     let gone = {
-        let mut table = locked();
-        let place = table
-            .children
+        let mut children = locked();
+        let place = children
             .iter()
             .position(|one| std::ptr::eq(&raw const **one, child));
-        place.map(|place| table.children.swap_remove(place))
+        place.map(|place| children.swap_remove(place))
     };
     drop(gone);
 }
 
 /// Reaps the children that ended and whose handles were dropped.
 pub(crate) fn reap_dropped() {
-    locked()
-        .children
-        .retain(|child| Arc::strong_count(child) > 1 || !has_ended(child));
+    locked().retain(|child| Arc::strong_count(child) > 1 || !has_ended(child));
 }
 
 fn has_ended(child: &Running) -> bool {
     matches!(child.has_ended(Deadline::PASSED), Ok(true))
 }
 
-fn locked() -> MutexGuard<'static, Table> {
-    let mut table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
+fn locked() -> MutexGuard<'static, Vec<Arc<Running>>> {
+    let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
     let me = std::process::id();
-    if table.owner != me {
-        table.owner = me;
-        table.children.clear();
+    // Relaxed: only changed under the lock, and it changes only with the process.
+    if OWNER.swap(me, Ordering::Relaxed) != me {
+        children.clear();
     }
-    table
+    children
 }
 
 /// Ends the daemons and waits for the other children, as Python does at exit.
 extern "C" fn wait_for_children() {
-    let (daemons, others): (Vec<_>, Vec<_>) =
-        locked().children.drain(..).partition(|child| child.daemon);
+    if OWNER.load(Ordering::Relaxed) != std::process::id() {
+        return;
+    }
+    let (daemons, others): (Vec<_>, Vec<_>) = locked().drain(..).partition(|child| child.daemon);
     // What fails here fails for children that have ended, or that die with this process.
     for daemon in &daemons {
         drop(daemon.send_signal(libc::SIGTERM));

@@ -129,6 +129,27 @@ fn an_exit_ends_daemons_that_ignore_sigterm() {
 }
 
 #[test]
+fn the_exit_of_a_forked_copy_ends_nobody() {
+    fn check() -> bool {
+        let mut child = Process::new(sleep_for_ever, ()).daemon(true);
+        child.start().unwrap();
+        // SAFETY: this process has one thread; the copy leaves at once.
+        let copy = unsafe { libc::fork() };
+        if copy == 0 {
+            // SAFETY: runs the handlers of exit, which is what this test is about.
+            unsafe { libc::exit(0) };
+        }
+        let copy = PidFd::open(copy.unsigned_abs()).unwrap();
+        assert!(copy.wait_exit(Deadline::after(LONG)).unwrap().is_some());
+        // SIGTERM of the copy would have come before its end.
+        !child.join_timeout(Duration::from_millis(100)).unwrap()
+    }
+    let process = spawn(check, ()).unwrap();
+    joined(&process);
+    assert!(process.result().unwrap());
+}
+
+#[test]
 fn a_dropped_child_that_ended_is_reaped_by_the_next_start() {
     fn nothing() {}
     fn check() -> bool {
