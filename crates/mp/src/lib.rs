@@ -34,9 +34,29 @@
 //! | share bytes with programs in other languages | [`SharedMemory`] |
 #![forbid(unsafe_code)]
 
-pub use mp_layout::{Error, ErrorKind, Result};
-pub use mp_object::{Event, Lock, Mutex};
-pub use mp_process::*;
+pub use mp_layout::{Cells, Error, ErrorKind, Plain, PlainSlice, Result, TypeCode};
+pub use mp_object::{Event, Lock, Mutex, ProcessIdentity};
+pub use mp_process::{
+    ActiveChild, CurrentProcess, Panic, ParentProcess, Process, Run, Status, active_children,
+    cpu_count, current_process, parent_process, spawn,
+};
+pub use mp_queue::{GetError, PutError, PutManyError, Queue};
 pub use mp_shm::SharedMemory;
 pub use mp_sync::{Holder, LockError, LockGuard, MutexGuard, Wait};
-pub use mp_value::*;
+pub use mp_value::{
+    AnyArray, AnyValue, Array, ArrayGuard, ArrayLock, Chunk, Chunks, Claim, Contents, FrozenArray,
+    Integer, Number, RawArray, RawValue, Scalar, Value, ValueGuard, ValueLock,
+};
+
+/// How the messages of a [`Queue`] are written: by serde, as the bytes of plain data, or as bytes.
+pub mod codec {
+    pub use mp_queue::{Bytes, Codec, Plain, Serde};
+}
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;
+
+#[doc = include_str!("../../../README.md")]
+#[cfg(doctest)]
+struct ProjectReadme;

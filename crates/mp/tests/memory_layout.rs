@@ -29,16 +29,16 @@ fn expected() -> String {
         ("mp-queue", mp_queue::TABLES),
     ];
     for (name, tables) in crates {
-        writeln!(text, "\n# {name}").unwrap();
+        writeln!(text, "\n## {name}").unwrap();
         for table in tables {
             write!(text, "\n#{table}").unwrap();
         }
     }
-    text.push_str("\n# Kinds\n\n| number | kind |\n|---:|---|\n");
+    text.push_str("\n## Kinds\n\n| number | kind |\n|---:|---|\n");
     for kind in Kind::ALL {
         writeln!(text, "| {} | {kind} |", kind.number()).unwrap();
     }
-    text.push_str("\n# Type codes\n\n| code | Rust | bytes | class | numpy |\n|---|---|---:|---|---|\n");
+    text.push_str("\n## Type codes\n\n| code | Rust | bytes | class | numpy |\n|---|---|---:|---|---|\n");
     for code in TypeCode::ALL {
         let (char, rust, size) = (code.as_char(), code.rust_type(), code.item_size());
         let (class, numpy) = (code.class(), code.numpy_name().replace('|', "\\|"));
