@@ -130,6 +130,9 @@ impl Start<'_> {
             Some(libc::ETOOMANYREFS) => {
                 "too many descriptors are under way at once; raise ulimit -n"
             }
+            Some(libc::ESRCH) => {
+                "it ended before it could be watched, since SIGCHLD is ignored; leave SIGCHLD alone"
+            }
             Some(libc::ENOMEM) => "there is no memory for another process",
             Some(libc::ENOENT) if in_place => "/proc/self/exe is missing; is /proc mounted?",
             Some(libc::EACCES) if in_place => {
