@@ -1,6 +1,5 @@
 //! The parts of an array's segment, located once.
 
-use core::marker::PhantomData;
 use core::mem::offset_of;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -13,6 +12,7 @@ use mp_object::{Object, Plan};
 
 use crate::array_control::{ArrayControl, MAX_CHUNKS};
 use crate::partition::Partition;
+use crate::run::Run;
 
 /// Elements start at a multiple of this, as `mmap` and numpy want their offsets.
 pub(crate) const PAGE: usize = 4096;
@@ -22,9 +22,7 @@ pub(crate) struct ArrayMemory<T> {
     object: Object,
     control: NonNull<ArrayControl>,
     words: NonNull<[AtomicU64]>,
-    elements: NonNull<T>,
-    len: usize,
-    holds: PhantomData<T>,
+    elements: Run<T>,
 }
 
 // SAFETY: the pointers lead into a mapping that any thread may use and drop. Control and words are atomics; elements are
@@ -96,20 +94,18 @@ impl<T: Plain> ArrayMemory<T> {
         Ok(Self {
             control: NonNull::from(payload.place::<ArrayControl>(0)?),
             words: NonNull::from(words),
-            elements: payload.pointer_to(elements_offset(len), len)?,
-            len,
-            holds: PhantomData,
+            elements: Run::locate(payload, elements_offset(len), len)?,
             object,
         })
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.elements.len()
     }
 
     /// Bytes from the segment's start to the elements.
     pub(crate) fn segment_offset(&self) -> usize {
-        self.object.payload_offset() + elements_offset(self.len)
+        self.object.payload_offset() + elements_offset(self.len())
     }
 
     #[inline]
@@ -123,19 +119,16 @@ impl<T: Plain> ArrayMemory<T> {
             chunk_len: &self.control().chunk_len,
             // SAFETY: located by `from_object` in the payload, which `object` keeps mapped.
             words: unsafe { self.words.as_ref() },
-            len: self.len,
+            len: self.len(),
         }
     }
 
     /// The elements one by one, for who may reach them under the mutex, or read them when they are frozen.
     #[inline]
     pub(crate) fn cells(&self) -> Cells<'_, T> {
-        let size = self.len * size_of::<T>();
-        // SAFETY: the elements lie in the payload by `from_object`, which `object` keeps mapped while `self` is
-        // borrowed; slices of them are given only to those whom nobody may disturb (I1 of array_control).
-        let region = unsafe { Region::new(self.elements.cast(), size) };
-        let cells = Cells::new(region);
-        cells.unwrap_or_else(|_| unreachable!("`from_object` has found them aligned"))
+        // SAFETY: `object` keeps the payload mapped; slices are given only to those whom nobody may disturb (I1 of
+        // array_control).
+        unsafe { self.elements.cells() }
     }
 }
 
@@ -148,7 +141,7 @@ impl<T: PlainSlice> ArrayMemory<T> {
     #[inline]
     pub(crate) unsafe fn slice(&self, range: Range<usize>) -> &[T] {
         // SAFETY: `range.start` is at most `len`, so the result is within the elements or one past them.
-        let start = unsafe { self.elements.add(range.start) };
+        let start = unsafe { self.elements.start().add(range.start) };
         // SAFETY: within the mapping and aligned by `from_object`; every bit pattern is a `T` by `PlainSlice`; nobody
         // writes by the contract.
         unsafe { core::slice::from_raw_parts(start.as_ptr(), range.len()) }
@@ -166,7 +159,7 @@ impl<T: PlainSlice> ArrayMemory<T> {
     )]
     pub(crate) unsafe fn slice_mut(&self, range: Range<usize>) -> &mut [T] {
         // SAFETY: as in `slice`.
-        let start = unsafe { self.elements.add(range.start) };
+        let start = unsafe { self.elements.start().add(range.start) };
         // SAFETY: as in `slice`, and exclusive by the contract.
         unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), range.len()) }
     }

@@ -60,6 +60,7 @@ mod placed;
 mod raw_array;
 mod raw_value;
 mod refusal;
+mod run;
 mod scalar;
 mod value;
 mod value_control;

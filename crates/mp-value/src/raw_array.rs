@@ -1,17 +1,17 @@
 //! Elements without a lock.
 
 use core::fmt;
-use core::marker::PhantomData;
 
 use bytemuck::Zeroable;
 #[cfg(doc)]
 use mp_layout::ErrorKind;
-use mp_layout::{Cells, Kind, Plain, PlainSlice, Region, Result, TypeTag};
+use mp_layout::{Cells, Kind, Plain, PlainSlice, Result, TypeTag};
 use mp_object::{Object, Plan};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::array_memory::refused_len;
 use crate::numpy;
+use crate::run::Run;
 
 /// Numbers in shared memory without a lock: Python's `multiprocessing.RawArray`.
 ///
@@ -28,8 +28,7 @@ use crate::numpy;
 /// ```
 pub struct RawArray<T> {
     object: Object,
-    len: usize,
-    holds: PhantomData<T>,
+    elements: Run<T>,
 }
 
 fn plan<T: Plain>(len: usize) -> Result<Plan> {
@@ -45,13 +44,6 @@ fn plan<T: Plain>(len: usize) -> Result<Plan> {
 
 fn any_plan<T: Plain>() -> Plan {
     Plan::new(Kind::RawArray, TypeTag::of::<T>(), 0)
-}
-
-fn cells<T: Plain>(payload: Region<'_>, len: usize) -> Result<Cells<'_, T>> {
-    let size = len
-        .checked_mul(size_of::<T>())
-        .ok_or_else(|| refused_len::<T>(len))?;
-    Cells::new(payload.subregion(0, size)?)
 }
 
 impl<T: Plain> RawArray<T> {
@@ -75,7 +67,7 @@ impl<T: Plain> RawArray<T> {
     /// As for [`RawArray::new`].
     pub fn from_slice(elements: &[T]) -> Result<Self> {
         Object::create(&plan::<T>(elements.len())?, |payload| {
-            let cells = cells(payload, elements.len())?;
+            let cells = Cells::new(payload)?;
             elements
                 .iter()
                 .enumerate()
@@ -139,18 +131,18 @@ impl<T: Plain> RawArray<T> {
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.len
+        self.elements.len()
     }
 
     /// Whether there is no element.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// The elements, to reach many of them without looking each time where they are.
     pub fn cells(&self) -> Cells<'_, T> {
-        cells(self.object.payload(), self.len)
-            .unwrap_or_else(|_| unreachable!("`from_object` has found them"))
+        // SAFETY: `object` keeps the payload mapped, and nobody is given a slice of the elements.
+        unsafe { self.elements.cells() }
     }
 
     /// Loads the element at `index`, for types such as `bool` and `char` of which not all bytes are a value.
@@ -175,17 +167,16 @@ impl<T: Plain> RawArray<T> {
 
     /// The line of Python that opens the same elements with numpy, see [`Array::numpy_line`](crate::Array::numpy_line).
     pub fn numpy_line(&self) -> String {
-        numpy::line(&self.object, self.object.payload_offset(), self.len)
+        numpy::line(&self.object, self.object.payload_offset(), self.len())
     }
 
     fn from_object(object: Object) -> Result<Self> {
         let len = usize::try_from(object.header().item_count())
             .map_err(|_| refused_len::<T>(usize::MAX))?;
-        cells::<T>(object.payload(), len)?;
+        plan::<T>(len)?;
         Ok(Self {
+            elements: Run::locate(object.payload(), 0, len)?,
             object,
-            len,
-            holds: PhantomData,
         })
     }
 }
@@ -205,7 +196,7 @@ impl<T: PlainSlice> RawArray<T> {
     /// Loads every element, one after another; others may write meanwhile.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = T> + '_ {
         let cells = self.cells();
-        (0..self.len).map(move |index| cells.get(index))
+        (0..self.len()).map(move |index| cells.get(index))
     }
 
     /// A copy of all elements, which others may write meanwhile.
@@ -218,8 +209,7 @@ impl<T> Clone for RawArray<T> {
     fn clone(&self) -> Self {
         Self {
             object: self.object.clone(),
-            len: self.len,
-            holds: PhantomData,
+            elements: self.elements,
         }
     }
 }
@@ -228,7 +218,7 @@ impl<T> fmt::Debug for RawArray<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("RawArray")
-            .field("len", &self.len)
+            .field("len", &self.elements.len())
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,6 @@
 //! One value with its lock.
 
 use core::fmt;
-use core::marker::PhantomData;
 use std::time::Duration;
 
 #[cfg(doc)]
@@ -13,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::placed::Placed;
 use crate::refusal::refusal;
+use crate::run::Run;
 use crate::value_control::ValueControl;
 use crate::{Number, ValueGuard, ValueLock};
 
@@ -38,7 +38,7 @@ use crate::{Number, ValueGuard, ValueLock};
 /// and writes it back in one step when it is dropped.
 pub struct Value<T> {
     control: Placed<ValueControl>,
-    holds: PhantomData<T>,
+    copies: Run<T>,
 }
 
 /// Bytes from the start of the payload to the two copies.
@@ -204,10 +204,9 @@ impl<T: Plain> Value<T> {
     }
 
     pub(crate) fn from_object(object: Object) -> Result<Self> {
-        copies::<T>(object.payload())?;
         Ok(Self {
+            copies: Run::locate(object.payload(), copies_offset::<T>(), 2)?,
             control: Placed::new(object)?,
-            holds: PhantomData,
         })
     }
 
@@ -219,8 +218,8 @@ impl<T: Plain> Value<T> {
 
     #[inline]
     fn copies(&self) -> Cells<'_, T> {
-        copies(self.control.object().payload())
-            .unwrap_or_else(|_| unreachable!("`from_object` has found them"))
+        // SAFETY: the handle keeps the payload mapped, and nobody is given a slice of the copies.
+        unsafe { self.copies.cells() }
     }
 }
 
@@ -257,7 +256,7 @@ impl<T> Clone for Value<T> {
     fn clone(&self) -> Self {
         Self {
             control: self.control.clone(),
-            holds: PhantomData,
+            copies: self.copies,
         }
     }
 }

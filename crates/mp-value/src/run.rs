@@ -1,0 +1,59 @@
+//! Elements located once.
+
+use core::ptr::NonNull;
+
+use mp_layout::{Cells, Plain, Region, Result};
+
+/// Where `len` elements of an object are mapped; whoever has it also has a handle that keeps them so.
+pub(crate) struct Run<T> {
+    start: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: a place and a number; what is done there is up to the `unsafe` methods, and `T: Plain` is `Send + Sync`.
+unsafe impl<T: Plain> Send for Run<T> {}
+// SAFETY: as for `Send`.
+unsafe impl<T: Plain> Sync for Run<T> {}
+
+impl<T> Clone for Run<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Run<T> {}
+
+impl<T> Run<T> {
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(crate) fn start(&self) -> NonNull<T> {
+        self.start
+    }
+}
+
+impl<T: Plain> Run<T> {
+    /// Locates `len` elements from `offset` of `payload`.
+    pub(crate) fn locate(payload: Region<'_>, offset: usize, len: usize) -> Result<Self> {
+        let start = payload.pointer_to(offset, len)?;
+        Cells::<T>::new(payload.subregion(offset, len * size_of::<T>())?)?;
+        Ok(Self { start, len })
+    }
+
+    /// The elements, to be reached one by one.
+    ///
+    /// # Safety
+    ///
+    /// For `'a` the payload in which they were located stays mapped, and nobody in this process has a slice of them that
+    /// is disturbed by what is done with the result.
+    #[inline]
+    pub(crate) unsafe fn cells<'a>(self) -> Cells<'a, T> {
+        let size = self.len * size_of::<T>();
+        // SAFETY: located by `locate`, mapped by the contract, as is that nobody is disturbed.
+        let region = unsafe { Region::new(self.start.cast(), size) };
+        Cells::new(region).unwrap_or_else(|_| unreachable!("`locate` has made them once"))
+    }
+}
