@@ -1,45 +1,46 @@
 //! Two processes count to the same number: once with the race of the tutorials, once with a lock, once atomically.
 //!
 //! ```text
-//! cargo run --example counter
+//! cargo run --release --example counter
 //! ```
 
 #![forbid(unsafe_code)]
 
-use mp::{Process, RawValue, Value};
+use mp::{Event, Process, RawValue, Value};
 
 const TIMES: i64 = 1_000_000;
 const PROCESSES: i64 = 2;
 
 /// `value += 1` as two steps: what another process adds in between is lost.
-fn racy(count: RawValue<i64>) {
+fn racy(go: Event, count: RawValue<i64>) -> mp::Result<()> {
+    go.wait();
     for _ in 0..TIMES {
         count.set(count.get() + 1);
     }
+    Ok(())
 }
 
-fn locked(count: Value<i64>) -> mp::Result<()> {
+fn locked(go: Event, count: Value<i64>) -> mp::Result<()> {
+    go.wait();
     for _ in 0..TIMES {
         *count.lock()? += 1;
     }
     Ok(())
 }
 
-fn atomic(count: RawValue<i64>) {
+fn atomic(go: Event, count: RawValue<i64>) -> mp::Result<()> {
+    go.wait();
     for _ in 0..TIMES {
         count.fetch_add(1);
     }
+    Ok(())
 }
 
 fn main() -> mp::Result<()> {
     let (race, lock, step) = (RawValue::new(0)?, Value::new(0)?, RawValue::new(0)?);
-
-    join_all((0..PROCESSES).map(|_| mp::spawn(racy, (race.clone(),))))?;
-    let locked_ones = (0..PROCESSES).map(|_| mp::spawn(locked, (lock.clone(),)));
-    for process in locked_ones.collect::<mp::Result<Vec<_>>>()? {
-        process.result()??;
-    }
-    join_all((0..PROCESSES).map(|_| mp::spawn(atomic, (step.clone(),))))?;
+    run(|go| mp::spawn(racy, (go, race.clone())))?;
+    run(|go| mp::spawn(locked, (go, lock.clone())))?;
+    run(|go| mp::spawn(atomic, (go, step.clone())))?;
 
     println!(
         "without a lock {}, with a lock {}, atomically {}",
@@ -55,9 +56,10 @@ fn main() -> mp::Result<()> {
     Ok(())
 }
 
-fn join_all(processes: impl Iterator<Item = mp::Result<Process<()>>>) -> mp::Result<()> {
-    for process in processes.collect::<mp::Result<Vec<_>>>()? {
-        process.result()?;
-    }
-    Ok(())
+/// Starts the processes, lets them go together, and waits for them.
+fn run(start: impl Fn(Event) -> mp::Result<Process<mp::Result<()>>>) -> mp::Result<()> {
+    let go = Event::new()?;
+    let counters: mp::Result<Vec<_>> = (0..PROCESSES).map(|_| start(go.clone())).collect();
+    go.set();
+    counters?.iter().try_for_each(|counter| counter.result()?)
 }
