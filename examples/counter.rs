@@ -8,7 +8,7 @@
 
 use mp::{Event, Process, RawValue, Value};
 
-const TIMES: i64 = 1_000_000;
+const TIMES: i64 = 5_000_000;
 const PROCESSES: i64 = 2;
 
 /// `value += 1` as two steps: what another process adds in between is lost.
