@@ -2,12 +2,10 @@
 
 use mp_layout::atomic::Ordering;
 
-#[cfg(not(loom))]
-use crate::Record;
-use crate::byte_ring::{HEADER, SKIP};
 use crate::claim::Claim;
 use crate::mark::{Mark, UNIT, published};
-use crate::{ByteRing, Corrupt, PopError, Records, Span};
+use crate::record_header::{HEADER, RecordHeader};
+use crate::{ByteRing, Corrupt, PopError, Record, Records, Span};
 
 /// The one that pops from a [`ByteRing`]. Dropped, it gives its claim back.
 ///
@@ -93,7 +91,6 @@ impl<'a> ByteConsumer<'a> {
     /// # Errors
     ///
     /// [`PopError::Empty`] if there is none.
-    #[cfg(not(loom))]
     pub fn peek(&mut self) -> Result<Record<'_, 'a>, PopError> {
         let found = self.find(self.head)?;
         Ok(Record::new(self, found))
@@ -136,17 +133,17 @@ impl<'a> ByteConsumer<'a> {
         }
         let start = self.ring.unit_at(head.position());
         // SAFETY: something is published from `head` on, so its first unit is the consumer's (I2).
-        let (len, tag) = unsafe { self.ring.read_header(start as usize * UNIT) };
-        if len != SKIP {
-            return self.check(head, (start, 0), readable, len, tag);
+        let header = unsafe { RecordHeader::read(self.ring.data, start as usize * UNIT) };
+        if !header.is_skip() {
+            return self.check(head, (start, 0), readable, header);
         }
         let skip = self.ring.units - start;
         if skip >= readable {
-            return Err(self.bad_record(start, len, readable).into());
+            return Err(self.bad_record(start, header.len, readable).into());
         }
         // SAFETY: more is published than was skipped, so the ring's first unit is the consumer's (I2).
-        let (len, tag) = unsafe { self.ring.read_header(0) };
-        self.check(head, (start, skip), readable, len, tag)
+        let header = unsafe { RecordHeader::read(self.ring.data, 0) };
+        self.check(head, (start, skip), readable, header)
     }
 
     /// Checks that the record behind `skip` units at `start` lies in what is `readable` and before the data's end.
@@ -156,20 +153,19 @@ impl<'a> ByteConsumer<'a> {
         head: Mark,
         (start, skip): (u32, u32),
         readable: u32,
-        len: u32,
-        tag: u32,
+        header: RecordHeader,
     ) -> Result<Found, PopError> {
         let at = if skip == 0 { start } else { 0 };
         let most = (readable - skip).min(self.ring.units - at);
-        let units = 1 + u64::from(len).div_ceil(UNIT as u64);
-        if units > u64::from(most) || len == SKIP {
-            return Err(self.bad_record(at, len, most).into());
+        let units = 1 + u64::from(header.len).div_ceil(UNIT as u64);
+        if units > u64::from(most) || header.is_skip() {
+            return Err(self.bad_record(at, header.len, most).into());
         }
         Ok(Found {
             offset: at as usize * UNIT,
             skip: (start as usize * UNIT, skip as usize * UNIT),
-            len: len as usize,
-            tag,
+            len: header.len as usize,
+            tag: header.tag,
             after: head.after_record(skip + units as u32),
         })
     }

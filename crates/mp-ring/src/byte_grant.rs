@@ -1,7 +1,5 @@
 //! Bytes lent to be filled in place.
 
-use core::slice;
-
 use mp_layout::atomic::Ordering;
 
 use crate::byte_producer::Slot;
@@ -38,12 +36,13 @@ impl<'p, 'a> ByteGrant<'p, 'a> {
     }
 
     /// The bytes, which hold something from earlier laps.
+    #[cfg(not(loom))]
     pub fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the slot lies in the data.
         let start = unsafe { self.producer.ring().data.pointer(self.slot.payload()) };
         // SAFETY: the slot is free, so its bytes are the producer's until it commits (I2 of the ring), and the borrow of the
         // producer lasts as long.
-        unsafe { slice::from_raw_parts_mut(start, self.slot.len) }
+        unsafe { core::slice::from_raw_parts_mut(start, self.slot.len) }
     }
 
     /// The bytes of the region that this grant and its commit write. Nothing of them has been touched yet.

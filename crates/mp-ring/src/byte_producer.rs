@@ -2,12 +2,10 @@
 
 use mp_layout::atomic::Ordering;
 
-#[cfg(not(loom))]
-use crate::ByteGrant;
-use crate::byte_ring::{HEADER, SKIP};
 use crate::claim::Claim;
 use crate::mark::{Mark, UNIT, published};
-use crate::{ByteRing, Corrupt, ReserveError, Span};
+use crate::record_header::{HEADER, RecordHeader};
+use crate::{ByteGrant, ByteRing, Corrupt, ReserveError, Span};
 
 /// The one that pushes into a [`ByteRing`]. Dropped, it gives its claim back.
 ///
@@ -134,7 +132,6 @@ impl<'a> ByteProducer<'a> {
     /// # Errors
     ///
     /// As [`push`](Self::push).
-    #[cfg(not(loom))]
     pub fn reserve(&mut self, len: usize) -> Result<ByteGrant<'_, 'a>, ReserveError> {
         let slot = self.fit(self.tail, len)?;
         Ok(ByteGrant::new(self, slot))
@@ -228,10 +225,14 @@ impl<'a> ByteProducer<'a> {
     fn seal(&mut self, slot: Slot, len: usize, tag: u32) {
         if slot.skip.1 > 0 {
             // SAFETY: the tail's own unit, which `fit` found free (I2).
-            unsafe { self.ring.write_header(slot.skip.0, SKIP, 0) };
+            unsafe { RecordHeader::SKIPPED.write(self.ring.data, slot.skip.0) };
         }
+        let header = RecordHeader {
+            len: len as u32,
+            tag,
+        };
         // SAFETY: the slot's first unit, as above.
-        unsafe { self.ring.write_header(slot.offset, len as u32, tag) };
+        unsafe { header.write(self.ring.data, slot.offset) };
     }
 
     /// Makes the slot the ring's newest record.

@@ -45,135 +45,14 @@
 
 use core::num::NonZeroU64;
 
-use mp_layout::atomic::{AtomicU64, Ordering};
-use mp_layout::{Error, ErrorKind, Padded, Place, Region};
+use mp_layout::atomic::Ordering;
+use mp_layout::{Error, ErrorKind, Region};
 
-use crate::claim::Roles;
+use crate::byte_ring_words::{ByteRingWords, DATA};
 use crate::mark::{Distance, MAX_UNITS, Mark, UNIT};
 use crate::payload::Payload;
+use crate::record_header::{HEADER, SKIP};
 use crate::{ByteConsumer, ByteProducer, ClaimError, Corrupt, Freed, Role, UNNAMED};
-
-/// Where the data starts in the region.
-pub(crate) const DATA: usize = 384;
-
-/// Bytes of a record's header.
-pub(crate) const HEADER: usize = UNIT;
-
-/// The length that marks the unused end of the ring.
-pub(crate) const SKIP: u32 = u32::MAX;
-
-/// What `create` writes once, and who has which role.
-#[repr(C)]
-#[derive(Debug)]
-struct Shape {
-    capacity: AtomicU64,
-    max_records: AtomicU64,
-    roles: Roles,
-}
-
-// SAFETY: `repr(C)`, nothing but atomics and places, zero is "not created", no destructor.
-unsafe impl Place for Shape {
-    fn zeroed() -> Self {
-        Self {
-            capacity: AtomicU64::zeroed(),
-            max_records: AtomicU64::zeroed(),
-            roles: Roles::zeroed(),
-        }
-    }
-}
-
-/// The words that one side writes.
-#[repr(C)]
-#[derive(Debug)]
-pub(crate) struct Side {
-    mark: AtomicU64,
-    seen: AtomicU64,
-}
-
-// SAFETY: `repr(C)`, nothing but atomics, zero is the start of both, no destructor.
-unsafe impl Place for Side {
-    fn zeroed() -> Self {
-        Self {
-            mark: AtomicU64::zeroed(),
-            seen: AtomicU64::zeroed(),
-        }
-    }
-}
-
-impl Side {
-    pub(crate) fn mark(&self) -> Mark {
-        Mark::from_word(self.mark.load(Ordering::Acquire))
-    }
-
-    pub(crate) fn seen(&self) -> Mark {
-        Mark::from_word(self.seen.load(Ordering::Acquire))
-    }
-
-    pub(crate) fn note_seen(&self, seen: Mark) {
-        self.seen.store(seen.to_word(), Ordering::Release);
-    }
-
-    /// The commit.
-    pub(crate) fn publish(&self, mark: Mark, ordering: Ordering) {
-        self.mark.store(mark.to_word(), ordering);
-    }
-}
-
-/// The words before the data.
-#[repr(C)]
-#[derive(Debug)]
-pub(crate) struct ByteRingWords {
-    shape: Padded<Shape>,
-    pub(crate) tail: Padded<Side>,
-    pub(crate) head: Padded<Side>,
-}
-
-// SAFETY: `repr(C)`, nothing but places, no destructor.
-unsafe impl Place for ByteRingWords {
-    fn zeroed() -> Self {
-        Self {
-            shape: Padded::zeroed(),
-            tail: Padded::zeroed(),
-            head: Padded::zeroed(),
-        }
-    }
-}
-
-#[cfg(not(loom))]
-const _: () = assert!(
-    size_of::<ByteRingWords>() == DATA
-        && core::mem::offset_of!(ByteRingWords, tail) == 128
-        && core::mem::offset_of!(ByteRingWords, head) == 256
-        && size_of::<Shape>() == 32
-        && size_of::<Side>() == 16
-);
-
-#[cfg(not(loom))]
-pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(
-    "ByteRing",
-    ByteRingWords {
-        shape: "data bytes u64, most records u64, producer's identity u64, consumer's identity u64; then padding",
-        tail: "position u32 in units of 8 bytes, records pushed so far u32, the head last seen u64; then padding",
-        head: "position u32 in units of 8 bytes, records popped so far u32, the tail last seen u64; then padding. The data follows",
-    }
-);
-
-/// What stands before each record's bytes; also the mark of an unused end.
-#[cfg(not(loom))]
-#[repr(C)]
-struct RecordHeader {
-    len: u32,
-    tag: u32,
-}
-
-#[cfg(not(loom))]
-pub(crate) const RECORD_TABLE: mp_layout::Table = mp_layout::layout!(
-    "ByteRing record",
-    RecordHeader {
-        len: "bytes that follow, padded to 8; 0xffff_ffff: the rest of the ring is unused, the next record is at its start",
-        tag: "the pusher's own number",
-    }
-);
 
 /// A ring of byte records placed in shared memory, of which the two roles are claimed.
 ///
@@ -474,35 +353,5 @@ impl<'a> ByteRing<'a> {
     /// Where in the data a position lies, in units.
     pub(crate) fn unit_at(&self, position: u32) -> u32 {
         position & (self.units - 1)
-    }
-
-    /// Reads the header at `offset` of the data.
-    ///
-    /// # Safety
-    ///
-    /// `offset` is a multiple of 8 in the data, and the bytes are the caller's (I2).
-    pub(crate) unsafe fn read_header(&self, offset: usize) -> (u32, u32) {
-        let mut header = 0_u64;
-        let target = (&raw mut header).cast();
-        // SAFETY: a unit of the data, by the contract.
-        unsafe { self.data.read(offset, target, HEADER) };
-        let bytes = header.to_ne_bytes();
-        let [a, b, c, d, e, f, g, h] = bytes;
-        (
-            u32::from_ne_bytes([a, b, c, d]),
-            u32::from_ne_bytes([e, f, g, h]),
-        )
-    }
-
-    /// Writes the header at `offset` of the data.
-    ///
-    /// # Safety
-    ///
-    /// As [`read_header`](Self::read_header).
-    pub(crate) unsafe fn write_header(&self, offset: usize, len: u32, tag: u32) {
-        let header = [len, tag];
-        let source = (&raw const header).cast();
-        // SAFETY: a unit of the data, by the contract.
-        unsafe { self.data.write(offset, source, HEADER) };
     }
 }

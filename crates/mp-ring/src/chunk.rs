@@ -1,7 +1,5 @@
 //! Values lent to be read in place.
 
-use core::slice;
-
 use mp_layout::PlainSlice;
 
 use crate::Consumer;
@@ -36,6 +34,7 @@ impl<'c, 'a, T: PlainSlice> Chunk<'c, 'a, T> {
     }
 
     /// The values, oldest first.
+    #[cfg(not(loom))]
     pub fn slices(&self) -> (&[T], &[T]) {
         let ring = self.consumer.ring();
         let (slot, first, second) = ring.parts(self.consumer.head(), self.len);
@@ -45,9 +44,9 @@ impl<'c, 'a, T: PlainSlice> Chunk<'c, 'a, T> {
         let two = unsafe { ring.slots.pointer(0) }.cast::<T>();
         // SAFETY: `len` slots from the head are published, so they are this consumer's until it releases them (I2), and the
         // borrow of the consumer lasts as long. Aligned as checked when the ring was placed; any bytes are a `T`.
-        let one = unsafe { slice::from_raw_parts(one, first) };
+        let one = unsafe { core::slice::from_raw_parts(one, first) };
         // SAFETY: as above.
-        let two = unsafe { slice::from_raw_parts(two, second) };
+        let two = unsafe { core::slice::from_raw_parts(two, second) };
         (one, two)
     }
 

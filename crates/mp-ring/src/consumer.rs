@@ -3,10 +3,8 @@
 use mp_layout::atomic::Ordering;
 use mp_layout::{Plain, PlainSlice};
 
-#[cfg(not(loom))]
-use crate::Chunk;
 use crate::claim::Claim;
-use crate::{Corrupt, PopError, Ring};
+use crate::{Chunk, Corrupt, PopError, Ring};
 
 /// The one that pops from a [`Ring`]. Dropped, it gives the role back.
 ///
@@ -100,7 +98,6 @@ impl<'a, T: Plain> Consumer<'a, T> {
     /// # Errors
     ///
     /// [`PopError::Empty`] if there are none.
-    #[cfg(not(loom))]
     pub fn read_chunk(&mut self, max: usize) -> Result<Chunk<'_, 'a, T>, PopError>
     where
         T: PlainSlice,

@@ -1,7 +1,5 @@
 //! Slots lent to be filled in place.
 
-use core::slice;
-
 use mp_layout::PlainSlice;
 use mp_layout::atomic::Ordering;
 
@@ -36,6 +34,7 @@ impl<'p, 'a, T: PlainSlice> Grant<'p, 'a, T> {
     }
 
     /// The slots, in the order in which they will be popped.
+    #[cfg(not(loom))]
     pub fn slices(&mut self) -> (&mut [T], &mut [T]) {
         let ring = self.producer.ring();
         let (slot, first, second) = ring.parts(self.producer.tail(), self.len);
@@ -45,9 +44,9 @@ impl<'p, 'a, T: PlainSlice> Grant<'p, 'a, T> {
         let two = unsafe { ring.slots.pointer(0) }.cast::<T>();
         // SAFETY: `len` slots from the tail are free, so they are this producer's until it commits (I2), and the borrow of
         // the producer lasts as long. Aligned as checked when the ring was placed; any bytes are a `T`.
-        let one = unsafe { slice::from_raw_parts_mut(one, first) };
+        let one = unsafe { core::slice::from_raw_parts_mut(one, first) };
         // SAFETY: as above. `len` is at most the number of slots, so the parts do not overlap.
-        let two = unsafe { slice::from_raw_parts_mut(two, second) };
+        let two = unsafe { core::slice::from_raw_parts_mut(two, second) };
         (one, two)
     }
 

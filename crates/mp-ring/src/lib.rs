@@ -26,40 +26,34 @@
 )]
 
 mod byte_consumer;
-#[cfg(not(loom))]
 mod byte_grant;
 mod byte_producer;
 mod byte_ring;
-#[cfg(not(loom))]
+mod byte_ring_words;
 mod chunk;
 mod claim;
 mod consumer;
 mod error;
-#[cfg(not(loom))]
 mod grant;
 mod mark;
 mod payload;
 mod producer;
-#[cfg(not(loom))]
 mod record;
+mod record_header;
 mod records;
 mod ring;
 mod span;
 
 pub use byte_consumer::ByteConsumer;
-#[cfg(not(loom))]
 pub use byte_grant::ByteGrant;
 pub use byte_producer::ByteProducer;
 pub use byte_ring::ByteRing;
-#[cfg(not(loom))]
 pub use chunk::Chunk;
 pub use claim::{Freed, Role, UNNAMED};
 pub use consumer::Consumer;
 pub use error::{ClaimError, Corrupt, PopError, PushError, ReserveError};
-#[cfg(not(loom))]
 pub use grant::Grant;
 pub use producer::Producer;
-#[cfg(not(loom))]
 pub use record::Record;
 pub use records::Records;
 pub use ring::Ring;
@@ -68,7 +62,8 @@ pub use span::Span;
 /// The shared structures of this crate, for `docs/memory-layout.md`.
 #[doc(hidden)]
 #[cfg(not(loom))]
-pub const TABLES: &[mp_layout::Table] = &[ring::TABLE, byte_ring::TABLE, byte_ring::RECORD_TABLE];
+pub const TABLES: &[mp_layout::Table] =
+    &[ring::TABLE, byte_ring_words::TABLE, record_header::TABLE];
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

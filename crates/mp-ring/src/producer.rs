@@ -1,16 +1,10 @@
 //! The pushing end of a ring.
 
-use mp_layout::Plain;
-#[cfg(not(loom))]
-use mp_layout::PlainSlice;
 use mp_layout::atomic::Ordering;
+use mp_layout::{Plain, PlainSlice};
 
-#[cfg(not(loom))]
-use crate::Grant;
-#[cfg(not(loom))]
-use crate::ReserveError;
 use crate::claim::Claim;
-use crate::{Corrupt, PushError, Ring};
+use crate::{Corrupt, Grant, PushError, ReserveError, Ring};
 
 /// The one that pushes into a [`Ring`]. Dropped, it gives the role back.
 ///
@@ -97,7 +91,6 @@ impl<'a, T: Plain> Producer<'a, T> {
     /// # Errors
     ///
     /// [`ReserveError::Full`] if fewer are free now, [`ReserveError::TooLarge`] if there will never be as many.
-    #[cfg(not(loom))]
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_, 'a, T>, ReserveError>
     where
         T: PlainSlice,

@@ -30,6 +30,7 @@ impl<'c, 'a> Record<'c, 'a> {
     }
 
     /// Its bytes.
+    #[cfg(not(loom))]
     pub fn bytes(&self) -> &[u8] {
         self.consumer.lend(self.found)
     }
