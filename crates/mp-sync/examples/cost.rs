@@ -59,15 +59,16 @@ struct PthreadLock(*mut libc::pthread_mutex_t);
 impl PthreadLock {
     fn robust(memory: Region<'static>) -> Self {
         let lock = Self(memory.as_ptr().cast());
-        // SAFETY: an attribute that is initialised before it is used, and memory of a whole page
-        // for the mutex; both live as long as the program.
-        unsafe {
-            let mut attributes = std::mem::zeroed();
-            libc::pthread_mutexattr_init(&raw mut attributes);
-            libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED);
-            libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST);
-            libc::pthread_mutex_init(lock.0, &raw const attributes);
-        }
+        let mut attributes = std::mem::MaybeUninit::uninit();
+        let attributes: *mut libc::pthread_mutexattr_t = attributes.as_mut_ptr();
+        // SAFETY: memory for an attribute.
+        unsafe { libc::pthread_mutexattr_init(attributes) };
+        // SAFETY: initialised above.
+        unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) };
+        // SAFETY: initialised above.
+        unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) };
+        // SAFETY: a page for the mutex, and it is never unmapped.
+        unsafe { libc::pthread_mutex_init(lock.0, attributes) };
         lock
     }
 

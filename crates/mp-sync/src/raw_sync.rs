@@ -102,11 +102,9 @@ impl LockInit for Mutex {
     }
 
     unsafe fn new(mem: *mut u8, data: *mut u8) -> Result<(Box<dyn LockImpl>, usize)> {
+        let start = mem.wrapping_add(padding::<RawMutex>(mem));
         // SAFETY: the caller promises `size_of(Some(mem))` writable bytes that nobody uses yet.
-        unsafe {
-            mem.add(padding::<RawMutex>(mem))
-                .write_bytes(0, size_of::<RawMutex>())
-        };
+        unsafe { start.write_bytes(0, size_of::<RawMutex>()) };
         // SAFETY: as above, and they stay.
         unsafe { Self::at(mem, data) }
     }
@@ -201,11 +199,9 @@ impl EventInit for Event {
     }
 
     unsafe fn new(mem: *mut u8, auto_reset: bool) -> Result<(Box<dyn EventImpl>, usize)> {
+        let start = mem.wrapping_add(padding::<PlacedEvent>(mem));
         // SAFETY: the caller promises `size_of(Some(mem))` writable bytes that nobody uses yet.
-        unsafe {
-            mem.add(padding::<PlacedEvent>(mem))
-                .write_bytes(0, size_of::<PlacedEvent>())
-        };
+        unsafe { start.write_bytes(0, size_of::<PlacedEvent>()) };
         // SAFETY: as above, and they stay.
         let (placed, size) = unsafe { placed::<PlacedEvent>(mem) }?;
         placed

@@ -1,5 +1,6 @@
 //! What threads of one process see; runs under Miri, too:
-//! `cargo +nightly miri test -p mp-sync --test threads`
+//! `MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" cargo +nightly miri test -p mp-sync
+//! --test threads`. The structures are leaked on purpose: a lock must not be freed.
 #![cfg(not(loom))]
 
 use std::sync::atomic::{AtomicU32, Ordering};
