@@ -18,7 +18,7 @@ mod terminal;
 
 use std::env;
 use std::fmt::Display;
-use std::io::{self, Read as _};
+use std::io;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -118,7 +118,7 @@ fn run(name: &str, original: &Picture, processes: usize, options: &Options) -> m
     ));
     if options.hold {
         say(&"holding the array open; press Enter to end");
-        io::stdin().read(&mut [0])?;
+        io::stdin().read_line(&mut String::new())?;
     }
     Ok(same)
 }
