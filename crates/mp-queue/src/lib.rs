@@ -5,6 +5,7 @@
 //! | type | what it is | if a process dies |
 //! |---|---|---|
 //! | [`Queue<T>`] | any number of producers and consumers, first in, first out | nothing that was put is lost, unless the dead one had got it |
+//! | [`channel`] | one [`Sender`], one [`Receiver`], plain values, no lock | the other end gets what was sent, then `Closed` |
 //!
 //! A queue's messages are written by a [codec](Codec): [`Serde`] (anything that serde can write), [`Plain`] (numbers and
 //! structs of them, by their bytes) or [`Bytes`].
@@ -31,6 +32,7 @@
 
 mod batch;
 mod builder;
+mod channel;
 mod codec;
 mod control;
 mod error;
@@ -38,18 +40,23 @@ mod geometry;
 mod iter;
 mod queue;
 mod raw_queue;
+mod receiver;
+mod sender;
 
 pub use batch::Batch;
 pub use builder::Builder;
+pub use channel::channel;
 pub use codec::{Bytes, Codec, Plain, Serde};
 pub use error::{GetError, PutError, PutManyError};
 pub use iter::Iter;
 pub use mp_sync::Wait;
 pub use queue::Queue;
+pub use receiver::Receiver;
+pub use sender::Sender;
 
 /// The shared structures of this crate, for `docs/memory-layout.md`.
 #[doc(hidden)]
-pub const TABLES: &[mp_layout::Table] = &[control::TABLE];
+pub const TABLES: &[mp_layout::Table] = &[control::TABLE, channel::TABLE];
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

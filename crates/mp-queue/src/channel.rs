@@ -1,0 +1,295 @@
+//! A blocking channel from one sender to one receiver: an SPSC ring with two eventcounts, and no lock.
+//!
+//! # Source
+//!
+//! [`mp_ring::Ring`], with [`EventCount`]s for what it cannot do: wait.
+//!
+//! # Layout
+//!
+//! ```text
+//! 0       128        256         384
+//! | ends  | not_empty | not_full | the ring: 384 bytes of words, then the slots |
+//! ```
+//!
+//! # Invariants
+//!
+//! - I1: who uses an end has claimed its role in the ring, under its process's identity.
+//! - I2: `keeper` of an end is the process that made it or passed it on last: it answers for the end while nobody has
+//!   the role, because the handle is on its way.
+//! - I3: `ended` of an end is set by the drop of its handle, after its last operation, and stays.
+//!
+//! # Orderings
+//!
+//! Setting `ended` releases and looking at it acquires: who sees it sees every value that was sent before. The ring's
+//! commits are plain Release stores, so [`EventCount::notify`] with its fence follows them.
+//!
+//! # Progress
+//!
+//! `try_` operations are wait-free, but for one system call if the other side sleeps. The others block.
+//!
+//! # If a process dies
+//!
+//! In an operation, the value was sent (or received) or not, by the ring's one store, and the bell wakes the other side.
+//! Whoever waits looks, when the bell rang and every 250 ms, whether the process that has the other end, or is its keeper,
+//! is dead. A dead end is a closed one: what was sent is received first.
+
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::num::NonZeroU64;
+use core::ptr::NonNull;
+
+use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering};
+use mp_layout::{
+    Error, ErrorKind, Kind, Padded, Place, Plain, Region, Result, Table, TypeTag, layout,
+};
+use mp_object::{Object, Plan, ProcessIdentity};
+use mp_os::clock::Deadline;
+use mp_ring::{Ring, Role};
+use mp_sync::{EventCount, Wait};
+
+use crate::{Receiver, Sender};
+
+/// Where the ring lies in the payload.
+const RING: usize = 384;
+
+/// What is said about one end.
+#[repr(C)]
+struct End {
+    keeper: AtomicU64,
+    ended: AtomicU32,
+    reserved: AtomicU32,
+}
+
+/// What is said about both.
+#[repr(C)]
+struct Ends {
+    sender: End,
+    receiver: End,
+}
+
+/// The words before the ring.
+#[repr(C)]
+struct ChannelWords {
+    ends: Padded<Ends>,
+    not_empty: Padded<EventCount>,
+    not_full: Padded<EventCount>,
+}
+
+// SAFETY: `repr(C)`, nothing but atomics; any value is checked when it is read; no destructor.
+unsafe impl Place for End {
+    fn zeroed() -> Self {
+        Self {
+            keeper: AtomicU64::new(0),
+            ended: AtomicU32::new(0),
+            reserved: AtomicU32::new(0),
+        }
+    }
+}
+
+// SAFETY: `repr(C)`, nothing but places; no destructor.
+unsafe impl Place for Ends {
+    fn zeroed() -> Self {
+        Self {
+            sender: End::zeroed(),
+            receiver: End::zeroed(),
+        }
+    }
+}
+
+// SAFETY: `repr(C)`, nothing but places; no destructor.
+unsafe impl Place for ChannelWords {
+    fn zeroed() -> Self {
+        Self {
+            ends: Padded::zeroed(),
+            not_empty: Padded::zeroed(),
+            not_full: Padded::zeroed(),
+        }
+    }
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<ChannelWords>() == RING && size_of::<End>() == 16);
+    assert!(
+        offset_of!(ChannelWords, not_empty) == 128 && offset_of!(ChannelWords, not_full) == 256
+    );
+};
+
+pub(crate) const TABLE: Table = layout!(
+    "Channel",
+    ChannelWords {
+        ends: "sender's keeper u64, sender ended u32, 0 u32; the same for the receiver; then padding",
+        not_empty: "what the receiver sleeps on; then padding",
+        not_full: "what the sender sleeps on; then padding. The ring follows",
+    }
+);
+
+/// Makes a channel of at most `capacity` values from one sender to one receiver, each of which may go to another process.
+///
+/// It is faster than a [`Queue`](crate::Queue) and takes no lock, and it tells when the other end is gone.
+///
+/// # Errors
+///
+/// [`ErrorKind::InvalidInput`] for a capacity of 0 or more than addresses, and those of [`Object::create`].
+///
+/// ```
+/// let (mut sender, mut receiver) = mp_queue::channel::<u64>(100)?;
+/// std::thread::spawn(move || (0..1000).try_for_each(|n| sender.send(n)));
+/// let mut sum = 0;
+/// while let Ok(n) = receiver.recv() {
+///     sum += n;
+/// }
+/// assert_eq!(sum, 499_500);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+pub fn channel<T: Plain>(capacity: usize) -> Result<(Sender<T>, Receiver<T>)> {
+    let size = Ring::<T>::size_for(capacity)?;
+    let size = size.checked_add(RING).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, "make", "a channel")
+            .with_detail(format!("a capacity of {capacity} is more than addresses"))
+    })?;
+    let me = this_process()?;
+    let plan = Plan::new(Kind::Ring, TypeTag::of::<T>(), size).page_aligned();
+    let object = Object::create(&plan, |payload| {
+        let words = payload.place::<ChannelWords>(0)?;
+        for end in [&words.ends.sender, &words.ends.receiver] {
+            end.keeper.store(me.get(), Ordering::Relaxed);
+        }
+        let ring = payload.subregion(RING, payload.len() - RING)?;
+        // SAFETY: nobody else reaches the payload before this returns; whoever attaches finds a header that says ring of
+        // this type.
+        unsafe { Ring::<T>::create(ring, capacity) }?;
+        Ok(())
+    })?;
+    let sender = Sender::claim(Channel::attach(object.clone())?)?;
+    let receiver = Receiver::claim(Channel::attach(object)?)?;
+    Ok((sender, receiver))
+}
+
+/// This process as a ring's claims name it.
+pub(crate) fn this_process() -> Result<NonZeroU64> {
+    let me = ProcessIdentity::current()
+        .map_err(|source| Error::os("read the start time of", "this process", source))?;
+    NonZeroU64::new(me.word()).ok_or_else(|| Error::new(ErrorKind::Corrupt, "name", "this process"))
+}
+
+/// A channel mapped, for one of its ends.
+#[derive(Debug)]
+pub(crate) struct Channel<T> {
+    words: NonNull<ChannelWords>,
+    pub(crate) object: Object,
+    values: PhantomData<T>,
+}
+
+// SAFETY: `words` points into the mapping that `object` keeps, and what lies there is `Send + Sync`.
+unsafe impl<T: Send> Send for Channel<T> {}
+
+impl<T: Plain> Channel<T> {
+    pub(crate) fn attach(object: Object) -> Result<Self> {
+        let words = NonNull::from(object.payload().place::<ChannelWords>(0)?);
+        Ok(Self {
+            words,
+            object,
+            values: PhantomData,
+        })
+    }
+
+    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> core::result::Result<Self, D::Error> {
+        let plan = Plan::new(Kind::Ring, TypeTag::of::<T>(), RING + RING);
+        let object = Object::deserialize(deserializer, plan.expected())?;
+        Self::attach(object).map_err(serde::de::Error::custom)
+    }
+
+    /// The ring, for a handle that does not outlive this.
+    ///
+    /// # Safety
+    ///
+    /// What is made of it is dropped before this is, and leaves the structure that holds both never.
+    pub(crate) unsafe fn ring(&self) -> Result<Ring<'static, T>> {
+        let payload = self.object.payload();
+        let part = payload.subregion(RING, payload.len() - RING)?;
+        let start = part.pointer_to::<u8>(0, part.len())?;
+        // SAFETY: mapped as long as `object`; the caller's promise is that nothing made of it lives longer.
+        let region = unsafe { Region::<'static>::new(start, part.len()) };
+        // SAFETY: the header says that this is a ring of `T`.
+        unsafe { Ring::attach(region) }
+    }
+}
+
+impl<T> Channel<T> {
+    #[inline]
+    fn words(&self) -> &ChannelWords {
+        // SAFETY: `attach` found it in the payload, which `object` keeps mapped.
+        unsafe { self.words.as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn not_empty(&self) -> &EventCount {
+        &self.words().not_empty
+    }
+
+    #[inline]
+    pub(crate) fn not_full(&self) -> &EventCount {
+        &self.words().not_full
+    }
+
+    fn end(&self, role: Role) -> &End {
+        match role {
+            Role::Producer => &self.words().ends.sender,
+            Role::Consumer => &self.words().ends.receiver,
+        }
+    }
+
+    /// Whether the handle of an end was dropped.
+    #[inline]
+    pub(crate) fn has_ended(&self, role: Role) -> bool {
+        self.end(role).ended.load(Ordering::Acquire) != 0
+    }
+
+    /// Says that an end is over, and wakes the other.
+    pub(crate) fn set_ended(&self, role: Role) {
+        let other_sleeps_on = match role {
+            Role::Producer => self.not_empty(),
+            Role::Consumer => self.not_full(),
+        };
+        other_sleeps_on.under_bell(|| {
+            self.end(role).ended.store(1, Ordering::Release);
+            other_sleeps_on.notify_all();
+        });
+    }
+
+    /// Becomes the keeper of an end.
+    pub(crate) fn keep(&self, role: Role, me: NonZeroU64) {
+        self.end(role).keeper.store(me.get(), Ordering::Release);
+    }
+
+    /// Whether the process that answers for an end is proven dead: the one that has claimed it or, if nobody has, its
+    /// keeper. Where that cannot be told the end counts as alive.
+    #[cold]
+    pub(crate) fn is_dead(&self, role: Role, owner: Option<NonZeroU64>) -> bool {
+        let keeper = self.end(role).keeper.load(Ordering::Acquire);
+        let answers = owner.map_or(keeper, NonZeroU64::get);
+        ProcessIdentity::from_word(answers)
+            .is_some_and(|process| process.is_dead().unwrap_or(false))
+    }
+
+    /// Waits for `attempt`, which gives `None` while it is not possible; `gone` is told to it once the other side is known
+    /// to be dead.
+    pub(crate) fn wait<R>(
+        sleep_on: &EventCount,
+        wait: Wait,
+        deadline: Deadline,
+        is_dead: impl Fn() -> bool,
+        mut attempt: impl FnMut(bool) -> Option<R>,
+    ) -> Option<R> {
+        let gone = Cell::new(false);
+        sleep_on.wait_until_or_suspect(
+            wait,
+            deadline,
+            || attempt(gone.get()),
+            || gone.set(gone.get() || is_dead()),
+        )
+    }
+}

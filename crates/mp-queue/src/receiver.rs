@@ -1,0 +1,231 @@
+//! The receiving end of a channel.
+
+use core::cell::RefCell;
+use core::fmt;
+use std::time::Duration;
+
+use mp_layout::{Error, ErrorKind, Plain, PlainSlice, Result};
+use mp_os::clock::Deadline;
+use mp_ring::{Consumer, PopError, Role};
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::channel::{Channel, this_process};
+use crate::sender::passed_on;
+use crate::{GetError, Wait};
+
+/// The end of a [`channel`](crate::channel) that receives. Dropped, it ends the channel: sending fails.
+///
+/// It moves, to another thread or, once, as an argument to another process: this handle is spent then, and refuses
+/// everything.
+///
+/// # If a process dies
+///
+/// Values that it received are gone with it, the others stay, for nobody: the sender is told that the channel is closed
+/// when it would have to wait.
+pub struct Receiver<T: Plain> {
+    /// `None` once the handle was passed on. Before `channel`, so that it is dropped before.
+    consumer: RefCell<Option<Consumer<'static, T>>>,
+    channel: Channel<T>,
+    wait: Wait,
+    claimed_by: u64,
+}
+
+impl<T: Plain> Receiver<T> {
+    pub(crate) fn claim(channel: Channel<T>) -> Result<Self> {
+        let me = this_process()?;
+        if channel.has_ended(Role::Consumer) {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                "claim",
+                "the receiver of a channel",
+            ));
+        }
+        // SAFETY: the consumer lies beside the channel in this structure, is dropped first, and is not lent out.
+        let ring = unsafe { channel.ring() }?;
+        let consumer = ring.claim_consumer(me)?;
+        channel.keep(Role::Consumer, me);
+        Ok(Self {
+            consumer: RefCell::new(Some(consumer)),
+            channel,
+            wait: Wait::default(),
+            claimed_by: me.get(),
+        })
+    }
+
+    /// The same end with another way to wait.
+    #[must_use]
+    pub fn with_wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Receives the oldest value, waiting as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::Closed`] if the sender is gone and everything was received; [`GetError::Decode`] if the bytes are not a
+    /// `T`, which takes them; [`GetError::Os`] if the shared bytes are corrupt or this handle was passed on.
+    #[inline]
+    pub fn recv(&mut self) -> core::result::Result<T, GetError> {
+        self.recv_deadline(Deadline::NEVER)
+    }
+
+    /// Receives the oldest value if there is one now. It does not ask whether the sender is dead.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and [`GetError::Empty`].
+    #[inline]
+    pub fn try_recv(&mut self) -> core::result::Result<T, GetError> {
+        self.recv_deadline(Deadline::PASSED)
+    }
+
+    /// Receives the oldest value, waiting at most so long: zero tries once, [`Duration::MAX`] is for ever.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and [`GetError::Empty`] if the time was up.
+    #[inline]
+    pub fn recv_timeout(&mut self, timeout: Duration) -> core::result::Result<T, GetError> {
+        self.recv_deadline(Deadline::after(timeout))
+    }
+
+    /// Receives the oldest value, waiting until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_timeout`](Self::recv_timeout).
+    #[inline]
+    pub fn recv_deadline(&mut self, deadline: Deadline) -> core::result::Result<T, GetError> {
+        self.receive(deadline, |consumer| match consumer.pop() {
+            Ok(value) => Ok(Some(value)),
+            Err(PopError::Empty) => Ok(None),
+            Err(error @ PopError::Invalid) => Err(GetError::Decode(error.into())),
+            Err(error) => Err(GetError::Os(error.into())),
+        })
+    }
+
+    /// Receives the oldest values into `values` in one step, waiting as long as it takes for one; how many.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv). For no `values` it is 0 at once.
+    pub fn recv_many(&mut self, values: &mut [T]) -> core::result::Result<usize, GetError>
+    where
+        T: PlainSlice,
+    {
+        if values.is_empty() {
+            return Ok(0);
+        }
+        self.receive(Deadline::NEVER, |consumer| {
+            match consumer.pop_slice(values) {
+                Ok(0) => Ok(None),
+                Ok(count) => Ok(Some(count)),
+                Err(corrupt) => Err(GetError::Os(corrupt.into())),
+            }
+        })
+    }
+
+    /// Receives by `take`, which gives what it took.
+    #[inline]
+    fn receive<R>(
+        &mut self,
+        deadline: Deadline,
+        mut take: impl FnMut(&mut Consumer<'static, T>) -> core::result::Result<Option<R>, GetError>,
+    ) -> core::result::Result<R, GetError> {
+        let Some(consumer) = self.consumer.get_mut() else {
+            return Err(GetError::Os(passed_on()));
+        };
+        let channel = &self.channel;
+        let not_full = channel.not_full();
+        let mut once = |consumer: &mut _| {
+            // Rule (a) of the eventcount.
+            not_full.under_bell(|| {
+                let taken = take(consumer).transpose()?;
+                not_full.notify(1);
+                Some(taken)
+            })
+        };
+        if let Some(taken) = once(consumer) {
+            return taken;
+        }
+        let ring = consumer.ring();
+        let mut attempt = |gone: bool| {
+            // Looked at before the ring: nothing is sent after it.
+            let ended = gone || channel.has_ended(Role::Producer);
+            let taken = once(consumer);
+            if taken.is_none() && ended {
+                return Some(Err(GetError::Closed));
+            }
+            taken
+        };
+        if deadline == Deadline::PASSED {
+            return attempt(false).unwrap_or(Err(GetError::Empty));
+        }
+        let is_dead = || channel.is_dead(Role::Producer, ring.owner(Role::Producer));
+        Channel::<T>::wait(channel.not_empty(), self.wait, deadline, is_dead, attempt)
+            .unwrap_or(Err(GetError::Empty))
+    }
+
+    /// The most values that can be on their way.
+    pub fn capacity(&self) -> usize {
+        let consumer = self.consumer.borrow();
+        consumer.as_ref().map_or(0, Consumer::capacity)
+    }
+
+    /// Values on their way; the sender may have sent more meanwhile: there are never fewer than this.
+    pub fn len(&self) -> usize {
+        let consumer = self.consumer.borrow();
+        consumer.as_ref().map_or(0, Consumer::len)
+    }
+
+    /// Whether there is nothing to receive. False stays false until this end receives.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T: Plain> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let Some(consumer) = self.consumer.get_mut().take() else {
+            return;
+        };
+        if this_process().is_ok_and(|me| me.get() == self.claimed_by) {
+            self.channel.set_ended(Role::Consumer);
+        } else {
+            // A forked child's copy: the end is its parent's.
+            core::mem::forget(consumer);
+        }
+    }
+}
+
+impl<T: Plain> fmt::Debug for Receiver<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Receiver")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Plain> Serialize for Receiver<T> {
+    /// Passes the end on; this handle is spent then. See [`mp_object::transfer`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+        if self.consumer.borrow().is_none() {
+            return Err(S::Error::custom(passed_on()));
+        }
+        let written = self.channel.object.serialize(serializer)?;
+        // Gives the role back, for the new process to claim.
+        drop(self.consumer.borrow_mut().take());
+        Ok(written)
+    }
+}
+
+impl<'de, T: Plain> Deserialize<'de> for Receiver<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        Self::claim(Channel::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

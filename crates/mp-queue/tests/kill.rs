@@ -1,0 +1,401 @@
+//! Killed at every instruction of an operation, with nobody else there and with somebody asleep.
+#![cfg(target_arch = "x86_64")]
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use killcheck::{Check, SharedArea};
+use mp_layout::Region;
+use mp_queue::{Bytes, Plain, Queue, Wait};
+use mp_ring::ByteRing;
+use mp_testkit::Watchdog;
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Every instruction in a release build; a debug build has ten times as many.
+const STRIDE: usize = if cfg!(debug_assertions) { 7 } else { 1 };
+
+/// Longer than a recheck: the known gap of the eventcount is closed by it.
+const PATIENT: Duration = Duration::from_secs(1);
+
+type Numbers = Queue<[u64; 4], Plain>;
+
+fn number(n: u64) -> [u64; 4] {
+    [n, !n, n << 32, n * 3]
+}
+
+fn unbounded() -> Numbers {
+    Queue::plain().expect("a queue").with_wait(Wait::Sleep)
+}
+
+fn bounded(messages: usize) -> Numbers {
+    Queue::plain_bounded(messages)
+        .expect("a queue")
+        .with_wait(Wait::Sleep)
+}
+
+/// Empties the queue and puts `start` into it, whoever died in it before.
+fn restart(queue: &Numbers, start: &[u64]) {
+    while queue.try_get().is_ok() {}
+    for &n in start {
+        queue.put(number(n)).expect("room");
+    }
+}
+
+/// What is in the queue, whole.
+fn drain(queue: &Numbers) -> Result<Vec<u64>, String> {
+    let mut numbers = Vec::new();
+    loop {
+        match queue.try_get() {
+            Ok(message) if message == number(message[0]) => numbers.push(message[0]),
+            Ok(message) => return Err(format!("torn: {message:x?}")),
+            Err(mp_queue::GetError::Empty) => return Ok(numbers),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+fn expect_one_of(got: Vec<u64>, possible: &[&[u64]]) -> Result<(), String> {
+    if possible.contains(&&got[..]) {
+        Ok(())
+    } else {
+        Err(format!("{got:?} is none of {possible:?}"))
+    }
+}
+
+#[test]
+fn a_put() {
+    let _watchdog = Watchdog::new(LIMIT);
+    for queue in [unbounded(), bounded(8)] {
+        let report = Check::new("put")
+            .setup(|queue: &Numbers| restart(queue, &[1]))
+            .victim(|queue| queue.put(number(2)).expect("room"))
+            .survivor(|queue| {
+                queue.put(number(3)).map_err(|error| error.to_string())?;
+                expect_one_of(drain(queue)?, &[&[1, 3], &[1, 2, 3]])
+            })
+            .limit(PATIENT)
+            .stride(STRIDE)
+            .run(&queue)
+            .expect("the check runs");
+        println!("{report}");
+        report.assert_safe();
+    }
+}
+
+#[test]
+fn a_get() {
+    let _watchdog = Watchdog::new(LIMIT);
+    for queue in [unbounded(), bounded(8)] {
+        let report = Check::new("get")
+            .setup(|queue: &Numbers| restart(queue, &[1, 2]))
+            .victim(|queue| assert_eq!(queue.get().expect("a message"), number(1)))
+            .survivor(|queue| {
+                queue.put(number(3)).map_err(|error| error.to_string())?;
+                expect_one_of(drain(queue)?, &[&[1, 2, 3], &[2, 3]])
+            })
+            .limit(PATIENT)
+            .stride(STRIDE)
+            .run(&queue)
+            .expect("the check runs");
+        println!("{report}");
+        report.assert_safe();
+    }
+}
+
+#[test]
+fn a_put_while_a_consumer_sleeps() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let report = Check::new("put, a consumer asleep")
+        .setup(|queue: &Numbers| restart(queue, &[]))
+        .victim(|queue| queue.put(number(2)).expect("room"))
+        .sleeper(|queue| assert!([2, 3].contains(&queue.get().expect("a message")[0])))
+        .must_wake(|queue| !queue.is_empty())
+        .survivor(|queue| queue.put(number(3)).map_err(|error| error.to_string()))
+        .limit(Duration::from_millis(150))
+        .stride(STRIDE)
+        .run(&unbounded())
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+#[test]
+fn a_get_while_a_producer_sleeps() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let report = Check::new("get, a producer asleep")
+        .setup(|queue: &Numbers| restart(queue, &[1, 2]))
+        .victim(|queue| assert_eq!(queue.get().expect("a message"), number(1)))
+        .sleeper(|queue| queue.put(number(5)).expect("open"))
+        .must_wake(|queue| !queue.is_full())
+        .survivor(|queue| queue.get().map(|_| ()).map_err(|error| error.to_string()))
+        .limit(Duration::from_millis(150))
+        .stride(STRIDE)
+        .run(&bounded(2))
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+#[test]
+fn a_woken_consumer_while_another_sleeps() {
+    let _watchdog = Watchdog::new(LIMIT);
+    for queue in [unbounded(), bounded(8)] {
+        let report = Check::new("get, woken, another consumer asleep")
+            .setup(|queue: &Numbers| restart(queue, &[]))
+            .victim(|queue| assert_eq!(queue.get().expect("a message"), number(2)))
+            .sleeper(|queue| assert!([2, 3].contains(&queue.get().expect("a message")[0])))
+            .waker(|queue| queue.put(number(2)).expect("room"))
+            .must_wake(|queue| !queue.is_empty())
+            .survivor(|queue| queue.put(number(3)).map_err(|error| error.to_string()))
+            .limit(PATIENT)
+            .stride(STRIDE)
+            .run(&queue)
+            .expect("the check runs");
+        println!("{report}");
+        report.assert_safe();
+    }
+}
+
+#[test]
+fn a_close_while_a_consumer_sleeps() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let report = Check::new("close, a consumer asleep")
+        .setup(|queue: &Numbers| {
+            reopen(queue);
+            restart(queue, &[]);
+        })
+        .victim(|queue| queue.close().expect("a lock"))
+        .sleeper(|queue| queue.get().map(|_| ()).expect_err("closed"))
+        .must_wake(Queue::is_closed)
+        .survivor(|queue| queue.close().map_err(|error| error.to_string()))
+        .limit(Duration::from_millis(150))
+        .stride(STRIDE)
+        .run(&unbounded())
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+fn word<T, C>(queue: &Queue<T, C>, offset: usize) -> &AtomicU32 {
+    queue.object().payload().place(offset).expect("a word")
+}
+
+/// No operation does that.
+fn reopen<T, C>(queue: &Queue<T, C>) {
+    word(queue, 16).store(0, Ordering::Relaxed);
+}
+
+type Blobs = Queue<Vec<u8>, Bytes>;
+
+/// As it was made: leg 0 on ring 0, both empty.
+fn rewind(queue: &Blobs) {
+    for offset in [
+        128,
+        132,
+        136,
+        4096 + 128,
+        4096 + 132,
+        4096 + 136,
+        4096 + 140,
+    ] {
+        word(queue, offset).store(0, Ordering::Relaxed);
+    }
+    for offset in [4096 + 256, 4096 + 260, 4096 + 264, 4096 + 268] {
+        word(queue, offset).store(0, Ordering::Relaxed);
+    }
+}
+
+fn lengths(queue: &Blobs) -> Result<Vec<usize>, String> {
+    let mut lengths = Vec::new();
+    loop {
+        match queue.try_get() {
+            Ok(blob) if blob.iter().all(|&byte| byte == blob.len() as u8) => {
+                lengths.push(blob.len())
+            }
+            Ok(blob) => return Err(format!("{} bytes, torn", blob.len())),
+            Err(mp_queue::GetError::Empty) => return Ok(lengths),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+fn blob(len: usize) -> Vec<u8> {
+    vec![len as u8; len]
+}
+
+#[test]
+fn a_put_that_begins_a_leg() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let queue = Queue::bytes().expect("a queue");
+    let report = Check::new("put into the next ring")
+        .setup(|queue: &Blobs| {
+            rewind(queue);
+            queue.put(blob(120_001)).expect("room");
+            queue.put(blob(130_002)).expect("room");
+            queue.put(blob(12_000)).expect("room");
+        })
+        .victim(|queue| queue.put(blob(503)).expect("room"))
+        .survivor(|queue| {
+            queue.put(blob(504)).map_err(|error| error.to_string())?;
+            match &lengths(queue)?[..] {
+                [120_001, 130_002, 12_000, 504] | [120_001, 130_002, 12_000, 503, 504] => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .limit(PATIENT)
+        .stride(STRIDE)
+        .run(&queue)
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+#[test]
+fn a_get_that_begins_a_leg() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let queue = Queue::bytes().expect("a queue");
+    let report = Check::new("get from the next ring")
+        .setup(|queue: &Blobs| {
+            rewind(queue);
+            queue.put(blob(120_001)).expect("room");
+            queue.put(blob(140_002)).expect("room");
+            queue.put(blob(303)).expect("room");
+            queue.get().expect("the first");
+            queue.get().expect("the second");
+        })
+        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(303)))
+        .survivor(|queue| {
+            queue.put(blob(304)).map_err(|error| error.to_string())?;
+            match &lengths(queue)?[..] {
+                [303, 304] | [304] => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .limit(PATIENT)
+        .stride(STRIDE)
+        .run(&queue)
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+#[test]
+fn a_get_that_gives_memory_back() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let queue = Queue::bytes().expect("a queue");
+    let report = Check::new("get the last message of a large ring")
+        .setup(|queue: &Blobs| {
+            while queue.try_get().is_ok() {}
+            queue.put(blob(3_000_000)).expect("room");
+            queue.put(blob(301)).expect("room");
+            queue.get().expect("the large one");
+        })
+        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(301)))
+        .survivor(|queue| {
+            // In the same ring again: what was given back must be taken anew.
+            queue
+                .put(blob(3_000_004))
+                .map_err(|error| error.to_string())?;
+            queue.put(blob(302)).map_err(|error| error.to_string())?;
+            match &lengths(queue)?[..] {
+                [301, 3_000_004, 302] | [3_000_004, 302] => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .limit(PATIENT)
+        .stride(if cfg!(debug_assertions) { 61 } else { 11 })
+        .run(&queue)
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+/// A ring behind a lock that does not know its owner.
+struct PlainlyLocked {
+    lock: AtomicU32,
+    memory: [AtomicU64; 256],
+}
+
+impl PlainlyLocked {
+    fn put(&self, bytes: &[u8]) {
+        while self.lock.swap(1, Ordering::Acquire) != 0 {
+            std::thread::yield_now();
+        }
+        self.ring(|ring| {
+            // SAFETY: under the lock.
+            let mut producer = unsafe { ring.locked_producer() }.expect("a ring");
+            producer.push(bytes).expect("room");
+        });
+        self.lock.store(0, Ordering::Release);
+    }
+
+    fn ring(&self, with: impl FnOnce(ByteRing<'_>)) {
+        let start = self.memory.as_ptr().cast_mut().cast::<u8>();
+        let skipped = start.align_offset(128);
+        let start = std::ptr::NonNull::new(start.wrapping_add(skipped)).expect("an address");
+        // SAFETY: part of the memory, which is reached as a ring only.
+        let region = unsafe { Region::new(start, size_of_val(&self.memory) - 128) };
+        // SAFETY: as above.
+        match unsafe { ByteRing::attach(region) } {
+            Ok(ring) => with(ring),
+            // SAFETY: as above; the set-up comes here first.
+            Err(_) => with(unsafe { ByteRing::create(region, 1024, None) }.expect("it fits")),
+        }
+    }
+}
+
+#[test]
+fn a_lock_that_does_not_know_its_owner_is_caught() {
+    // SAFETY: atomics only, for which zero is valid.
+    let area = unsafe { SharedArea::<PlainlyLocked>::zeroed() }.expect("a page");
+    let report = Check::new("put under a plain lock")
+        .setup(|queue: &SharedArea<PlainlyLocked>| {
+            queue.reset();
+            queue.ring(|_| ());
+        })
+        .victim(|queue| queue.put(b"victim"))
+        .survivor(|queue| {
+            queue.put(b"survivor");
+            Ok(())
+        })
+        .limit(Duration::from_millis(100))
+        .stop_after(3)
+        .run(&area)
+        .expect("the check runs");
+    report.assert_caught();
+}
+
+/// A word to wait for, whose setter does not begin the bell.
+struct Bell {
+    count: mp_sync::EventCount,
+    word: AtomicU32,
+}
+
+#[test]
+fn a_commit_without_the_bell_is_caught() {
+    // SAFETY: atomics only, for which zero is valid.
+    let area = unsafe { SharedArea::<Bell>::zeroed() }.expect("a page");
+    let deadline = mp_os::clock::Deadline::NEVER;
+    let report = Check::new("commit and notify without the bell")
+        .setup(|bell: &SharedArea<Bell>| bell.reset())
+        .victim(|bell| {
+            bell.word.store(1, Ordering::Release);
+            bell.count.notify(1);
+        })
+        .sleeper(|bell| {
+            let is_set = || (bell.word.load(Ordering::Acquire) == 1).then_some(());
+            bell.count.wait_until(Wait::Sleep, deadline, is_set);
+        })
+        .must_wake(|bell| bell.word.load(Ordering::Acquire) == 1)
+        .survivor(|bell| {
+            bell.word.store(1, Ordering::Release);
+            bell.count.notify(1);
+            Ok(())
+        })
+        .limit(Duration::from_millis(100))
+        .stop_after(1)
+        .run(&area)
+        .expect("the check runs");
+    report.assert_caught();
+}
