@@ -50,7 +50,7 @@ use crate::{EventCount, LockError, Outcome, RawMutex, Wait, owner};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// [`RawMutex`](crate::RawMutex) as a `raw_sync` lock.
+/// [`RawMutex`] as a `raw_sync` lock.
 ///
 /// The memory that `new` and `from_existing` are given must stay mapped while this or a guard of
 /// it lives, and while a leaked guard's thread does.
