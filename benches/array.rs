@@ -1,0 +1,269 @@
+//! Ten million numbers: filled and summed in a shared array, and in a plain slice.
+
+use std::hint::black_box;
+use std::thread;
+use std::time::Instant;
+
+use criterion::{Criterion, Throughput};
+use mp_benches::{Bench, Child, Contest, Placement, Sample, limits};
+use mp_shm::Segment;
+use mp_value::{Array, RawArray, RawValue};
+
+const OURS: &str = "mp-value Array, locked";
+const SLICE: &str = "plain slice";
+
+const LEN: usize = 10_000_000;
+
+/// Chunks that two processes, or threads, claim.
+const CHUNKS: usize = 64;
+
+fn main() {
+    let mut bench = Bench::start("array", env!("CARGO_TARGET_TMPDIR"));
+    fill_and_sum(&mut bench);
+    first_touch(&mut bench);
+    if Placement::TwoCores.is_available() {
+        fill_in_two(&mut bench);
+    }
+    with_criterion(&mut bench.finish());
+}
+
+fn fill_and_sum(bench: &mut Bench) {
+    let len = bench.count(LEN);
+    let array = Array::<f64>::new(len).expect("memory for the array");
+    let raw = RawArray::<f64>::new(len).expect("memory for the array");
+    let mut slice = vec![0.0; len];
+    let mut pages = SharedPages::new(len);
+    #[cfg(feature = "compare")]
+    let mut shmem = Shmem::new(len);
+
+    let mut contest = Contest::of_times(format!("fill {} f64, one core", millions(len)));
+    contest.ours(OURS, || {
+        timed(|| fill(&mut array.lock().expect("nobody died")))
+    });
+    contest.ours("mp-value RawArray, set", || {
+        timed(|| (0..len).for_each(|index| raw.set(index, element(index))))
+    });
+    contest.peer(SLICE, || timed(|| fill(&mut slice)));
+    #[cfg(feature = "compare")]
+    contest.peer("shared_memory, as a slice", || {
+        timed(|| fill(shmem.slice()))
+    });
+    contest.limit("plain slice of shared pages", || {
+        timed(|| fill(pages.slice()))
+    });
+    contest.limit("memcpy of as many bytes", || limits::copy(8 * len, 1));
+    let outcome = bench.contest(contest);
+    let cost = outcome.map(|outcome| outcome.cost(OURS, SLICE));
+    bench.goal_at_most(
+        format!("fill {} f64 / plain slice", millions(len)),
+        1.05,
+        cost,
+    );
+
+    let expected = sum(&slice);
+    let check = |found| assert_eq!(black_box(found), expected);
+    let mut contest = Contest::of_times(format!("sum {} f64, one core", millions(len)));
+    contest.ours(OURS, || {
+        timed(|| check(sum(&array.lock().expect("nobody died"))))
+    });
+    contest.ours("mp-value RawArray, iter", || {
+        timed(|| check(sum_of(raw.iter())))
+    });
+    contest.peer(SLICE, || timed(|| check(sum(&slice))));
+    #[cfg(feature = "compare")]
+    contest.peer("shared_memory, as a slice", || {
+        timed(|| check(sum(shmem.slice())))
+    });
+    contest.limit("plain slice of shared pages", || {
+        timed(|| check(sum(pages.slice())))
+    });
+    let outcome = bench.contest(contest);
+    let cost = outcome.map(|outcome| outcome.cost(OURS, SLICE));
+    bench.goal_at_most(
+        format!("sum {} f64 / plain slice", millions(len)),
+        1.05,
+        cost,
+    );
+}
+
+/// From nothing: the memory is made, and its pages are touched for the first time.
+fn first_touch(bench: &mut Bench) {
+    let len = bench.count(LEN);
+    let mut contest = Contest::of_times(format!("make and fill {} f64, one core", millions(len)));
+    contest.ours("mp-value Array", || {
+        timed(|| {
+            let array = Array::<f64>::new(len).expect("memory for the array");
+            fill(&mut array.lock().expect("nobody died"));
+            drop(black_box(array));
+        })
+    });
+    contest.peer("Vec", || {
+        timed(|| {
+            let mut values = vec![0.0; len];
+            fill(&mut values);
+            drop(black_box(values));
+        })
+    });
+    bench.contest(contest);
+}
+
+/// Two at once, each in chunks that it claims.
+fn fill_in_two(bench: &mut Bench) {
+    let len = bench.count(LEN);
+    let chunk_len = len.div_ceil(CHUNKS);
+    let array = Array::<f64>::new(len).expect("memory for the array");
+    let mut slice = vec![0.0; len];
+    let mut contest = Contest::of_times(format!(
+        "fill {} f64 in {CHUNKS} chunks, two cores",
+        millions(len)
+    ));
+    contest.ours("mp-value Array, chunks claimed by 2 processes", || {
+        let next = RawValue::<u64>::new(0).expect("memory for a number");
+        let work = || {
+            let chunks = array.chunks(chunk_len).expect("few enough");
+            while let Some(index) = claim(&next, CHUNKS) {
+                let claim = chunks.claim(index).expect("nobody died");
+                let mut chunk = claim.claimed().expect("each number is given once");
+                let start = chunk.range().start;
+                fill_from(&mut chunk, start);
+            }
+        };
+        timed(|| {
+            let child = Child::fork(&mut || {
+                Placement::TwoCores.pin(1);
+                work();
+            });
+            work();
+            child.join();
+        })
+    });
+    contest.peer("chunks_mut among 2 threads", || {
+        timed(|| {
+            thread::scope(|scope| {
+                let (first, second) = slice.split_at_mut(CHUNKS / 2 * chunk_len);
+                let middle = first.len();
+                scope.spawn(move || {
+                    Placement::TwoCores.pin(1);
+                    for (index, chunk) in second.chunks_mut(chunk_len).enumerate() {
+                        fill_from(chunk, middle + index * chunk_len);
+                    }
+                });
+                for (index, chunk) in first.chunks_mut(chunk_len).enumerate() {
+                    fill_from(chunk, index * chunk_len);
+                }
+            });
+        })
+    });
+    contest.limit("plain slice, one thread", {
+        let mut slice = vec![0.0; len];
+        move || timed(|| fill(&mut slice))
+    });
+    if bench.contest(contest).is_some() {
+        assert_eq!(sum(&array.lock().expect("nobody died")), sum(&slice));
+    }
+}
+
+fn claim(next: &RawValue<u64>, count: usize) -> Option<usize> {
+    let index = next.fetch_add(1) as usize;
+    (index < count).then_some(index)
+}
+
+fn timed(work: impl FnOnce()) -> Sample {
+    let start = Instant::now();
+    work();
+    Sample::of(start.elapsed(), 1)
+}
+
+fn millions(len: usize) -> String {
+    match len {
+        1_000_000.. => format!("{} million", len / 1_000_000),
+        _ => len.to_string(),
+    }
+}
+
+fn element(index: usize) -> f64 {
+    index as f64 * 0.5
+}
+
+fn fill(values: &mut [f64]) {
+    fill_from(values, 0);
+}
+
+#[inline(never)]
+fn fill_from(values: &mut [f64], start: usize) {
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = element(start + index);
+    }
+    black_box(values);
+}
+
+#[inline(never)]
+fn sum(values: &[f64]) -> f64 {
+    sum_of(black_box(values).iter().copied())
+}
+
+/// Eight sums at once, so that memory and not the latency of an addition is the limit.
+#[inline(always)]
+fn sum_of(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sums = [0.0; 8];
+    for (index, value) in values.enumerate() {
+        sums[index % 8] += value;
+    }
+    sums.iter().sum()
+}
+
+/// A segment as a slice, without a lock or a header: what the pages themselves allow.
+struct SharedPages {
+    segment: Segment,
+    len: usize,
+}
+
+impl SharedPages {
+    fn new(len: usize) -> Self {
+        let segment = Segment::anonymous("plain pages", 8 * len).expect("memory for the slice");
+        Self { segment, len }
+    }
+
+    fn slice(&mut self) -> &mut [f64] {
+        let start = self.segment.region().as_ptr().cast();
+        // SAFETY: page-aligned, `len` numbers long, every bit pattern is a number, and only this process has the segment.
+        unsafe { std::slice::from_raw_parts_mut(start, self.len) }
+    }
+}
+
+/// The same through the `shared_memory` crate.
+#[cfg(feature = "compare")]
+struct Shmem {
+    memory: shared_memory::Shmem,
+    len: usize,
+}
+
+#[cfg(feature = "compare")]
+impl Shmem {
+    fn new(len: usize) -> Self {
+        let memory = shared_memory::ShmemConf::new().size(8 * len).create();
+        Self {
+            memory: memory.expect("memory for the slice"),
+            len,
+        }
+    }
+
+    fn slice(&mut self) -> &mut [f64] {
+        let start = self.memory.as_ptr().cast();
+        // SAFETY: page-aligned, `len` numbers long, every bit pattern is a number, and nobody else knows its name.
+        unsafe { std::slice::from_raw_parts_mut(start, self.len) }
+    }
+}
+
+fn with_criterion(criterion: &mut Criterion) {
+    let array = Array::<f64>::new(LEN / 10).expect("memory for the array");
+    let mut group = criterion.benchmark_group("array");
+    group.throughput(Throughput::Bytes(8 * array.len() as u64));
+    group.bench_function("fill 1 million f64", |bencher| {
+        bencher.iter(|| fill(&mut array.lock().expect("nobody died")));
+    });
+    group.bench_function("sum 1 million f64", |bencher| {
+        bencher.iter(|| sum(&array.lock().expect("nobody died")));
+    });
+    group.finish();
+}

@@ -1,0 +1,404 @@
+//! The blocking queue: many producers and consumers, sizes of messages, round trips.
+
+use std::hint::spin_loop;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+
+use criterion::{Criterion, Throughput};
+use crossbeam_queue::ArrayQueue;
+use mp_benches::peers::Stream;
+use mp_benches::{Bench, Contest, Crowd, Kind, Pair, Placement, Sample, limits};
+use mp_layout::atomic::AtomicU64;
+use mp_queue::{Bytes, Plain, Queue};
+use mp_shm::Segment;
+
+const OURS: &str = "mp-queue Queue<u64, Plain>";
+const CROSSBEAM: &str = "crossbeam ArrayQueue (threads)";
+
+/// Messages that each bounded queue holds.
+const CAPACITY: usize = 4096;
+
+/// Messages of a batch.
+const BATCH: usize = 32;
+
+fn main() {
+    let mut bench = Bench::start("queue", env!("CARGO_TARGET_TMPDIR"));
+    for placement in bench.placements() {
+        round_trip(&mut bench, placement);
+    }
+    for placement in bench.placements() {
+        many(&mut bench, 1, placement);
+    }
+    if Placement::TwoCores.is_available() {
+        many(&mut bench, 2, Placement::TwoCores);
+        many(&mut bench, 4, Placement::TwoCores);
+        for size in [8, 64, 1024, 65536] {
+            bytes(&mut bench, size);
+        }
+        values(&mut bench);
+    }
+    with_criterion(&mut bench.finish());
+}
+
+fn round_trip(bench: &mut Bench, placement: Placement) {
+    let (awake, asleep) = match placement {
+        Placement::TwoCores => (bench.count(5000), bench.count(300)),
+        Placement::OneCore => (bench.count(3000), bench.count(3000)),
+    };
+    let mut contest = Contest::of_times(format!("round trip 8 B, {placement}"));
+    contest.ours(OURS, || queue_round_trips(placement, awake));
+    contest.peer("pipe", || {
+        stream_round_trips(placement, asleep, Stream::pipe)
+    });
+    contest.peer("UNIX socket", || {
+        stream_round_trips(placement, asleep, Stream::socket)
+    });
+    #[cfg(feature = "compare")]
+    contest.peer("ipc-channel", || ipc_channel_round_trips(placement, asleep));
+    if placement == Placement::TwoCores {
+        contest.limit("two-line ping-pong", || limits::two_lines(awake));
+    }
+    contest.limit("raw futex ping-pong", || limits::futexes(placement, asleep));
+    bench.contest(contest);
+}
+
+fn queue_round_trips(placement: Placement, count: usize) -> Sample {
+    let (there, back) = (plain(), plain());
+    Pair::processes(placement).round_trips(
+        count,
+        |trip| {
+            assert_eq!(there.get().expect("open"), trip);
+            back.put(trip).expect("open");
+        },
+        |trip| {
+            there.put(trip).expect("open");
+            assert_eq!(back.get().expect("open"), trip);
+        },
+    )
+}
+
+fn stream_round_trips(placement: Placement, count: usize, new: fn() -> Stream) -> Sample {
+    let (there, back) = (new(), new());
+    Pair::processes(placement).round_trips(
+        count,
+        |trip| {
+            assert_eq!(there.receive_number(), trip);
+            back.send_number(trip);
+        },
+        |trip| {
+            there.send_number(trip);
+            assert_eq!(back.receive_number(), trip);
+        },
+    )
+}
+
+/// `sides` producers and as many consumers, 8 bytes a message.
+fn many(bench: &mut Bench, sides: usize, placement: Placement) {
+    let count = bench.count(100_000) / sides / BATCH * BATCH;
+    let processes = Market {
+        kind: Kind::Processes,
+        sides,
+        placement,
+        count,
+    };
+    let threads = Market {
+        kind: Kind::Threads,
+        ..processes
+    };
+    let mut contest = Contest::of_rates(format!(
+        "8 B, {sides} producers + {sides} consumers, {placement}"
+    ));
+    contest.ours(OURS, || {
+        let queue = plain();
+        processes.trade(
+            |number| queue.put(number).expect("open"),
+            || queue.get().expect("open"),
+        )
+    });
+    contest.ours("mp-queue, put_many + get_many of 32", || {
+        in_batches(processes)
+    });
+    contest.peer(CROSSBEAM, || {
+        let queue = ArrayQueue::new(CAPACITY);
+        threads.trade(
+            |number| patiently(|| queue.push(number).ok()),
+            || patiently(|| queue.pop()),
+        )
+    });
+    contest.peer("pipe", || {
+        let pipe = Stream::pipe();
+        let few = Market {
+            count: count / 4,
+            ..processes
+        };
+        few.trade(|number| pipe.send_number(number), || pipe.receive_number())
+    });
+    bench.contest(contest);
+}
+
+/// Producers that send numbers and consumers that sum them.
+#[derive(Clone, Copy)]
+struct Market {
+    kind: Kind,
+    /// Producers, and also consumers.
+    sides: usize,
+    placement: Placement,
+    /// Messages of each producer, and of each consumer.
+    count: usize,
+}
+
+impl Market {
+    fn trade(self, put: impl Fn(u64) + Sync, get: impl Fn() -> u64 + Sync) -> Sample {
+        let produce = |first: u64| (first..first + self.count as u64).for_each(&put);
+        self.run(produce, || (0..self.count).map(|_| get()).sum())
+    }
+
+    /// `produce` sends `count` numbers from the given one on; `consume` receives as many and sums them.
+    fn run(self, produce: impl Fn(u64) + Sync, consume: impl Fn() -> u64 + Sync) -> Sample {
+        let segment = Segment::anonymous("sum", 4096).expect("a page");
+        let sum: &AtomicU64 = segment.region().place(0).expect("within the page");
+        let crowd = Crowd {
+            kind: self.kind,
+            placement: self.placement,
+            members: 2 * self.sides,
+        };
+        let elapsed = crowd.run(|member| match member.checked_sub(self.sides) {
+            None => produce((member * self.count) as u64),
+            Some(_) => {
+                sum.fetch_add(consume(), Relaxed);
+            }
+        });
+        let total = (self.sides * self.count) as u64;
+        assert_eq!(
+            sum.load(Relaxed),
+            total * (total - 1) / 2,
+            "each message comes once"
+        );
+        Sample::of(elapsed, total as usize)
+    }
+}
+
+fn in_batches(market: Market) -> Sample {
+    let queue = plain();
+    let batches = market.count / BATCH;
+    market.run(
+        |first| {
+            for batch in 0..batches as u64 {
+                let start = first + batch * BATCH as u64;
+                let numbers: [u64; BATCH] = std::array::from_fn(|index| start + index as u64);
+                queue.put_many(&numbers).expect("open");
+            }
+        },
+        || {
+            let (mut left, mut sum) = (market.count, 0);
+            while left > 0 {
+                for number in queue.get_many(left.min(BATCH)).expect("open") {
+                    sum += number.expect("it decodes");
+                    left -= 1;
+                }
+            }
+            sum
+        },
+    )
+}
+
+/// Tries until there is a result: spinning at first, then giving the core away.
+fn patiently<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
+    let mut tries = 0;
+    loop {
+        if let Some(result) = attempt() {
+            return result;
+        }
+        tries += 1;
+        if tries < 100 {
+            spin_loop();
+        } else {
+            thread::yield_now();
+        }
+    }
+}
+
+/// Byte strings of one size, from one process to another.
+fn bytes(bench: &mut Bench, size: usize) {
+    let name = match size {
+        ..1024 => format!("{size} B"),
+        _ => format!("{} KiB", size / 1024),
+    };
+    let capacity = ((8 << 20) / size).min(CAPACITY);
+    let count = bench.count(((64 << 20) / size).min(100_000));
+    let mut contest = Contest::of_rates(format!("bytes, {name}, two cores"));
+    contest.ours("mp-queue Queue<_, Bytes>", || {
+        let queue = Queue::<Vec<u8>, Bytes>::bytes_bounded(capacity).expect("memory for a queue");
+        let mut received = Vec::new();
+        transfer(
+            size,
+            count,
+            |message| queue.put_bytes(message).expect("open"),
+            |_| {
+                queue.get_bytes_into(&mut received).expect("open");
+                number_of(&received)
+            },
+        )
+    });
+    for (name, new) in [
+        ("pipe", Stream::pipe as fn() -> Stream),
+        ("UNIX socket", Stream::socket),
+    ] {
+        contest.peer(name, move || {
+            let stream = new();
+            transfer(
+                size,
+                count / 2,
+                |message| stream.send(message),
+                |received| {
+                    stream.receive(received);
+                    number_of(received)
+                },
+            )
+        });
+    }
+    #[cfg(feature = "compare")]
+    contest.peer("ipc-channel", || {
+        let (sender, receiver) = ipc_channel::ipc::bytes_channel().expect("a channel");
+        transfer(
+            size,
+            count / 4,
+            |message| sender.send(message).expect("the other end is open"),
+            |_| number_of(&receiver.recv().expect("the other end is open")),
+        )
+    });
+    contest.limit("copy, one process", || limits::copy(size, count));
+    bench.contest(contest);
+}
+
+/// Values that serde writes, from one process to another.
+fn values(bench: &mut Bench) {
+    const TEXT: &str = "twenty-four bytes of text";
+    let count = bench.count(100_000);
+    let pair = Pair::processes(Placement::TwoCores);
+    let mut contest = Contest::of_rates("serde (u64, String of 25 B), two cores");
+    contest.ours("mp-queue Queue<(u64, String)>", || {
+        let queue = Queue::<(u64, String)>::bounded(CAPACITY).expect("memory for a queue");
+        pair.transfer(
+            count,
+            |number, _| {
+                queue.put((number, TEXT.to_owned())).expect("open");
+                1
+            },
+            |_| {
+                let (number, text) = queue.get().expect("open");
+                assert_eq!(text, TEXT);
+                (1, number)
+            },
+        )
+    });
+    #[cfg(feature = "compare")]
+    contest.peer("ipc-channel", || {
+        let (sender, receiver) = ipc_channel::ipc::channel().expect("a channel");
+        pair.transfer(
+            count / 4,
+            |number, _| {
+                sender
+                    .send((number, TEXT.to_owned()))
+                    .expect("the other end is open");
+                1
+            },
+            |_| {
+                let (number, text): (u64, String) = receiver.recv().expect("the other end is open");
+                assert_eq!(text, TEXT);
+                (1, number)
+            },
+        )
+    });
+    contest.peer("std sync_channel (threads)", || {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(CAPACITY);
+        Pair::threads(Placement::TwoCores).transfer(
+            count,
+            move |number, _| {
+                sender
+                    .send((number, TEXT.to_owned()))
+                    .expect("the other end is open");
+                1
+            },
+            |_| {
+                let (number, text) = receiver.recv().expect("the other end is open");
+                assert_eq!(text, TEXT);
+                (1, number)
+            },
+        )
+    });
+    bench.contest(contest);
+}
+
+/// Messages of `size` bytes that begin with their number.
+fn transfer(
+    size: usize,
+    count: usize,
+    mut send: impl FnMut(&[u8]) + Send,
+    mut receive: impl FnMut(&mut [u8]) -> u64,
+) -> Sample {
+    let (mut message, mut received) = (vec![7; size], vec![0; size]);
+    Pair::processes(Placement::TwoCores).transfer(
+        count,
+        |number, _| {
+            message[..8].copy_from_slice(&number.to_ne_bytes());
+            send(&message);
+            1
+        },
+        |_| (1, receive(&mut received)),
+    )
+}
+
+fn number_of(message: &[u8]) -> u64 {
+    bytemuck::pod_read_unaligned(&message[..8])
+}
+
+fn plain() -> Queue<u64, Plain> {
+    Queue::plain_bounded(CAPACITY).expect("memory for a queue")
+}
+
+#[cfg(feature = "compare")]
+fn ipc_channel_round_trips(placement: Placement, count: usize) -> Sample {
+    let (to, at) = ipc_channel::ipc::channel::<u64>().expect("a channel");
+    let (answer, answered) = ipc_channel::ipc::channel::<u64>().expect("a channel");
+    Pair::processes(placement).round_trips(
+        count,
+        |trip| {
+            assert_eq!(at.recv().expect("the other end is open"), trip);
+            answer.send(trip).expect("the other end is open");
+        },
+        |trip| {
+            to.send(trip).expect("the other end is open");
+            assert_eq!(answered.recv().expect("the other end is open"), trip);
+        },
+    )
+}
+
+fn with_criterion(criterion: &mut Criterion) {
+    if !Placement::TwoCores.is_available() {
+        return;
+    }
+    let mut group = criterion.benchmark_group("queue");
+    group.bench_function("round trip 8 B", |bencher| {
+        bencher.iter_custom(|iterations| {
+            queue_round_trips(Placement::TwoCores, iterations as usize).elapsed_for(iterations)
+        });
+    });
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("8 B, 1 producer + 1 consumer", |bencher| {
+        bencher.iter_custom(|iterations| {
+            let queue = plain();
+            let market = Market {
+                kind: Kind::Processes,
+                sides: 1,
+                placement: Placement::TwoCores,
+                count: iterations as usize,
+            };
+            let put = |number| queue.put(number).expect("open");
+            market
+                .trade(put, || queue.get().expect("open"))
+                .elapsed_for(iterations)
+        });
+    });
+    group.finish();
+}

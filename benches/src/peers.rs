@@ -1,0 +1,15 @@
+//! What users would pick instead, as far as it takes more than a line to use.
+
+mod pthread;
+#[cfg(feature = "compare")]
+mod publisher;
+#[cfg(feature = "compare")]
+mod raw_sync;
+mod stream;
+
+pub use pthread::{PthreadCondvar, PthreadMutex};
+#[cfg(feature = "compare")]
+pub use publisher::{Elsewhere, Lane, Publisher};
+#[cfg(feature = "compare")]
+pub use raw_sync::{RawSyncEvent, RawSyncMutex};
+pub use stream::Stream;

@@ -1,0 +1,161 @@
+//! Messages of one size through iceoryx2.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use iceoryx2::port::publisher::Publisher as Port;
+use iceoryx2::port::subscriber::Subscriber;
+use iceoryx2::prelude::*;
+use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
+
+/// A service with one subscriber, made by the process that receives.
+pub struct Lane<const WORDS: usize> {
+    name: ServiceName,
+    subscriber: Subscriber<ipc::Service, [u64; WORDS], ()>,
+    _factory: PortFactory<ipc::Service, [u64; WORDS], ()>,
+    _node: Node<ipc::Service>,
+}
+
+/// A lane that only the forked process uses, in which it is as it was made.
+pub struct Elsewhere<const WORDS: usize>(Lane<WORDS>);
+
+// SAFETY: of the two processes that have it after the fork, only the child uses it, on its only thread.
+unsafe impl<const WORDS: usize> Sync for Elsewhere<WORDS> {}
+// SAFETY: as for `Sync`.
+unsafe impl<const WORDS: usize> Send for Elsewhere<WORDS> {}
+
+impl<const WORDS: usize> Elsewhere<WORDS> {
+    /// Hands the lane over.
+    pub fn new(lane: Lane<WORDS>) -> Self {
+        Self(lane)
+    }
+
+    /// The lane, in the child.
+    pub fn get(&self) -> &Lane<WORDS> {
+        &self.0
+    }
+}
+
+/// The sending side of a [`Lane`], which connects when it first sends: in the process that sends.
+pub struct Publisher<const WORDS: usize> {
+    name: ServiceName,
+    connected: Option<Connected<WORDS>>,
+}
+
+struct Connected<const WORDS: usize> {
+    port: Port<ipc::Service, [u64; WORDS], ()>,
+    _factory: PortFactory<ipc::Service, [u64; WORDS], ()>,
+    _node: Node<ipc::Service>,
+}
+
+// SAFETY: what is not `Send` is not there until the process that keeps it has connected.
+unsafe impl<const WORDS: usize> Send for Publisher<WORDS> {}
+
+impl<const WORDS: usize> Lane<WORDS> {
+    /// A lane for `capacity` messages, which blocks its publisher when it is full.
+    ///
+    /// # Panics
+    ///
+    /// If iceoryx2 refuses.
+    pub fn new(capacity: usize) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mp-benches/{}/{number}", std::process::id());
+        let name = ServiceName::new(&name).expect("a valid name");
+        let node = node();
+        let factory = node
+            .service_builder(&name)
+            .publish_subscribe::<[u64; WORDS]>()
+            .enable_safe_overflow(false)
+            .subscriber_max_buffer_size(capacity)
+            .create()
+            .expect("a service");
+        let subscriber = factory
+            .subscriber_builder()
+            .buffer_size(capacity)
+            .create()
+            .expect("a subscriber");
+        Self {
+            name,
+            subscriber,
+            _factory: factory,
+            _node: node,
+        }
+    }
+
+    /// Its sending side.
+    pub fn publisher(&self) -> Publisher<WORDS> {
+        Publisher {
+            name: self.name.clone(),
+            connected: None,
+        }
+    }
+
+    /// Reads the next message in place, if there is one.
+    #[inline(always)]
+    pub fn receive<R>(&self, read: impl FnOnce(&[u64; WORDS]) -> R) -> Option<R> {
+        let sample = self.subscriber.receive().expect("a connection");
+        sample.map(|sample| read(&sample))
+    }
+}
+
+impl<const WORDS: usize> Publisher<WORDS> {
+    /// Sends a copy of `message`.
+    ///
+    /// # Panics
+    ///
+    /// If iceoryx2 refuses, or if there is no subscriber.
+    #[inline(always)]
+    pub fn send(&mut self, message: &[u64; WORDS]) {
+        let connected = self
+            .connected
+            .get_or_insert_with(|| Connected::new(&self.name));
+        let sample = connected.port.loan_uninit().expect("a free sample");
+        let receivers = sample.write_payload(*message).send().expect("a connection");
+        assert_eq!(receivers, 1);
+    }
+}
+
+impl<const WORDS: usize> Connected<WORDS> {
+    fn new(name: &ServiceName) -> Self {
+        let node = node();
+        let factory = node
+            .service_builder(name)
+            .publish_subscribe::<[u64; WORDS]>()
+            .open()
+            .expect("the lane's service");
+        let port = factory
+            .publisher_builder()
+            .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
+            .create()
+            .expect("a publisher");
+        Self {
+            port,
+            _factory: factory,
+            _node: node,
+        }
+    }
+}
+
+fn node() -> Node<ipc::Service> {
+    set_log_level(LogLevel::Fatal);
+    NodeBuilder::new().create::<ipc::Service>().expect("a node")
+}
+
+impl<const WORDS: usize> fmt::Debug for Lane<WORDS> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Lane")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<const WORDS: usize> fmt::Debug for Publisher<WORDS> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Publisher")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
