@@ -116,7 +116,7 @@ impl Partition<'_> {
 
     /// Gives chunk `index` back; the caller has it.
     pub(crate) fn release(&self, index: usize) {
-        // Release: pairs with the Acquire in `owner`.
+        // Release: pairs with the Acquire where owners are looked for, at the end of this file.
         self.words[index].store(0, Ordering::Release);
     }
 

@@ -148,6 +148,28 @@ fn chunks_are_claimed_under_the_threads_own_bare_lock() {
 }
 
 #[test]
+fn the_owner_of_a_chunk_is_told_dead_or_alive() {
+    let array = Array::<u64>::new(12).unwrap();
+    let chunks = array.chunks(4).unwrap();
+    let owner = |chunks: &Chunks<u64>, index| chunks.owner(index).map(|owner| owner.pid());
+    let child = Child::holding(|| claimed(&chunks, 1));
+    let pid = Some(child.pid());
+    assert_eq!(
+        [0, 1, 2, 3].map(|index| owner(&chunks, index)),
+        [None, pid, None, None]
+    );
+    assert_eq!(
+        owner(&array.chunks(3).unwrap(), 1),
+        None,
+        "those are counted in another length"
+    );
+    child.kill();
+    assert_eq!(owner(&chunks, 1), pid);
+    drop(claimed(&chunks, 1));
+    assert_eq!(owner(&chunks, 1), None);
+}
+
+#[test]
 fn claim_next_takes_the_first_that_nobody_has() {
     let chunks = Array::<u64>::new(12).unwrap().chunks(4).unwrap();
     let second = claimed(&chunks, 1);
