@@ -166,7 +166,7 @@ fn a_close_while_a_consumer_sleeps() {
             restart(queue, &[]);
         })
         .victim(|queue| queue.close().expect("a lock"))
-        .sleeper(|queue| queue.get().map(|_| ()).expect_err("closed"))
+        .sleeper(|queue| drop(queue.get().expect_err("closed")))
         .must_wake(Queue::is_closed)
         .survivor(|queue| queue.close().map_err(|error| error.to_string()))
         .limit(Duration::from_millis(150))
@@ -211,7 +211,7 @@ fn lengths(queue: &Blobs) -> Result<Vec<usize>, String> {
     loop {
         match queue.try_get() {
             Ok(blob) if blob.iter().all(|&byte| byte == blob.len() as u8) => {
-                lengths.push(blob.len())
+                lengths.push(blob.len());
             }
             Ok(blob) => return Err(format!("{} bytes, torn", blob.len())),
             Err(mp_queue::GetError::Empty) => return Ok(lengths),
@@ -224,18 +224,17 @@ fn blob(len: usize) -> Vec<u8> {
     vec![len as u8; len]
 }
 
-#[test]
-fn a_put_that_begins_a_leg() {
-    let _watchdog = Watchdog::new(LIMIT);
-    let queue = Queue::bytes().expect("a queue");
-    let report = Check::new("put into the next ring")
-        .setup(|queue: &Blobs| {
-            rewind(queue);
-            queue.put(blob(120_001)).expect("room");
-            queue.put(blob(130_002)).expect("room");
-            queue.put(blob(12_000)).expect("room");
-        })
-        .victim(|queue| queue.put(blob(503)).expect("room"))
+/// Ring 0 full but for a hundred bytes.
+fn fill_first_ring(queue: &Blobs) {
+    rewind(queue);
+    for len in [120_001, 130_002, 12_000] {
+        queue.put(blob(len)).expect("room");
+    }
+}
+
+fn put_that_begins_a_leg(name: &'static str) -> Check<'static, Blobs> {
+    Check::new(name)
+        .victim(|queue: &Blobs| queue.put(blob(503)).expect("room"))
         .survivor(|queue| {
             queue.put(blob(504)).map_err(|error| error.to_string())?;
             match &lengths(queue)?[..] {
@@ -244,7 +243,35 @@ fn a_put_that_begins_a_leg() {
             }
         })
         .limit(PATIENT)
+}
+
+#[test]
+fn a_put_that_begins_a_leg() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let queue = Queue::bytes().expect("a queue");
+    // Once before, so that the second ring has memory.
+    fill_first_ring(&queue);
+    queue.put(blob(503)).expect("room");
+    let report = put_that_begins_a_leg("put into the next ring")
+        .setup(fill_first_ring)
         .stride(STRIDE)
+        .run(&queue)
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+#[test]
+fn a_put_that_reserves_memory() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let queue = Queue::bytes().expect("a queue");
+    let report = put_that_begins_a_leg("put into the next ring, which has no memory yet")
+        .setup(|queue| {
+            fill_first_ring(queue);
+            // What `backed` says of the second ring.
+            word(queue, 776).store(0, Ordering::Relaxed);
+        })
+        .max_points(60)
         .run(&queue)
         .expect("the check runs");
     println!("{report}");
