@@ -133,7 +133,7 @@ impl Header {
             creator: "the creator: PID in the low 22 bits, start time in the others",
             boot_id: "the start of the machine it was made in",
             pid_namespace: "inode of the creator's PID namespace",
-                reserved: "0",
+            reserved: "0",
             doorbell: "reserved for a descriptor that rings on events",
             flags: "reserved",
             checksum: "FNV-1a over the words before `doorbell`",

@@ -17,6 +17,14 @@ use crate::{Error, ErrorKind, Result};
 /// - No pointers, references or lengths that are trusted without a check.
 /// - No destructor.
 pub unsafe trait Place: Sized + Send + Sync + 'static {
+    /// Whether it is nothing but words that mean no more than their bits, so that safe code may overlay any number of
+    /// these, also overlapping ones, on the same bytes.
+    ///
+    /// False for what guards other data, because bits written beside it would change data that somebody has a reference
+    /// to, and for what is linked from elsewhere while in use, such as a lock, because its memory must then stay. These are
+    /// overlaid by [`Region::place_guarded`]. A structure is bare if all its fields are.
+    const IS_BARE: bool = true;
+
     /// The value that all bytes zero represent. Only the model checker calls it: its atomics are no bytes.
     fn zeroed() -> Self;
 }
@@ -36,6 +44,8 @@ place_atomics!(AtomicU8 AtomicU32 AtomicU64);
 
 // SAFETY: padding adds only bytes that nobody reads; the rest is the inner type's promise.
 unsafe impl<T: Place> Place for crate::Padded<T> {
+    const IS_BARE: bool = T::IS_BARE;
+
     fn zeroed() -> Self {
         Self::new(T::zeroed())
     }
@@ -73,6 +83,14 @@ unsafe impl Send for Region<'_> {}
 unsafe impl Sync for Region<'_> {}
 
 #[cfg(not(loom))]
+const fn assert_bare<T: Place>() {
+    assert!(
+        T::IS_BARE,
+        "locks and what they guard are overlaid with `place_guarded`"
+    );
+}
+
+#[cfg(not(loom))]
 impl<'a> Region<'a> {
     /// Borrows `len` bytes at `start`.
     ///
@@ -96,24 +114,43 @@ impl<'a> Region<'a> {
         unsafe { Self::new(start, len) }
     }
 
-    /// Overlays a `T` on the bytes at `offset`.
+    /// Overlays a [bare](Place::IS_BARE) `T` on the bytes at `offset`; of others the compiler says that they need
+    /// [`place_guarded`](Self::place_guarded).
     ///
     /// # Errors
     ///
     /// [`ErrorKind::WrongSize`] if it would not fit or not be aligned.
     pub fn place<T: Place>(self, offset: usize) -> Result<&'a T> {
+        const { assert_bare::<T>() };
+        // SAFETY: a bare `T` asks for nothing beyond what `new` promised.
+        unsafe { self.place_guarded(offset) }
+    }
+
+    /// Overlays a `T` on the bytes at `offset`, also one that is not [bare](Place::IS_BARE).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongSize`] if it would not fit or not be aligned.
+    ///
+    /// # Safety
+    ///
+    /// If `T` is not bare: these bytes are used for nothing but this `T`, by anybody, from their zeroing on, and they stay
+    /// mapped while a lock in them is held, also by a leaked guard. Counter-examples: a mutex placed 8 bytes further on as
+    /// well; an atomic placed over the data that a mutex guards; a mutex in a `Vec` that is freed while a guard is leaked.
+    pub unsafe fn place_guarded<T: Place>(self, offset: usize) -> Result<&'a T> {
         let start = self.pointer_to::<T>(offset, 1)?;
         // SAFETY: in bounds and aligned by `pointer_to`, alive for `'a` by the contract of `new`; `Place` promises that
         // shared references to it are valid over whatever bytes peers write.
         Ok(unsafe { start.as_ref() })
     }
 
-    /// Overlays `count` `T`s on the bytes from `offset`.
+    /// Overlays `count` [bare](Place::IS_BARE) `T`s on the bytes from `offset`.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::WrongSize`] if they would not fit or not be aligned.
     pub fn place_slice<T: Place>(self, offset: usize, count: usize) -> Result<&'a [T]> {
+        const { assert_bare::<T>() };
         let start = self.pointer_to::<T>(offset, count)?;
         // SAFETY: as in `place`, for `count` elements.
         Ok(unsafe { core::slice::from_raw_parts(start.as_ptr(), count) })
@@ -221,6 +258,15 @@ mod model {
     }
 
     impl<'a> Region<'a> {
+        /// The value that stands for the `T` at `offset`.
+        ///
+        /// # Safety
+        ///
+        /// None here: a boxed value overlaps nothing.
+        pub unsafe fn place_guarded<T: Place>(self, offset: usize) -> Result<&'a T> {
+            self.place(offset)
+        }
+
         /// The value that stands for the `T` at `offset`, made at the first call.
         pub fn place<T: Place>(self, offset: usize) -> Result<&'a T> {
             Ok(&self.place_slice(offset, 1)?[0])

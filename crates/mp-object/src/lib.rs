@@ -22,12 +22,14 @@
 mod environment;
 mod object;
 mod owner;
+mod placed;
 mod plan;
 mod shared;
 pub mod transfer;
 
 pub use object::Object;
 pub use owner::{OwnerWord, ProcessIdentity};
+pub use placed::Placed;
 pub use plan::Plan;
 pub use shared::{Event, Lock, Mutex, Shared};
 

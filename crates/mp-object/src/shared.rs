@@ -1,15 +1,13 @@
 //! Objects whose payload is one structure.
 
 use core::fmt;
-use core::marker::PhantomData;
 use core::ops::Deref;
-use core::ptr::NonNull;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use mp_layout::{Described, PlainSlice, Region, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Object, Plan};
+use crate::{Object, Placed, Plan};
 
 /// A lock that several processes share; see [`mp_sync::Lock`] for what it does.
 pub type Lock = Shared<mp_sync::Lock>;
@@ -34,16 +32,7 @@ pub type Mutex<T> = Shared<mp_sync::Mutex<T>>;
 /// drop(guard);
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
-pub struct Shared<T> {
-    object: Object,
-    place: NonNull<T>,
-    holds: PhantomData<T>,
-}
-
-// SAFETY: the handle is a mapping that any thread may use and drop, and `T: Described` is itself `Send + Sync`.
-unsafe impl<T: Described> Send for Shared<T> {}
-// SAFETY: as for `Send`.
-unsafe impl<T: Described> Sync for Shared<T> {}
+pub struct Shared<T>(Placed<T>);
 
 impl<T: Described> Shared<T> {
     /// Opens the one named `name`.
@@ -66,16 +55,12 @@ impl<T: Described> Shared<T> {
 
     /// The object behind the handle.
     pub fn object(&self) -> &Object {
-        &self.object
+        self.0.object()
     }
 
     fn from_object(object: Object) -> Result<Self> {
-        let place = NonNull::from(object.payload().place::<T>(0)?);
-        Ok(Self {
-            object,
-            place,
-            holds: PhantomData,
-        })
+        // SAFETY: an object of this kind and tag is a `T`, which `plan` made sure of, and nothing else.
+        unsafe { Placed::new(object) }.map(Self)
     }
 
     fn create(initialise: impl FnOnce(Region<'_>) -> Result<()>) -> Result<Self> {
@@ -160,7 +145,8 @@ impl<T: PlainSlice> Shared<mp_sync::Mutex<T>> {
 }
 
 fn initialise<T: PlainSlice>(payload: Region<'_>, value: T) -> Result<()> {
-    *payload.place::<mp_sync::Mutex<T>>(0)?.lock()? = value;
+    // SAFETY: the segment is not published yet; it stays mapped while this guard lives, and will be this mutex only.
+    *unsafe { payload.place_guarded::<mp_sync::Mutex<T>>(0) }?.lock()? = value;
     Ok(())
 }
 
@@ -173,18 +159,13 @@ impl<T> Deref for Shared<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: `place` was checked by `from_object` to lie in the payload, which `object` keeps mapped.
-        unsafe { self.place.as_ref() }
+        &self.0
     }
 }
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
-        Self {
-            object: self.object.clone(),
-            place: self.place,
-            holds: PhantomData,
-        }
+        Self(self.0.clone())
     }
 }
 
@@ -196,14 +177,14 @@ impl<T: fmt::Debug> fmt::Debug for Shared<T> {
 
 impl<T> AsFd for Shared<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.object.as_fd()
+        self.0.object().as_fd()
     }
 }
 
 impl<T> Serialize for Shared<T> {
     /// Writes the handle, see [`transfer`](crate::transfer).
     fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
-        self.object.serialize(serializer)
+        self.0.object().serialize(serializer)
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) struct ForkPage {
 static PAGE: AtomicPtr<ForkPage> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The page of this process; `None` only if the kernel has not one page left to give.
+#[inline]
 pub(crate) fn get() -> Option<&'static ForkPage> {
     let page = PAGE.load(Ordering::Acquire);
     let page = if page.is_null() { create()? } else { page };

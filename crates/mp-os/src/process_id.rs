@@ -39,11 +39,17 @@ impl ProcessIdentity {
     /// # Errors
     ///
     /// What reading `/proc/self/stat` reports.
+    #[inline]
     pub fn current() -> io::Result<Self> {
-        let known = fork_page::get().map(|page| &page.identity);
-        if let Some(me) = known.and_then(|word| Self::from_word(word.load(Ordering::Relaxed))) {
-            return Ok(me);
+        let known = fork_page::get().map_or(0, |page| page.identity.load(Ordering::Relaxed));
+        match Self::from_word(known) {
+            Some(me) => Ok(me),
+            None => Self::read_current(),
         }
+    }
+
+    #[cold]
+    fn read_current() -> io::Result<Self> {
         let stat = Stat::read("/proc/self/stat")?;
         let me = stat.and_then(|stat| Self::pack(std::process::id(), stat.start_time));
         let me = me.ok_or_else(|| {
@@ -52,8 +58,8 @@ impl ProcessIdentity {
                 "/proc/self is missing; is /proc mounted?",
             )
         })?;
-        if let Some(word) = known {
-            word.store(me.word(), Ordering::Relaxed);
+        if let Some(page) = fork_page::get() {
+            page.identity.store(me.word(), Ordering::Relaxed);
         }
         Ok(me)
     }
@@ -68,6 +74,7 @@ impl ProcessIdentity {
     }
 
     /// The identity in a word of shared memory; `None` if the word cannot be one.
+    #[inline]
     #[must_use]
     pub fn from_word(word: u64) -> Option<Self> {
         if word & PID_MASK == 0 {
@@ -77,6 +84,7 @@ impl ProcessIdentity {
     }
 
     /// The identity as a word of shared memory.
+    #[inline]
     #[must_use]
     pub fn word(self) -> u64 {
         self.0.get()

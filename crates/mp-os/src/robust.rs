@@ -246,7 +246,6 @@ impl Current {
         head.set_next(next);
         keep_order();
         self.thread.held.pop();
-        links.clear();
         Ok(())
     }
 
@@ -270,7 +269,6 @@ impl Current {
         unsafe { node::set_next_of(before, behind) };
         keep_order();
         held.remove(index, before, behind);
-        links.clear();
         Ok(())
     }
 

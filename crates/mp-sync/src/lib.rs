@@ -19,7 +19,8 @@
 //! use mp_sync::Mutex;
 //!
 //! let memory = Box::leak(vec![0_u64; 8].into_boxed_slice()); // stands for a mapped segment
-//! let counter: &Mutex<u64> = Region::from_exclusive(memory).place(0)?;
+//! // SAFETY: leaked memory stays, and it is used for nothing else.
+//! let counter: &Mutex<u64> = unsafe { Region::from_exclusive(memory).place_guarded(0)? };
 //! std::thread::scope(|scope| {
 //!     for _ in 0..2 {
 //!         scope.spawn(|| *counter.lock().unwrap() += 1);

@@ -25,7 +25,7 @@ use crate::{Holder, LockError};
 /// # #[repr(align(64))]
 /// # struct Memory([u64; 8]);
 /// # let memory = Box::leak(Box::new(Memory([0; 8])));
-/// # let lock: &Lock = mp_layout::Region::from_exclusive(&mut memory.0).place(0)?;
+/// # let lock: &Lock = unsafe { mp_layout::Region::from_exclusive(&mut memory.0).place_guarded(0)? };
 /// let guard = lock.lock()?;
 /// assert!(matches!(lock.try_lock(), Err(LockError::Recursive)));
 /// std::thread::scope(|scope| {
@@ -50,6 +50,8 @@ pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(Lock { raw: "the m
 
 // SAFETY: repr(C) around one `Place`; the padding is never read.
 unsafe impl Place for Lock {
+    const IS_BARE: bool = false;
+
     fn zeroed() -> Self {
         Self {
             raw: RawMutex::zeroed(),

@@ -37,7 +37,7 @@ impl<G> LockError<G> {
     ///
     /// ```
     /// # let memory = Box::leak(vec![0_u64; 8].into_boxed_slice());
-    /// # let mutex: &mp_sync::Mutex<u64> = mp_layout::Region::from_exclusive(memory).place(0)?;
+    /// # let mutex: &mp_sync::Mutex<u64> = unsafe { mp_layout::Region::from_exclusive(memory).place_guarded(0)? };
     /// use mp_sync::LockError;
     ///
     /// let guard = mutex.lock().or_else(LockError::into_guard)?;
@@ -75,6 +75,12 @@ impl<G> From<RawLockError> for LockError<G> {
                     .with_detail("the lock was overwritten in shared memory; make a new one"),
             ),
         }
+    }
+}
+
+impl<G> From<Error> for LockError<G> {
+    fn from(error: Error) -> Self {
+        Self::Os(error)
     }
 }
 

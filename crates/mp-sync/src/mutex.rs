@@ -2,11 +2,14 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use mp_layout::{Described, Kind, Place, PlainSlice, TypeTag};
+use mp_layout::atomic::{AtomicU64, Ordering};
+use mp_layout::{Described, Error, ErrorKind, Kind, Place, PlainSlice, TypeTag};
 use mp_os::clock::Deadline;
+use mp_os::process_id::ProcessIdentity;
 
 use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
 use crate::{Holder, LockError};
@@ -19,13 +22,16 @@ use crate::{Holder, LockError};
 /// until one has made the data whole and says so with [`MutexGuard::recover`]. A panic through a
 /// guard marks nothing: the process lives and may repair what it did.
 ///
+/// If only the owning *thread* ends, its guard leaked, the data stays lent until its process ends, and
+/// locking gives [`ErrorKind::Claimed`]: a reference from the leaked guard may still be in use there.
+///
 /// # Examples
 ///
 /// ```
 /// use mp_sync::{LockError, Mutex};
 ///
 /// # let memory = Box::leak(vec![0_u64; 16].into_boxed_slice());
-/// # let balance: &Mutex<[i64; 2]> = mp_layout::Region::from_exclusive(memory).place(0)?;
+/// # let balance: &Mutex<[i64; 2]> = unsafe { mp_layout::Region::from_exclusive(memory).place_guarded(0)? };
 /// let mut accounts = match balance.lock() {
 ///     Ok(accounts) => accounts,
 ///     Err(LockError::OwnerDied(mut accounts)) => {
@@ -40,18 +46,29 @@ use crate::{Holder, LockError};
 /// # drop(accounts);
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
+///
+/// Safe code cannot place one, since it could place two that overlap:
+///
+/// ```compile_fail
+/// # let memory = Box::leak(vec![0_u64; 16].into_boxed_slice());
+/// let mutex: &mp_sync::Mutex<u64> = mp_layout::Region::from_exclusive(memory).place(8)?;
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
 #[repr(C)]
 pub struct Mutex<T> {
     raw: RawMutex,
+    /// 0, or the process to which the data is lent.
+    writer: AtomicU64,
     data: UnsafeCell<T>,
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(std::mem::offset_of!(Mutex<u64>, data) == 48);
+const _: () = assert!(std::mem::offset_of!(Mutex<u64>, data) == 56);
 
 #[cfg(not(loom))]
 pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!("Mutex<T>, here of u64", Mutex<u64> {
     raw: "the mutex",
+    writer: "0, or the process to which the value is lent",
     data: "the value; only the owner touches it",
 });
 
@@ -61,9 +78,12 @@ unsafe impl<T: PlainSlice> Sync for Mutex<T> {}
 // SAFETY: repr(C); a `Place`, and plain data in an `UnsafeCell` that the mutex guards, of which
 // every bit pattern is valid; zero is a free mutex around zero bytes; no destructor.
 unsafe impl<T: PlainSlice> Place for Mutex<T> {
+    const IS_BARE: bool = false;
+
     fn zeroed() -> Self {
         Self {
             raw: RawMutex::zeroed(),
+            writer: AtomicU64::new(0),
             data: UnsafeCell::new(zeroed()),
         }
     }
@@ -140,14 +160,45 @@ impl<T: PlainSlice> Mutex<T> {
         &'a self,
         locked: Result<Guard<'a>, RawLockError>,
     ) -> Result<MutexGuard<'a, T>, LockError<MutexGuard<'a, T>>> {
+        let raw = locked?;
+        if raw.outcome() == Outcome::OwnerDied {
+            self.expect_not_lent()?;
+        }
+        self.writer.store(this_process()?, Ordering::Relaxed);
         let guard = MutexGuard {
-            raw: locked?,
-            data: &self.data,
+            raw: ManuallyDrop::new(raw),
+            mutex: self,
         };
         match guard.raw.outcome() {
             Outcome::Acquired => Ok(guard),
             Outcome::OwnerDied => Err(LockError::OwnerDied(guard)),
         }
+    }
+
+    /// Refuses the data of a thread that ended without its guard while its process goes on: the
+    /// guard was leaked, and somebody in there may have a reference into the data for as long as
+    /// the process lives.
+    #[cold]
+    fn expect_not_lent(&self) -> Result<(), Error> {
+        let writer = ProcessIdentity::from_word(self.writer.load(Ordering::Relaxed));
+        match writer {
+            Some(process) if !process.is_dead().unwrap_or(false) => {
+                Err(Error::new(ErrorKind::Claimed, "lock", "mutex").with_detail(format!(
+                    "a thread of process {} ended with its guard leaked; the data is lent until the process ends",
+                    process.pid()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// This process as words of shared memory name it.
+#[inline]
+fn this_process() -> Result<u64, Error> {
+    match ProcessIdentity::current() {
+        Ok(process) => Ok(process.word()),
+        Err(source) => Err(Error::os("read the start time of", "this process", source)),
     }
 }
 
@@ -166,8 +217,8 @@ impl<T> fmt::Debug for Mutex<T> {
 /// releases nothing, and must not be used to reach the data.
 #[must_use = "the mutex is released when the guard is dropped"]
 pub struct MutexGuard<'a, T> {
-    raw: Guard<'a>,
-    data: &'a UnsafeCell<T>,
+    raw: ManuallyDrop<Guard<'a>>,
+    mutex: &'a Mutex<T>,
 }
 
 // SAFETY: a shared guard gives `&T` only, and `PlainSlice` is Sync.
@@ -186,13 +237,23 @@ impl<T> MutexGuard<'_, T> {
     }
 }
 
+impl<T> Drop for MutexGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: taken once, here; `self` is not used again.
+        let raw = unsafe { ManuallyDrop::take(&mut self.raw) };
+        raw.release(|| self.mutex.writer.store(0, Ordering::Relaxed));
+    }
+}
+
 impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: this thread holds the mutex (I1), and `&mut T` is only given by `&mut self`.
-        unsafe { &*self.data.get() }
+        // SAFETY: this thread holds the mutex (I1), or leaked this guard and `writer` keeps others away;
+        // `&mut T` is only given by `&mut self`.
+        unsafe { &*self.mutex.data.get() }
     }
 }
 
@@ -200,7 +261,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: this thread holds the mutex (I1), and `&mut self` is the only way to it.
-        unsafe { &mut *self.data.get() }
+        unsafe { &mut *self.mutex.data.get() }
     }
 }
 

@@ -12,7 +12,7 @@
 //!  4 musl_word    0; where musl would have the word
 //!  8 count        0; for a lock that its owner may take again
 //! 12 flags        bit 0 INCONSISTENT, bit 1 UNRECOVERABLE
-//! 16 last_owner   the last thread that acquired it
+//! 16 reserved     0
 //! 20 owner_start  start time of an owner that is not on its list, else 0
 //! 24 links        its place on the owner's list
 //! 40 death_epoch  how many owners died
@@ -59,6 +59,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 
 use mp_layout::Place;
 use mp_layout::atomic::{AtomicU32, Ordering};
@@ -84,7 +85,7 @@ mod contended;
 /// use mp_sync::{Outcome, RawMutex};
 ///
 /// # let memory = Box::leak(vec![0_u64; 8].into_boxed_slice());
-/// # let mutex: &RawMutex = mp_layout::Region::from_exclusive(memory).place(0)?;
+/// # let mutex: &RawMutex = unsafe { mp_layout::Region::from_exclusive(memory).place_guarded(0)? };
 /// let guard = mutex.lock().expect("this thread does not hold it");
 /// assert_eq!(guard.outcome(), Outcome::Acquired);
 /// # drop(guard);
@@ -96,7 +97,7 @@ pub struct RawMutex {
     musl_word: AtomicU32,
     count: AtomicU32,
     flags: AtomicU32,
-    last_owner: AtomicU32,
+    reserved: AtomicU32,
     owner_start: AtomicU32,
     links: Links,
     death_epoch: AtomicU32,
@@ -117,7 +118,7 @@ pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(RawMutex {
     musl_word: "0; where musl has its futex word",
     count: "0; for recursive locks",
     flags: "bit 0 inconsistent; bit 1 unrecoverable",
-    last_owner: "the last thread that acquired it",
+    reserved: "0",
     owner_start: "start time of an owner without a robust list, else 0",
     links: "its place on the owner's robust list",
     death_epoch: "how many owners died",
@@ -155,6 +156,8 @@ pub enum RawLockError {
 // SAFETY: repr(C); all fields are atomics, or links made of atomics; every bit pattern is valid
 // and checked where it is used; zero is free and consistent; no destructor.
 unsafe impl Place for RawMutex {
+    const IS_BARE: bool = false;
+
     /// The model checker's start.
     ///
     /// # Panics
@@ -170,7 +173,7 @@ unsafe impl Place for RawMutex {
             musl_word: AtomicU32::new(0),
             count: AtomicU32::new(0),
             flags: AtomicU32::new(0),
-            last_owner: AtomicU32::new(0),
+            reserved: AtomicU32::new(0),
             owner_start: AtomicU32::new(0),
             links: Links::new(),
             death_epoch: AtomicU32::new(0),
@@ -230,7 +233,7 @@ impl RawMutex {
         {
             self.acquire_contended(tid, deadline)?;
         }
-        let outcome = self.enter(tid)?;
+        let outcome = self.enter()?;
         // SAFETY: the word names this thread (I1), so the links were free: they are used by the
         // holder only. There is room, `op` is open, and whoever maps the memory keeps it while
         // a lock in it is held.
@@ -254,7 +257,7 @@ impl RawMutex {
         {
             self.acquire_contended(tid, deadline)?;
         }
-        let outcome = self.enter(tid)?;
+        let outcome = self.enter()?;
         self.sign();
         Ok(Guard {
             mutex: self,
@@ -264,10 +267,9 @@ impl RawMutex {
         })
     }
 
-    /// What a new holder reads and writes before the lock is linked.
+    /// What a new holder reads before the lock is linked.
     #[inline]
-    fn enter(&self, tid: u32) -> Result<Outcome, RawLockError> {
-        self.last_owner.store(tid, Ordering::Relaxed);
+    fn enter(&self) -> Result<Outcome, RawLockError> {
         match self.flags.load(Ordering::Relaxed) {
             0 => Ok(Outcome::Acquired),
             flags => self.enter_flagged(flags),
@@ -288,14 +290,17 @@ impl RawMutex {
         })
     }
 
-    /// Releases what the calling thread acquired as `tid`. Nothing happens in a forked child,
-    /// whose thread has another number: the lock is its parent's.
+    /// Runs `before`, then releases what the calling thread acquired as `tid`. Nothing happens in
+    /// a forked child, whose thread has another number: the lock is its parent's.
     #[inline]
-    fn release(&self, tid: u32) {
+    fn release(&self, tid: u32, before: impl FnOnce()) {
         match owner::list() {
-            Some(list) if list.tid() == tid => self.release_linked(list),
+            Some(list) if list.tid() == tid => {
+                before();
+                self.release_linked(list);
+            }
             Some(_) => {}
-            None => self.release_unlinked(tid),
+            None => self.release_unlinked(tid, before),
         }
     }
 
@@ -313,8 +318,9 @@ impl RawMutex {
     }
 
     #[cold]
-    fn release_unlinked(&self, tid: u32) {
+    fn release_unlinked(&self, tid: u32, before: impl FnOnce()) {
         if owner::tid() == tid {
+            before();
             self.owner_start.store(0, Ordering::Relaxed);
             self.release_word();
         }
@@ -366,7 +372,7 @@ impl RawMutex {
     /// Releases the mutex whose guard this thread forgot.
     #[cfg(all(feature = "raw_sync", not(loom)))]
     pub(crate) fn release_forgotten(&self) {
-        self.release(owner::tid());
+        self.release(owner::tid(), || ());
     }
 }
 
@@ -417,10 +423,19 @@ impl Guard<'_> {
     }
 }
 
+impl Guard<'_> {
+    /// Releases the mutex; `before` runs first, in the process that acquired it only.
+    #[inline]
+    pub(crate) fn release(self, before: impl FnOnce()) {
+        let guard = ManuallyDrop::new(self);
+        guard.mutex.release(guard.tid, before);
+    }
+}
+
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.mutex.release(self.tid);
+        self.mutex.release(self.tid, || ());
     }
 }
 

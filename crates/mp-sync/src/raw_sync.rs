@@ -273,5 +273,6 @@ unsafe fn placed<T: mp_layout::Place>(mem: *mut u8) -> Result<(&'static T, usize
     let start = NonNull::new(mem).ok_or("the memory is at address 0")?;
     // SAFETY: the caller's promise.
     let region = unsafe { Region::new(start, size) };
-    Ok((region.place(offset)?, size))
+    // SAFETY: the caller's promise.
+    Ok((unsafe { region.place_guarded(offset) }?, size))
 }

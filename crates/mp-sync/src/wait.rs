@@ -1,6 +1,6 @@
 //! How to wait: looking, or sleeping.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mp_layout::atomic::{AtomicU32, Ordering};
 use mp_os::clock::Deadline;
@@ -28,14 +28,17 @@ const PAUSES: u32 = 100;
 /// what waking a sleeping core costs.
 const YIELDS: u32 = 100;
 
+/// A yield that took longer let somebody else run here: alone it takes a fifth of that.
+const SWITCHED: Duration = Duration::from_micros(1);
+
 /// Looks of [`Wait::Spin`] between two looks at the clock, and two offers of the processor.
 const BURST: u32 = 2000;
 
 /// The processor on which the other side last ran, plus one; 0 is unknown.
 ///
 /// A notifier states it when it has somebody to wake, which costs nothing beside the system call.
-/// A waiter states it when it saw the change only after it had yielded: then the two share a
-/// processor, or seem to. A wrong hint costs one sleep, after which the notifier puts it right.
+/// A waiter states it when the change came while it let somebody else have its processor: then the
+/// two share it, or seem to. A wrong hint costs one sleep, after which the notifier puts it right.
 pub(crate) struct OtherCpu<'a>(pub(crate) &'a AtomicU32);
 
 impl OtherCpu<'_> {
@@ -96,9 +99,12 @@ fn look_a_moment<R>(
         if deadline.is_expired() {
             return None;
         }
+        let before = Instant::now();
         std::thread::yield_now();
         if let Some(result) = test() {
-            other.set_here();
+            if before.elapsed() > SWITCHED {
+                other.set_here();
+            }
             return Some(result);
         }
     }

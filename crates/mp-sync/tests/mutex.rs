@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use mp_layout::ErrorKind;
 use mp_sync::{LockError, Mutex};
 
 #[path = "shared/processes.rs"]
@@ -63,6 +64,29 @@ fn death_of_a_recoverer_changes_nothing() {
         panic!("{told:?}")
     };
     assert_eq!(*guard, [2, 0]);
+}
+
+#[test]
+fn data_of_a_leaked_guard_stays_lent_until_its_process_ends() {
+    let memory = shared_memory();
+    let (mutex, at): (&Mutex<[u64; 2]>, &AtomicU32) = (place(memory, 0), place(memory, 128));
+    let leaker = child(|| {
+        let lent = std::thread::spawn(|| &mut **Box::leak(Box::new(mutex.lock().unwrap())));
+        let lent: &mut [u64; 2] = lent.join().unwrap();
+        at.store(1, Ordering::Release);
+        lent[0] += 1;
+        pause();
+    });
+    until(|| at.load(Ordering::Acquire) == 1);
+    for _ in 0..2 {
+        match mutex.lock_timeout(Duration::from_secs(5)) {
+            Err(LockError::Os(error)) => assert_eq!(error.kind(), ErrorKind::Claimed, "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    leaker.kill();
+    let told = mutex.lock_timeout(Duration::from_secs(5)).unwrap_err();
+    assert!(matches!(told, LockError::OwnerDied(_)), "{told:?}");
 }
 
 #[test]

@@ -66,6 +66,8 @@ const _: () = assert!(core::mem::offset_of!(ArrayControl, chunk_len) == 48);
 // SAFETY: repr(C) of a `Place` and atomics; every bit pattern is checked where it is used; zero is an array that nobody
 // has locked, divided or frozen; no destructor; the padding is never read.
 unsafe impl Place for ArrayControl {
+    const IS_BARE: bool = false;
+
     fn zeroed() -> Self {
         Self {
             mutex: RawMutex::zeroed(),

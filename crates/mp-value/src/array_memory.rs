@@ -8,7 +8,7 @@ use mp_layout::atomic::AtomicU64;
 use mp_layout::{
     Cells, Error, ErrorKind, HEADER_SIZE, Kind, Plain, PlainSlice, Region, Result, TypeTag,
 };
-use mp_object::{Object, Plan};
+use mp_object::{Object, Placed, Plan};
 
 use crate::array_control::{ArrayControl, MAX_CHUNKS};
 use crate::partition::Partition;
@@ -19,8 +19,7 @@ pub(crate) const PAGE: usize = 4096;
 
 /// An array's object and where its parts are mapped. Clones are the same array.
 pub(crate) struct ArrayMemory<T> {
-    object: Object,
-    control: NonNull<ArrayControl>,
+    control: Placed<ArrayControl>,
     words: NonNull<[AtomicU64]>,
     elements: Run<T>,
 }
@@ -64,7 +63,7 @@ pub(crate) fn refused_len<T>(len: usize) -> Error {
 
 impl<T> ArrayMemory<T> {
     pub(crate) fn object(&self) -> &Object {
-        &self.object
+        self.control.object()
     }
 }
 
@@ -92,10 +91,10 @@ impl<T: Plain> ArrayMemory<T> {
         let payload = object.payload();
         let words = payload.place_slice(size_of::<ArrayControl>(), len.min(MAX_CHUNKS))?;
         Ok(Self {
-            control: NonNull::from(payload.place::<ArrayControl>(0)?),
             words: NonNull::from(words),
             elements: Run::locate(payload, elements_offset(len), len)?,
-            object,
+            // SAFETY: an array starts with its control, and nothing else reaches it.
+            control: unsafe { Placed::new(object.clone()) }?,
         })
     }
 
@@ -105,19 +104,18 @@ impl<T: Plain> ArrayMemory<T> {
 
     /// Bytes from the segment's start to the elements.
     pub(crate) fn segment_offset(&self) -> usize {
-        self.object.payload_offset() + elements_offset(self.len())
+        self.object().payload_offset() + elements_offset(self.len())
     }
 
     #[inline]
     pub(crate) fn control(&self) -> &ArrayControl {
-        // SAFETY: located by `from_object` in the payload, which `object` keeps mapped.
-        unsafe { self.control.as_ref() }
+        &self.control
     }
 
     pub(crate) fn partition(&self) -> Partition<'_> {
         Partition {
             chunk_len: &self.control().chunk_len,
-            // SAFETY: located by `from_object` in the payload, which `object` keeps mapped.
+            // SAFETY: located by `from_object` in the payload, which `control` keeps mapped.
             words: unsafe { self.words.as_ref() },
             len: self.len(),
         }
@@ -126,7 +124,7 @@ impl<T: Plain> ArrayMemory<T> {
     /// The elements one by one, for who may reach them under the mutex, or read them when they are frozen.
     #[inline]
     pub(crate) fn cells(&self) -> Cells<'_, T> {
-        // SAFETY: `object` keeps the payload mapped; slices are given only to those whom nobody may disturb (I1 of
+        // SAFETY: `control` keeps the payload mapped; slices are given only to those whom nobody may disturb (I1 of
         // array_control).
         unsafe { self.elements.cells() }
     }
@@ -168,7 +166,7 @@ impl<T: PlainSlice> ArrayMemory<T> {
 impl<T> Clone for ArrayMemory<T> {
     fn clone(&self) -> Self {
         Self {
-            object: self.object.clone(),
+            control: self.control.clone(),
             ..*self
         }
     }

@@ -56,7 +56,6 @@ mod frozen_array;
 mod number;
 mod numpy;
 mod partition;
-mod placed;
 mod raw_array;
 mod raw_value;
 mod refusal;

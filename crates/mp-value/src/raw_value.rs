@@ -22,11 +22,10 @@ use core::marker::PhantomData;
 
 use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_layout::{Error, ErrorKind, Kind, Plain, PlainSlice, Result, TypeTag};
-use mp_object::{Object, Plan};
+use mp_object::{Object, Placed, Plan};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Integer;
-use crate::placed::Placed;
 
 /// A number, `bool`, `char` or 8 bytes of plain data in shared memory, without a lock: Python's
 /// `multiprocessing.RawValue`.
@@ -159,7 +158,8 @@ impl<T: Plain> RawValue<T> {
     fn from_object(object: Object) -> Result<Self> {
         let () = Self::HAS_ATOMIC_SIZE;
         Ok(Self {
-            word: Placed::new(object)?,
+            // SAFETY: a raw value starts with a word, which is bare.
+            word: unsafe { Placed::new(object) }?,
             holds: PhantomData,
         })
     }

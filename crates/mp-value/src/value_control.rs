@@ -65,6 +65,8 @@ const _: () = assert!(size_of::<ValueControl>() == 64 && offset_of!(ValueControl
 // SAFETY: repr(C) of a `Place` and atomics; any version names one of the two copies; zero is a free mutex and copy 0; no
 // destructor.
 unsafe impl Place for ValueControl {
+    const IS_BARE: bool = false;
+
     fn zeroed() -> Self {
         Self {
             mutex: RawMutex::zeroed(),

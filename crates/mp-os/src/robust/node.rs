@@ -3,7 +3,8 @@
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
-/// The pair of pointers through which a lock is linked. 16 bytes, all zero when not linked.
+/// The pair of pointers through which a lock is linked. 16 bytes that mean nothing when not
+/// linked.
 ///
 /// Only the owner of the lock touches them, but they lie in shared memory: they are hints, not
 /// truth.
@@ -89,13 +90,6 @@ impl Links {
     #[inline]
     pub(super) fn set_next(&self, entry: usize) {
         self.next.store(entry, Ordering::Relaxed);
-    }
-
-    /// Leaves no addresses of this process behind in shared memory.
-    #[inline]
-    pub(super) fn clear(&self) {
-        self.set_prev(0);
-        self.set_next(0);
     }
 }
 

@@ -25,7 +25,8 @@ pub(crate) fn shared_memory() -> Region<'static> {
 }
 
 pub(crate) fn place<T: Place>(memory: Region<'static>, offset: usize) -> &'static T {
-    memory.place(offset).expect("within the memory")
+    // SAFETY: each place in the memory is used for one thing, and the memory is never unmapped.
+    unsafe { memory.place_guarded(offset) }.expect("within the memory")
 }
 
 /// Runs `work` in a child, which exits with 0, or with 101 if it panics.
