@@ -7,7 +7,7 @@ use mp_sync::Wait;
 
 use super::{RawQueue, lock};
 use crate::error::Refusal;
-use crate::geometry::{FIRST_RING, capacity, max_record};
+use crate::geometry::{FIRST_RING, capacity, max_record, region_size};
 
 /// Once per so many bytes a producer in a large ring asks whether a small one would do.
 const LOOK_EVERY: usize = 64 << 10;
@@ -90,29 +90,23 @@ impl RawQueue {
             let (class, ring) = self.ring_of(write)?;
             // SAFETY: the caller has the producers' lock, and the handle is gone before it is released.
             let mut producer = unsafe { ring.locked_producer() }.map_err(Error::from)?;
-            match producer.reserve(first) {
-                Ok(grant) => {
-                    let span = grant.span();
-                    if class > 0 && self.would_do_smaller(ring, &span, first, read, write) {
+            let pushed = if class == 0 && self.backed(0) == region_size(0) {
+                self.commit(&mut producer, messages)
+            } else {
+                match producer.reserve(first).map(|grant| grant.span()) {
+                    Ok(span) if self.would_do_smaller(class, &span, first, read, write) => {
                         write = self.begin_leg(0, write)?;
                         continue;
                     }
-                    if messages.len() > 1 {
-                        return self.push_many(class, &mut producer, &span, messages);
+                    Ok(span) => {
+                        let backed = self.back_some(class, &span, messages)?;
+                        self.commit(&mut producer, backed)
                     }
-                    self.ensure_backed(class, end_of(&span))?;
-                    let mut grant = grant;
-                    if let Some(message) = messages.first() {
-                        grant.bytes().copy_from_slice(message.as_ref());
-                    }
-                    let not_empty = &self.control().not_empty;
-                    // Rule (a): begun after the lock was taken, so that the bell is what is pending.
-                    not_empty.under_bell(|| {
-                        grant.commit_all();
-                        not_empty.notify(1);
-                    });
-                    return Ok(1);
+                    Err(error) => Err(error),
                 }
+            };
+            match pushed {
+                Ok(count) => return Ok(count),
                 Err(ReserveError::Corrupt(corrupt)) => return Err(Error::from(corrupt).into()),
                 Err(ReserveError::Full) if ring.len() as u64 >= self.bound => {
                     return Err(Refusal::Full);
@@ -124,14 +118,32 @@ impl RawQueue {
         }
     }
 
-    /// Pushes those of the messages that fit between the first one's place and the ring's end, in one step.
-    fn push_many<B: AsRef<[u8]>>(
+    /// Pushes into memory that is there, in one step, and wakes.
+    #[inline]
+    fn commit<B: AsRef<[u8]>>(
+        &self,
+        producer: &mut ByteProducer<'_>,
+        messages: &[B],
+    ) -> Result<usize, ReserveError> {
+        let not_empty = &self.control().not_empty;
+        // Rule (a): begun after the lock was taken, so that the bell is what is pending.
+        not_empty.under_bell(|| {
+            let count = match messages {
+                [only] => producer.push(only.as_ref()).map(|()| 1),
+                several => producer.push_many(several),
+            }?;
+            not_empty.notify(count as u32);
+            Ok(count)
+        })
+    }
+
+    /// Sees to it that there is memory for those messages that lie between the place of the first and the ring's end.
+    fn back_some<'m, B: AsRef<[u8]>>(
         &self,
         class: usize,
-        producer: &mut ByteProducer<'_>,
         first: &Span,
-        messages: &[B],
-    ) -> Result<usize, Refusal> {
+        messages: &'m [B],
+    ) -> Result<&'m [B], Refusal> {
         let ring_end = ByteRing::size_for(capacity(class))?;
         let mut end = first.record.start;
         let fitting = messages.iter().take_while(|message| {
@@ -143,16 +155,14 @@ impl RawQueue {
             fits
         });
         let count = fitting.count().max(1);
-        self.ensure_backed(class, end.max(end_of(first)))?;
-        let batch = messages.get(..count).unwrap_or(messages);
-        let not_empty = &self.control().not_empty;
-        not_empty
-            .under_bell(|| {
-                let pushed = producer.push_many(batch)?;
-                not_empty.notify(pushed as u32);
-                Ok(pushed)
-            })
-            .map_err(|error: ReserveError| Error::from(error).into())
+        // A skipped end is marked in its first 8 bytes.
+        let mark = if first.skipped.is_empty() {
+            0
+        } else {
+            first.skipped.start + 8
+        };
+        self.ensure_backed(class, end.max(first.record.end).max(mark))?;
+        Ok(messages.get(..count).unwrap_or(messages))
     }
 
     /// Those of the messages that the bound allows while messages are in several rings, each of which counts its own.
@@ -172,16 +182,19 @@ impl RawQueue {
     #[inline]
     fn would_do_smaller(
         &self,
-        ring: ByteRing<'_>,
+        class: usize,
         span: &Span,
         len: usize,
         read: u32,
         write: u32,
     ) -> bool {
         let is_time = span.record.start / LOOK_EVERY != span.record.end / LOOK_EVERY;
-        is_time
+        class > 0
+            && is_time
             && len <= max_record(0)
-            && ring.used() <= FIRST_RING / 4
+            && self
+                .ring_of(write)
+                .is_ok_and(|(_, ring)| ring.used() <= FIRST_RING / 4)
             && self.is_free(0, read, write)
     }
 
@@ -215,14 +228,5 @@ impl RawQueue {
              first, or make the queue with more room",
             self.geometry.room()
         ))
-    }
-}
-
-/// Bytes of a ring's region that writing a record touches, from its start: also the mark of a skipped end.
-fn end_of(span: &Span) -> usize {
-    if span.skipped.is_empty() {
-        span.record.end
-    } else {
-        span.record.end.max(span.skipped.start + 8)
     }
 }
