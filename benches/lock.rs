@@ -49,16 +49,16 @@ fn alone(bench: &mut Bench) {
     let word: &AtomicU64 = segment.region().place(1024).expect("within the page");
     let standard = StdMutex::new(0);
     let (plain, robust) = (PthreadMutex::plain(), PthreadMutex::robust());
+    #[cfg(feature = "compare")]
+    let raw_sync = RawSyncMutex::new();
 
-    let mut contest = Contest::of_times("lock + increment + unlock, alone");
+    let mut contest = Contest::of_times("lock, add, unlock: alone");
     contest.ours(OURS, || Sample::time(count, || add(black_box(ours))));
     contest.peer(STD, || {
         Sample::time(count, || add_std(black_box(&standard)))
     });
     contest.peer(PTHREAD, || Sample::time(count, || black_box(&plain).add()));
     contest.peer(ROBUST, || Sample::time(count, || black_box(&robust).add()));
-    #[cfg(feature = "compare")]
-    let raw_sync = RawSyncMutex::new();
     #[cfg(feature = "compare")]
     contest.peer(RAW_SYNC, || {
         Sample::time(count, || black_box(&raw_sync).add())
@@ -102,7 +102,7 @@ fn contended(bench: &mut Bench, members: usize, placement: Placement) {
         ..crowd
     };
     let mut contest = Contest::of_times(format!(
-        "lock + increment + unlock, {members} processes, {placement}"
+        "lock, add, unlock: {members} processes, {placement}"
     ));
     contest.ours(OURS, || {
         let segment = page("contended");
@@ -151,7 +151,7 @@ fn contended(bench: &mut Bench, members: usize, placement: Placement) {
 fn after_a_kill(bench: &mut Bench, placement: Placement) {
     let kills = bench.count(20);
     let mut contest =
-        Contest::of_times(format!("SIGKILL of the holder to the waiter, {placement}"));
+        Contest::of_times(format!("SIGKILL of the holder to its waiter, {placement}"));
     contest.ours(OURS, move || {
         let segment = page("killed");
         let mutex: &Mutex<u64> = segment.region().place(0).expect("within the page");

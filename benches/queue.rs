@@ -48,13 +48,15 @@ fn round_trip(bench: &mut Bench, placement: Placement) {
     let mut contest = Contest::of_times(format!("round trip 8 B, {placement}"));
     contest.ours(OURS, || queue_round_trips(placement, awake));
     contest.peer("pipe", || {
-        stream_round_trips(placement, asleep, Stream::pipe)
+        Stream::round_trips(Stream::pipe, placement, asleep)
     });
     contest.peer("UNIX socket", || {
-        stream_round_trips(placement, asleep, Stream::socket)
+        Stream::round_trips(Stream::socket, placement, asleep)
     });
     #[cfg(feature = "compare")]
-    contest.peer("ipc-channel", || ipc_channel_round_trips(placement, asleep));
+    contest.peer("ipc-channel", || {
+        mp_benches::peers::ipc_channel_round_trips(placement, asleep)
+    });
     if placement == Placement::TwoCores {
         contest.limit("two-line ping-pong", || limits::two_lines(awake));
     }
@@ -77,21 +79,6 @@ fn queue_round_trips(placement: Placement, count: usize) -> Sample {
     )
 }
 
-fn stream_round_trips(placement: Placement, count: usize, new: fn() -> Stream) -> Sample {
-    let (there, back) = (new(), new());
-    Pair::processes(placement).round_trips(
-        count,
-        |trip| {
-            assert_eq!(there.receive_number(), trip);
-            back.send_number(trip);
-        },
-        |trip| {
-            there.send_number(trip);
-            assert_eq!(back.receive_number(), trip);
-        },
-    )
-}
-
 /// `sides` producers and as many consumers, 8 bytes a message.
 fn many(bench: &mut Bench, sides: usize, placement: Placement) {
     let count = bench.count(100_000) / sides / BATCH * BATCH;
@@ -105,9 +92,7 @@ fn many(bench: &mut Bench, sides: usize, placement: Placement) {
         kind: Kind::Threads,
         ..processes
     };
-    let mut contest = Contest::of_rates(format!(
-        "8 B, {sides} producers + {sides} consumers, {placement}"
-    ));
+    let mut contest = Contest::of_rates(format!("8 B, {sides}p{sides}c, {placement}"));
     contest.ours(OURS, || {
         let queue = plain();
         processes.trade(
@@ -355,23 +340,6 @@ fn number_of(message: &[u8]) -> u64 {
 
 fn plain() -> Queue<u64, Plain> {
     Queue::plain_bounded(CAPACITY).expect("memory for a queue")
-}
-
-#[cfg(feature = "compare")]
-fn ipc_channel_round_trips(placement: Placement, count: usize) -> Sample {
-    let (to, at) = ipc_channel::ipc::channel::<u64>().expect("a channel");
-    let (answer, answered) = ipc_channel::ipc::channel::<u64>().expect("a channel");
-    Pair::processes(placement).round_trips(
-        count,
-        |trip| {
-            assert_eq!(at.recv().expect("the other end is open"), trip);
-            answer.send(trip).expect("the other end is open");
-        },
-        |trip| {
-            to.send(trip).expect("the other end is open");
-            assert_eq!(answered.recv().expect("the other end is open"), trip);
-        },
-    )
 }
 
 fn with_criterion(criterion: &mut Criterion) {

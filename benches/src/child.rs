@@ -6,7 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, kill_process, set_parent_process_death_signal, waitpid,
+    Pid, Signal, WaitOptions, WaitStatus, getppid, kill_process, set_parent_process_death_signal,
+    waitpid,
 };
 
 use crate::Watchdog;
@@ -76,6 +77,12 @@ fn run(work: &mut dyn FnMut()) -> ! {
     let _watchdog = Watchdog::start();
     let dies_with_parent = set_parent_process_death_signal(Some(Signal::KILL));
     let worked = catch_unwind(AssertUnwindSafe(work));
+    if worked.is_err()
+        && let Some(bench) = getppid()
+    {
+        // It may be spinning for what will never come. The panic's message has been printed.
+        kill_process(bench, Signal::TERM).expect("it is our parent");
+    }
     let code = i32::from(worked.is_err() || dies_with_parent.is_err());
     // SAFETY: the parent's destructors and exit handlers are not this process's to run.
     unsafe { libc::_exit(code) }

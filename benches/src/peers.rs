@@ -1,5 +1,7 @@
 //! What users would pick instead, as far as it takes more than a line to use.
 
+#[cfg(feature = "compare")]
+mod ipc_channel;
 mod pthread;
 #[cfg(feature = "compare")]
 mod publisher;
@@ -7,6 +9,8 @@ mod publisher;
 mod raw_sync;
 mod stream;
 
+#[cfg(feature = "compare")]
+pub use ipc_channel::ipc_channel_round_trips;
 pub use pthread::{PthreadCondvar, PthreadMutex};
 #[cfg(feature = "compare")]
 pub use publisher::{Elsewhere, Lane, Publisher};

@@ -6,23 +6,23 @@ use crate::contest::Role;
 use crate::figures::times;
 use crate::record::{Bound, Goal, Row};
 
-const WIDTH: f64 = 1080.0;
+const WIDTH: f64 = 1180.0;
 
 /// Where bars begin, behind their labels.
-const LEFT: f64 = 470.0;
+const LEFT: f64 = 560.0;
 
 /// Where bars end at most, before their figures.
-const RIGHT: f64 = 940.0;
+const RIGHT: f64 = 1000.0;
 
-const LINE: f64 = 20.0;
+const LINE: f64 = 18.0;
 
 const STYLE: &str = "\
     text{font:12px system-ui,sans-serif;fill:#24292f}.h{font-size:17px;font-weight:600}.s{fill:#57606a}\
     .e{text-anchor:end}.g{font-weight:600}.yes{fill:#2da44e}.no{fill:#cf222e}.peer{fill:#54aeff}.slow{fill:#d4a72c}\
-    .limit{fill:#afb8c1}.spread{stroke:#24292f;stroke-opacity:.55}.goal{stroke:#24292f;stroke-width:2.5}\
+    .spread{stroke:#24292f;stroke-opacity:.55}.goal{stroke:#24292f;stroke-width:2.5}\
     .grid{stroke:#d0d7de}";
 
-/// A picture of the goals, and of how ours compares with each peer and limit.
+/// A picture of the goals, and of how ours compares with each peer.
 pub(crate) fn draw(rows: &[Row], goals: &[Goal], machine: &str, date: &str) -> String {
     let mut picture = Picture {
         body: String::new(),
@@ -107,7 +107,10 @@ impl Picture {
             let Ok(measured) = &goal.measured else {
                 continue;
             };
-            let (Bound::AtMost(bound) | Bound::AtLeast(bound)) = goal.bound;
+            let (limit, bound) = match goal.bound {
+                Bound::AtMost(bound) => ("at most", bound),
+                Bound::AtLeast(bound) => ("at least", bound),
+            };
             let class = if goal.is_met() == Some(true) {
                 "yes"
             } else {
@@ -120,56 +123,40 @@ impl Picture {
             self.text(
                 RIGHT + 12.0,
                 "g",
-                &format!("{} of {}", times(measured.median), times(bound)),
+                &format!("{}, {limit} {}", times(measured.median), times(bound)),
             );
             self.y += LINE;
         }
         self.y += LINE * 1.5;
     }
 
-    /// One bar per peer or limit, left of the middle where ours is slower.
+    /// One bar per peer, to the left of 1x where ours is slower.
     fn comparisons(&mut self, rows: &[Row]) {
-        let compared: Vec<_> = rows
-            .iter()
-            .filter(|row| row.ours_is_faster.is_some())
-            .collect();
-        if compared.is_empty() {
+        let is_peer = |row: &&Row| row.role == Role::Peer && row.ours_is_faster.is_some();
+        let peers: Vec<_> = rows.iter().filter(is_peer).collect();
+        if peers.is_empty() {
             return;
         }
         self.title(
-            "Ours against each of the others",
-            "how many times as fast ours is, on a logarithmic scale: right of 1x ours is faster",
+            "Ours against its peers",
+            "how many times as fast ours is, on a logarithmic scale: to the right of 1x ours is faster",
         );
         let axis = Axis {
-            least: 0.05,
+            least: 0.02,
             most: 1000.0,
             is_logarithmic: true,
         };
+        self.grid(axis, &[0.1, 1.0, 10.0, 100.0, 1000.0], peers.len());
         let mut case = "";
-        let cases = compared
-            .iter()
-            .filter(|row| std::mem::replace(&mut case, &row.case) != row.case)
-            .count();
-        self.grid(
-            axis,
-            &[0.1, 1.0, 10.0, 100.0, 1000.0],
-            compared.len() + cases,
-        );
-        case = "";
-        for row in compared {
+        for row in peers {
             let Some(faster) = row.ours_is_faster else {
                 continue;
             };
             if row.case != case {
                 case = &row.case;
                 self.text(20.0, "g", &format!("{}: {}", row.bench, row.case));
-                self.y += LINE;
             }
-            let class = match row.role {
-                Role::Limit => "limit",
-                _ if faster.median < 1.0 => "slow",
-                _ => "peer",
-            };
+            let class = if faster.median < 1.0 { "slow" } else { "peer" };
             let (one, end) = (axis.x(1.0), axis.x(faster.median));
             self.label(&row.name);
             self.bar(class, one.min(end), one.max(end));

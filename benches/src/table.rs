@@ -30,7 +30,7 @@ pub(crate) fn measurements(rows: &[Row]) -> Table {
         "p50",
         "p99",
         "p99.9",
-        "ours is faster by",
+        "ours vs it",
     ];
     let mut table = Table::with_heads(&heads);
     let mut before = "";
@@ -131,7 +131,7 @@ pub(crate) fn legend(rows: &[Row]) -> String {
         ""
     };
     format!(
-        "\"*\" is ours, \"(limit)\" what no program beats. Medians of interleaved rounds; ratios are taken per round. \
+        "\"*\" is ours, \"(limit)\" what no program beats. Medians of interleaved rounds. \"ours vs it\" says how many times as fast the first of ours is, taken per round. \
          Percentiles are of single operations and contain one reading of the clock.{rates}"
     )
 }

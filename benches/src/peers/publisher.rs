@@ -104,17 +104,25 @@ impl<const WORDS: usize> Publisher<WORDS> {
     ///
     /// # Panics
     ///
-    /// If iceoryx2 refuses, or if there is no subscriber.
+    /// If iceoryx2 refuses, or if it does not find the subscriber.
     #[inline(always)]
     pub fn send(&mut self, message: &[u64; WORDS]) {
         let connected = self
             .connected
             .get_or_insert_with(|| Connected::new(&self.name));
-        let sample = connected.port.loan_uninit().expect("a free sample");
-        let receivers = sample.write_payload(*message).send().expect("a connection");
-        assert_eq!(receivers, 1);
+        for _ in 0..ATTEMPTS {
+            let sample = connected.port.loan_uninit().expect("a free sample");
+            match sample.write_payload(*message).send().expect("a connection") {
+                0 => std::thread::yield_now(),
+                receivers => return assert_eq!(receivers, 1),
+            }
+        }
+        panic!("iceoryx2 does not find the subscriber");
     }
 }
+
+/// How often a message is sent to nobody before that is an error: a subscriber is not always seen at once.
+const ATTEMPTS: usize = 10_000;
 
 impl<const WORDS: usize> Connected<WORDS> {
     fn new(name: &ServiceName) -> Self {

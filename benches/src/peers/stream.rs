@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 
 use rustix::pipe::fcntl_setpipe_size;
 
+use crate::{Pair, Placement, Sample};
+
 /// One direction of bytes through the kernel, whose ends block.
 #[derive(Debug)]
 pub struct Stream {
@@ -44,6 +46,22 @@ impl Stream {
             writer: OwnedFd::from(writer).into(),
             reader: OwnedFd::from(reader).into(),
         }
+    }
+
+    /// About `count` round trips of 8 bytes over two that `new` makes.
+    pub fn round_trips(new: fn() -> Self, placement: Placement, count: usize) -> Sample {
+        let (there, back) = (new(), new());
+        Pair::processes(placement).round_trips(
+            count,
+            |trip| {
+                assert_eq!(there.receive_number(), trip);
+                back.send_number(trip);
+            },
+            |trip| {
+                there.send_number(trip);
+                assert_eq!(back.receive_number(), trip);
+            },
+        )
     }
 
     /// Sends all of `bytes`.

@@ -128,3 +128,27 @@ fn manual_event_stays_set() {
     event.set(EventState::Clear).unwrap();
     assert!(event.wait(Timeout::Val(Duration::ZERO)).is_err());
 }
+
+/// Adding a timeout's fraction to the clock's without a carry makes an impossible time as often as the fraction says: why
+/// a program should switch. With 99 hundredths of a second, nearly every wait ends at once.
+#[test]
+fn control_their_timed_lock_does_not_wait() {
+    let memory = shared_memory();
+    // SAFETY: the memory is large enough and never unmapped.
+    let (theirs, _) =
+        unsafe { raw_sync::locks::Mutex::new(memory.as_ptr(), memory.as_ptr()) }.unwrap();
+    let guard = theirs.lock().unwrap();
+    let attempts = 20;
+    let at_once = (0..attempts)
+        .filter(|_| {
+            let start = Instant::now();
+            let refused = theirs
+                .try_lock(Timeout::Val(Duration::from_millis(990)))
+                .is_err();
+            refused && start.elapsed() < Duration::from_millis(500)
+        })
+        .count();
+    drop(guard);
+    println!("{at_once} of {attempts} waits of 0.99 s ended at once");
+    assert!(at_once >= attempts / 2, "{at_once}");
+}
