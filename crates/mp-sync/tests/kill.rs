@@ -343,11 +343,15 @@ mod raw_sync_mutex {
 
     #[test]
     fn control_theirs_is_caught() {
-        killed::<Theirs>("raw_sync's mutex").assert_caught();
+        let report = killed::<Theirs>("raw_sync's mutex");
+        println!("{report}");
+        report.assert_caught();
     }
 
     #[test]
     fn ours_behind_the_same_traits() {
-        killed::<mp_sync::raw_sync::Mutex>("ours by raw_sync's traits").assert_safe();
+        let report = killed::<mp_sync::raw_sync::Mutex>("ours by raw_sync's traits");
+        println!("{report}");
+        report.assert_safe();
     }
 }
