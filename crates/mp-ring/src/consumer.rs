@@ -36,7 +36,7 @@ pub struct Consumer<'a, T> {
 impl<'a, T: Plain> Consumer<'a, T> {
     pub(crate) fn new(ring: Ring<'a, T>, claim: Claim<'a>) -> Result<Self, Corrupt> {
         let head = ring.words.head.load(Ordering::Acquire);
-        let seen_tail = ring.words.tail.load(Ordering::Acquire);
+        let seen_tail = ring.words.tail.count.load(Ordering::Acquire);
         ring.published(seen_tail, head)?;
         Ok(Self {
             ring,
@@ -53,6 +53,13 @@ impl<'a, T: Plain> Consumer<'a, T> {
     /// [`PopError::Empty`] if there is none; [`PopError::Invalid`] if its bytes are not a `T`.
     #[inline]
     pub fn pop(&mut self) -> Result<T, PopError> {
+        if self.seen_tail == self.head
+            && let Some(value) = self.ring.words.tail.latest::<T>(self.head)
+        {
+            self.seen_tail = self.head.wrapping_add(1);
+            self.release_slots(1);
+            return value;
+        }
         if self.available(1)? == 0 {
             return Err(PopError::Empty);
         }
@@ -110,7 +117,7 @@ impl<'a, T: Plain> Consumer<'a, T> {
 
     /// Values in the ring. The producer may have pushed more meanwhile: there are never fewer than this.
     pub fn len(&self) -> usize {
-        let tail = self.ring.words.tail.load(Ordering::Acquire);
+        let tail = self.ring.words.tail.count.load(Ordering::Acquire);
         tail.wrapping_sub(self.head).min(self.ring.capacity) as usize
     }
 
@@ -142,7 +149,7 @@ impl<'a, T: Plain> Consumer<'a, T> {
             return Ok(len as usize);
         }
         // pairs with the producer's commit: it has written what these slots hold
-        let tail = self.ring.words.tail.load(Ordering::Acquire);
+        let tail = self.ring.words.tail.count.load(Ordering::Acquire);
         let len = self.ring.published(tail, self.head)?;
         self.seen_tail = tail;
         Ok(len as usize)

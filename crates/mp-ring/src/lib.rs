@@ -35,6 +35,7 @@ mod claim;
 mod consumer;
 mod error;
 mod grant;
+mod latest;
 mod mark;
 mod payload;
 mod producer;

@@ -154,7 +154,7 @@ pub(crate) const fn words_for(size: usize) -> usize {
 }
 
 /// The value, if its bytes, all of which were copied from shared memory, are one.
-fn checked<T: Plain>(value: MaybeUninit<T>) -> Result<T, PopError> {
+pub(crate) fn checked<T: Plain>(value: MaybeUninit<T>) -> Result<T, PopError> {
     // SAFETY: `Bits` has the layout of `T` and takes any bytes.
     let bits = unsafe { &*value.as_ptr().cast::<T::Bits>() };
     if !T::is_valid_bit_pattern(bits) {

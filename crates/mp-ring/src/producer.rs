@@ -4,6 +4,7 @@ use mp_layout::atomic::Ordering;
 use mp_layout::{Plain, PlainSlice};
 
 use crate::claim::Claim;
+use crate::latest::{WORDS, fits};
 use crate::{Corrupt, Grant, PushError, ReserveError, Ring};
 
 /// The one that pushes into a [`Ring`]. Dropped, it gives the role back.
@@ -34,7 +35,7 @@ pub struct Producer<'a, T> {
 
 impl<'a, T: Plain> Producer<'a, T> {
     pub(crate) fn new(ring: Ring<'a, T>, claim: Claim<'a>) -> Result<Self, Corrupt> {
-        let tail = ring.words.tail.load(Ordering::Acquire);
+        let tail = ring.words.tail.count.load(Ordering::Acquire);
         let seen_head = ring.words.head.load(Ordering::Acquire);
         ring.published(tail, seen_head)?;
         Ok(Self {
@@ -174,8 +175,16 @@ impl<'a, T: Plain> Producer<'a, T> {
     /// Publishes the next `count` slots: the commit.
     #[inline]
     pub(crate) fn publish(&mut self, count: usize, ordering: Ordering) {
+        if count == 1 && fits::<T>() {
+            let mut words = [0; WORDS];
+            let offset = (self.tail & self.ring.mask) as usize * size_of::<T>();
+            let target = words.as_mut_ptr().cast();
+            // SAFETY: the slot that is about to be published was just filled by this producer (I2), and fits.
+            unsafe { self.ring.slots.read(offset, target, size_of::<T>()) };
+            self.ring.words.tail.note::<T>(self.tail, words);
+        }
         self.tail = self.tail.wrapping_add(count as u64);
-        self.ring.words.tail.store(self.tail, ordering);
+        self.ring.words.tail.count.store(self.tail, ordering);
     }
 
     #[cfg(not(loom))]

@@ -3,8 +3,9 @@
 //! # Source
 //!
 //! L. Lamport, "Specifying Concurrent Program Modules" (1983), with each side's cached copy of the other's index, after
-//! FastForward and MCRingBuffer. Changed: it lies in shared memory, so what the peer wrote is checked before use, and a
-//! role is claimed in an owner word that outlives its process.
+//! FastForward and MCRingBuffer. Changed: it lies in shared memory, so what the peer wrote is checked before use; a role is
+//! claimed in an owner word that outlives its process; and a small value pushed alone lies in the tail's line too, so that
+//! a waiting consumer needs one line from the other core and not two.
 //!
 //! # Layout
 //!
@@ -14,17 +15,22 @@
 //! ```
 //!
 //! `tail` counts the values pushed so far, `head` those popped; value `i` lies in slot `i mod 2^n`. There are as many
-//! slots as the next power of two, but never more values than `capacity`.
+//! slots as the next power of two, but never more values than `capacity`. Beside `tail` are copies of values of up to 24
+//! bytes that were pushed alone: of value `i`, in copy `i mod 2`.
 //!
 //! # Invariants
 //!
 //! - I1: `0 <= tail - head <= capacity`. A side that reads anything else answers [`Corrupt`](crate::Corrupt).
 //! - I2: the slots of `head..tail` are the consumer's; all others are the producer's.
-//! - I3: `tail` is written by the claimed producer alone, `head` by the claimed consumer alone.
+//! - I3: `tail` and the copies are written by the claimed producer alone, `head` by the claimed consumer alone.
+//! - I4: while `tail` is `i + 1`, and was `i` before, copy `i mod 2` is value `i`: the next push alone writes the other copy.
+//!   A consumer uses it only if it saw `tail` at `i`, then at `i + 1`, and at `i + 1` again after it read the copy.
 //!
 //! # Orderings
 //!
 //! - The producer's Release store of `tail` and the consumer's Acquire load: the values are written before they are read.
+//! - Each word of a copy is stored with Release and loaded with Acquire: who sees a later value's word sees the `tail` before
+//!   it when it looks again.
 //! - The consumer's Release store of `head` and the producer's Acquire load: they are read before they are overwritten.
 //!
 //! # Progress
@@ -44,6 +50,7 @@ use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_layout::{Error, ErrorKind, Padded, Place, Plain, Region};
 
 use crate::claim::Roles;
+use crate::latest::Tail;
 use crate::payload::Payload;
 use crate::{ClaimError, Consumer, Corrupt, Freed, Producer, Role, UNNAMED};
 
@@ -74,7 +81,7 @@ unsafe impl Place for Shape {
 #[derive(Debug)]
 pub(crate) struct RingWords {
     shape: Padded<Shape>,
-    pub(crate) tail: Padded<AtomicU64>,
+    pub(crate) tail: Padded<Tail>,
     pub(crate) head: Padded<AtomicU64>,
 }
 
@@ -95,6 +102,7 @@ const _: () = assert!(
         && core::mem::offset_of!(RingWords, tail) == 128
         && core::mem::offset_of!(RingWords, head) == 256
         && size_of::<Shape>() == 32
+        && size_of::<Tail>() == 56
 );
 
 #[cfg(not(loom))]
@@ -102,7 +110,7 @@ pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(
     "Ring",
     RingWords {
         shape: "capacity u64, item size u64, producer's identity u64, consumer's identity u64; then padding",
-        tail: "values pushed so far, u64; written by the producer; then padding",
+        tail: "values pushed so far, u64; copies of 24 bytes of the latest even and odd value pushed alone, if that small; written by the producer; then padding",
         head: "values popped so far, u64; written by the consumer; then padding. The slots follow",
     }
 );
@@ -171,7 +179,7 @@ impl<'a, T: Plain> Ring<'a, T> {
         shape
             .item_size
             .store(size_of::<T>() as u64, Ordering::Relaxed);
-        ring.words.tail.store(0, Ordering::Relaxed);
+        ring.words.tail.count.store(0, Ordering::Relaxed);
         ring.words.head.store(0, Ordering::Relaxed);
         shape.roles.free_both();
         // pairs with `attach`'s load, in case the owner of the region does not publish it afterwards
@@ -301,7 +309,7 @@ impl<'a, T: Plain> Ring<'a, T> {
     pub fn len(&self) -> usize {
         // the head first: values popped between the two loads make the result larger, never negative
         let head = self.words.head.load(Ordering::Acquire);
-        let tail = self.words.tail.load(Ordering::Acquire);
+        let tail = self.words.tail.count.load(Ordering::Acquire);
         tail.wrapping_sub(head).min(self.capacity) as usize
     }
 

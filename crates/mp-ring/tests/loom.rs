@@ -80,6 +80,23 @@ fn values_arrive_in_order_around_the_end() {
     });
 }
 
+/// Value 3 is copied to where the copy of value 1 was, which a waiting consumer may just be reading.
+#[test]
+fn copy_of_a_later_value_is_not_taken_for_an_earlier() {
+    explore(|| {
+        let (mut producer, mut consumer) = ring(3).split().unwrap();
+        let pushing = thread::spawn(move || {
+            for value in 1..=3 {
+                producer.push(value).unwrap();
+            }
+        });
+        for value in 1..=3 {
+            assert_eq!(pop(&mut consumer), value);
+        }
+        pushing.join().unwrap();
+    });
+}
+
 #[test]
 fn batches_arrive_whole() {
     explore(|| {

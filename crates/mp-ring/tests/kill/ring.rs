@@ -79,6 +79,18 @@ fn push_until_full() {
     assert_safe(&scene.producer_dies::<Ring<_>>(name, &batches, push));
 }
 
+/// A consumer that saw the ring empty takes a value pushed alone from beside the tail.
+#[test]
+fn push_to_a_waiting_consumer() {
+    let push = |producer: &mut Producer<'_, Value>, batch: &[u64]| {
+        producer.push(value(batch[0])).unwrap();
+    };
+    let scene = Scene::new(Before { moved: 4, held: 0 });
+    let name = "Ring: push to a waiting consumer";
+    let batches = [&[10][..], &[11], &[12]];
+    assert_safe(&scene.producer_dies::<Ring<_>>(name, &batches, push));
+}
+
 #[test]
 fn push_slice() {
     let push = |producer: &mut Producer<'_, Value>, batch: &[u64]| {
