@@ -148,7 +148,35 @@ fn invalid_value_costs_only_itself() {
     producer.push_slice(&[1, 2, 0]).unwrap();
     let popped = [consumer.pop(), consumer.pop(), consumer.pop()];
     assert_eq!(popped, [Ok(true), Err(PopError::Invalid), Ok(false)]);
+    // pushed alone, to a consumer that waits: taken from beside the tail
+    for (byte, popped) in [(9, Err(PopError::Invalid)), (1, Ok(true))] {
+        assert_eq!(consumer.pop(), Err(PopError::Empty));
+        producer.push(byte).unwrap();
+        assert_eq!(consumer.pop(), popped);
+    }
     assert_eq!(Error::from(PopError::Invalid).kind(), ErrorKind::Decode);
+}
+
+/// Values of one to four words, pushed alone and in twos by turns.
+#[test]
+fn values_of_any_size_reach_a_waiting_consumer() {
+    fn pass<const WORDS: usize>() {
+        let mut memory = memory::<[u64; WORDS]>(4);
+        let (mut producer, mut consumer) = Ring::new(&mut memory, 4).unwrap().split().unwrap();
+        for number in (0..100).step_by(3) {
+            producer.push([number; WORDS]).unwrap();
+            assert_eq!(consumer.pop(), Ok([number; WORDS]));
+            let two = [[number + 1; WORDS], [number + 2; WORDS]];
+            assert_eq!(producer.push_slice(&two), Ok(2));
+            assert_eq!([consumer.pop(), consumer.pop()], two.map(Ok));
+            assert_eq!(consumer.pop(), Err(PopError::Empty));
+        }
+    }
+    pass::<0>();
+    pass::<1>();
+    pass::<2>();
+    pass::<3>();
+    pass::<4>();
 }
 
 #[test]
