@@ -167,7 +167,7 @@ fn after_a_kill(bench: &mut Bench, placement: Placement) {
     contest.peer(ROBUST, move || {
         let mutex = PthreadMutex::robust();
         kill_holders(placement, kills, |then| {
-            mutex.with(|_, owner_died| then(owner_died))
+            mutex.with(|_, owner_died| then(owner_died));
         })
     });
     contest.limit("SIGKILL to its own waitpid", move || {

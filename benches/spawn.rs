@@ -37,13 +37,13 @@ fn start_and_join(bench: &mut Bench, placement: Placement) {
     #[cfg(feature = "compare")]
     contest.peer("procspawn", || {
         each(placement, count, || {
-            procspawn::spawn((), |()| ()).join().expect("it returns")
+            procspawn::spawn((), |()| ()).join().expect("it returns");
         })
     });
     contest.limit("fork + exit + wait", || each(placement, count, fork));
     contest.limit("thread, spawn + join", || {
         each(placement, count, || {
-            std::thread::spawn(|| ()).join().expect("it returns")
+            std::thread::spawn(|| ()).join().expect("it returns");
         })
     });
     let outcome = bench.contest(contest);

@@ -1,6 +1,7 @@
 //! Numbered values moved from one process, or thread, to another: each contender in each form.
 
 use std::hint::black_box;
+use std::mem::MaybeUninit;
 
 use crossbeam_queue::ArrayQueue;
 #[cfg(feature = "compare")]
@@ -83,6 +84,7 @@ pub(crate) fn with_rtrb<const WORDS: usize>(
 }
 
 /// Moves values out of one batch of numbered ones into another.
+#[expect(clippy::useless_vec, reason = "up to 2 MiB, too much for the stack")]
 pub(crate) fn transfer<const WORDS: usize>(
     pair: Pair,
     count: usize,
@@ -166,11 +168,18 @@ pub(crate) fn rtrb_push_in_place<const WORDS: usize>(
     };
     let (one, two) = chunk.as_mut_slices();
     let (first, second) = values.split_at(one.len());
-    one.write_copy_of_slice(first);
-    two.write_copy_of_slice(second);
+    write(one, first);
+    write(two, second);
     // SAFETY: every slot was just written.
     unsafe { chunk.commit_all() };
     values.len()
+}
+
+#[inline(always)]
+fn write<T: Copy>(slots: &mut [MaybeUninit<T>], values: &[T]) {
+    for (slot, value) in slots.iter_mut().zip(values) {
+        slot.write(*value);
+    }
 }
 
 pub(crate) fn rtrb_pop_in_place<const WORDS: usize>(

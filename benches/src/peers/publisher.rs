@@ -86,7 +86,7 @@ impl<const WORDS: usize> Lane<WORDS> {
     /// Its sending side.
     pub fn publisher(&self) -> Publisher<WORDS> {
         Publisher {
-            name: self.name.clone(),
+            name: self.name,
             connected: None,
         }
     }
