@@ -30,7 +30,9 @@ use crate::{Plan, transfer};
 ///     payload.place::<AtomicU64>(0)?.store(7, Ordering::Relaxed);
 ///     Ok(())
 /// })?;
-/// assert_eq!(object.payload().place::<AtomicU64>(0)?.load(Ordering::Relaxed), 7);
+/// // SAFETY: a raw value is a word, reached by atomics.
+/// let word: &AtomicU64 = unsafe { object.payload() }.place(0)?;
+/// assert_eq!(word.load(Ordering::Relaxed), 7);
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -133,7 +135,12 @@ impl Object {
     }
 
     /// The object's own bytes, borrowed from this handle.
-    pub fn payload(&self) -> Region<'_> {
+    ///
+    /// # Safety
+    ///
+    /// They are reached only as objects of this kind are. A counter-example: an atomic placed over what a mutex guards,
+    /// whose owner has a `&mut` to it.
+    pub unsafe fn payload(&self) -> Region<'_> {
         let (segment, header) = (&self.0.segment, &self.0.header);
         let payload = segment
             .region()
@@ -146,9 +153,31 @@ impl Object {
         &self.0.header
     }
 
-    /// The segment, to reserve and give back pages of.
-    pub fn segment(&self) -> &Segment {
-        &self.0.segment
+    /// Commits the pages of `size` bytes from `offset` of the segment; see [`Segment::reserve`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Segment::reserve`].
+    pub fn reserve(&self, offset: usize, size: usize) -> Result<()> {
+        self.0.segment.reserve(offset, size)
+    }
+
+    /// Gives the whole pages within `size` bytes from `offset` of the segment back; see [`Segment::give_back`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Segment::give_back`].
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses those bytes, in any process.
+    pub unsafe fn give_back(&self, offset: usize, size: usize) -> Result<()> {
+        self.0.segment.give_back(offset, size)
+    }
+
+    /// Bytes of the whole segment, header included.
+    pub fn segment_size(&self) -> usize {
+        self.0.segment.len()
     }
 
     /// Bytes from the segment's start to the payload.

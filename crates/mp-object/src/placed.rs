@@ -1,5 +1,6 @@
 //! An object and the structure at the start of its payload.
 
+use core::fmt;
 use core::ops::Deref;
 use core::ptr::NonNull;
 
@@ -10,7 +11,6 @@ use crate::Object;
 /// A `T` at the start of an object's payload, for as long as a clone lives. Clones are the same `T`.
 ///
 /// What shared types are built on whose payload starts with a structure of their own.
-#[derive(Debug)]
 pub struct Placed<T> {
     object: Object,
     place: NonNull<T>,
@@ -33,8 +33,10 @@ impl<T: Place> Placed<T> {
     /// Objects of this kind and type start with a `T`, and reach the bytes of it in no other way. (That the memory stays
     /// while a lock in it is held, the segment sees to.)
     pub unsafe fn new(object: Object) -> Result<Self> {
-        // SAFETY: the caller's promise; the segment stays mapped as long as `object` lives or a lock in it is held.
-        let place = NonNull::from(unsafe { object.payload().place_guarded::<T>(0) }?);
+        // SAFETY: the caller's promise.
+        let payload = unsafe { object.payload() };
+        // SAFETY: as above; the segment stays mapped as long as `object` lives or a lock in it is held.
+        let place = NonNull::from(unsafe { payload.place_guarded::<T>(0) }?);
         Ok(Self { object, place })
     }
 }
@@ -53,6 +55,12 @@ impl<T> Deref for Placed<T> {
     fn deref(&self) -> &T {
         // SAFETY: `place` was checked by `new` to lie in the payload, which `object` keeps mapped.
         unsafe { self.place.as_ref() }
+    }
+}
+
+impl<T> fmt::Debug for Placed<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Placed").field(&self.object).finish()
     }
 }
 

@@ -23,12 +23,14 @@ impl SharedWord {
     }
 
     fn owner_word(&self) -> &OwnerWord {
-        self.0.payload().place(0).unwrap()
+        // SAFETY: bare words, reached by nobody with a reference to more.
+        unsafe { self.0.payload() }.place(0).unwrap()
     }
 
     /// What a peer with a bug, or another life of a PID, leaves in the word.
     fn overwrite(&self, word: u64) {
-        let bits: &AtomicU64 = self.0.payload().place(0).unwrap();
+        // SAFETY: bare words, reached by nobody with a reference to more.
+        let bits: &AtomicU64 = unsafe { self.0.payload() }.place(0).unwrap();
         bits.store(word, Ordering::SeqCst);
     }
 
@@ -164,7 +166,8 @@ fn word_that_names_no_process_is_corrupt() {
         assert!(error.to_string().contains(&format!("{bits:#x}")), "{error}");
         assert_eq!(word.owner(), None);
         assert_eq!(word.sweep().unwrap_err().kind(), ErrorKind::Corrupt);
-        let kept: &AtomicU64 = shared.0.payload().place(0).unwrap();
+        // SAFETY: bare words, reached by nobody with a reference to more.
+        let kept: &AtomicU64 = unsafe { shared.0.payload() }.place(0).unwrap();
         assert_eq!(kept.load(Ordering::SeqCst), bits, "it is left as it is");
     }
 }

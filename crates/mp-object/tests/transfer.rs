@@ -4,7 +4,7 @@
 mod forked;
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use forked::{Child, PATIENCE};
@@ -185,7 +185,7 @@ fn descriptor_of_no_object_is_refused() {
             File::open("/dev/null").unwrap().into(),
             File::open("/proc/self/exe").unwrap().into(),
             std::io::pipe().unwrap().1.into(),
-            std::os::fd::AsFd::as_fd(&empty_segment)
+            AsFd::as_fd(&empty_segment)
                 .try_clone_to_owned()
                 .unwrap(),
         ];
@@ -201,8 +201,9 @@ fn anonymous_handle_is_refused_with_a_file() {
     let name = UniqueName::new("unsealed");
     let lock = Lock::new().unwrap();
     let (bytes, _) = send(&lock);
-    let mut image = vec![0; lock.object().segment().len()];
-    let cells = mp_layout::Cells::<u8>::new(lock.object().segment().region()).unwrap();
+    let mut image = vec![0; lock.object().segment_size()];
+    let segment = Segment::from_descriptor(lock.as_fd().try_clone_to_owned().unwrap()).unwrap();
+    let cells = mp_layout::Cells::<u8>::new(segment.region()).unwrap();
     image
         .iter_mut()
         .zip(cells.iter())

@@ -36,13 +36,12 @@
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::num::NonZeroU64;
-use core::ptr::NonNull;
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering};
 use mp_layout::{
     Error, ErrorKind, Kind, Padded, Place, Plain, Region, Result, Table, TypeTag, layout,
 };
-use mp_object::{Object, Plan, ProcessIdentity};
+use mp_object::{Object, Placed, Plan, ProcessIdentity};
 use mp_os::clock::Deadline;
 use mp_ring::{Ring, Role};
 use mp_sync::{EventCount, Wait};
@@ -176,20 +175,16 @@ pub(crate) fn this_process() -> Result<NonZeroU64> {
 /// A channel mapped, for one of its ends.
 #[derive(Debug)]
 pub(crate) struct Channel<T> {
-    words: NonNull<ChannelWords>,
-    pub(crate) object: Object,
+    words: Placed<ChannelWords>,
     values: PhantomData<T>,
 }
 
-// SAFETY: `words` points into the mapping that `object` keeps, and what lies there is `Send + Sync`.
-unsafe impl<T: Send> Send for Channel<T> {}
-
 impl<T: Plain> Channel<T> {
     pub(crate) fn attach(object: Object) -> Result<Self> {
-        let words = NonNull::from(object.payload().place::<ChannelWords>(0)?);
+        // SAFETY: a channel starts with these words, which are bare.
+        let words = unsafe { Placed::new(object) }?;
         Ok(Self {
             words,
-            object,
             values: PhantomData,
         })
     }
@@ -208,10 +203,11 @@ impl<T: Plain> Channel<T> {
     ///
     /// What is made of it is dropped before this is, and leaves the structure that holds both never.
     pub(crate) unsafe fn ring(&self) -> Result<Ring<'static, T>> {
-        let payload = self.object.payload();
+        // SAFETY: the ring behind the words is reached by its own protocol only.
+        let payload = unsafe { self.words.object().payload() };
         let part = payload.subregion(RING, payload.len() - RING)?;
         let start = part.pointer_to::<u8>(0, part.len())?;
-        // SAFETY: mapped as long as `object`; the caller's promise is that nothing made of it lives longer.
+        // SAFETY: mapped as long as `words`; the caller's promise is that nothing made of it lives longer.
         let region = unsafe { Region::<'static>::new(start, part.len()) };
         // SAFETY: the header says that this is a ring of `T`.
         unsafe { Ring::attach(region) }
@@ -219,10 +215,13 @@ impl<T: Plain> Channel<T> {
 }
 
 impl<T> Channel<T> {
+    pub(crate) fn object(&self) -> &Object {
+        self.words.object()
+    }
+
     #[inline]
     fn words(&self) -> &ChannelWords {
-        // SAFETY: `attach` found it in the payload, which `object` keeps mapped.
-        unsafe { self.words.as_ref() }
+        &self.words
     }
 
     #[inline]

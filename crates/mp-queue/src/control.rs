@@ -76,6 +76,8 @@ pub(crate) struct Control {
 
 // SAFETY: `repr(C)`, nothing but places; no destructor.
 unsafe impl Place for Control {
+    const IS_BARE: bool = false;
+
     fn zeroed() -> Self {
         Self {
             shape: Padded::zeroed(),

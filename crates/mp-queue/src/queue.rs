@@ -431,7 +431,7 @@ impl<T, C> Queue<T, C> {
 
     /// The object behind the handle.
     pub fn object(&self) -> &Object {
-        &self.raw.object
+        self.raw.object()
     }
 }
 
@@ -458,7 +458,7 @@ impl<T, C> fmt::Debug for Queue<T, C> {
 impl<T, C> Serialize for Queue<T, C> {
     /// Writes the handle, see [`mp_object::transfer`].
     fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
-        self.raw.object.serialize(serializer)
+        self.raw.object().serialize(serializer)
     }
 }
 

@@ -71,7 +71,7 @@ use std::time::Duration;
 
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Expected, Kind, Region, Result, TypeTag};
-use mp_object::{Object, Plan};
+use mp_object::{Object, Placed, Plan};
 use mp_os::clock::Deadline;
 use mp_ring::ByteRing;
 use mp_sync::{Guard, LockError, RawLockError, RawMutex};
@@ -106,18 +106,13 @@ pub(crate) struct Blueprint {
 /// A queue of bytes, mapped as long as this lives.
 #[derive(Debug)]
 pub(crate) struct RawQueue {
-    control: NonNull<Control>,
     /// Each ring's place, from when it is first used here. They do not leave this structure, which unmaps them last.
     rings: [OnceLock<ByteRing<'static>>; MAX_RINGS],
     geometry: Geometry,
     bound: u64,
-    pub(crate) object: Object,
+    /// Keeps the mapping, so it is dropped last.
+    control: Placed<Control>,
 }
-
-// SAFETY: `control` points into the mapping that `object` keeps; what lies there is `Send + Sync`, as is everything else.
-unsafe impl Send for RawQueue {}
-// SAFETY: as for `Send`.
-unsafe impl Sync for RawQueue {}
 
 impl Blueprint {
     fn plan(&self) -> Plan {
@@ -145,7 +140,8 @@ impl Blueprint {
             ));
         }
         let geometry = Geometry::for_room(self.room);
-        let control = payload.place::<Control>(0)?;
+        // SAFETY: a queue starts with its control, and nothing else reaches those bytes.
+        let control = unsafe { payload.place_guarded::<Control>(0) }?;
         let shape = &control.shape;
         shape.bound.store(bound, Ordering::Relaxed);
         shape.codec.store(self.codec, Ordering::Relaxed);
@@ -213,8 +209,8 @@ impl RawQueue {
     }
 
     fn attach(object: Object, codec: u32) -> Result<Self> {
-        let payload = object.payload();
-        let control = payload.place::<Control>(0)?;
+        // SAFETY: a queue starts with its control, and nothing else reaches those bytes.
+        let control = unsafe { Placed::<Control>::new(object) }?;
         let found = control.shape.codec.load(Ordering::Relaxed);
         if found != codec {
             return Err(Error::mismatch(
@@ -226,20 +222,28 @@ impl RawQueue {
             ));
         }
         let rings = control.shape.rings.load(Ordering::Relaxed);
-        let geometry = Geometry::found(rings, payload.len())?;
+        let geometry = Geometry::found(rings, control.object().header().payload_size())?;
         Ok(Self {
             bound: control.shape.bound.load(Ordering::Relaxed).max(1),
-            control: NonNull::from(control),
+            control,
             rings: [const { OnceLock::new() }; MAX_RINGS],
             geometry,
-            object,
         })
     }
 
     #[inline]
     fn control(&self) -> &Control {
-        // SAFETY: `attach` found it in the payload, which `object` keeps mapped.
-        unsafe { self.control.as_ref() }
+        &self.control
+    }
+
+    pub(crate) fn object(&self) -> &Object {
+        self.control.object()
+    }
+
+    /// The payload, of which the rings are reached.
+    fn payload(&self) -> Region<'_> {
+        // SAFETY: behind the control lie the rings, which are reached by their own protocol only.
+        unsafe { self.object().payload() }
     }
 
     pub(crate) fn capacity(&self) -> Option<usize> {
@@ -335,11 +339,10 @@ impl RawQueue {
     #[cold]
     fn attach_ring(&self, class: usize) -> Result<ByteRing<'static>> {
         let region = self
-            .object
             .payload()
             .subregion(offset(class), region_size(class))?;
         let start = NonNull::new(region.as_ptr()).ok_or_else(|| bad_class(class))?;
-        // SAFETY: the bytes stay mapped as long as `object`, which is dropped after `rings`, from where no copy leaves
+        // SAFETY: the bytes stay mapped as long as `control`, which is dropped after `rings`, from where no copy leaves
         // this structure's methods.
         let region = unsafe { Region::<'static>::new(start, region.len()) };
         // SAFETY: the header says that this is a queue, whose users all use this part as a ring (I3).
@@ -379,12 +382,16 @@ impl RawQueue {
         let ample = (backed + backed.clamp(LEAST, MOST))
             .next_multiple_of(PAGE)
             .clamp(needed, region_size(class));
-        let start = self.object.payload_offset() + offset(class);
-        let segment = self.object.segment();
-        let reserve = |end: usize| segment.reserve(start + backed, end - backed).map(|()| end);
+        let start = self.object().payload_offset() + offset(class);
+        let reserve = |end: usize| {
+            self.object()
+                .reserve(start + backed, end - backed)
+                .map(|()| end)
+        };
         let reserved = reserve(ample).or_else(|error| {
             // What an attempt got before it failed is nobody's.
-            segment.give_back(start + backed, ample - backed)?;
+            // SAFETY: the bytes behind `backed` are not in use (I4).
+            unsafe { self.object().give_back(start + backed, ample - backed) }?;
             if needed < ample {
                 reserve(needed)
             } else {
@@ -401,7 +408,7 @@ impl RawQueue {
         let legs = &self.control().legs;
         self.ensure_backed(class, PAGE)?;
         // SAFETY: the ring is free, so it is the lock holder's (I3).
-        unsafe { make_ring(self.object.payload(), class, self.bound) }?;
+        unsafe { make_ring(self.payload(), class, self.bound) }?;
         let next = write.wrapping_add(1);
         legs.order[next as usize % LEGS].store(class as u8, Ordering::Relaxed);
         // The one store that begins it.

@@ -217,7 +217,7 @@ impl<T: Plain> Serialize for Receiver<T> {
         if self.consumer.borrow().is_none() {
             return Err(S::Error::custom(passed_on()));
         }
-        let written = self.channel.object.serialize(serializer)?;
+        let written = self.channel.object().serialize(serializer)?;
         // Gives the role back, for the new process to claim.
         drop(self.consumer.borrow_mut().take());
         Ok(written)

@@ -263,7 +263,7 @@ impl<T: Plain> Serialize for Sender<T> {
         if self.producer.borrow().is_none() {
             return Err(S::Error::custom(passed_on()));
         }
-        let written = self.channel.object.serialize(serializer)?;
+        let written = self.channel.object().serialize(serializer)?;
         // Gives the role back, for the new process to claim.
         drop(self.producer.borrow_mut().take());
         Ok(written)

@@ -438,11 +438,9 @@ mod mask {
 /// Writes 2 where the first message of a new queue has its first byte: behind the control page and the ring's words.
 fn flip_last_byte_of_first_message<T, C>(queue: &Queue<T, C>) {
     use mp_layout::atomic::{AtomicU8, Ordering};
-    let byte: &AtomicU8 = queue
-        .object()
-        .payload()
-        .place(4096 + 384 + 8)
-        .expect("in the ring");
+    // SAFETY: nobody is at work on the queue.
+    let payload = unsafe { queue.object().payload() };
+    let byte: &AtomicU8 = payload.place(4096 + 384 + 8).expect("in the ring");
     byte.store(2, Ordering::Relaxed);
 }
 
@@ -487,16 +485,25 @@ fn corrupt_control_words_are_errors() {
         (4096 + 384, u32::MAX, "skip mark"),
     ] {
         let queue = queue();
-        let word: &AtomicU32 = queue.object().payload().place(offset).expect("a word");
+        // SAFETY: bare words, reached by nobody with a reference to more.
+        let word: &AtomicU32 = unsafe { queue.object().payload() }
+            .place(offset)
+            .expect("a word");
         word.store(value, Ordering::Relaxed);
         expect_corrupt(&queue, what);
     }
     let order = queue();
-    let first: &AtomicU8 = order.object().payload().place(136).expect("a byte");
+    // SAFETY: bare words, reached by nobody with a reference to more.
+    let first: &AtomicU8 = unsafe { order.object().payload() }
+        .place(136)
+        .expect("a byte");
     first.store(200, Ordering::Relaxed);
     expect_corrupt(&order, "ring of a leg");
     let backed = queue();
-    let first: &AtomicU64 = backed.object().payload().place(768).expect("a word");
+    // SAFETY: bare words, reached by nobody with a reference to more.
+    let first: &AtomicU64 = unsafe { backed.object().payload() }
+        .place(768)
+        .expect("a word");
     first.store(u64::MAX, Ordering::Relaxed);
     assert_eq!(backed.get().expect("the memory is there all the same"), 1);
 }

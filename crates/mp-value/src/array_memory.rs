@@ -88,7 +88,8 @@ impl<T: Plain> ArrayMemory<T> {
         let len = usize::try_from(object.header().item_count())
             .map_err(|_| refused_len::<T>(usize::MAX))?;
         payload_size::<T>(len)?;
-        let payload = object.payload();
+        // SAFETY: an array is its control, words and elements, reached by its own protocol only.
+        let payload = unsafe { object.payload() };
         let words = payload.place_slice(size_of::<ArrayControl>(), len.min(MAX_CHUNKS))?;
         Ok(Self {
             words: NonNull::from(words),

@@ -175,7 +175,8 @@ impl<T: Plain> RawArray<T> {
             .map_err(|_| refused_len::<T>(usize::MAX))?;
         plan::<T>(len)?;
         Ok(Self {
-            elements: Run::locate(object.payload(), 0, len)?,
+            // SAFETY: a raw array is its elements, reached by atomics only.
+            elements: Run::locate(unsafe { object.payload() }, 0, len)?,
             object,
         })
     }

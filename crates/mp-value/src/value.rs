@@ -204,7 +204,8 @@ impl<T: Plain> Value<T> {
 
     pub(crate) fn from_object(object: Object) -> Result<Self> {
         Ok(Self {
-            copies: Run::locate(object.payload(), copies_offset::<T>(), 2)?,
+            // SAFETY: behind its control a value is two copies, reached by its own protocol only.
+            copies: Run::locate(unsafe { object.payload() }, copies_offset::<T>(), 2)?,
             // SAFETY: a value starts with its control, and nothing else reaches it.
             control: unsafe { Placed::new(object) }?,
         })

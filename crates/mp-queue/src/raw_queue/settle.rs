@@ -80,12 +80,11 @@ impl RawQueue {
         let kept = backed.saturating_sub(PIECE).max(PAGE);
         // I4: recorded before it is given back.
         control.backed.0[class].store(kept as u64, Ordering::Release);
-        let start = self.object.payload_offset() + offset(class);
+        let start = self.object().payload_offset() + offset(class);
         // To the ring's end, where a process may have died between the two steps.
-        let given = self
-            .object
-            .segment()
-            .give_back(start + kept, region_size(class) - kept);
+        let size = region_size(class) - kept;
+        // SAFETY: the bytes behind what is recorded as backed are not in use (I4).
+        let given = unsafe { self.object().give_back(start + kept, size) };
         given.is_ok() && kept > PAGE
     }
 }
