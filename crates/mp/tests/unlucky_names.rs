@@ -361,3 +361,44 @@ fn no_flipped_byte_of_a_header_is_accepted() {
         }
     }
 }
+
+#[test]
+fn objects_are_their_users_own_whatever_the_umask() -> Result<()> {
+    fn create_all(name: String) -> Result<Vec<u32>> {
+        // SAFETY: it changes how this process makes files, and nothing else runs in it.
+        unsafe { libc::umask(0) };
+        let mut modes = Vec::new();
+        for named in &EVERY_KIND {
+            (named.create)(&name)?;
+            let file = Path::new("/dev/shm")
+                .join(&name)
+                .metadata()
+                .expect("the file");
+            modes.push(std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o777);
+            (named.unlink)(&name)?;
+        }
+        Ok(modes)
+    }
+    let name = UniqueName::new("modes");
+    let modes = mp::spawn(create_all, (name.to_string(),))?.result()??;
+    assert_eq!(modes, [0o600; EVERY_KIND.len()]);
+    Ok(())
+}
+
+/// Only root can give files away, and only root may open those of others.
+#[test]
+fn another_users_object_is_refused() {
+    // SAFETY: it has no arguments and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return;
+    }
+    for named in &EVERY_KIND {
+        let name = UniqueName::new("foreign-user");
+        (named.create)(&name).expect(named.kind);
+        std::os::unix::fs::chown(name.path(), Some(65534), None).expect("root may");
+        for operation in [named.open, named.open_or_create] {
+            assert_kind(operation(&name), ErrorKind::PermissionDenied, named.kind);
+        }
+        assert!(name.path().exists());
+    }
+}

@@ -573,3 +573,89 @@ fn killed_children_leave_no_zombie_when_their_handles_are_gone() -> Result<()> {
     assert_eq!(mp::spawn(kill_some, ())?.result()??, 0);
     Ok(())
 }
+
+extern "C" fn do_nothing(_: libc::c_int) {}
+
+#[test]
+fn signals_cut_no_wait_short() -> Result<()> {
+    fn disturbed() -> Result<()> {
+        fn other(lock: Lock, begun: Event, queue: Queue<u32>) -> Result<u32> {
+            let _guard = lock.lock()?;
+            begun.set();
+            let late = Instant::now() + Duration::from_millis(30);
+            while Instant::now() < late {
+                std::thread::yield_now();
+            }
+            queue.put(3)?;
+            Ok(4)
+        }
+        let handler: extern "C" fn(libc::c_int) = do_nothing;
+        let every = libc::timeval {
+            tv_sec: 0,
+            tv_usec: 300,
+        };
+        let timer = libc::itimerval {
+            it_interval: every,
+            it_value: every,
+        };
+        // SAFETY: all zeros is a disposition without flags, so calls are not restarted.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handler as usize;
+        // SAFETY: `action` is whole, and its handler does nothing.
+        unsafe { libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()) };
+        // SAFETY: `timer` is whole.
+        unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+
+        let (lock, begun, queue) = (Lock::new()?, Event::new()?, Queue::new()?);
+        let process = mp::spawn(other, (lock.clone(), begun.clone(), queue.clone()))?;
+        begun.wait();
+        drop(lock.lock()?);
+        assert_eq!(queue.get()?, 3);
+        process.join()?;
+        assert_eq!(process.result()??, 4);
+        let began = Instant::now();
+        assert!(queue.get_timeout(Duration::from_millis(20)).is_err());
+        assert!(!Event::new()?.wait_timeout(Duration::from_millis(20)));
+        assert!(began.elapsed() >= Duration::from_millis(40));
+        assert_eq!(
+            mp::spawn(|text: String| text.len(), ("x".repeat(8 << 20),))?.result()?,
+            8 << 20
+        );
+        Ok(())
+    }
+    let _watchdog = watchdog();
+    mp::spawn(disturbed, ())?.result()?
+}
+
+/// What Python does where processes are forked; here it is the caller's own fork.
+#[test]
+fn a_forked_copy_is_another_owner() -> Result<()> {
+    fn fork() -> Result<()> {
+        let (lock, value, queue) = (Lock::new()?, Value::new(0)?, Queue::new()?);
+        drop((lock.lock()?, value.lock()?));
+        // SAFETY: this process has one thread, so its copy may do what it likes.
+        let copy = unsafe { libc::fork() };
+        if copy == 0 {
+            let _held = (lock.lock(), value.lock());
+            drop(queue.put(77));
+            loop {
+                std::thread::park();
+            }
+        }
+        assert_eq!(queue.get()?, 77);
+        assert!(matches!(lock.try_lock(), Err(LockError::Timeout(_))));
+        assert_kind(value.lock_timeout(Duration::ZERO), ErrorKind::TimedOut);
+        // SAFETY: a signal to the copy, which nobody has waited for.
+        unsafe { libc::kill(copy, libc::SIGKILL) };
+        assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_))));
+        value.fetch_add(1)?;
+        // SAFETY: it waits for the copy, and writes nothing.
+        assert_eq!(
+            unsafe { libc::waitpid(copy, std::ptr::null_mut(), 0) },
+            copy
+        );
+        Ok(())
+    }
+    let _watchdog = watchdog();
+    mp::spawn(fork, ())?.result()?
+}
