@@ -61,6 +61,7 @@ impl Found {
 }
 
 impl<'a> ByteConsumer<'a> {
+    #[inline]
     pub(crate) fn new(ring: ByteRing<'a>, claim: Option<Claim<'a>>) -> Result<Self, Corrupt> {
         let head = ring.words.head.mark();
         let seen_tail = ring.words.head.seen();
@@ -91,12 +92,14 @@ impl<'a> ByteConsumer<'a> {
     /// # Errors
     ///
     /// [`PopError::Empty`] if there is none.
+    #[inline]
     pub fn peek(&mut self) -> Result<Record<'_, 'a>, PopError> {
         let found = self.find(self.head)?;
         Ok(Record::new(self, found))
     }
 
     /// Reads records one after another, all of which are released in one step.
+    #[inline]
     pub fn records(&mut self) -> Records<'_, 'a> {
         Records::new(self)
     }

@@ -27,6 +27,7 @@ pub struct ByteGrant<'p, 'a> {
 
 impl<'p, 'a> ByteGrant<'p, 'a> {
     /// `slot` must be one that `producer` found for its tail.
+    #[inline]
     pub(crate) fn new(producer: &'p mut ByteProducer<'a>, slot: Slot) -> Self {
         Self {
             producer,
@@ -37,6 +38,7 @@ impl<'p, 'a> ByteGrant<'p, 'a> {
 
     /// The bytes, which hold something from earlier laps.
     #[cfg(not(loom))]
+    #[inline]
     pub fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the slot lies in the data.
         let start = unsafe { self.producer.ring().data.pointer(self.slot.payload()) };
@@ -46,6 +48,7 @@ impl<'p, 'a> ByteGrant<'p, 'a> {
     }
 
     /// The bytes of the region that this grant and its commit write. Nothing of them has been touched yet.
+    #[inline]
     pub fn span(&self) -> Span {
         self.slot.span()
     }
@@ -71,6 +74,7 @@ impl<'p, 'a> ByteGrant<'p, 'a> {
     ///
     /// If fewer were reserved.
     #[track_caller]
+    #[inline]
     pub fn commit(self, len: usize) {
         let reserved = self.slot.len;
         assert!(len <= reserved, "{len} committed of {reserved} reserved");
@@ -79,6 +83,7 @@ impl<'p, 'a> ByteGrant<'p, 'a> {
     }
 
     /// Publishes all of the bytes as a record.
+    #[inline]
     pub fn commit_all(self) {
         self.producer
             .commit(self.slot, self.slot.len, self.tag, Ordering::Release);

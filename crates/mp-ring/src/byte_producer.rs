@@ -62,6 +62,7 @@ impl Slot {
 }
 
 impl<'a> ByteProducer<'a> {
+    #[inline]
     pub(crate) fn new(ring: ByteRing<'a>, claim: Option<Claim<'a>>) -> Result<Self, Corrupt> {
         let tail = ring.words.tail.mark();
         let seen_head = ring.words.tail.seen();
@@ -79,6 +80,7 @@ impl<'a> ByteProducer<'a> {
     /// # Errors
     ///
     /// [`ReserveError::Full`] if there is no room now; [`ReserveError::TooLarge`] if there will never be.
+    #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), ReserveError> {
         self.push_tagged(0, bytes)
     }
@@ -132,6 +134,7 @@ impl<'a> ByteProducer<'a> {
     /// # Errors
     ///
     /// As [`push`](Self::push).
+    #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<ByteGrant<'_, 'a>, ReserveError> {
         let slot = self.fit(self.tail, len)?;
         Ok(ByteGrant::new(self, slot))

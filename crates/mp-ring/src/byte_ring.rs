@@ -266,6 +266,7 @@ impl<'a> ByteRing<'a> {
     ///
     /// Until it is dropped there is no other producer, in whatever process: each takes the same lock first, makes its
     /// handle anew and drops it before it unlocks. Counter-example: keeping the handle from one locked time to the next.
+    #[inline]
     pub unsafe fn locked_producer(self) -> Result<ByteProducer<'a>, Corrupt> {
         ByteProducer::new(self, None)
     }
@@ -279,6 +280,7 @@ impl<'a> ByteRing<'a> {
     /// # Safety
     ///
     /// As [`locked_producer`](Self::locked_producer), with a lock that every consumer takes.
+    #[inline]
     pub unsafe fn locked_consumer(self) -> Result<ByteConsumer<'a>, Corrupt> {
         ByteConsumer::new(self, None)
     }

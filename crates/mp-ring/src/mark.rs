@@ -60,6 +60,7 @@ impl Mark {
 /// What lies between `head` and `tail` of a ring of `units`, if that is possible.
 ///
 /// A record is at least its 8 bytes of header, and no position moves without a record.
+#[inline]
 pub(crate) fn published(tail: Mark, head: Mark, units: u32) -> Result<Distance, Corrupt> {
     let distance = tail.since(head);
     let possible = distance.units <= units

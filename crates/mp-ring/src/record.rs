@@ -25,12 +25,14 @@ pub struct Record<'c, 'a> {
 
 impl<'c, 'a> Record<'c, 'a> {
     /// `found` must be what `consumer` found at its head.
+    #[inline]
     pub(crate) fn new(consumer: &'c mut ByteConsumer<'a>, found: Found) -> Self {
         Self { consumer, found }
     }
 
     /// Its bytes.
     #[cfg(not(loom))]
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         self.consumer.lend(self.found)
     }
@@ -41,11 +43,13 @@ impl<'c, 'a> Record<'c, 'a> {
     }
 
     /// The bytes of the region that it takes. They are this consumer's until the release, and may be discarded before it.
+    #[inline]
     pub fn span(&self) -> Span {
         self.found.span()
     }
 
     /// Pops it.
+    #[inline]
     pub fn release(self) {
         self.consumer.release_to(self.found.after);
     }

@@ -29,6 +29,7 @@ pub struct Records<'c, 'a> {
 }
 
 impl<'c, 'a> Records<'c, 'a> {
+    #[inline]
     pub(crate) fn new(consumer: &'c mut ByteConsumer<'a>) -> Self {
         let head = consumer.head();
         Self { consumer, head }
@@ -41,6 +42,7 @@ impl<'c, 'a> Records<'c, 'a> {
     /// [`PopError::Empty`] after the newest; a later call may find more.
     #[cfg(not(loom))]
     #[expect(clippy::should_implement_trait, reason = "it lends from itself")]
+    #[inline]
     pub fn next(&mut self) -> Result<(u32, &[u8]), PopError> {
         let found = self.advance()?;
         Ok((found.tag, self.consumer.lend(found)))
@@ -51,6 +53,7 @@ impl<'c, 'a> Records<'c, 'a> {
     /// # Errors
     ///
     /// As [`next`](Self::next).
+    #[inline]
     pub fn next_into(&mut self, bytes: &mut Vec<u8>) -> Result<u32, PopError> {
         let found = self.advance()?;
         self.consumer.copy(found, bytes);
@@ -63,12 +66,14 @@ impl<'c, 'a> Records<'c, 'a> {
     }
 
     /// Pops the records read so far, in one step.
+    #[inline]
     pub fn release(self) {
         if self.head != self.consumer.head() {
             self.consumer.release_to(self.head);
         }
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<Found, PopError> {
         let found = self.consumer.find(self.head)?;
         self.head = found.after;
