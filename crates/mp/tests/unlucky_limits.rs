@@ -383,7 +383,7 @@ fn exhausted_descriptors_are_an_error_and_no_loss() -> Result<()> {
         error_of(mp::spawn(|| (), ()), ErrorKind::TooManyDescriptors);
         for spare in 1..6 {
             held.truncate(held.len() - 1);
-            match mp::spawn(|| spare_descriptors(), ()) {
+            match mp::spawn(spare_descriptors, ()) {
                 Ok(process) => drop(process.result()?),
                 Err(error) => assert_eq!(
                     error.kind(),
@@ -462,7 +462,10 @@ fn one_lock_too_many_is_refused_and_the_others_stay() -> Result<()> {
         Ok(held)
     }
     let _watchdog = watchdog();
-    assert_eq!(mp::spawn(hold, ())?.result()??, 1024);
+    // Without robust lists nobody walks them, and there is no bound.
+    let fallback = std::env::var_os("MP_FORCE_FALLBACK").is_some();
+    let most = if fallback { 1100 } else { 1024 };
+    assert_eq!(mp::spawn(hold, ())?.result()??, most);
     Ok(())
 }
 

@@ -136,17 +136,17 @@ fn no_link_fifo_socket_or_directory_is_followed_or_removed() {
     type Maker<'a> = &'a dyn Fn(&Path);
     let makers: [(&str, Maker<'_>); 5] = [
         ("link to a value", &|path| {
-            std::os::unix::fs::symlink(target.path(), path).expect("a link")
+            std::os::unix::fs::symlink(target.path(), path).expect("a link");
         }),
         ("link to nothing", &|path| {
-            std::os::unix::fs::symlink("/dev/shm/mp-test-nothing-here", path).expect("a link")
+            std::os::unix::fs::symlink("/dev/shm/mp-test-nothing-here", path).expect("a link");
         }),
         ("fifo", &make_fifo),
         ("directory", &|path| {
-            fs::create_dir(path).expect("a directory")
+            fs::create_dir(path).expect("a directory");
         }),
         ("socket", &|path| {
-            drop(std::os::unix::net::UnixListener::bind(path).expect("a socket"))
+            drop(std::os::unix::net::UnixListener::bind(path).expect("a socket"));
         }),
     ];
     for named in &EVERY_KIND {

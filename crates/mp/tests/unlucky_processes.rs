@@ -650,10 +650,8 @@ fn a_forked_copy_is_another_owner() -> Result<()> {
         assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_))));
         value.fetch_add(1)?;
         // SAFETY: it waits for the copy, and writes nothing.
-        assert_eq!(
-            unsafe { libc::waitpid(copy, std::ptr::null_mut(), 0) },
-            copy
-        );
+        let waited = unsafe { libc::waitpid(copy, std::ptr::null_mut(), 0) };
+        assert_eq!(waited, copy);
         Ok(())
     }
     let _watchdog = watchdog();
