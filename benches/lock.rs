@@ -22,7 +22,7 @@ const ROBUST: &str = "pthread mutex, robust";
 const RAW_SYNC: &str = "raw_sync Mutex";
 
 const ALONE: usize = 500_000;
-const CONTENDED: usize = 40_000;
+const CONTENDED: usize = 200_000;
 
 fn main() {
     let mut bench = Bench::start("lock", env!("CARGO_TARGET_TMPDIR"));

@@ -92,11 +92,11 @@ pub(crate) fn waiting_round_trips(placement: Placement, count: usize) -> Sample 
     let (there, back) = (there.events(), back.events());
     Pair::processes(placement).round_trips(
         count,
-        |trip| {
+        move |trip| {
             assert_eq!(get(&mut at, there), trip);
             put(&mut answer, back, trip);
         },
-        |trip| {
+        move |trip| {
             put(&mut to, there, trip);
             assert_eq!(get(&mut answered, back), trip);
         },
@@ -109,13 +109,13 @@ pub(crate) fn spinning_round_trips(count: usize) -> Sample {
     let (mut answer, mut answered) = split(&back, SMALL);
     PROCESSES.round_trips(
         count,
-        |trip| {
+        move |trip| {
             while at.pop() != Ok(trip) {
                 spin_loop();
             }
             answer.push(trip).expect("there is room");
         },
-        |trip| {
+        move |trip| {
             to.push(trip).expect("there is room");
             while answered.pop() != Ok(trip) {
                 spin_loop();
@@ -129,13 +129,13 @@ pub(crate) fn rtrb_round_trips(count: usize) -> Sample {
     let (mut answer, mut answered) = rtrb::RingBuffer::new(SMALL);
     THREADS.round_trips(
         count,
-        |trip| {
+        move |trip| {
             while at.pop() != Ok(trip) {
                 spin_loop();
             }
             answer.push(trip).expect("there is room");
         },
-        |trip| {
+        move |trip| {
             to.push(trip).expect("there is room");
             while answered.pop() != Ok(trip) {
                 spin_loop();

@@ -63,8 +63,8 @@ pub(crate) fn with_ring<const WORDS: usize>(
     transfer(
         PROCESSES,
         count,
-        |values| push(&mut producer, values),
-        |into| pop(&mut consumer, into),
+        move |values| push(&mut producer, values),
+        move |into| pop(&mut consumer, into),
     )
 }
 
@@ -78,24 +78,25 @@ pub(crate) fn with_rtrb<const WORDS: usize>(
     transfer(
         THREADS,
         count,
-        |values| push(&mut producer, values),
-        |into| pop(&mut consumer, into),
+        move |values| push(&mut producer, values),
+        move |into| pop(&mut consumer, into),
     )
 }
 
 /// Moves values out of one batch of numbered ones into another.
-#[expect(clippy::useless_vec, reason = "up to 2 MiB, too much for the stack")]
 pub(crate) fn transfer<const WORDS: usize>(
     pair: Pair,
     count: usize,
     mut push: impl FnMut(&[Value<WORDS>]) -> usize + Send,
     mut pop: impl FnMut(&mut [Value<WORDS>]) -> (usize, u64),
 ) -> Sample {
-    let mut values = vec![[7; WORDS]; BATCH];
-    let mut into = vec![[0; WORDS]; BATCH];
+    // The allocator may put one right behind the other: the two sides must not share a line.
+    let spare = 256_usize.div_ceil(size_of::<Value<WORDS>>());
+    let mut values = vec![[7; WORDS]; BATCH + spare];
+    let mut into = vec![[0; WORDS]; BATCH + spare];
     pair.transfer(
         count,
-        |next, most| push(number(&mut values[..most], next)),
+        move |next, most| push(number(&mut values[..most], next)),
         |most| pop(&mut into[..most]),
     )
 }

@@ -104,7 +104,8 @@ impl<'a> Contest<'a> {
         self.contenders.push(Contender { name, role, run });
     }
 
-    /// Runs all contenders, each starting on the first core: once to warm up, if there is more than one round, and then `rounds` times in turn.
+    /// Runs all contenders, each starting on the first core: once to warm up, if there is more than one round, and then
+    /// `rounds` times in turn.
     pub(crate) fn run(mut self, rounds: usize) -> Outcome {
         if rounds > 1 {
             self.round();

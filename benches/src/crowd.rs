@@ -30,6 +30,9 @@ struct Gate<'a> {
     last_end: &'a AtomicU64,
 }
 
+/// Operations of each member that are timed one by one: long enough for the members to meet.
+const SINGLES: usize = 20_000;
+
 impl Crowd {
     /// Lets every member do `work(member)` and returns the time from the first start to the last end.
     ///
@@ -69,7 +72,7 @@ impl Crowd {
     /// If a member panics.
     pub fn contend(self, count: usize, operation: impl Fn(usize) + Sync) -> Sample {
         let elapsed = self.run(|member| (0..count).for_each(|_| operation(member)));
-        let singles = count.min(2000);
+        let singles = count.min(SINGLES);
         let size = self.members * singles * size_of::<AtomicU32>();
         let segment = Segment::anonymous("latencies", size).expect("room for the latencies");
         let all: &[AtomicU32] = segment

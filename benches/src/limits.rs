@@ -22,11 +22,11 @@ pub fn two_lines(count: usize) -> Sample {
     };
     Pair::processes(Placement::TwoCores).round_trips(
         count,
-        |trip| {
+        move |trip| {
             wait(there, trip);
             back.store(trip, Release);
         },
-        |trip| {
+        move |trip| {
             there.store(trip, Release);
             wait(back, trip);
         },
@@ -53,11 +53,11 @@ pub fn futexes(placement: Placement, count: usize) -> Sample {
     };
     Pair::processes(placement).round_trips(
         count,
-        |trip| {
+        move |trip| {
             wait(there, trip);
             tell(back, trip);
         },
-        |trip| {
+        move |trip| {
             tell(there, trip);
             wait(back, trip);
         },

@@ -14,7 +14,7 @@ pub(crate) enum Mode {
 }
 
 /// Rounds of a contest.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 15;
 
 /// The same with `--quick`: too few to trust.
 const QUICK_ROUNDS: usize = 3;

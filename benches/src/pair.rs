@@ -1,6 +1,6 @@
 //! Two sides of an exchange.
 
-use std::hint::spin_loop;
+use std::hint::{black_box, spin_loop};
 use std::thread;
 use std::time::Instant;
 
@@ -50,7 +50,7 @@ impl Pair {
     /// Does `body` here while `other` is done beside it, and waits for both.
     pub fn run<R>(self, mut other: impl FnMut() + Send, body: impl FnOnce() -> R) -> R {
         let _watchdog = Watchdog::start();
-        let mut other = || {
+        let mut other = move || {
             self.placement.pin(1);
             other();
         };
@@ -66,7 +66,8 @@ impl Pair {
                 result
             }
             Kind::Threads => thread::scope(|scope| {
-                scope.spawn(other);
+                // Onto its own stack: what the two write must not share a line.
+                scope.spawn(move || black_box(other)());
                 here()
             }),
         }
@@ -81,7 +82,7 @@ impl Pair {
     ) -> Sample {
         let trips = Sample::operations(count) as u64;
         self.run(
-            || (1..=trips).for_each(&mut answer),
+            move || (1..=trips).for_each(&mut answer),
             || Sample::latency(count, ask),
         )
     }
@@ -101,7 +102,7 @@ impl Pair {
         mut pop: impl FnMut(usize) -> (usize, u64),
     ) -> Sample {
         let (warm_up, total) = (count / 4, count / 4 + count);
-        let send = || {
+        let send = move || {
             let mut sent = 0;
             while sent < total {
                 match push(sent as u64, (total - sent).min(BATCH)) {

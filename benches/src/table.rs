@@ -131,7 +131,7 @@ pub(crate) fn legend(rows: &[Row]) -> String {
         ""
     };
     format!(
-        "\"*\" is ours, \"(limit)\" what no program beats. Medians of interleaved rounds. \"ours vs it\" says how many times as fast the first of ours is, taken per round. \
-         Percentiles are of single operations and contain one reading of the clock.{rates}"
+        "\"*\" is ours, \"(limit)\" what no program beats. Medians of interleaved rounds. \"ours vs it\" says how \
+         many times as fast the first of ours is, taken per round. Percentiles are of single operations and contain one reading of the clock.{rates}"
     )
 }

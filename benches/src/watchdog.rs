@@ -1,7 +1,5 @@
 //! A limit on every wait.
 
-use std::marker::PhantomData;
-
 /// The longest that one contender may take in one round, in seconds.
 const LIMIT: u32 = 60;
 
@@ -10,23 +8,27 @@ const LIMIT: u32 = 60;
 /// It costs the measured code nothing. Forked children have their own.
 #[derive(Debug)]
 #[must_use = "the limit ends when this is dropped"]
-pub struct Watchdog(PhantomData<()>);
+pub struct Watchdog {
+    /// What was left to the one outside of this one, in seconds; 0 if there is none.
+    outer: u32,
+}
 
 impl Watchdog {
-    /// Starts the minute, or starts it anew.
+    /// Starts the minute.
     pub fn start() -> Self {
-        set_alarm(LIMIT);
-        Self(PhantomData)
+        let outer = set_alarm(LIMIT);
+        Self { outer }
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        set_alarm(0);
+        set_alarm(self.outer);
     }
 }
 
-fn set_alarm(seconds: u32) {
+/// Returns the seconds that were left before.
+fn set_alarm(seconds: u32) -> u32 {
     // SAFETY: it takes a number and has no other effect than the signal, whose default action ends the process.
-    unsafe { libc::alarm(seconds) };
+    unsafe { libc::alarm(seconds) }
 }
