@@ -31,7 +31,7 @@ use core::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering};
 use crate::{Error, ErrorKind, Kind, Region, Result, Table, TypeCode, TypeTag, layout};
 
 /// Bytes of a header, and the least offset of a payload.
@@ -39,7 +39,7 @@ pub const HEADER_SIZE: usize = 256;
 
 const MAGIC: [u8; 8] = *b"mp\x89shm\r\n";
 const ABI_VERSION: u32 = 1;
-const READY: u32 = 0x5245_4459;
+const READY: u64 = u64::from_be_bytes(*b"mp ready");
 const WORDS: usize = HEADER_SIZE / 8;
 /// Words 0..28 are covered by the checksum (I1).
 const SEALED_WORDS: usize = offset_of!(Header, doorbell) / 8;
@@ -67,8 +67,7 @@ pub struct Header {
     doorbell: u64,
     flags: u64,
     checksum: u64,
-    state: u32,
-    unused: u32,
+    state: u64,
 }
 
 // SAFETY: every field is an integer or an array of integers, of which zero is a value.
@@ -138,7 +137,6 @@ impl Header {
             flags: "reserved",
             checksum: "FNV-1a over the words before `doorbell`",
             state: "`READY`, stored last with Release; anything else is half initialised",
-            unused: "0",
         }
     );
 
@@ -181,7 +179,7 @@ impl Header {
     /// [`ErrorKind::Truncated`] if the segment is shorter than a header.
     pub fn publish(mut self, segment: Region<'_>) -> Result<()> {
         let words = segment.place_slice::<AtomicU64>(0, WORDS)?;
-        (self.state, self.unused) = (0, 0);
+        self.state = 0;
         self.checksum = checksum(bytemuck::must_cast_ref(&self));
         let own: &[u64; WORDS] = bytemuck::must_cast_ref(&self);
         for (word, value) in words.iter().zip(own) {
@@ -189,7 +187,7 @@ impl Header {
         }
         // Release: the header's words and the payload before it (I2); pairs with the load in `attach`.
         segment
-            .place::<AtomicU32>(offset_of!(Self, state))?
+            .place::<AtomicU64>(offset_of!(Self, state))?
             .store(READY, Ordering::Release);
         Ok(())
     }
@@ -234,7 +232,7 @@ impl Header {
         }
         // Acquire: pairs with the store in `publish` (I2).
         let state = segment
-            .place::<AtomicU32>(offset_of!(Self, state))?
+            .place::<AtomicU64>(offset_of!(Self, state))?
             .load(Ordering::Acquire);
         let mut words = [0; WORDS];
         for (copy, word) in words
@@ -267,7 +265,7 @@ impl Header {
             );
         }
         let sum = checksum(&words);
-        if header.checksum != sum || header.unused != 0 {
+        if header.checksum != sum {
             let found = format!("checksum {:016x}", header.checksum);
             return error(ErrorKind::Corrupt, found, format!("{sum:016x}"));
         }

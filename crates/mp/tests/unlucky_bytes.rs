@@ -235,9 +235,9 @@ fn survive(kind: usize, name: String, path: PathBuf, whole: Vec<u8>, at: RawValu
 
 #[test]
 fn overwritten_words_crash_and_hang_nobody() -> Result<()> {
-    let _watchdog = Watchdog::new(Duration::from_secs(500));
     let rounds: u64 =
         std::env::var("MP_UNLUCKY_ROUNDS").map_or(200, |rounds| rounds.parse().expect("a number"));
+    let _watchdog = Watchdog::new(Duration::from_secs(rounds.max(1000) / 16));
     let mut bad = Vec::new();
     for (number, (kind, make, _)) in KINDS.iter().enumerate() {
         let name = UniqueName::new("overwritten");
