@@ -1,6 +1,6 @@
 //! What the benches share: two processes on stated cores, contests in interleaved rounds, one table.
 //!
-//! A bench makes a [`Bench`], runs [`Contest`]s in it, states its [goals](Bench::goal), and then registers its own
+//! A bench makes a [`Bench`], runs [`Contest`]s in it, states its [goals](Bench::goal_at_most), and then registers its own
 //! operations with criterion. The bench `summary` reads what the others wrote.
 //!
 //! - [`Contest`]: contenders that do the same work, measured in turn (A B C A B C ...), so that a machine that
