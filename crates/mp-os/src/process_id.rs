@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use crate::clock::Deadline;
 use crate::fork_page;
 use crate::pidfd::PidFd;
 use crate::proc_stat::Stat;
@@ -32,6 +34,9 @@ pub struct ProcessIdentity(NonZeroU64);
 
 const PID_BITS: u32 = 22;
 const PID_MASK: u64 = (1 << PID_BITS) - 1;
+
+/// What freeing the memory of a dying process may take.
+const LONGEST_EXIT: Duration = Duration::from_secs(60);
 
 impl ProcessIdentity {
     /// This process; read once, and again in a forked child.
@@ -124,6 +129,43 @@ impl ProcessIdentity {
             // Missing in /proc, it was reaped (then the descriptor tells) or /proc hides it.
             _ => process.is_exited(),
         }
+    }
+
+    /// Whether this process ends within `patience`.
+    ///
+    /// For whoever was told by the kernel that a thread of it ended holding a lock: it is told before the process is
+    /// proven dead, and a large process takes its time to free its memory. While it does, it is waited for longer, up
+    /// to a minute. A process that goes on is reported after `patience`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`is_dead`](Self::is_dead).
+    pub fn ends_within(self, patience: Duration) -> io::Result<bool> {
+        if Self::current()? == self {
+            return Ok(false);
+        }
+        let process = match PidFd::open(self.pid()) {
+            Ok(process) => process,
+            Err(error) => return self.is_dead_without_descriptor(error),
+        };
+        if Self::of(self.pid())?.is_some_and(|now| now != self) {
+            return Ok(true);
+        }
+        let last = Deadline::after(LONGEST_EXIT);
+        loop {
+            if process.wait_end(Deadline::after(patience).earlier(last))? {
+                return Ok(true);
+            }
+            if last.is_expired() || !self.has_no_memory() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Whether its first thread has given up its memory: then it is on its way out.
+    fn has_no_memory(self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        status.is_ok_and(|status| !status.contains("VmSize:"))
     }
 
     fn is_dead_without_descriptor(self, error: io::Error) -> io::Result<bool> {

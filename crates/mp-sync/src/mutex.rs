@@ -182,7 +182,8 @@ impl<T: PlainSlice> Mutex<T> {
     fn expect_not_lent(&self) -> Result<(), Error> {
         let writer = ProcessIdentity::from_word(self.writer.load(Ordering::Relaxed));
         match writer {
-            Some(process) if !process.is_dead().unwrap_or(false) => {
+            // The kernel tells of a death a moment before the process is proven dead.
+            Some(process) if !process.ends_within(PATIENCE).unwrap_or(false) => {
                 Err(Error::new(ErrorKind::Claimed, "lock", "mutex").with_detail(format!(
                     "a thread of process {} ended with its guard leaked; the data is lent until the process ends",
                     process.pid()
@@ -192,6 +193,9 @@ impl<T: PlainSlice> Mutex<T> {
         }
     }
 }
+
+/// How long a process of which one thread ended is given to end as a whole.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// This process as words of shared memory name it.
 #[inline]

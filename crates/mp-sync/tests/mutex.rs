@@ -115,9 +115,9 @@ fn overwritten_links_give_an_error_not_a_hang() {
         links[1].store(0xbeef_0000, Ordering::Relaxed);
         drop(guard);
         let error = mp_layout::Error::from(mutex.lock().unwrap_err());
-        assert_eq!(error.kind(), mp_layout::ErrorKind::Corrupt);
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
     })
     .join();
     let error = mp_layout::Error::from(mutex.lock_timeout(Duration::from_secs(5)).unwrap_err());
-    assert_eq!(error.kind(), mp_layout::ErrorKind::Corrupt);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
 }

@@ -37,6 +37,7 @@
 //! someone recovers. With a chunk: the chunk's word tells, see [`crate::partition`].
 
 use core::convert::Infallible;
+use core::time::Duration;
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use mp_layout::{Error, ErrorKind, Place, Result, Table, layout};
@@ -44,7 +45,7 @@ use mp_object::ProcessIdentity;
 use mp_os::clock::Deadline;
 use mp_sync::{Guard, LockError, RawLockError, RawMutex};
 
-use crate::partition::{identity, is_dead, this_process};
+use crate::partition::{identity, this_process};
 use crate::refusal::refusal;
 
 /// The most chunks an array can be divided into.
@@ -180,7 +181,15 @@ impl ArrayControl {
         let Some(writer) = identity(word)? else {
             return Ok(None);
         };
-        if is_dead(writer)? {
+        // The kernel tells of a death a moment before the process is proven dead.
+        let dead = writer.ends_within(PATIENCE).map_err(|source| {
+            Error::os(
+                "prove the death of process",
+                writer.pid().to_string(),
+                source,
+            )
+        })?;
+        if dead {
             return Ok(Some(writer));
         }
         Err(Error::new(ErrorKind::Claimed, "lock", "array").with_detail(format!(
@@ -188,6 +197,9 @@ impl ArrayControl {
         )))
     }
 }
+
+/// How long a process of which one thread ended is given to end as a whole.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The error of somebody who meets elements that a dead process may have left half written.
 #[cold]

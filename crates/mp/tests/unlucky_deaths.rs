@@ -460,3 +460,76 @@ fn a_timeout_names_the_process_that_holds_the_lock() -> Result<()> {
     assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_))));
     process.join()
 }
+#[test]
+fn a_mutex_tells_of_every_torn_change() -> Result<()> {
+    /// How often it was recovered.
+    fn count(pair: Mutex<[u64; 2]>, begun: RawValue<u64>, stop: Event) -> Result<u64> {
+        let mut recovered = 0;
+        while !stop.is_set() {
+            let mut guard = match pair.lock() {
+                Err(LockError::OwnerDied(mut guard)) => {
+                    guard[1] = guard[0];
+                    guard.recover();
+                    recovered += 1;
+                    guard
+                }
+                guard => guard?,
+            };
+            assert_eq!(guard[0], guard[1], "torn, and nobody said so");
+            guard[0] += 1;
+            begun.fetch_add(1);
+            for _ in 0..100 {
+                std::hint::spin_loop();
+            }
+            guard[1] += 1;
+        }
+        Ok(recovered)
+    }
+    let _watchdog = watchdog();
+    let (pair, begun, stop) = (Mutex::new([0; 2])?, RawValue::new(0)?, Event::new()?);
+    let start = || mp::spawn(count, (pair.clone(), begun.clone(), stop.clone()));
+    let recovered: Vec<_> = outlive(start, start, &begun, &stop)?;
+    let recovered = recovered.into_iter().sum::<Result<u64>>()?;
+    assert!(recovered > 0, "no victim had the lock");
+    drop(pair.lock().or_else(LockError::into_guard)?);
+    Ok(())
+}
+
+#[test]
+fn a_locked_array_tells_of_every_torn_change() -> Result<()> {
+    fn count(array: Array<u64>, begun: RawValue<u64>, stop: Event) -> Result<u64> {
+        let mut recovered = 0;
+        while !stop.is_set() {
+            let mut guard = match array.lock() {
+                Err(LockError::OwnerDied(mut guard)) => {
+                    let first = guard[0];
+                    guard.fill(first);
+                    guard.recover();
+                    recovered += 1;
+                    guard
+                }
+                guard => guard?,
+            };
+            let first = guard[0];
+            assert!(
+                guard.iter().all(|element| *element == first),
+                "torn, and nobody said so"
+            );
+            for element in &mut *guard {
+                *element += 1;
+            }
+            begun.fetch_add(1);
+        }
+        Ok(recovered)
+    }
+    let _watchdog = watchdog();
+    let (array, begun, stop) = (Array::new(50)?, RawValue::new(0)?, Event::new()?);
+    let start = || mp::spawn(count, (array.clone(), begun.clone(), stop.clone()));
+    let recovered: Vec<_> = outlive(start, start, &begun, &stop)?;
+    assert!(
+        recovered.into_iter().sum::<Result<u64>>()? > 0,
+        "no victim had the lock"
+    );
+    Ok(())
+}
+
