@@ -135,7 +135,7 @@ impl Header {
             reserved: "0",
             doorbell: "reserved for a descriptor that rings on events",
             flags: "reserved",
-            checksum: "FNV-1a over the words before `doorbell`",
+            checksum: "FNV-1a over the words before `doorbell`, each sum rotated left by 29",
             state: "`READY`, stored last with Release; anything else is half initialised",
         }
     );

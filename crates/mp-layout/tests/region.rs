@@ -32,6 +32,8 @@ fn misaligned_places_are_refused() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+
     #[test]
     fn no_place_reaches_past_its_region(offset: usize, count: usize, small in 0_usize..200) {
         let mut words = [0; 16];

@@ -185,9 +185,7 @@ fn descriptor_of_no_object_is_refused() {
             File::open("/dev/null").unwrap().into(),
             File::open("/proc/self/exe").unwrap().into(),
             std::io::pipe().unwrap().1.into(),
-            AsFd::as_fd(&empty_segment)
-                .try_clone_to_owned()
-                .unwrap(),
+            AsFd::as_fd(&empty_segment).try_clone_to_owned().unwrap(),
         ];
         for stranger in strangers {
             assert!(receive::<Lock>(&bytes, vec![stranger]).is_err());

@@ -142,6 +142,7 @@ fn settle(greeted: Greeted) -> Result<Errand> {
     restore_stdin(stdin).map_err(|source| Error::os("restore", "standard input", source))?;
     // SAFETY: sets a signal's disposition while this process has one thread; as Rust's runtime does before `main`.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    unblock_signals();
     show_name(&hello.name);
     let entry = Entry::at(hello.entry_offset, hello.type_hash)?;
     current::become_child(hello);
@@ -151,6 +152,15 @@ fn settle(greeted: Greeted) -> Result<Errand> {
         arguments,
         descriptors,
     })
+}
+
+/// Lets all signals in, whatever the thread that started this process had blocked: else `terminate` could do nothing.
+fn unblock_signals() {
+    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: initialises the set.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: a set that was initialised; the old one is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
 }
 
 fn restore_stdin(real: Option<OwnedFd>) -> io::Result<()> {

@@ -3,8 +3,10 @@
 //! Everything the child needs is sent before it exists and waits in the socket, so the child only receives
 //! and neither side ever waits for the other.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mp_layout::{Error, ErrorKind, Result};
@@ -75,7 +77,25 @@ impl Start<'_> {
                 DEPTH_MAX + 1
             )));
         }
-        Ok(())
+        self.check_options()
+    }
+
+    /// Refuses what the system would cut short or drop without a word.
+    fn check_options(&self) -> Result<()> {
+        let has = |text: &OsStr, byte: u8| text.as_bytes().contains(&byte);
+        for (variable, value) in &self.options.env {
+            if variable.is_empty() || has(variable, b'=') || has(variable, 0) || has(value, 0) {
+                return Err(self.error(ErrorKind::InvalidInput).with_detail(format!(
+                    "environment variable {variable:?}: a name is not empty and has no '=', neither it nor the value a NUL"
+                )));
+            }
+        }
+        match &self.options.directory {
+            Some(directory) if has(directory.as_os_str(), 0) => Err(self
+                .error(ErrorKind::InvalidInput)
+                .with_detail(format!("working directory {directory:?} has a NUL"))),
+            _ => Ok(()),
+        }
     }
 
     /// Sends all that the child needs.

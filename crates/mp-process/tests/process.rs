@@ -583,3 +583,37 @@ fn a_backtrace_can_be_declined() {
     assert!(panic.location().is_some());
     assert_eq!(panic.backtrace(), None);
 }
+
+#[test]
+fn impossible_variables_and_directories_are_refused_before_the_start() {
+    fn nothing() {}
+    let refused = |mut process: Process<()>| process.start().unwrap_err().kind();
+    for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0")] {
+        let process = Process::new(nothing, ()).env(name, value);
+        assert_eq!(
+            refused(process),
+            ErrorKind::InvalidInput,
+            "{name:?}={value:?}"
+        );
+    }
+    assert_eq!(
+        refused(Process::new(nothing, ()).current_dir("/usr\0")),
+        ErrorKind::InvalidInput
+    );
+}
+
+#[test]
+fn a_thread_that_blocks_signals_starts_processes_that_can_be_terminated() {
+    let started = std::thread::spawn(|| {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: initialises the set.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        // SAFETY: an initialised set, for this thread only.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
+        running()
+    });
+    let (process, _end) = started.join().unwrap();
+    process.terminate().unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(-libc::SIGTERM));
+}

@@ -28,7 +28,7 @@
 //! | run a function in a process | [`Process`], [`spawn`] |
 //! | share one value | [`Value`], [`RawValue`], [`AnyValue`] |
 //! | share many numbers | [`Array`], [`RawArray`], [`AnyArray`] |
-//! | send messages | [`Queue`] |
+//! | send messages | [`Queue`], or [`channel`] from one sender to one receiver |
 //! | take turns | [`Lock`], [`Mutex`] |
 //! | wait for each other | [`Event`] |
 //! | share bytes with programs in other languages | [`SharedMemory`] |
@@ -36,11 +36,14 @@
 
 pub use mp_layout::{Cells, Error, ErrorKind, Plain, PlainSlice, Result, TypeCode};
 pub use mp_object::{Event, Lock, Mutex, ProcessIdentity};
+pub use mp_os::clock::Deadline;
 pub use mp_process::{
-    ActiveChild, CurrentProcess, Panic, ParentProcess, Process, Run, Status, active_children,
-    cpu_count, current_process, parent_process, spawn,
+    ActiveChild, Argument, Arguments, CurrentProcess, Panic, ParentProcess, Process, Returned, Run,
+    Stateless, Status, Task, active_children, cpu_count, current_process, parent_process, spawn,
 };
-pub use mp_queue::{GetError, PutError, PutManyError, Queue};
+pub use mp_queue::{
+    Batch, Builder, GetError, Iter, PutError, PutManyError, Queue, Receiver, Sender, channel,
+};
 pub use mp_shm::SharedMemory;
 pub use mp_sync::{Holder, LockError, LockGuard, MutexGuard, Wait};
 pub use mp_value::{

@@ -38,11 +38,17 @@ fn expected() -> String {
     for kind in Kind::ALL {
         writeln!(text, "| {} | {kind} |", kind.number()).unwrap();
     }
-    text.push_str("\n## Type codes\n\n| code | Rust | bytes | class | numpy |\n|---|---|---:|---|---|\n");
+    text.push_str(
+        "\n## Type codes\n\n| code | Rust | bytes | class | numpy |\n|---|---|---:|---|---|\n",
+    );
     for code in TypeCode::ALL {
         let (char, rust, size) = (code.as_char(), code.rust_type(), code.item_size());
         let (class, numpy) = (code.class(), code.numpy_name().replace('|', "\\|"));
-        writeln!(text, "| `{char}` | `{rust}` | {size} | {class:?} | `{numpy}` |").unwrap();
+        writeln!(
+            text,
+            "| `{char}` | `{rust}` | {size} | {class:?} | `{numpy}` |"
+        )
+        .unwrap();
     }
     text
 }
@@ -53,20 +59,38 @@ fn document_is_what_the_code_says() {
         std::fs::write(FILE, expected()).unwrap();
     }
     let document = std::fs::read_to_string(Path::new(FILE)).unwrap();
-    let differs = document.lines().zip(expected().lines().map(str::to_owned)).find(|(a, b)| a != b);
+    let differs = document
+        .lines()
+        .zip(expected().lines().map(str::to_owned))
+        .find(|(a, b)| a != b);
     assert_eq!(differs, None, "write it anew: MP_WRITE_LAYOUT=1");
     assert_eq!(document.len(), expected().len());
 }
 
 #[test]
 fn fields_are_in_order_and_within_their_structure() {
-    for tables in [mp_layout::TABLES, mp_object::TABLES, mp_sync::TABLES, mp_ring::TABLES] {
+    for tables in [
+        mp_layout::TABLES,
+        mp_object::TABLES,
+        mp_sync::TABLES,
+        mp_ring::TABLES,
+    ] {
         for table in tables {
             let mut end = 0;
             for field in table.fields {
-                assert!(field.offset >= end, "{}.{} overlaps", table.name, field.name);
+                assert!(
+                    field.offset >= end,
+                    "{}.{} overlaps",
+                    table.name,
+                    field.name
+                );
                 let padding = field.offset - end;
-                assert!(padding < 128, "{}: {padding} bytes before {}", table.name, field.name);
+                assert!(
+                    padding < 128,
+                    "{}: {padding} bytes before {}",
+                    table.name,
+                    field.name
+                );
                 end = field.offset + field.size;
             }
             assert!(end <= table.size, "{} ends at {end}", table.name);

@@ -532,4 +532,3 @@ fn a_locked_array_tells_of_every_torn_change() -> Result<()> {
     );
     Ok(())
 }
-
