@@ -2,11 +2,13 @@
 
 use std::io;
 
-/// State and start time of a process or thread.
+/// State, flags and start time of a process or thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     /// Field 3, a letter: `Z` and `X` are dead.
     pub(crate) state: u8,
+    /// Field 9: the kernel's flags.
+    pub(crate) flags: u32,
     /// Field 22: clock ticks from boot to its start.
     pub(crate) start_time: u64,
 }
@@ -39,8 +41,20 @@ impl Stat {
         let name_end = text.iter().rposition(|&byte| byte == b')')?;
         let mut fields = text.get(name_end + 2..)?.split(|&byte| byte == b' ');
         let state = *fields.next()?.first()?;
-        let start_time = std::str::from_utf8(fields.nth(18)?).ok()?.parse().ok()?;
-        Some(Self { state, start_time })
+        let flags = std::str::from_utf8(fields.nth(5)?).ok()?.parse().ok()?;
+        let start_time = std::str::from_utf8(fields.nth(12)?).ok()?.parse().ok()?;
+        Some(Self {
+            state,
+            flags,
+            start_time,
+        })
+    }
+
+    /// Whether it will never again run the program's code: it is on its way out of the kernel, or ended.
+    pub(crate) fn is_ending(self) -> bool {
+        /// The kernel's `PF_EXITING`, set before a dying thread's locks are marked.
+        const EXITING: u32 = 4;
+        self.flags & EXITING != 0 || self.is_dead()
     }
 
     /// Whether it has ended and only its number is left.
@@ -65,6 +79,7 @@ mod tests {
             Stat::parse(line),
             Some(Stat {
                 state: b'S',
+                flags: 6,
                 start_time: 4242
             })
         );

@@ -35,9 +35,6 @@ pub struct ProcessIdentity(NonZeroU64);
 const PID_BITS: u32 = 22;
 const PID_MASK: u64 = (1 << PID_BITS) - 1;
 
-/// What freeing the memory of a dying process may take.
-const LONGEST_EXIT: Duration = Duration::from_secs(60);
-
 impl ProcessIdentity {
     /// This process; read once, and again in a forked child.
     ///
@@ -131,11 +128,10 @@ impl ProcessIdentity {
         }
     }
 
-    /// Whether this process ends within `patience`.
+    /// Whether this process runs none of its program's code any more, or comes to that within `patience`.
     ///
-    /// For whoever was told by the kernel that a thread of it ended holding a lock: it is told before the process is
-    /// proven dead, and a large process takes its time to free its memory. While it does, it is waited for longer, up
-    /// to a minute. A process that goes on is reported after `patience`.
+    /// For whoever was told by the kernel that a thread of it ended holding a lock: if the process as a whole is dying,
+    /// it may take a while to free its memory and be [dead](Self::is_dead), but it writes nothing any more.
     ///
     /// # Errors
     ///
@@ -151,21 +147,19 @@ impl ProcessIdentity {
         if Self::of(self.pid())?.is_some_and(|now| now != self) {
             return Ok(true);
         }
-        let last = Deadline::after(LONGEST_EXIT);
+        let last = Deadline::after(patience);
+        let mut pause = Duration::from_micros(50);
         loop {
-            if process.wait_end(Deadline::after(patience).earlier(last))? {
+            // Twice: a thread that ended during the first look may have started one that was not in the list.
+            let ending = || self.each_thread(Stat::is_ending);
+            if (ending()? && ending()?) || process.wait_end(last.earlier(Deadline::after(pause)))? {
                 return Ok(true);
             }
-            if last.is_expired() || !self.has_no_memory() {
+            if last.is_expired() {
                 return Ok(false);
             }
+            pause *= 2;
         }
-    }
-
-    /// Whether its first thread has given up its memory: then it is on its way out.
-    fn has_no_memory(self) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
-        status.is_ok_and(|status| !status.contains("VmSize:"))
     }
 
     fn is_dead_without_descriptor(self, error: io::Error) -> io::Result<bool> {
@@ -184,13 +178,18 @@ impl ProcessIdentity {
             Some(now) if now == self => {}
             _ => return Ok(true),
         }
+        self.each_thread(Stat::is_dead)
+    }
+
+    /// Whether all threads that `/proc` lists pass the test.
+    fn each_thread(self, test: impl Fn(Stat) -> bool) -> io::Result<bool> {
         let directory = format!("/proc/{}/task", self.pid());
         let Ok(threads) = std::fs::read_dir(&directory) else {
             return Ok(Self::of(self.pid())? != Some(self));
         };
         for thread in threads.flatten() {
             let path = format!("{directory}/{}/stat", thread.file_name().to_string_lossy());
-            if Stat::read(&path)?.is_some_and(|stat| !stat.is_dead()) {
+            if Stat::read(&path)?.is_some_and(|stat| !test(stat)) {
                 return Ok(false);
             }
         }

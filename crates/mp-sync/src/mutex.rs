@@ -182,7 +182,7 @@ impl<T: PlainSlice> Mutex<T> {
     fn expect_not_lent(&self) -> Result<(), Error> {
         let writer = ProcessIdentity::from_word(self.writer.load(Ordering::Relaxed));
         match writer {
-            // The kernel tells of a death a moment before the process is proven dead.
+            // The kernel marks a dying process's locks while some of its threads may still run.
             Some(process) if !process.ends_within(PATIENCE).unwrap_or(false) => {
                 Err(Error::new(ErrorKind::Claimed, "lock", "mutex").with_detail(format!(
                     "a thread of process {} ended with its guard leaked; the data is lent until the process ends",

@@ -181,7 +181,7 @@ impl ArrayControl {
         let Some(writer) = identity(word)? else {
             return Ok(None);
         };
-        // The kernel tells of a death a moment before the process is proven dead.
+        // The kernel marks a dying process's locks while some of its threads may still run.
         let dead = writer.ends_within(PATIENCE).map_err(|source| {
             Error::os(
                 "prove the death of process",
