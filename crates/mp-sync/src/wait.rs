@@ -24,9 +24,9 @@ pub enum Wait {
 /// line between two cores.
 const PAUSES: u32 = 100;
 
-/// Looks with `sched_yield` between: about 20 us where nobody else wants the processor, half of
-/// what waking a sleeping core costs.
-const YIELDS: u32 = 100;
+/// How long looks with `sched_yield` between go on: longer than waking a sleeping core takes (40 to
+/// 70 us), or two sides that once slept would find each other asleep for ever after.
+const MOMENT: Duration = Duration::from_micros(100);
 
 /// A yield that took longer let somebody else run here: alone it takes a fifth of that.
 const SWITCHED: Duration = Duration::from_micros(1);
@@ -95,18 +95,19 @@ fn look_a_moment<R>(
             return Some(result);
         }
     }
-    for _ in 0..YIELDS {
-        if deadline.is_expired() {
-            return None;
-        }
-        let before = Instant::now();
+    let start = Instant::now();
+    let mut before = start;
+    while before - start < MOMENT && !deadline.is_expired() {
         std::thread::yield_now();
-        if let Some(result) = test() {
-            if before.elapsed() > SWITCHED {
+        let seen = test();
+        let now = Instant::now();
+        if seen.is_some() {
+            if now - before > SWITCHED {
                 other.set_here();
             }
-            return Some(result);
+            return seen;
         }
+        before = now;
     }
     None
 }
