@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use killcheck::{Check, ErrorKind, Report, SharedArea};
+use killcheck::{Check, Report, SharedArea};
 use mp_layout::Region;
 use mp_queue::{Bytes, Plain, Queue, Wait};
 use mp_ring::ByteRing;
@@ -144,38 +144,6 @@ fn a_get_while_a_producer_sleeps() {
     println!("{report}");
     report.assert_safe();
     assert_woken_by_the_bell(&report);
-}
-
-/// A trace takes longer than the other consumer's recheck at times: then that one takes the message, the victim rightly
-/// goes on waiting, and its trace has no end. Such a trace is made again.
-fn run_until_traced(check: &Check<Numbers>, queue: &Numbers) -> Report {
-    for _ in 0..12 {
-        match check.run(queue) {
-            Err(error) if error.kind() == ErrorKind::VictimTooLong => {}
-            report => return report.expect("the check runs"),
-        }
-    }
-    panic!("the other consumer took the message in each of 12 traces");
-}
-
-#[test]
-fn a_woken_consumer_while_another_sleeps() {
-    let _watchdog = Watchdog::new(LIMIT);
-    for queue in [unbounded(), bounded(8)] {
-        let check = Check::new("get, woken, another consumer asleep")
-            .setup(|queue: &Numbers| restart(queue, &[]))
-            .victim(|queue| assert_eq!(queue.get().expect("a message"), number(2)))
-            .sleeper(|queue| assert!([2, 3].contains(&queue.get().expect("a message")[0])))
-            .waker(|queue| queue.put(number(2)).expect("room"))
-            .must_wake(|queue| !queue.is_empty())
-            .survivor(|queue| queue.put(number(3)).map_err(|error| error.to_string()))
-            .limit(PATIENT)
-            .max_instructions(20_000)
-            .stride(STRIDE);
-        let report = run_until_traced(&check, &queue);
-        println!("{report}");
-        report.assert_safe();
-    }
 }
 
 #[test]
