@@ -45,7 +45,7 @@ fn main() {
 fn alone(bench: &mut Bench) {
     let count = bench.count(ALONE);
     let segment = page("alone");
-    let ours: &Mutex<u64> = segment.region().place(0).expect("within the page");
+    let ours = mutex_in(&segment);
     let word: &AtomicU64 = segment.region().place(1024).expect("within the page");
     let standard = StdMutex::new(0);
     let (plain, robust) = (PthreadMutex::plain(), PthreadMutex::robust());
@@ -106,7 +106,7 @@ fn contended(bench: &mut Bench, members: usize, placement: Placement) {
     ));
     contest.ours(OURS, || {
         let segment = page("contended");
-        let mutex: &Mutex<u64> = segment.region().place(0).expect("within the page");
+        let mutex = mutex_in(&segment);
         let sample = crowd.contend(count, |_| add(mutex));
         assert!(*mutex.lock().expect("nobody died") >= (count * members) as u64);
         sample
@@ -154,7 +154,7 @@ fn after_a_kill(bench: &mut Bench, placement: Placement) {
         Contest::of_times(format!("SIGKILL of the holder to its waiter, {placement}"));
     contest.ours(OURS, move || {
         let segment = page("killed");
-        let mutex: &Mutex<u64> = segment.region().place(0).expect("within the page");
+        let mutex = mutex_in(&segment);
         kill_holders(placement, kills, |then| match mutex.lock() {
             Ok(_guard) => then(false),
             Err(LockError::OwnerDied(mut guard)) => {
@@ -180,6 +180,12 @@ fn after_a_kill(bench: &mut Bench, placement: Placement) {
         1.0,
         cost,
     );
+}
+
+/// A mutex at the start of a page that holds no other at that place.
+fn mutex_in(segment: &Segment) -> &Mutex<u64> {
+    // SAFETY: these bytes are used for this mutex only, and a page with a held lock stays mapped.
+    unsafe { segment.region().place_guarded(0) }.expect("within the page")
 }
 
 /// What a holder and a waiter tell the bench.
@@ -285,7 +291,7 @@ fn page(label: &str) -> Segment {
 
 fn with_criterion(criterion: &mut Criterion) {
     let segment = page("criterion");
-    let mutex: &Mutex<u64> = segment.region().place(0).expect("within the page");
+    let mutex = mutex_in(&segment);
     let mut group = criterion.benchmark_group("lock");
     group.bench_function("alone", |bencher| bencher.iter(|| add(black_box(mutex))));
     if Placement::TwoCores.is_available() {
