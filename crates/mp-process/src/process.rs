@@ -246,7 +246,8 @@ impl<R> Process<R> {
         self.started("terminate")?.send_signal(libc::SIGTERM)
     }
 
-    /// Sends SIGINT, as Ctrl-C does. Nothing happens if it has ended.
+    /// Sends SIGINT, as Ctrl-C does. Nothing happens if it has ended, or if it ignores the signal: a child inherits that
+    /// from this process, and this process from a shell that started it in the background.
     ///
     /// # Errors
     ///

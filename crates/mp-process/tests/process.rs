@@ -6,7 +6,9 @@ use std::time::Duration;
 use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex};
 use mp_os::clock::Deadline;
-use mp_process::{Process, Run, Status, active_children, current_process, parent_process, spawn};
+use mp_process::{
+    Process, Run, Stateless, Status, Task, active_children, current_process, parent_process, spawn,
+};
 use serde::{Deserialize, Serialize};
 
 /// More than any wait here needs; a test that reaches it has failed.
@@ -40,8 +42,15 @@ fn announce_and_wait(ready: Event, end: Event) {
 
 /// A child that is known to run its task.
 fn running() -> (Process<()>, Event) {
+    running_as(announce_and_wait)
+}
+
+fn running_as<F>(task: F) -> (Process<()>, Event)
+where
+    F: Task<(Event, Event), Output = ()> + Stateless,
+{
     let (ready, end) = (Event::new().unwrap(), Event::new().unwrap());
-    let process = spawn(announce_and_wait, (ready.clone(), end.clone())).unwrap();
+    let process = spawn(task, (ready.clone(), end.clone())).unwrap();
     assert!(ready.wait_timeout(LONG), "the child never ran");
     (process, end)
 }
@@ -282,12 +291,19 @@ fn terminate_and_interrupt_end_it_by_their_signals() {
     process.terminate().unwrap();
     joined(&process);
     assert_eq!(process.exitcode(), Some(-15));
-    let (process, _end) = running();
+    let (process, _end) = running_as(interruptible);
     process.interrupt().unwrap();
     joined(&process);
     assert_eq!(process.exitcode(), Some(-2));
     process.kill().unwrap();
     process.terminate().unwrap();
+}
+
+/// Where the tests run in the background of a shell, all of them inherit that SIGINT is ignored.
+fn interruptible(ready: Event, end: Event) {
+    // SAFETY: the default action runs no code of this process.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+    announce_and_wait(ready, end);
 }
 
 #[test]
