@@ -209,7 +209,7 @@ fn a_panic_is_delivered_as_data() {
     fn boom(n: u32) -> u32 {
         panic!("no {n} here")
     }
-    let process = spawn(boom, (8,)).unwrap();
+    let process = started(Process::new(boom, (8,)).env("RUST_BACKTRACE", "1"));
     joined(&process);
     assert_eq!(process.exitcode(), Some(1));
     let Status::Panicked(panic) = process.status() else {
