@@ -25,8 +25,9 @@ pub struct Options {
 pub struct Started {
     /// Its number.
     pub pid: u32,
-    /// Its descriptor, through which it is waited for.
-    pub process: PidFd,
+    /// Its descriptor, through which it is waited for; `None` if it has ended already and the kernel has forgotten it,
+    /// which it does where `SIGCHLD` is ignored.
+    pub process: Option<PidFd>,
 }
 
 /// Starts the running executable again, found through `/proc/self/exe`, with `stdin` as its
@@ -47,7 +48,9 @@ pub struct Started {
 /// let (ours, theirs) = socket::pair()?;
 /// let child = spawn::run_self(theirs, &spawn::Options::default())?;
 /// socket::send(&ours, b"hello", &[])?;
-/// child.process.wait_exit(Deadline::NEVER)?;
+/// if let Some(process) = child.process {
+///     process.wait_exit(Deadline::NEVER)?;
+/// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn run_self(stdin: OwnedFd, options: &Options) -> io::Result<Started> {
@@ -68,7 +71,13 @@ pub fn run_self(stdin: OwnedFd, options: &Options) -> io::Result<Started> {
     let pid = child.id();
     // Not yet waited for, so the number is still this child's.
     match PidFd::open(pid) {
-        Ok(process) => Ok(Started { pid, process }),
+        Ok(process) => Ok(Started {
+            pid,
+            process: Some(process),
+        }),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+            Ok(Started { pid, process: None })
+        }
         Err(error) => {
             // A process that nobody could watch must not stay. Both fail only if it is gone.
             drop(child.kill());

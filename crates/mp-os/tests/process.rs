@@ -185,7 +185,7 @@ fn answers_when_started_again() {
     std::process::exit(exit.to_string_lossy().parse().expect("a number"));
 }
 
-fn start_again(exit: &str) -> (std::os::fd::OwnedFd, spawn::Started) {
+fn start_again(exit: &str) -> (std::os::fd::OwnedFd, u32, PidFd) {
     let (ours, theirs) = socket::pair().expect("two descriptors");
     let args = ["--exact", "answers_when_started_again", "--quiet"];
     let options = spawn::Options {
@@ -193,21 +193,18 @@ fn start_again(exit: &str) -> (std::os::fd::OwnedFd, spawn::Started) {
         env: vec![(STARTED.into(), exit.into())],
         directory: Some("/dev/shm".into()),
     };
-    (
-        ours,
-        spawn::run_self(theirs, &options).expect("it ran once already"),
-    )
+    let started = spawn::run_self(theirs, &options).expect("it ran once already");
+    let process = started.process.expect("nobody has reaped it");
+    (ours, started.pid, process)
 }
 
 #[test]
 fn starts_this_program_again() {
     for (exit, code) in [("0", 0), ("77", 77)] {
-        let (ours, started) = start_again(exit);
+        let (ours, pid, process) = start_again(exit);
         assert_eq!(
-            ProcessIdentity::of(started.pid)
-                .expect("/proc")
-                .map(|id| id.pid()),
-            Some(started.pid)
+            ProcessIdentity::of(pid).expect("/proc").map(|id| id.pid()),
+            Some(pid)
         );
         socket::send(&ours, b"hello", &[ours.as_fd()]).expect("room");
         let mut buffer = [0; 4096];
@@ -215,7 +212,7 @@ fn starts_this_program_again() {
         let name = std::env::args().next().expect("argv[0]");
         let text = String::from_utf8_lossy(&buffer[..answer.len]);
         assert_eq!(text, format!("{name} /dev/shm 1"));
-        let ended = started.process.wait_exit(patience()).expect("a child");
+        let ended = process.wait_exit(patience()).expect("a child");
         assert_eq!(ended, Some(Exit::Code(code)));
     }
 }

@@ -12,6 +12,7 @@
 //! The child may die anywhere: its descriptor becomes readable, and without an outcome the status tells the
 //! signal. The parent's death ends the child, see [`mp_os::life`].
 
+use std::io::PipeReader;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::{io, mem};
@@ -30,10 +31,59 @@ pub(crate) struct Running {
     pub(crate) name: String,
     pub(crate) daemon: bool,
     pub(crate) pid: u32,
-    process: PidFd,
+    watch: Watch,
     /// Until the outcome has been read.
     socket: Mutex<Option<OwnedFd>>,
     end: OnceLock<End>,
+}
+
+/// By what its end is seen.
+#[derive(Debug)]
+pub(crate) enum Watch {
+    Process(PidFd),
+    /// The kernel has reaped and forgotten it already. The read end of a pipe that nobody writes to: readable, as the
+    /// descriptor of an ended process is.
+    Forgotten(PipeReader),
+}
+
+impl Watch {
+    /// What watches a process of which there is a descriptor, or is none any more.
+    pub(crate) fn new(process: Option<PidFd>) -> io::Result<Self> {
+        Ok(match process {
+            Some(process) => Self::Process(process),
+            None => Self::Forgotten(io::pipe()?.0),
+        })
+    }
+
+    fn wait_end(&self, deadline: Deadline) -> io::Result<bool> {
+        match self {
+            Self::Process(process) => process.wait_end(deadline),
+            Self::Forgotten(_) => Ok(true),
+        }
+    }
+
+    fn send_signal(&self, signal: i32) -> io::Result<()> {
+        match self {
+            Self::Process(process) => process.send_signal(signal),
+            Self::Forgotten(_) => Ok(()),
+        }
+    }
+
+    fn wait_status(&self) -> Exit {
+        match self {
+            Self::Process(process) => wait_status(process),
+            Self::Forgotten(_) => Exit::Unknown,
+        }
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Process(process) => process.as_fd(),
+            Self::Forgotten(pipe) => pipe.as_fd(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -54,18 +104,12 @@ enum Exit {
 }
 
 impl Running {
-    pub(crate) fn new(
-        name: String,
-        daemon: bool,
-        pid: u32,
-        process: PidFd,
-        socket: OwnedFd,
-    ) -> Self {
+    pub(crate) fn new(name: String, daemon: bool, pid: u32, watch: Watch, socket: OwnedFd) -> Self {
         Self {
             name,
             daemon,
             pid,
-            process,
+            watch,
             socket: Mutex::new(Some(socket)),
             end: OnceLock::new(),
         }
@@ -85,7 +129,7 @@ impl Running {
         if self.end.get().is_some() {
             return Ok(true);
         }
-        let ended = self.process.wait_end(deadline);
+        let ended = self.watch.wait_end(deadline);
         if !ended.map_err(|source| Error::os("wait for", self.title(), source))? {
             return Ok(false);
         }
@@ -128,7 +172,7 @@ impl Running {
     }
 
     pub(crate) fn send_signal(&self, signal: i32) -> Result<()> {
-        match self.process.send_signal(signal) {
+        match self.watch.send_signal(signal) {
             // It has been reaped, so there is nobody left to signal.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             sent => sent.map_err(|source| Error::os("signal", self.title(), source)),
@@ -136,7 +180,7 @@ impl Running {
     }
 
     pub(crate) fn sentinel(&self) -> BorrowedFd<'_> {
-        self.process.as_fd()
+        self.watch.as_fd()
     }
 
     /// How errors call it.
@@ -160,7 +204,7 @@ impl Running {
 
     /// Called once, when the process has ended.
     fn reap(&self) -> End {
-        let exit = wait_status(&self.process);
+        let exit = self.watch.wait_status();
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = mem::take(&mut *socket).and_then(|socket| Outcome::receive(socket.as_fd()));
         End { exit, outcome }
@@ -203,5 +247,27 @@ fn wait_status(process: &PidFd) -> Exit {
             core: info.si_code == libc::CLD_DUMPED,
         },
         _ => Exit::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgotten_child_has_ended_and_left_its_outcome() {
+        let (ours, theirs) = mp_os::socket::pair().unwrap();
+        Outcome::returned(&7_u8).send(theirs.as_fd()).unwrap();
+        drop(theirs);
+        let watch = Watch::new(None).unwrap();
+        let running = Running::new("short".to_owned(), false, 1, watch, ours);
+        let descriptor = PidFd::from(running.sentinel().try_clone_to_owned().unwrap());
+        assert!(
+            descriptor.is_exited().unwrap(),
+            "who polls it must see the end"
+        );
+        running.send_signal(libc::SIGKILL).unwrap();
+        assert_eq!(running.exitcode(), Some(0));
+        assert_eq!(running.result::<u8>().unwrap(), 7);
     }
 }

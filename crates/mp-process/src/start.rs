@@ -20,7 +20,7 @@ use crate::current::{self, DEPTH_MAX};
 use crate::entry::Entry;
 use crate::hello::Hello;
 use crate::parcel::{self, HELLO};
-use crate::running::Running;
+use crate::running::{Running, Watch};
 use crate::{child, table};
 
 /// The arguments of a task, whose types only its [`Entry`] knows.
@@ -59,7 +59,8 @@ impl Start<'_> {
         self.greet(&ours)?;
         let Started { pid, process } =
             run_self(theirs, self.options).map_err(|source| self.explain(source))?;
-        let running = Running::new(self.name.to_owned(), self.daemon, pid, process, ours);
+        let watch = Watch::new(process).map_err(|source| self.explain(source))?;
+        let running = Running::new(self.name.to_owned(), self.daemon, pid, watch, ours);
         let running = Arc::new(running);
         table::register(Arc::clone(&running));
         Ok(running)
@@ -149,9 +150,6 @@ impl Start<'_> {
             Some(libc::ENFILE) => "the system has no descriptor left; raise fs.file-max",
             Some(libc::ETOOMANYREFS) => {
                 "too many descriptors are under way at once; raise ulimit -n"
-            }
-            Some(libc::ESRCH) => {
-                "it ended before it could be watched, since SIGCHLD is ignored; leave SIGCHLD alone"
             }
             Some(libc::ENOMEM) => "there is no memory for another process",
             Some(libc::ENOENT) if in_place => "/proc/self/exe is missing; is /proc mounted?",

@@ -198,6 +198,31 @@ fn results_survive_where_the_kernel_reaps() {
     assert_eq!(process.result().unwrap(), (Some(0), 5));
 }
 
+/// The kernel has forgotten the shortest of them before this process could open them.
+#[test]
+fn the_shortest_children_are_no_errors_where_the_kernel_reaps() {
+    fn check() -> u32 {
+        // SAFETY: asks the kernel to reap by itself; no handler is involved.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let started: Vec<_> = (0..40_u32)
+            .map(|n| spawn(|n: u32| n, (n,)).unwrap())
+            .collect();
+        for process in &started {
+            joined(process);
+            assert!(!process.is_alive() && process.sentinel().is_some());
+            process.kill().unwrap();
+            assert_eq!(process.exitcode(), Some(0));
+        }
+        started
+            .iter()
+            .map(|process| process.result().unwrap())
+            .sum()
+    }
+    let process = spawn(check, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), (0..40).sum());
+}
+
 #[test]
 fn nothing_is_left_behind() {
     fn descriptors() -> usize {
