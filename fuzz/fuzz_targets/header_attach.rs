@@ -7,6 +7,7 @@ use mp_layout::{Environment, Expected, HEADER_SIZE, Header, Kind, Libc, Region, 
 const HERE: Environment = Environment {
     boot_id: [7; 16],
     pid_namespace: 42,
+    time_namespace: 44,
     libc: Libc::Glibc,
 };
 

@@ -90,8 +90,9 @@ error_kinds! {
     Corrupt = 16, "the shared bytes are corrupt";
     /// The segment survived from before the machine's last start, where its locks mean nothing.
     WrongBoot = 17, "made before this machine was started";
-    /// The segment was made in another PID namespace, where its owners' numbers mean other processes.
-    WrongNamespace = 18, "made in another PID namespace";
+    /// The segment was made in another PID namespace, where its owners' numbers mean other processes, or in another time
+    /// namespace, where their start times are others.
+    WrongNamespace = 18, "made in another PID or time namespace";
     /// The segment was made by a program with another C library, whose locks have another layout.
     WrongLibc = 19, "made with another C library";
     /// The time was up.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 0        8      16      24           48          72     88      104   120
-//! | magic  | version| kind | sizes      | type tag  | id  | creator, boot, namespace | reserved |
+//! | magic  | version| kind | sizes      | type tag  | id  | creator, boot, namespaces | reserved |
 //! 224      232      240        248
 //! | doorbell | flags | checksum | state |        256 bytes, payload behind
 //! ```
@@ -63,7 +63,8 @@ pub struct Header {
     creator: u64,
     boot_id: [u8; 16],
     pid_namespace: u64,
-    reserved: [u64; 13],
+    time_namespace: u64,
+    reserved: [u64; 12],
     doorbell: u64,
     flags: u64,
     checksum: u64,
@@ -95,6 +96,8 @@ pub struct Environment {
     pub boot_id: [u8; 16],
     /// The inode of the PID namespace, in which owners' numbers mean processes.
     pub pid_namespace: u64,
+    /// The inode of the time namespace, in which owners' start times are counted; 0 on a kernel without.
+    pub time_namespace: u64,
     /// The C library.
     pub libc: Libc,
 }
@@ -132,6 +135,7 @@ impl Header {
             creator: "the creator: PID in the low 22 bits, start time in the others",
             boot_id: "the start of the machine it was made in",
             pid_namespace: "inode of the creator's PID namespace",
+            time_namespace: "inode of the creator's time namespace, 0 on a kernel without",
             reserved: "0",
             doorbell: "reserved for a descriptor that rings on events",
             flags: "reserved",
@@ -160,6 +164,7 @@ impl Header {
             item_count: expected.item_count.unwrap_or(0),
             boot_id: environment.boot_id,
             pid_namespace: environment.pid_namespace,
+            time_namespace: environment.time_namespace,
             libc: environment.libc as u32,
             ..Self::zeroed()
         }
@@ -357,12 +362,17 @@ impl Header {
                 ),
             );
         }
-        if self.pid_namespace != own.pid_namespace {
-            return mismatch(
-                ErrorKind::WrongNamespace,
-                format!("PID namespace {}", self.pid_namespace),
-                own.pid_namespace.to_string(),
-            );
+        for (what, found, expected) in [
+            ("PID", self.pid_namespace, own.pid_namespace),
+            ("time", self.time_namespace, own.time_namespace),
+        ] {
+            if found != expected {
+                return mismatch(
+                    ErrorKind::WrongNamespace,
+                    format!("{what} namespace {found}"),
+                    expected.to_string(),
+                );
+            }
         }
         if self.libc != own.libc as u32 {
             return mismatch(

@@ -12,6 +12,7 @@ const STEP: usize = if cfg!(miri) { 101 } else { 1 };
 const HERE: Environment = Environment {
     boot_id: [7; 16],
     pid_namespace: 42,
+    time_namespace: 44,
     libc: Libc::Glibc,
 };
 
@@ -124,6 +125,13 @@ fn another_environment_is_refused() {
         (
             Environment {
                 pid_namespace: 43,
+                ..HERE
+            },
+            ErrorKind::WrongNamespace,
+        ),
+        (
+            Environment {
+                time_namespace: 0,
                 ..HERE
             },
             ErrorKind::WrongNamespace,

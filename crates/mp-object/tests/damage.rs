@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mp_layout::{Environment, ErrorKind, Expected, Header, Kind, Libc, Region, TypeTag};
 use mp_object::{Event, Lock, Mutex};
+use mp_os::clock::time_namespace;
 use mp_os::process_id::{boot_id, pid_namespace};
 use mp_testkit::{UniqueName, Watchdog};
 use proptest::prelude::*;
@@ -107,6 +108,7 @@ fn here() -> Environment {
     Environment {
         boot_id: boot_id().unwrap(),
         pid_namespace: pid_namespace().unwrap(),
+        time_namespace: time_namespace().unwrap(),
         libc: if cfg!(target_env = "musl") {
             Libc::Musl
         } else {
@@ -136,6 +138,10 @@ fn foreign_environments_are_refused() {
         pid_namespace: 1,
         ..here()
     };
+    let time = Environment {
+        time_namespace: 1,
+        ..here()
+    };
     let libc = Environment {
         libc: other_libc,
         ..here()
@@ -143,6 +149,7 @@ fn foreign_environments_are_refused() {
     for (elsewhere, kind) in [
         (boot, ErrorKind::WrongBoot),
         (namespace, ErrorKind::WrongNamespace),
+        (time, ErrorKind::WrongNamespace),
         (libc, ErrorKind::WrongLibc),
     ] {
         let header = Header::new(&expected, &elsewhere, whole.len() as u64, 256);

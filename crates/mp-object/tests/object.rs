@@ -341,16 +341,32 @@ fn exhausted_descriptors_are_an_error() {
 }
 
 #[test]
+#[ignore = "needs the right to make namespaces"]
 fn another_pid_namespace_is_refused() {
+    assert_refused_within(libc::CLONE_NEWPID);
+}
+
+#[test]
+#[ignore = "needs the right to make namespaces"]
+fn another_time_namespace_is_refused() {
+    /// `<linux/sched.h>`; the libc crate lacks it.
+    const CLONE_NEWTIME: libc::c_int = 0x80;
+    assert_refused_within(CLONE_NEWTIME);
+}
+
+/// Where a new user namespace is allowed, everybody may make the others.
+fn assert_refused_within(namespace: libc::c_int) {
     let _watchdog = Watchdog::new(PATIENCE * 2);
     let name = UniqueName::new("namespace");
     let _lock = Lock::create_named(&name).unwrap();
     let child = Child::fork(|| {
         // SAFETY: changes where this child's own children live, and nothing else.
-        if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
-            eprintln!("not checked: only root can make a PID namespace");
-            return true;
-        }
+        let made = |flags| unsafe { libc::unshare(flags) } == 0;
+        assert!(
+            made(namespace) || made(libc::CLONE_NEWUSER | namespace),
+            "cannot be checked: {}",
+            std::io::Error::last_os_error()
+        );
         let foreign = Child::fork(|| {
             Lock::open(&name).is_err_and(|error| error.kind() == ErrorKind::WrongNamespace)
         });

@@ -1,5 +1,7 @@
 //! Points in time on the monotonic clock, so that a wait that is woken early does not start again.
 
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -84,6 +86,20 @@ impl Deadline {
     pub(crate) fn to_relative_timespec(self) -> Option<Timespec> {
         let left = self.remaining()?;
         Some(timespec(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The inode number of this process's time namespace: clocks since boot, and the start times of processes, mean the same
+/// only within one. 0 on a kernel that has none.
+///
+/// # Errors
+///
+/// What looking at `/proc/self/ns/time` reports.
+pub fn time_namespace() -> io::Result<u64> {
+    match std::fs::metadata("/proc/self/ns/time") {
+        Ok(namespace) => Ok(namespace.ino()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
     }
 }
 
