@@ -3,12 +3,15 @@
 //! - [`Watchdog`]: ends a test that hangs, with its name, instead of the whole run's limit ending it.
 //! - [`LeakCheck`]: what was there before a test must be all that is there after it: descriptors, children, entries of
 //!   `/dev/shm`.
+//! - [`Forked`]: a forked child that does one thing and is killed, at the latest when the test ends.
 //! - [`UniqueName`]: a name in `/dev/shm` that is removed when the test ends.
 
+mod forked;
 mod leak_check;
 mod unique_name;
 mod watchdog;
 
+pub use forked::{Forked, stay};
 pub use leak_check::LeakCheck;
 pub use unique_name::UniqueName;
 pub use watchdog::Watchdog;
