@@ -1,12 +1,8 @@
 //! What remains when objects are gone: nothing. One test, since it looks at the whole process.
 
-#[path = "forked/child.rs"]
-mod forked;
-
-use forked::{Child, PATIENCE, await_arrival, stay};
 use mp_layout::{Error, ErrorKind, Kind, TypeTag};
 use mp_object::{Event, Lock, Mutex, Object, Plan, transfer};
-use mp_testkit::{LeakCheck, UniqueName, Watchdog};
+use mp_testkit::{Forked, LeakCheck, PATIENCE, UniqueName, Watchdog};
 
 /// What is left of this process; other programs use `/dev/shm` meanwhile.
 fn leaks(check: &LeakCheck, name: &UniqueName) -> Vec<String> {
@@ -46,16 +42,12 @@ fn messages_that_are_not_read(name: &UniqueName) {
 
 fn killed_creator_and_holder(name: &UniqueName) {
     let plan = Plan::new(Kind::RawValue, TypeTag::of::<u64>(), 8);
-    let (arrived, mutex) = (Event::new().unwrap(), Mutex::new(0_u64).unwrap());
-    let child = Child::fork(|| {
+    let mutex = Mutex::new(0_u64).unwrap();
+    let child = Forked::arriving(|arrival| {
         let _guard = mutex.lock().unwrap();
-        let made = Object::create_named(name, &plan, |_| {
-            stay(&arrived);
-            Ok(())
-        });
+        let made = Object::create_named(name, &plan, |_| arrival.stay());
         made.is_ok()
     });
-    await_arrival(&arrived);
     child.kill_and_reap();
 }
 

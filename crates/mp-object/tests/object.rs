@@ -1,18 +1,13 @@
 //! Making objects: sizes, failures, deaths and races.
 
-#[path = "forked/child.rs"]
-mod forked;
-
 use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use forked::{Child, PATIENCE, await_arrival, stay};
 use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_layout::{Error, ErrorKind, Kind, TypeTag};
-use mp_object::{Event, Lock, Mutex, Object, Plan};
-use mp_os::pidfd::Exit;
-use mp_testkit::{UniqueName, Watchdog};
+use mp_object::{Lock, Mutex, Object, Plan};
+use mp_testkit::{Forked, PATIENCE, UniqueName, Watchdog};
 
 /// Words without a lock.
 const fn words(tag: TypeTag, count: usize) -> Plan {
@@ -183,17 +178,15 @@ fn impossible_name_is_refused_before_anything_is_made() {
 #[test]
 fn creator_killed_while_initialising_leaves_no_name() {
     let _watchdog = Watchdog::new(PATIENCE * 2);
-    let (name, arrived) = (UniqueName::new("killed"), Event::new().unwrap());
+    let name = UniqueName::new("killed");
     let plan = words(TypeTag::of::<u64>(), 2);
-    let child = Child::fork(|| {
+    let child = Forked::arriving(|arrival| {
         let made = Object::create_named(&name, &plan, |payload| {
             payload.place::<AtomicU64>(0)?.store(1, Ordering::Relaxed);
-            stay(&arrived);
-            Ok(())
+            arrival.stay()
         });
         made.is_ok()
     });
-    await_arrival(&arrived);
     assert!(!name.path().exists(), "half made is invisible");
     refused(Object::open(&name, &plan), ErrorKind::NotFound);
     child.kill_and_reap();
@@ -205,18 +198,14 @@ fn creator_killed_while_initialising_leaves_no_name() {
 #[test]
 fn object_outlives_its_killed_creator() {
     let _watchdog = Watchdog::new(PATIENCE * 2);
-    let (name, arrived) = (UniqueName::new("orphan"), Event::new().unwrap());
-    let child = Child::fork(|| {
-        let _made = Mutex::create_named(&name, 7_u64).unwrap();
-        stay(&arrived)
-    });
-    await_arrival(&arrived);
+    let name = UniqueName::new("orphan");
+    let child = Forked::holding(|| Mutex::create_named(&name, 7_u64).unwrap());
     child.kill_and_reap();
     let opened = Mutex::<u64>::open(&name).unwrap();
     assert_eq!(*opened.lock().unwrap(), 7);
     let creator = opened.object().header().creator();
     let creator = mp_object::ProcessIdentity::from_word(creator).unwrap();
-    assert_eq!(creator.pid(), child.pid);
+    assert_eq!(creator.pid(), child.pid());
 }
 
 #[test]
@@ -226,15 +215,13 @@ fn creator_killed_at_any_time_leaves_all_or_nothing() {
     let name = UniqueName::new("any-time");
     let mut left_behind = 0;
     for kill in 0..KILLS {
-        let arrived = Event::new().unwrap();
-        let child = Child::fork(|| {
-            arrived.set();
+        let child = Forked::arriving(|arrival| {
+            arrival.arrive();
             loop {
                 drop(Mutex::open_or_create(&name, [7_u64; 64]).unwrap());
                 Object::unlink(&name).unwrap();
             }
         });
-        await_arrival(&arrived);
         let start = Instant::now();
         while start.elapsed() < Duration::from_micros(7) * kill {
             std::hint::spin_loop();
@@ -286,7 +273,7 @@ fn racing_processes_always_get_the_same_object() {
             )
         })
     };
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         (1..=ROUNDS).all(|round| {
             if !meet(word(&board, 0), round) {
                 return false;
@@ -313,7 +300,7 @@ fn racing_processes_always_get_the_same_object() {
         made_here += u64::from(maker == 1);
         Object::unlink(&name).unwrap();
     }
-    assert_eq!(child.exit(), Exit::Code(0));
+    assert!(child.succeeds());
     println!("{made_here} of {ROUNDS} made here");
 }
 
@@ -322,7 +309,7 @@ fn exhausted_descriptors_are_an_error() {
     let _watchdog = Watchdog::new(PATIENCE * 2);
     let name = UniqueName::new("descriptors");
     let _lock = Lock::create_named(&name).unwrap();
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         let none = libc::rlimit {
             rlim_cur: 3,
             rlim_max: 3,
@@ -337,7 +324,7 @@ fn exhausted_descriptors_are_an_error() {
             && exhausted(Lock::new())
             && exhausted(Lock::create_named(&format!("{}-not", &*name)))
     });
-    assert_eq!(child.exit(), Exit::Code(0));
+    assert!(child.succeeds());
 }
 
 #[test]
@@ -359,7 +346,7 @@ fn assert_refused_within(namespace: libc::c_int) {
     let _watchdog = Watchdog::new(PATIENCE * 2);
     let name = UniqueName::new("namespace");
     let _lock = Lock::create_named(&name).unwrap();
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         // SAFETY: changes where this child's own children live, and nothing else.
         let made = |flags| unsafe { libc::unshare(flags) } == 0;
         assert!(
@@ -367,10 +354,10 @@ fn assert_refused_within(namespace: libc::c_int) {
             "cannot be checked: {}",
             std::io::Error::last_os_error()
         );
-        let foreign = Child::fork(|| {
+        let foreign = Forked::new(|| {
             Lock::open(&name).is_err_and(|error| error.kind() == ErrorKind::WrongNamespace)
         });
-        foreign.exit() == Exit::Code(0)
+        foreign.succeeds()
     });
-    assert_eq!(child.exit(), Exit::Code(0));
+    assert!(child.succeeds());
 }

@@ -1,17 +1,12 @@
 //! Claims: who gets one, who keeps one, and who gives back a dead owner's.
 
-#[path = "forked/child.rs"]
-mod forked;
-
 use std::sync::Barrier;
 use std::thread;
 
-use forked::{Child, PATIENCE, await_arrival, stay};
 use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_layout::{ErrorKind, Kind, TypeTag};
-use mp_object::{Event, Object, OwnerWord, Plan, ProcessIdentity};
-use mp_os::pidfd::Exit;
-use mp_testkit::Watchdog;
+use mp_object::{Object, OwnerWord, Plan, ProcessIdentity};
+use mp_testkit::{Forked, PATIENCE, Watchdog};
 
 /// A word in memory that children share.
 struct SharedWord(Object);
@@ -35,14 +30,8 @@ impl SharedWord {
     }
 
     /// A child that has claimed the word and stays until it is killed.
-    fn claimed_by_child(&self) -> Child {
-        let arrived = Event::new().unwrap();
-        let child = Child::fork(|| {
-            self.owner_word().claim().unwrap().unwrap();
-            stay(&arrived)
-        });
-        await_arrival(&arrived);
-        child
+    fn claimed_by_child(&self) -> Forked {
+        Forked::holding(|| self.owner_word().claim().unwrap().unwrap())
     }
 }
 
@@ -75,7 +64,7 @@ fn dead_owners_claim_is_given_back_exactly_once() {
     let child = shared.claimed_by_child();
     assert_eq!(word.sweep().unwrap(), None, "its owner lives");
     let owner = word.claim().unwrap().unwrap_err();
-    assert_eq!(owner.pid(), child.pid);
+    assert_eq!(owner.pid(), child.pid());
     child.kill_and_reap();
     assert_eq!(word.claim().unwrap(), Err(owner), "nobody has swept yet");
     assert_eq!(word.sweep().unwrap(), Some(owner));
@@ -89,19 +78,17 @@ fn owner_killed_at_any_time_leaves_a_word_to_claim() {
     let _watchdog = Watchdog::new(PATIENCE * 3);
     let (shared, mut held) = (SharedWord::new(), 0);
     for kill in 0..KILLS {
-        let arrived = Event::new().unwrap();
-        let child = Child::fork(|| {
-            arrived.set();
+        let child = Forked::arriving(|arrival| {
+            arrival.arrive();
             loop {
                 shared.owner_word().claim().unwrap().unwrap();
                 shared.owner_word().release();
             }
         });
-        await_arrival(&arrived);
         (0..kill * 100).for_each(|_| std::hint::spin_loop());
         child.kill_and_reap();
         if let Some(dead) = shared.owner_word().sweep().unwrap() {
-            assert_eq!(dead.pid(), child.pid);
+            assert_eq!(dead.pid(), child.pid());
             held += 1;
         }
         assert_eq!(shared.owner_word().claim().unwrap(), Ok(()), "kill {kill}");
@@ -115,7 +102,7 @@ fn stopped_owner_is_alive() {
     let _watchdog = Watchdog::new(PATIENCE * 2);
     let shared = SharedWord::new();
     let child = shared.claimed_by_child();
-    let pid = i32::try_from(child.pid).unwrap();
+    let pid = i32::try_from(child.pid()).unwrap();
     // SAFETY: stops our own unreaped child.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
     let mut status = 0;
@@ -126,7 +113,7 @@ fn stopped_owner_is_alive() {
     assert_eq!(shared.owner_word().sweep().unwrap(), None);
     assert_eq!(
         shared.owner_word().owner().map(|owner| owner.pid()),
-        Some(child.pid)
+        Some(child.pid())
     );
 }
 
@@ -138,7 +125,7 @@ fn zombie_is_dead() {
     child.kill();
     child.await_end(); // and is not reaped
     let swept = shared.owner_word().sweep().unwrap();
-    assert_eq!(swept.map(|owner| owner.pid()), Some(child.pid));
+    assert_eq!(swept.map(|owner| owner.pid()), Some(child.pid()));
     assert_eq!(shared.owner_word().claim().unwrap(), Ok(()));
 }
 
@@ -257,11 +244,11 @@ fn forked_child_does_not_release_its_parents_claim() {
     let shared = SharedWord::new();
     shared.owner_word().claim().unwrap().unwrap();
     let parent = me();
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         shared.owner_word().release();
         shared.owner_word().claim().unwrap() == Err(parent)
     });
-    assert_eq!(child.exit(), Exit::Code(0));
+    assert!(child.succeeds());
     assert_eq!(shared.owner_word().owner(), Some(parent));
     shared.owner_word().release();
     assert_eq!(shared.owner_word().owner(), None);

@@ -1,19 +1,14 @@
 //! Handles of one structure: clones, names, wrong kinds, guards that were leaked.
 
-#[path = "forked/child.rs"]
-mod forked;
-
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use forked::{Child, PATIENCE, await_arrival, stay};
 use mp_layout::{Error, ErrorKind};
 use mp_object::{Event, Lock, Mutex};
-use mp_os::pidfd::Exit;
 use mp_os::robust;
 use mp_sync::LockError;
-use mp_testkit::{UniqueName, Watchdog};
+use mp_testkit::{Forked, PATIENCE, UniqueName, Watchdog};
 
 #[track_caller]
 fn refused<T>(result: Result<T, Error>, kind: ErrorKind) -> String {
@@ -60,13 +55,11 @@ fn threads_share_a_mutex() {
 #[test]
 fn killed_holder_is_told_to_the_next() {
     let _watchdog = Watchdog::new(PATIENCE * 2);
-    let (mutex, arrived) = (Mutex::new(0_u64).unwrap(), Event::new().unwrap());
-    let child = Child::fork(|| {
+    let mutex = Mutex::new(0_u64).unwrap();
+    let child = Forked::holding(|| {
         *mutex.lock().unwrap() = 1;
-        let _guard = mutex.lock().unwrap();
-        stay(&arrived)
+        mutex.lock().unwrap()
     });
-    await_arrival(&arrived);
     child.kill_and_reap();
     match mutex.lock_timeout(PATIENCE) {
         Err(LockError::OwnerDied(guard)) => assert_eq!(*guard, 1),
@@ -96,11 +89,11 @@ fn another_process_opens_by_name() {
     let _watchdog = Watchdog::new(PATIENCE * 2);
     let name = UniqueName::new("process");
     let mutex = Mutex::create_named(&name, 1_u64).unwrap();
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         *Mutex::<u64>::open(&name).unwrap().lock().unwrap() += 1;
         true
     });
-    assert_eq!(child.exit(), Exit::Code(0));
+    assert!(child.succeeds());
     assert_eq!(*mutex.lock().unwrap(), 2);
 }
 

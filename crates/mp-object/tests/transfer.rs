@@ -1,17 +1,12 @@
 //! Handles that travel: order, nesting, what is refused.
 
-#[path = "forked/child.rs"]
-mod forked;
-
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use forked::{Child, PATIENCE};
 use mp_object::{Event, Lock, Mutex, transfer};
-use mp_os::pidfd::Exit;
 use mp_shm::Segment;
-use mp_testkit::{UniqueName, Watchdog};
+use mp_testkit::{Forked, PATIENCE, UniqueName, Watchdog};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -53,12 +48,12 @@ fn child_process_gets_the_same_mutex() {
     let mutex = Mutex::new(1_u64).unwrap();
     let (bytes, descriptors) = send(&mutex);
     let mut descriptors = Some(descriptors);
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         let received: Mutex<u64> = receive(&bytes, descriptors.take().unwrap()).unwrap();
         *received.lock().unwrap() += 41;
         true
     });
-    assert_eq!(child.exit(), Exit::Code(0));
+    assert!(child.succeeds());
     assert_eq!(*mutex.lock().unwrap(), 42);
 }
 

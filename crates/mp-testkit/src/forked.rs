@@ -1,14 +1,14 @@
 //! A forked child that does one thing.
 
-use std::io::{Read, Write};
+use std::io::{PipeWriter, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mp_os::clock::Deadline;
 use mp_os::pidfd::{Exit, PidFd};
 
-/// How long any wait for a child takes at most; then the test has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long any wait in a test takes at most; then it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// After so many seconds a child that its parent forgot ends itself.
 const ALARM: u32 = 120;
@@ -57,22 +57,33 @@ impl Forked {
         Self::of(pid as libc::pid_t, work)
     }
 
+    /// Runs `work` in a child as [`new`](Self::new) does, and returns when it has arrived where the test wants it.
+    ///
+    /// # Panics
+    ///
+    /// If it never arrives.
+    #[track_caller]
+    pub fn arriving(work: impl FnOnce(Arrival) -> bool) -> Self {
+        let (mut ready, arrived) = std::io::pipe().expect("a pipe");
+        let mut arrival = Some(Arrival(arrived));
+        let child = Self::new(|| work(arrival.take().expect("not used before")));
+        drop(arrival);
+        // Bounded by the child's alarm: its end closes the pipe.
+        ready.read_exact(&mut [0]).expect("the child arrives");
+        child
+    }
+
     /// Runs `work` in a child that keeps the result until it is killed. Returns when the work is done.
     ///
     /// # Panics
     ///
     /// If the work panics.
+    #[track_caller]
     pub fn holding<R>(work: impl FnOnce() -> R) -> Self {
-        let (mut ready, mut done) = std::io::pipe().expect("a pipe");
-        let child = Self::new(|| {
+        Self::arriving(|arrival| {
             let _kept = work();
-            done.write_all(b"k").expect("the parent listens");
-            stay()
-        });
-        drop(done);
-        // Bounded by the child's alarm: its end closes the pipe.
-        ready.read_exact(&mut [0]).expect("the child did its work");
-        child
+            arrival.stay()
+        })
     }
 
     fn of(pid: libc::pid_t, work: impl FnOnce() -> bool) -> Self {
@@ -161,6 +172,31 @@ impl Drop for Forked {
         if self.process.send_signal(libc::SIGKILL).is_ok() {
             drop(self.process.wait_exit(Deadline::after(PATIENCE)));
         }
+    }
+}
+
+/// A child's word that it is where the test wants it.
+#[derive(Debug)]
+pub struct Arrival(PipeWriter);
+
+impl Arrival {
+    /// Says so.
+    ///
+    /// # Panics
+    ///
+    /// If the parent does not listen.
+    pub fn arrive(mut self) {
+        self.0.write_all(b"k").expect("the parent listens");
+    }
+
+    /// Says so and sleeps until the process is killed, by the test or by its alarm.
+    ///
+    /// # Panics
+    ///
+    /// If the parent does not listen.
+    pub fn stay(self) -> ! {
+        self.arrive();
+        stay()
     }
 }
 

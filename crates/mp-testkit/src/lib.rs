@@ -11,7 +11,7 @@ mod leak_check;
 mod unique_name;
 mod watchdog;
 
-pub use forked::{Forked, stay};
+pub use forked::{Arrival, Forked, PATIENCE, stay};
 pub use leak_check::LeakCheck;
 pub use unique_name::UniqueName;
 pub use watchdog::Watchdog;
