@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use crate::limits;
+use crate::limits::{self, Room};
 
 /// Whether the pages of a new memory file are reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,21 +35,45 @@ pub enum CreateError {
         /// Which limit that is.
         limit: &'static str,
     },
+    /// `/dev/shm` takes no file: there is none, it is not a directory, or the like.
+    DevShm(io::Error),
     /// The kernel refused.
     Os(io::Error),
 }
 
 /// The limit's name where `/dev/shm` is full.
 pub(crate) const DEV_SHM: &str = "/dev/shm";
-const FILE_SIZE: &str = "the largest file";
 
 impl CreateError {
+    /// What the limit has: left of it, or for one.
+    fn verb(limit: &str) -> (&'static str, &'static str) {
+        match limit {
+            limits::LARGEST_FILE | limits::FILE_LIMIT => ("may have", ""),
+            _ => ("has", " left"),
+        }
+    }
+
     fn way_out(limit: &str) -> &'static str {
         match limit {
             DEV_SHM => "remount it larger, or start the container with a larger --shm-size",
             limits::CGROUP => "raise the container's memory limit, or share less at once",
-            FILE_SIZE => "split it",
+            limits::LARGEST_FILE => "split it",
+            limits::FILE_LIMIT | limits::ADDRESSES => "raise that limit, or share less at once",
             _ => "share less at once, or free some memory",
+        }
+    }
+
+    /// Why `/dev/shm` takes no file, and what helps.
+    fn dev_shm(error: &io::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match error.kind() {
+            io::ErrorKind::NotFound => write!(f, "there is no {DEV_SHM}; mount a tmpfs there"),
+            io::ErrorKind::NotADirectory => {
+                write!(f, "{DEV_SHM} is not a directory; mount a tmpfs there")
+            }
+            io::ErrorKind::StorageFull => {
+                write!(f, "{DEV_SHM} has no room for another file; remove some")
+            }
+            _ => write!(f, "{DEV_SHM} takes no file: {error}; mount a tmpfs there"),
         }
     }
 }
@@ -61,13 +85,16 @@ impl fmt::Display for CreateError {
                 wanted,
                 free,
                 limit,
-            } => write!(
-                f,
-                "{limit} has {} left, {} were asked for; {}",
-                Amount(*free),
-                Amount(*wanted),
-                Self::way_out(limit)
-            ),
+            } => {
+                let (has, left) = Self::verb(limit);
+                let (free, wanted) = (Amount(*free), Amount(*wanted));
+                let way_out = Self::way_out(limit);
+                write!(
+                    f,
+                    "{limit} {has} {free}{left}, {wanted} were asked for; {way_out}"
+                )
+            }
+            Self::DevShm(error) => Self::dev_shm(error, f),
             Self::Os(error) => write!(f, "the kernel refused to create shared memory: {error}"),
         }
     }
@@ -77,7 +104,7 @@ impl std::error::Error for CreateError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NotEnough { .. } => None,
-            Self::Os(error) => Some(error),
+            Self::DevShm(error) | Self::Os(error) => Some(error),
         }
     }
 }
@@ -99,6 +126,7 @@ impl From<CreateError> for io::Error {
         match error {
             CreateError::Os(error) => error,
             full @ CreateError::NotEnough { .. } => Self::new(io::ErrorKind::OutOfMemory, full),
+            dev_shm @ CreateError::DevShm(_) => Self::new(io::ErrorKind::Unsupported, dev_shm),
         }
     }
 }
@@ -116,30 +144,39 @@ impl fmt::Display for Amount {
     }
 }
 
-/// Refuses a size that no file can have.
+/// Refuses a size that no file, or no file of this process, can have.
+///
+/// Growing a file beyond the process's own limit (`RLIMIT_FSIZE`) would end the process by SIGXFSZ.
 pub(crate) fn check_size(size: u64) -> Result<(), CreateError> {
-    let free = i64::MAX as u64;
-    if size > free {
-        return Err(CreateError::NotEnough {
-            wanted: size,
-            free,
-            limit: FILE_SIZE,
-        });
-    }
-    Ok(())
+    limits::file_room().check(size)
 }
 
 /// Refuses to commit more than the machine and the cgroups have left.
 pub(crate) fn check_memory(wanted: u64) -> Result<(), CreateError> {
-    let room = limits::memory_room();
-    if wanted > room.free {
-        return Err(CreateError::NotEnough {
+    limits::memory_room().check(wanted)
+}
+
+/// Whether so many bytes more could be mapped: what to say where `mmap` has just answered `ENOMEM`.
+///
+/// # Errors
+///
+/// [`CreateError::NotEnough`] if this process's limit on addresses (`RLIMIT_AS`) has less left.
+pub fn check_addresses(wanted: u64) -> Result<(), CreateError> {
+    limits::address_room().check(wanted)
+}
+
+impl Room {
+    fn check(self, wanted: u64) -> Result<(), CreateError> {
+        let Self { free, limit } = self;
+        if wanted <= free {
+            return Ok(());
+        }
+        Err(CreateError::NotEnough {
             wanted,
-            free: room.free,
-            limit: room.limit,
-        });
+            free,
+            limit,
+        })
     }
-    Ok(())
 }
 
 /// Reserves pages without looking at what is free. The file must have that size already.

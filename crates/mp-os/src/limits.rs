@@ -1,9 +1,11 @@
 //! What is left of the memory and of the processors, from the machine and from every cgroup up
-//! the tree.
+//! the tree, and what this process's own limits leave it.
 
 use std::path::{Path, PathBuf};
 
-/// The tightest limit on memory: how much is left of it, and its name.
+use rustix::process::{Resource, getrlimit};
+
+/// The tightest limit on something: how much is left of it, and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
     pub(crate) free: u64,
@@ -12,6 +14,42 @@ pub(crate) struct Room {
 
 pub(crate) const MACHINE: &str = "the machine's memory";
 pub(crate) const CGROUP: &str = "the container's memory limit (cgroup)";
+
+pub(crate) const LARGEST_FILE: &str = "the largest file";
+pub(crate) const FILE_LIMIT: &str = "the largest file of this process (ulimit -f)";
+pub(crate) const ADDRESSES: &str = "the address space of this process (ulimit -v)";
+
+/// The bytes that a file may have.
+pub(crate) fn file_room() -> Room {
+    let largest = i64::MAX as u64;
+    match getrlimit(Resource::Fsize).current {
+        Some(free) if free < largest => Room {
+            free,
+            limit: FILE_LIMIT,
+        },
+        _ => Room {
+            free: largest,
+            limit: LARGEST_FILE,
+        },
+    }
+}
+
+/// The bytes that may still be mapped. What cannot be read does not count.
+pub(crate) fn address_room() -> Room {
+    let left = |most: u64| Some(most.saturating_sub(mapped()?));
+    Room {
+        free: getrlimit(Resource::As)
+            .current
+            .and_then(left)
+            .unwrap_or(u64::MAX),
+        limit: ADDRESSES,
+    }
+}
+
+/// The bytes that this process has mapped.
+fn mapped() -> Option<u64> {
+    kib_in("/proc/self/status", "VmSize:")
+}
 
 /// What may still be committed. Limits that cannot be read do not count.
 pub(crate) fn memory_room() -> Room {
@@ -33,10 +71,13 @@ pub(crate) fn memory_room() -> Room {
 }
 
 fn machine_free() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    kib_in("/proc/meminfo", "MemAvailable:")
+}
+
+/// The bytes that a line of a file states in KiB.
+fn kib_in(path: &str, label: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(label))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

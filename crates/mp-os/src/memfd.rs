@@ -22,7 +22,8 @@ use crate::commit::{allocate, check_memory, check_size};
 /// # Errors
 ///
 /// [`CreateError::NotEnough`] if the size is more than the machine or a cgroup has left (with
-/// [`Commit::Now`]) or than a file can have; [`CreateError::Os`] for what else the kernel reports.
+/// [`Commit::Now`]) or than a file, or a file of this process, can have; [`CreateError::Os`] for
+/// what else the kernel reports.
 ///
 /// # Examples
 ///

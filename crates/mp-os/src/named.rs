@@ -2,9 +2,19 @@
 //!
 //! A file is made without a name, filled, and then linked under its name in one step, so nobody
 //! ever opens one that is half made. Names are opened without following anything.
+//!
+//! # Names that nobody uses
+//!
+//! A name stays when all its users have died: another program may still want what it names. Whether
+//! anybody has the file open, mapped, or on its way over a socket, the kernel knows: it grants a
+//! write lease (`F_SETLEASE`) on a file to its only opener alone. [`unlink_unused`] removes a name
+//! under such a lease. Who opened the file before it was asked for keeps the lease from being
+//! granted, in whatever program and language; who opens it while the lease is held waits for
+//! its end, and [`open`] then finds that the file has no name any more.
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
@@ -16,8 +26,10 @@ use rustix::io::Errno;
 use crate::commit::{Commit, CreateError, DEV_SHM, allocate, check_memory, check_size};
 
 mod name;
+mod unused;
 
 pub use name::{Name, NameError};
+pub use unused::{is_unused, names, unlink_unused};
 
 /// Why a name could not be opened.
 #[derive(Debug)]
@@ -25,6 +37,8 @@ pub use name::{Name, NameError};
 pub enum OpenError {
     /// There is nothing of that name.
     NotFound,
+    /// There is no `/dev/shm`, or it is not a directory.
+    NoDevShm,
     /// The name is a symbolic link; it was not followed.
     Symlink,
     /// The name is something else than a file: this.
@@ -42,6 +56,9 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("there is no shared memory of that name"),
+            Self::NoDevShm => {
+                write!(f, "{DEV_SHM} is no directory; mount a tmpfs there")
+            }
             Self::Symlink => f.write_str("the name is a symbolic link, which is not followed"),
             Self::NotRegular(kind) => write!(f, "the name is a {kind}, not shared memory"),
             Self::ForeignOwner { uid } => write!(f, "it belongs to another user (uid {uid})"),
@@ -62,7 +79,9 @@ impl std::error::Error for OpenError {
 impl From<Errno> for OpenError {
     fn from(error: Errno) -> Self {
         match error {
+            Errno::NOENT if !is_dev_shm_there() => Self::NoDevShm,
             Errno::NOENT => Self::NotFound,
+            Errno::NOTDIR => Self::NoDevShm,
             Errno::LOOP => Self::Symlink,
             Errno::ISDIR => Self::NotRegular("directory"),
             // What opening a socket, or a device that is not there, answers.
@@ -77,6 +96,7 @@ impl From<OpenError> for io::Error {
         let kind = match error {
             OpenError::Os(error) => return error,
             OpenError::NotFound => io::ErrorKind::NotFound,
+            OpenError::NoDevShm => io::ErrorKind::Unsupported,
             OpenError::ForeignOwner { .. } => io::ErrorKind::PermissionDenied,
             OpenError::Symlink | OpenError::NotRegular(_) => io::ErrorKind::InvalidInput,
         };
@@ -91,7 +111,8 @@ impl From<OpenError> for io::Error {
 /// # Errors
 ///
 /// [`CreateError::NotEnough`] if `/dev/shm`, the machine or a cgroup has less left (with
-/// [`Commit::Now`]); [`CreateError::Os`] for what else the kernel reports.
+/// [`Commit::Now`]) or no file of this process may be as large; [`CreateError::DevShm`] if there is
+/// no `/dev/shm` to make files in; [`CreateError::Os`] for what else the kernel reports.
 ///
 /// # Examples
 ///
@@ -111,29 +132,47 @@ pub fn create_unpublished(size: u64, commit: Commit) -> Result<OwnedFd, CreateEr
     check_size(size)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let private = Mode::RUSR | Mode::WUSR;
-    let fd = open_file(DEV_SHM, flags, private)?;
+    let fd = open_file(DEV_SHM, flags, private).map_err(no_file)?;
     // The umask may have taken rights away.
     fchmod(&fd, private)?;
     ftruncate(&fd, size)?;
     if commit == Commit::Now {
-        reserve(fd.as_fd(), size)?;
+        reserve(&fd, 0..size)?;
     }
     Ok(fd)
 }
 
-fn reserve(fd: BorrowedFd<'_>, size: u64) -> Result<(), CreateError> {
-    let free = free_space(fd)?;
-    let full = CreateError::NotEnough {
-        wanted: size,
+/// Why no file could be made: what concerns the process, and what concerns the directory.
+fn no_file(error: Errno) -> CreateError {
+    match error {
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM => error.into(),
+        _ => CreateError::DevShm(error.into()),
+    }
+}
+
+/// Reserves the pages of a byte range of a sparse file in `/dev/shm`.
+///
+/// # Errors
+///
+/// [`CreateError::NotEnough`] if `/dev/shm`, the machine or a cgroup has less left;
+/// [`CreateError::Os`] for what else the kernel reports. Pages reserved before the error may stay
+/// reserved.
+pub fn reserve(fd: impl AsFd, range: Range<u64>) -> Result<(), CreateError> {
+    let fd = fd.as_fd();
+    let wanted = range.end.saturating_sub(range.start);
+    let full = |free| CreateError::NotEnough {
+        wanted,
         free,
         limit: DEV_SHM,
     };
-    if size > free {
-        return Err(full);
+    // Asked first: reserving all that is left, to find that it is not enough, would hit others.
+    let free = free_space(fd)?;
+    if wanted > free {
+        return Err(full(free));
     }
-    check_memory(size)?;
-    match allocate(fd, 0, size) {
-        Err(Errno::NOSPC) => Err(full),
+    check_memory(wanted)?;
+    match allocate(fd, range.start, wanted) {
+        Err(Errno::NOSPC) => Err(full(free_space(fd)?)),
         other => Ok(other?),
     }
 }
@@ -165,20 +204,41 @@ pub fn publish(fd: impl AsFd, name: &Name) -> io::Result<()> {
 
 /// Opens a file of our own user by name, for reading and writing, close-on-exec.
 ///
-/// Neither links are followed nor does a fifo block.
+/// Neither links are followed nor does a fifo block. A file that is just being removed by
+/// [`unlink_unused`] is not there.
 ///
 /// # Errors
 ///
 /// [`OpenError`], each kind of thing that is not ours or not a file by its own.
 pub fn open(name: &Name) -> Result<OwnedFd, OpenError> {
-    let flags =
-        OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = match open_file(name.path(), flags, Mode::empty()) {
-        Ok(fd) => fd,
-        Err(error) => return Err(refusal(error, name)),
-    };
-    check(&fstat(&fd)?)?;
+    let fd = open_any(name)?;
+    let stat = fstat(&fd)?;
+    check(&stat)?;
+    if stat.st_nlink == 0 {
+        return Err(OpenError::NotFound);
+    }
     Ok(fd)
+}
+
+/// Opens the file, also one that has lost its name meanwhile.
+fn open_any(name: &Name) -> Result<OwnedFd, OpenError> {
+    let waiting = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let mut flags = waiting | OFlags::NONBLOCK;
+    loop {
+        match open_file(name.path(), flags, Mode::empty()) {
+            Ok(fd) => return Ok(fd),
+            // Somebody has a lease, so it is a regular file and does not block but for that: for
+            // microseconds; if its holder is stopped, until the kernel takes it away (45 s).
+            Err(Errno::AGAIN) => flags = waiting,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(refusal(error, name)),
+        }
+    }
+}
+
+fn is_dev_shm_there() -> bool {
+    rustix::fs::stat(DEV_SHM)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 /// Another user's file refuses with EACCES, which is better told as what it is.

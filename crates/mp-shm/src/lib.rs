@@ -4,6 +4,7 @@
 //!   made, so that no access can fail later; the kernel frees it with its last user, however that one ends.
 //! - [`SharedMemory`]: named and raw. The payload starts at offset 0 and is exactly as long as asked, so programs in any
 //!   language open it with `shm_open`.
+//! - [`unused_names`] and [`unlink_unused`]: names whose users are all gone, proven by the kernel.
 //!
 //! ```
 //! use mp_shm::SharedMemory;
@@ -29,9 +30,11 @@ mod segment;
 mod shared_memory;
 #[cfg(feature = "shared_memory")]
 mod shmem;
+mod unused;
 
 pub use segment::Segment;
 pub use shared_memory::SharedMemory;
+pub use unused::{unlink_unused, unused_names};
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

@@ -8,28 +8,58 @@ use memmap2::{MmapOptions, MmapRaw};
 use mp_layout::{Error, ErrorKind, Region, Result};
 use mp_os::robust;
 
+use crate::refusal;
+
+/// Where a mapped file lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// Nowhere: it is a memfd.
+    Memory,
+    /// In `/dev/shm`.
+    DevShm,
+}
+
 /// A whole file mapped readable and writable, with its descriptor.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     map: ManuallyDrop<MmapRaw>,
     descriptor: OwnedFd,
+    home: Home,
+    /// What errors call it.
+    label: String,
 }
 
 impl Mapping {
     /// Maps the first `len` bytes of `descriptor`, which has at least as many.
-    pub(crate) fn new(descriptor: OwnedFd, len: usize, name: &str) -> Result<Self> {
+    pub(crate) fn new(
+        descriptor: OwnedFd,
+        len: usize,
+        home: Home,
+        label: impl Into<String>,
+    ) -> Result<Self> {
+        let label = label.into();
         if len == 0 {
-            return Err(Error::new(ErrorKind::InvalidInput, "map", name)
+            return Err(Error::new(ErrorKind::InvalidInput, "map", label)
                 .with_detail("a segment has at least one byte"));
         }
         let map = MmapOptions::new()
             .len(len)
             .map_raw(&descriptor)
-            .map_err(|source| Error::os("map", name, source))?;
+            .map_err(|source| refusal::map(source, len, &label))?;
         Ok(Self {
             map: ManuallyDrop::new(map),
             descriptor,
+            home,
+            label,
         })
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        self.home
+    }
+
+    pub(crate) fn label(&self) -> &str {
+        &self.label
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -13,7 +13,7 @@ use mp_layout::{Error, ErrorKind, Region, Result};
 use mp_os::commit::Commit;
 use mp_os::{memfd, named};
 
-use crate::mapping::Mapping;
+use crate::mapping::{Home, Mapping};
 use crate::refusal;
 
 /// A segment of shared memory, mapped for as long as a clone of this handle lives.
@@ -52,8 +52,9 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for 0 bytes, [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for,
-    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Os`].
+    /// [`ErrorKind::InvalidInput`] for 0 bytes, [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for (of
+    /// memory, of addresses, or of what a file of this process may have), [`ErrorKind::TooManyDescriptors`],
+    /// [`ErrorKind::Os`].
     pub fn anonymous(label: &str, size: usize) -> Result<Self> {
         Self::memfd(label, size, Commit::Now)
     }
@@ -73,15 +74,16 @@ impl Segment {
     fn memfd(label: &str, size: usize, commit: Commit) -> Result<Self> {
         refuse_empty(label, size)?;
         let descriptor = memfd::create(label, size as u64, commit)
-            .map_err(|error| refusal::create(error, label))?;
-        Mapping::new(descriptor, size, label).map(|mapping| Self(Arc::new(mapping)))
+            .map_err(|error| refusal::memory("create", error, label))?;
+        Self::map(descriptor, size, Home::Memory, label)
     }
 
     /// Makes a zeroed segment of `size` bytes that is to have this name: nobody sees it before [`Segment::publish`].
     ///
     /// # Errors
     ///
-    /// As for [`Segment::anonymous`], where what is free is that of `/dev/shm`, and [`ErrorKind::InvalidName`].
+    /// As for [`Segment::anonymous`], where what is free is that of `/dev/shm`; [`ErrorKind::Unsupported`] if there is no
+    /// `/dev/shm`; [`ErrorKind::InvalidName`].
     pub fn unpublished(name: &str, size: usize) -> Result<Self> {
         Self::in_dev_shm(name, size, Commit::Now)
     }
@@ -100,8 +102,12 @@ impl Segment {
         let object = format!("{name:?}");
         refuse_empty(&object, size)?;
         let descriptor = named::create_unpublished(size as u64, commit)
-            .map_err(|error| refusal::create(error, &object))?;
-        Mapping::new(descriptor, size, &object).map(|mapping| Self(Arc::new(mapping)))
+            .map_err(|error| refusal::memory("create", error, &object))?;
+        Self::map(descriptor, size, Home::DevShm, &object)
+    }
+
+    fn map(descriptor: OwnedFd, size: usize, home: Home, label: &str) -> Result<Self> {
+        Mapping::new(descriptor, size, home, label).map(|mapping| Self(Arc::new(mapping)))
     }
 
     /// Gives an [unpublished](Segment::unpublished) segment its name, in one step.
@@ -125,7 +131,7 @@ impl Segment {
     pub fn open(name: &str) -> Result<Self> {
         let valid = refusal::valid_name("open", name)?;
         let descriptor = named::open(&valid).map_err(|error| refusal::open("open", error, name))?;
-        Self::map_file(descriptor, &format!("{name:?}"))
+        Self::map_file(descriptor, Home::DevShm, &format!("{name:?}"))
     }
 
     /// Removes `name`; processes that have the segment open keep it.
@@ -136,6 +142,15 @@ impl Segment {
     pub fn unlink(name: &str) -> Result<()> {
         let valid = refusal::valid_name("unlink", name)?;
         named::unlink(&valid).map_err(|error| refusal::open("unlink", error, name))
+    }
+
+    /// Removes `name` if nobody has the segment open, and tells whether it did; see [`unlink_unused`](crate::unlink_unused).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`unlink_unused`](crate::unlink_unused).
+    pub fn unlink_unused(name: &str) -> Result<bool> {
+        crate::unlink_unused(name)
     }
 
     /// Maps a segment that another process passed as a descriptor.
@@ -156,7 +171,7 @@ impl Segment {
                 "a sealed memfd",
             ));
         }
-        Self::map_file(descriptor, "a descriptor")
+        Self::map_file(descriptor, Home::Memory, "a descriptor")
     }
 
     /// Maps a segment that another process had open under `name` and passed as a descriptor.
@@ -169,27 +184,31 @@ impl Segment {
     /// [`ErrorKind::Truncated`] if it has no bytes, [`ErrorKind::PermissionDenied`] if it is not open for writing,
     /// [`ErrorKind::Os`] if it cannot be mapped.
     pub fn from_named_descriptor(descriptor: OwnedFd, name: &str) -> Result<Self> {
-        Self::map_file(descriptor, &format!("{name:?}"))
+        Self::map_file(descriptor, Home::DevShm, &format!("{name:?}"))
     }
 
-    fn map_file(descriptor: OwnedFd, object: &str) -> Result<Self> {
+    fn map_file(descriptor: OwnedFd, home: Home, object: &str) -> Result<Self> {
         let size = size_of_file(&descriptor, object)?;
         if size == 0 {
             return Err(Error::new(ErrorKind::Truncated, "map", object)
                 .with_detail("it has no bytes; its creator has not finished it or died before"));
         }
-        Mapping::new(descriptor, size, object).map(|mapping| Self(Arc::new(mapping)))
+        Self::map(descriptor, size, home, object)
     }
 
     /// Commits the pages of `size` bytes from `offset` of a [sparse](Segment::sparse) segment.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotEnoughMemory`], after which some of the pages may be committed; [`ErrorKind::WrongSize`] if they are
-    /// not all within the segment.
+    /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for, after which some of the pages may be
+    /// committed; [`ErrorKind::WrongSize`] if they are not all within the segment.
     pub fn reserve(&self, offset: usize, size: usize) -> Result<()> {
         let range = self.range("reserve", offset, size)?;
-        memfd::reserve(self.as_fd(), range).map_err(|error| refusal::create(error, "segment"))
+        let reserved = match self.0.home() {
+            Home::Memory => memfd::reserve(self.as_fd(), range),
+            Home::DevShm => named::reserve(self.as_fd(), range),
+        };
+        reserved.map_err(|error| refusal::memory("reserve memory for", error, self.0.label()))
     }
 
     /// Gives the whole pages within `size` bytes from `offset` back to the system; they read as zero afterwards.
@@ -203,7 +222,7 @@ impl Segment {
     pub fn give_back(&self, offset: usize, size: usize) -> Result<()> {
         let range = self.range("give back", offset, size)?;
         memfd::give_back(self.as_fd(), range)
-            .map_err(|source| Error::os("give back pages of", "segment", source))
+            .map_err(|source| Error::os("give back pages of", self.0.label(), source))
     }
 
     /// Pages past the end are nobody's: a file in `/dev/shm` would keep them, invisible, until it is gone.
@@ -213,7 +232,7 @@ impl Segment {
             _ => Err(Error::mismatch(
                 ErrorKind::WrongSize,
                 operation,
-                "pages of a segment",
+                format!("pages of {}", self.0.label()),
                 format_args!("{} bytes", self.len()),
                 format_args!("at least {size} from {offset}"),
             )),

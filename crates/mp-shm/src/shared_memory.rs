@@ -3,7 +3,9 @@
 //! # If a process dies
 //!
 //! The name and the bytes stay until somebody unlinks the name, as with `shm_open` in any language: nobody can know
-//! whether another program still wants them.
+//! whether another program, perhaps one not started yet, still wants them. So [`SharedMemory::create`] never replaces a
+//! name. Whether anybody has the bytes open the kernel knows: [`SharedMemory::unlink_unused`] removes a name that nobody
+//! uses.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -106,6 +108,16 @@ impl SharedMemory {
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`], [`ErrorKind::Foreign`].
     pub fn unlink(name: &str) -> Result<()> {
         Segment::unlink(name)
+    }
+
+    /// Removes `name` if nobody has the bytes open, in whatever program, and tells whether it did; see
+    /// [`unlink_unused`](crate::unlink_unused) and, for all names at once, [`unused_names`](crate::unused_names).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`unlink_unused`](crate::unlink_unused).
+    pub fn unlink_unused(name: &str) -> Result<bool> {
+        crate::unlink_unused(name)
     }
 
     /// The name, without a leading `/`.

@@ -1,0 +1,142 @@
+//! Names that nobody uses, proven by a lease; see the parent module.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::fs::{Dir, FlockOperation, Mode, OFlags, flock, fstat, lstat, unlink};
+use rustix::io::Errno;
+
+use super::{Name, OpenError, check, open};
+use crate::clock::Deadline;
+use crate::commit::DEV_SHM;
+
+/// How long a look waits for another one to end. Two at once find each other, and no harm is done.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The names of all files of our own user in `/dev/shm`, whoever made them, in no order.
+///
+/// # Errors
+///
+/// [`OpenError::NoDevShm`], or what the kernel reports.
+pub fn names() -> Result<Vec<Name>, OpenError> {
+    let mut names = Vec::new();
+    for entry in Dir::new(directory()?)? {
+        let entry = entry?;
+        let name = entry.file_name().to_str().ok();
+        let Some(name) = name.and_then(|name| Name::new(name).ok()) else {
+            continue;
+        };
+        if lstat(name.path()).is_ok_and(|stat| check(&stat).is_ok()) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Whether nobody has the file of that name open, mapped, or on its way over a socket, in whatever
+/// program. It may be opened a moment later.
+///
+/// # Errors
+///
+/// As [`open`]; [`OpenError::Os`] also where the kernel grants no leases.
+pub fn is_unused(name: &Name) -> Result<bool, OpenError> {
+    let _turn = Turn::take()?;
+    let file = open(name)?;
+    Ok(Lease::take(file.as_fd())?.is_some())
+}
+
+/// Removes a name if nobody has its file open, mapped, or on its way over a socket, in whatever
+/// program; tells whether it did.
+///
+/// Who opens the name meanwhile, by [`open`], either keeps it from being removed or does not find
+/// it. Other ways to open do so, too, but for the moment between finding the name and having the
+/// file, in which any unlink leaves them with a file without a name.
+///
+/// # Errors
+///
+/// As [`open`]; [`OpenError::Os`] also where the kernel grants no leases.
+pub fn unlink_unused(name: &Name) -> Result<bool, OpenError> {
+    let _turn = Turn::take()?;
+    let file = open(name)?;
+    let Some(_lease) = Lease::take(file.as_fd())? else {
+        return Ok(false);
+    };
+    let (ours, there) = (fstat(&file)?, lstat(name.path())?);
+    if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino) {
+        // Unlinked and made anew since it was opened.
+        return Ok(false);
+    }
+    unlink(name.path())?;
+    Ok(true)
+}
+
+fn directory() -> Result<OwnedFd, OpenError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(DEV_SHM, flags, Mode::empty())?)
+}
+
+/// A lock on the directory: of two processes that look at once, each would see the other's open
+/// file. A stranger may hold it, so it is not waited for long, and nothing rests on it but that.
+struct Turn {
+    directory: OwnedFd,
+}
+
+impl Turn {
+    fn take() -> Result<Self, OpenError> {
+        let directory = directory()?;
+        let deadline = Deadline::after(PATIENCE);
+        while flock(&directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+            && !deadline.is_expired()
+        {
+            std::thread::yield_now();
+        }
+        Ok(Self { directory })
+    }
+}
+
+impl Drop for Turn {
+    /// Explicitly: a child that was forked meanwhile has the descriptor, too, and its lock.
+    fn drop(&mut self) {
+        // Without it the lock ends with the last descriptor.
+        let _unlocked = flock(&self.directory, FlockOperation::Unlock);
+    }
+}
+
+/// Missing from libc.
+const F_SETSIG: libc::c_int = 10;
+
+/// A write lease: while it is held nobody else has the file open.
+struct Lease<'f> {
+    file: BorrowedFd<'f>,
+}
+
+impl<'f> Lease<'f> {
+    /// `None` if somebody else has the file open.
+    fn take(file: BorrowedFd<'f>) -> Result<Option<Self>, OpenError> {
+        // The kernel tells the holder of a lease when somebody waits for its end: by SIGIO, which
+        // would end the process, unless it is told to use a signal that is ignored by default.
+        control(file, F_SETSIG, libc::SIGURG).map_err(OpenError::Os)?;
+        match control(file, libc::F_SETLEASE, libc::F_WRLCK) {
+            Ok(()) => Ok(Some(Self { file })),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(OpenError::Os(error)),
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    /// Explicitly: a child that was forked meanwhile has the descriptor, too, and its lease.
+    fn drop(&mut self) {
+        // It fails only if the kernel has taken the lease away already.
+        let _gone = control(self.file, libc::F_SETLEASE, libc::F_UNLCK);
+    }
+}
+
+fn control(file: BorrowedFd<'_>, command: libc::c_int, argument: libc::c_int) -> io::Result<()> {
+    // SAFETY: an open descriptor, and commands that take a number and touch no memory.
+    if unsafe { libc::fcntl(file.as_raw_fd(), command, argument) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
