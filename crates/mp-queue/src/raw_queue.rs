@@ -169,14 +169,14 @@ unsafe fn make_ring(payload: Region<'_>, class: usize, bound: u64) -> Result<()>
 
 impl RawQueue {
     pub(crate) fn create(blueprint: &Blueprint) -> Result<Self> {
-        let object = Object::create(&blueprint.plan(), |payload| blueprint.initialise(payload))?;
-        Self::attach(object, blueprint.codec)
+        let object = Object::create(&blueprint.plan(), |payload| blueprint.initialise(payload));
+        Self::attach(object.map_err(or_less_room)?, blueprint.codec)
     }
 
     pub(crate) fn create_named(name: &str, blueprint: &Blueprint) -> Result<Self> {
         let plan = blueprint.plan();
-        let object = Object::create_named(name, &plan, |payload| blueprint.initialise(payload))?;
-        Self::attach(object, blueprint.codec)
+        let object = Object::create_named(name, &plan, |payload| blueprint.initialise(payload));
+        Self::attach(object.map_err(or_less_room)?, blueprint.codec)
     }
 
     pub(crate) fn open(name: &str, blueprint: &Blueprint) -> Result<Self> {
@@ -184,7 +184,8 @@ impl RawQueue {
             room: 0,
             ..*blueprint
         };
-        Self::attach(Object::open(name, &least.plan())?, blueprint.codec)
+        let object = Object::open(name, &least.plan());
+        Self::attach(object.map_err(or_less_room)?, blueprint.codec)
     }
 
     pub(crate) fn open_or_create(name: &str, blueprint: &Blueprint) -> Result<Self> {
@@ -398,8 +399,9 @@ impl RawQueue {
                 Err(error)
             }
         });
+        let reserved = reserved.map_err(for_put)?;
         // I4: recorded after it was reserved. Release: not before the system call, whatever the compiler sees of it.
-        self.control().backed.0[class].store(reserved? as u64, Ordering::Release);
+        self.control().backed.0[class].store(reserved as u64, Ordering::Release);
         Ok(())
     }
 
@@ -462,6 +464,27 @@ fn lock_contended(mutex: &RawMutex, deadline: Deadline, error: RawLockError) -> 
         error => Err(error),
     };
     locked.map_err(|error| LockError::<()>::from(error).into())
+}
+
+/// Of memory for messages that is not there: says that a put wanted it.
+#[cold]
+fn for_put(error: Error) -> Error {
+    if error.kind() != ErrorKind::NotEnoughMemory {
+        return error;
+    }
+    Error::new(error.kind(), "put", "to a queue").with_detail(error.to_string())
+}
+
+/// Of a queue that is larger than this process may have: adds the way out that only a queue has.
+#[cold]
+fn or_less_room(error: Error) -> Error {
+    let is_of_size = matches!(error.operation(), "create" | "map");
+    if error.kind() != ErrorKind::NotEnoughMemory || !is_of_size {
+        return error;
+    }
+    Error::new(error.kind(), "make", "a queue").with_detail(format!(
+        "{error}; or make the queue with less room, by `Queue::builder().room(bytes)`"
+    ))
 }
 
 #[cold]

@@ -119,6 +119,7 @@ fn a_put_while_a_consumer_sleeps() {
         .sleeper(|queue| assert!([2, 3].contains(&queue.get().expect("a message")[0])))
         .must_wake(|queue| !queue.is_empty())
         .survivor(|queue| queue.put(number(3)).map_err(|error| error.to_string()))
+        .without_timeouts()
         .limit(PATIENT)
         .stride(STRIDE)
         .run(&unbounded())
@@ -137,13 +138,53 @@ fn a_get_while_a_producer_sleeps() {
         .sleeper(|queue| queue.put(number(5)).expect("open"))
         .must_wake(|queue| !queue.is_full())
         .survivor(|queue| queue.get().map(|_| ()).map_err(|error| error.to_string()))
+        .without_timeouts()
         .limit(PATIENT)
         .stride(STRIDE)
         .run(&bounded(2))
         .expect("the check runs");
     println!("{report}");
     report.assert_safe();
-    assert_woken_by_the_bell(&report);
+}
+
+#[test]
+fn a_woken_consumer_while_another_sleeps() {
+    let _watchdog = Watchdog::new(LIMIT);
+    for queue in [unbounded(), bounded(8)] {
+        let report = Check::new("get, woken, another consumer asleep")
+            .setup(|queue: &Numbers| restart(queue, &[]))
+            .victim(|queue| assert_eq!(queue.get().expect("a message"), number(2)))
+            .sleeper(|queue| assert!([2, 3].contains(&queue.get().expect("a message")[0])))
+            .waker(|queue| queue.put(number(2)).expect("room"))
+            .must_wake(|queue| !queue.is_empty())
+            .survivor(|queue| queue.put(number(3)).map_err(|error| error.to_string()))
+            .allow_rescues(9999, "the pending slot names the lock")
+            .limit(PATIENT)
+            .stride(STRIDE)
+            .run(&queue)
+            .expect("the check runs");
+        println!("{report}");
+        report.assert_safe();
+    }
+}
+
+#[test]
+fn a_woken_producer_while_another_sleeps() {
+    let _watchdog = Watchdog::new(LIMIT);
+    let report = Check::new("put, woken, another producer asleep")
+        .setup(|queue: &Numbers| restart(queue, &[1, 2]))
+        .victim(|queue| queue.put(number(3)).expect("open"))
+        .sleeper(|queue| queue.put(number(4)).expect("open"))
+        .waker(|queue| drop(queue.get().expect("a message")))
+        .must_wake(|queue| !queue.is_full())
+        .survivor(|queue| queue.get().map(|_| ()).map_err(|error| error.to_string()))
+        .allow_rescues(9999, "the pending slot names the lock")
+        .limit(PATIENT)
+        .stride(STRIDE)
+        .run(&bounded(2))
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
 }
 
 #[test]
@@ -158,6 +199,7 @@ fn a_close_while_a_consumer_sleeps() {
         .sleeper(|queue| drop(queue.get().expect_err("closed")))
         .must_wake(Queue::is_closed)
         .survivor(|queue| queue.close().map_err(|error| error.to_string()))
+        .without_timeouts()
         .limit(PATIENT)
         .stride(STRIDE)
         .run(&unbounded())

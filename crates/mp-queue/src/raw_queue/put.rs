@@ -7,7 +7,7 @@ use mp_sync::Wait;
 
 use super::{RawQueue, lock};
 use crate::error::Refusal;
-use crate::geometry::{FIRST_RING, capacity, max_record, region_size};
+use crate::geometry::{FIRST_RING, PAGE, capacity, max_record, region_size};
 
 /// Once per so many bytes a producer in a large ring asks whether a small one would do.
 const LOOK_EVERY: usize = 64 << 10;
@@ -98,10 +98,13 @@ impl RawQueue {
                         write = self.begin_leg(0, write)?;
                         continue;
                     }
-                    Ok(span) => {
-                        let backed = self.back_some(class, &span, messages)?;
-                        self.commit(&mut producer, backed)
-                    }
+                    Ok(span) => match self.back_some(class, &span, messages) {
+                        Ok(backed) => self.commit(&mut producer, backed),
+                        Err(error) => {
+                            write = self.begin_backed_leg(first, read, write, error)?;
+                            continue;
+                        }
+                    },
                     Err(error) => Err(error),
                 }
             };
@@ -143,7 +146,7 @@ impl RawQueue {
         class: usize,
         first: &Span,
         messages: &'m [B],
-    ) -> Result<&'m [B], Refusal> {
+    ) -> Result<&'m [B], Error> {
         let ring_end = ByteRing::size_for(capacity(class))?;
         let mut end = first.record.start;
         let fitting = messages.iter().take_while(|message| {
@@ -161,8 +164,36 @@ impl RawQueue {
         } else {
             first.skipped.start + 8
         };
-        self.ensure_backed(class, end.max(first.record.end).max(mark))?;
+        let least = first.record.end.max(mark);
+        let count = match self.ensure_backed(class, end.max(least)) {
+            Ok(()) => count,
+            Err(_) if count > 1 => self.ensure_backed(class, least).map(|()| 1)?,
+            Err(error) => return Err(error),
+        };
         Ok(messages.get(..count).unwrap_or(messages))
+    }
+
+    /// Begins a leg on a free ring that has memory for a message of `len` bytes, where `error` says that there is no more
+    /// to be had. Otherwise what smaller rings keep would be of no use to a queue that has outgrown them.
+    #[cold]
+    fn begin_backed_leg(
+        &self,
+        len: usize,
+        read: u32,
+        write: u32,
+        error: Error,
+    ) -> Result<u32, Error> {
+        if error.kind() != ErrorKind::NotEnoughMemory {
+            return Err(error);
+        }
+        // A ring's words take less than a page.
+        let needed = PAGE + 8 + len.next_multiple_of(8);
+        let has_memory = |class: &usize| max_record(*class) >= len && self.backed(*class) >= needed;
+        let usable = |class: &usize| has_memory(class) && self.is_free(*class, read, write);
+        match (0..self.geometry.rings()).find(usable) {
+            Some(class) => self.begin_leg(class, write),
+            None => Err(error),
+        }
     }
 
     /// Those of the messages that the bound allows while messages are in several rings, each of which counts its own.

@@ -1,0 +1,127 @@
+//! Queues where memory, addresses or files are short: errors that say what to do, and no message lost.
+
+use mp_layout::{Error, ErrorKind};
+use mp_queue::{Bytes, PutError, Queue};
+use mp_testkit::Forked;
+
+#[path = "../../mp-shm/tests/mounted/dev_shm.rs"]
+mod mounted;
+use mounted::own_dev_shm;
+
+fn limit(resource: libc::__rlimit_resource_t, most: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a valid structure.
+    assert_eq!(unsafe { libc::setrlimit(resource, &raw const limit) }, 0);
+}
+
+#[track_caller]
+fn assert_says(error: &Error, words: &[&str]) {
+    let text = error.to_string();
+    assert_eq!(error.kind(), ErrorKind::NotEnoughMemory, "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing: {text}");
+    }
+}
+
+#[test]
+fn a_full_dev_shm_refuses_a_put_and_loses_nothing() {
+    let child = Forked::new(|| {
+        own_dev_shm(1 << 20);
+        let queue = Queue::<Vec<u8>, Bytes>::create_named("jobs").expect("its first pages");
+        let mut count = 0_u32;
+        let refused = loop {
+            match queue.put(vec![count as u8; 5000]) {
+                Ok(()) => count += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(&refused, PutError::Os(value, _) if value.len() == 5000));
+        let words = [
+            "put to a queue: ",
+            "\"jobs\"",
+            "/dev/shm has ",
+            " were asked for",
+            "--shm-size",
+        ];
+        assert_says(&refused.into(), &words);
+        assert!(
+            (100..210).contains(&count),
+            "{count} messages of 5000 bytes in 1 MiB"
+        );
+        for n in 0..count {
+            assert_eq!(queue.get().expect("a message"), vec![n as u8; 5000]);
+        }
+        // It had left its small rings, whose memory is all that there is now.
+        for round in 0..1000 {
+            for n in 0..20 {
+                queue
+                    .put(vec![n; 5000])
+                    .unwrap_or_else(|error| panic!("round {round}: {error}"));
+            }
+            for n in 0..20 {
+                assert_eq!(queue.get().expect("a message"), vec![n; 5000]);
+            }
+        }
+        true
+    });
+    assert!(child.succeeds());
+}
+
+#[test]
+fn no_room_for_a_first_page_is_told() {
+    let child = Forked::new(|| {
+        own_dev_shm(4096);
+        let refused = Queue::<u8>::create_named("jobs").expect_err("it needs more");
+        assert_says(
+            &refused,
+            &["\"jobs\"", "/dev/shm has 4096 bytes left", "were asked for"],
+        );
+        true
+    });
+    assert!(child.succeeds());
+}
+
+#[test]
+fn too_few_addresses_are_told_with_the_way_out() {
+    let named = mp_testkit::UniqueName::new("addresses");
+    drop(Queue::<u8>::create_named(&named).expect("a queue"));
+    let child = Forked::new(|| {
+        limit(libc::RLIMIT_AS, 1 << 30);
+        for refused in [Queue::<u8>::new(), Queue::open(&named)] {
+            let refused = refused.expect_err("4 GiB of addresses");
+            assert_says(
+                &refused,
+                &["ulimit -v", " MiB left, 4095 MiB", "Queue::builder().room("],
+            );
+        }
+        let small = Queue::<u8>::builder()
+            .room(16 << 20)
+            .create()
+            .expect("as the error says");
+        small.put(1).expect("room");
+        small.get().expect("a message") == 1
+    });
+    assert!(child.succeeds());
+}
+
+#[test]
+fn too_small_files_are_told_with_the_way_out() {
+    let child = Forked::new(|| {
+        limit(libc::RLIMIT_FSIZE, 64 << 20);
+        let refused = Queue::<u8>::new().expect_err("a file of 4 GiB");
+        assert_says(
+            &refused,
+            &["ulimit -f", "64 MiB, 4095 MiB", "Queue::builder().room("],
+        );
+        let small = Queue::<u8>::builder()
+            .room(16 << 20)
+            .create()
+            .expect("as the error says");
+        small.put(1).expect("room");
+        small.get().expect("a message") == 1
+    });
+    assert!(child.succeeds());
+}
