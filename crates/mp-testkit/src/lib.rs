@@ -4,14 +4,17 @@
 //! - [`LeakCheck`]: what was there before a test must be all that is there after it: descriptors, children, entries of
 //!   `/dev/shm`.
 //! - [`Forked`]: a forked child that does one thing and is killed, at the latest when the test ends.
+//! - [`own_dev_shm`]: a `/dev/shm` of a child's own, as small as the test wants.
 //! - [`UniqueName`]: a name in `/dev/shm` that is removed when the test ends.
 
 mod forked;
 mod leak_check;
+mod own_mounts;
 mod unique_name;
 mod watchdog;
 
 pub use forked::{Arrival, Forked, PATIENCE, stay};
 pub use leak_check::LeakCheck;
+pub use own_mounts::{own_dev_shm, own_empty_dev};
 pub use unique_name::UniqueName;
 pub use watchdog::Watchdog;

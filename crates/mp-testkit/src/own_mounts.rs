@@ -1,5 +1,4 @@
 //! A `/dev/shm` of a forked child's own, in a mount namespace that ends with it.
-#![allow(dead_code)] // each test file uses its own part
 
 use std::ffi::CString;
 
@@ -8,7 +7,7 @@ use std::ffi::CString;
 /// # Panics
 ///
 /// If the system does not let it: that takes root or user namespaces.
-pub(crate) fn own_dev_shm(bytes: usize) {
+pub fn own_dev_shm(bytes: usize) {
     own_mounts();
     mount_tmpfs("/dev/shm", &format!("size={bytes}"));
 }
@@ -18,7 +17,7 @@ pub(crate) fn own_dev_shm(bytes: usize) {
 /// # Panics
 ///
 /// As [`own_dev_shm`].
-pub(crate) fn own_empty_dev() {
+pub fn own_empty_dev() {
     own_mounts();
     mount_tmpfs("/dev", "size=1m");
 }
@@ -31,11 +30,8 @@ fn own_mounts() {
         _ => libc::CLONE_NEWNS | libc::CLONE_NEWUSER,
     };
     // SAFETY: concerns this process only.
-    assert_eq!(
-        unsafe { libc::unshare(flags) },
-        0,
-        "needs root or user namespaces"
-    );
+    let unshared = unsafe { libc::unshare(flags) };
+    assert_eq!(unshared, 0, "needs root or user namespaces");
     if user != 0 {
         for (file, text) in [
             ("setgroups", "deny".to_owned()),
