@@ -1,8 +1,8 @@
 //! Sleeping on words, alone and on several at once.
 
 #[cfg(not(miri))]
-#[path = "forked/child.rs"]
-mod forked;
+#[path = "shared/step.rs"]
+mod step;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -56,8 +56,8 @@ fn wakes_a_sleeper_before_the_longest_timeout() {
 #[cfg(not(miri))]
 #[test]
 fn wakes_another_process() {
-    let step = forked::Step::shared();
-    let child = forked::Child::fork(|| {
+    let step = step::Step::shared();
+    let child = mp_testkit::Forked::new(|| {
         step.await_step(1);
         step.reach(2);
         true

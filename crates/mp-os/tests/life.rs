@@ -1,14 +1,15 @@
 //! Children die with their parent process, and with nothing less.
 #![cfg(not(miri))]
 
-#[path = "forked/child.rs"]
-mod forked;
+#[path = "shared/step.rs"]
+mod step;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use forked::{Child, Shared, Step, patience, sleep_until_killed};
 use mp_os::life::{LifePipe, die_with};
-use mp_os::pidfd::{Exit, PidFd};
+use mp_os::pidfd::PidFd;
+use mp_testkit::{Forked, stay};
+use step::{Shared, Step, patience};
 
 /// Forks a child as a parent with a life pipe does; the child has no copy of the write end.
 fn start(pipe: LifePipe, child: impl FnOnce(std::os::fd::BorrowedFd<'_>)) -> LifePipe {
@@ -37,14 +38,14 @@ fn tell(pid: &AtomicU32) {
 #[test]
 fn dies_when_the_parent_is_killed() {
     let (step, pid) = (Step::shared(), shared_pid());
-    let parent = Child::fork(|| {
+    let parent = Forked::new(|| {
         let _pipe = start(LifePipe::new().expect("a pipe"), |read| {
             die_with(read).expect("it may ask");
             tell(&pid);
             step.reach(1);
-            sleep_until_killed();
+            stay();
         });
-        sleep_until_killed()
+        stay()
     });
     step.await_step(1);
     let child = PidFd::open(pid.load(Ordering::Acquire)).expect("alive");
@@ -59,7 +60,7 @@ fn dies_when_the_parent_is_killed() {
 #[test]
 fn dies_when_it_asks_too_late() {
     let (step, pid) = (Step::shared(), shared_pid());
-    let parent = Child::fork(|| {
+    let parent = Forked::new(|| {
         let _pipe = start(LifePipe::new().expect("a pipe"), |read| {
             tell(&pid);
             step.reach(1);
@@ -67,7 +68,7 @@ fn dies_when_it_asks_too_late() {
             die_with(read).expect("it may ask");
             step.reach(3);
         });
-        sleep_until_killed()
+        stay()
     });
     step.await_step(1);
     let child = PidFd::open(pid.load(Ordering::Acquire)).expect("alive");
@@ -82,14 +83,14 @@ fn dies_when_it_asks_too_late() {
 fn dies_wherever_in_asking_the_parent_is_killed() {
     for delay in 0..200 {
         let (step, pid) = (Step::shared(), shared_pid());
-        let parent = Child::fork(|| {
+        let parent = Forked::new(|| {
             let _pipe = start(LifePipe::new().expect("a pipe"), |read| {
                 tell(&pid);
                 step.reach(1);
                 die_with(read).expect("it may ask");
-                sleep_until_killed();
+                stay();
             });
-            sleep_until_killed()
+            stay()
         });
         step.await_step(1);
         let child = PidFd::open(pid.load(Ordering::Acquire)).expect("alive");
@@ -104,7 +105,7 @@ fn dies_wherever_in_asking_the_parent_is_killed() {
 #[test]
 fn outlives_the_thread_that_started_it() {
     let step = Step::shared();
-    let parent = Child::fork(|| {
+    let parent = Forked::new(|| {
         let pipe = LifePipe::new().expect("a pipe");
         let pipe = std::thread::spawn(move || {
             start(pipe, |read| {
@@ -123,17 +124,17 @@ fn outlives_the_thread_that_started_it() {
         drop(pipe);
         libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7
     });
-    assert_eq!(parent.exit(), Exit::Code(0));
+    assert!(parent.succeeds());
 }
 
 #[test]
 fn dies_when_the_pipe_is_dropped() {
     let step = Step::shared();
-    let parent = Child::fork(|| {
+    let parent = Forked::new(|| {
         let pipe = start(LifePipe::new().expect("a pipe"), |read| {
             die_with(read).expect("it may ask");
             step.reach(1);
-            sleep_until_killed();
+            stay();
         });
         step.await_step(1);
         drop(pipe);
@@ -142,5 +143,5 @@ fn dies_when_the_pipe_is_dropped() {
         unsafe { libc::wait(&raw mut status) };
         libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL
     });
-    assert_eq!(parent.exit(), Exit::Code(0));
+    assert!(parent.succeeds());
 }

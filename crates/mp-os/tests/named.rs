@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use mp_os::commit::{Commit, CreateError};
 use mp_os::named::{self, Name, NameError, OpenError};
+use mp_testkit::Forked;
 
 /// A name of this process alone, whose path is removed when dropped.
 struct Own(Name);
@@ -168,7 +169,7 @@ fn full_directory_is_refused_with_figures() {
 #[test]
 fn umask_takes_no_rights_away() {
     let name = Own::new("umask");
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         // SAFETY: concerns this child only.
         unsafe { libc::umask(0o777) };
         let file = named::create_unpublished(1, Commit::Now).expect("1 byte");
@@ -180,7 +181,3 @@ fn umask_takes_no_rights_away() {
         0o600
     );
 }
-
-#[path = "forked/child.rs"]
-mod forked;
-use forked::Child;

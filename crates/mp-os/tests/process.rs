@@ -1,29 +1,30 @@
 //! Who a process is, whether it lives, how it ended, and this program started again.
 #![cfg(not(miri))]
 
-#[path = "forked/child.rs"]
-mod forked;
+#[path = "shared/step.rs"]
+mod step;
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use forked::{Child, Step, patience, sleep_until_killed};
 use mp_os::clock::Deadline;
 use mp_os::pidfd::{Exit, PidFd};
 use mp_os::process_id::{ProcessIdentity, boot_id, pid_namespace};
 use mp_os::{cpu, socket, spawn};
+use mp_testkit::{Forked, stay};
+use step::{Step, patience};
 
 #[test]
 fn identity_is_the_childs_own() {
     let me = ProcessIdentity::current().expect("/proc");
     assert_eq!(ProcessIdentity::of(me.pid()).expect("/proc"), Some(me));
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         let child = is_own(me);
         let me = ProcessIdentity::current().expect("/proc");
-        child && Child::raw_clone(|| is_own(me)).exit() == Exit::Code(0)
+        child && Forked::by_clone(|| is_own(me)).exit() == Exit::Code(0)
     });
-    assert_eq!(child.exit(), Exit::Code(0));
+    assert!(child.succeeds());
     assert_eq!(ProcessIdentity::current().expect("/proc"), me);
 }
 
@@ -37,13 +38,13 @@ fn is_own(parent: ProcessIdentity) -> bool {
 
 #[test]
 fn death_is_proved_before_and_after_reaping() {
-    let child = Child::fork(sleep_until_killed);
-    let identity = ProcessIdentity::of(child.pid)
+    let child = Forked::new(|| stay());
+    let identity = ProcessIdentity::of(child.pid())
         .expect("/proc")
         .expect("alive");
     assert!(!identity.is_dead().expect("/proc"));
     child.kill();
-    assert!(child.process.wait_end(patience()).expect("poll"));
+    assert!(child.process().wait_end(patience()).expect("poll"));
     assert!(identity.is_dead().expect("/proc"), "as a zombie");
     child.exit();
     assert!(identity.is_dead().expect("/proc"), "after reaping");
@@ -80,17 +81,17 @@ fn number_of_a_thread_is_no_process() {
 #[test]
 fn lives_on_without_its_first_thread() {
     let step = Step::shared();
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         std::thread::spawn(move || {
             step.reach(1);
-            sleep_until_killed();
+            stay();
         });
         // SAFETY: ends the first thread only.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
         false
     });
     step.await_step(1);
-    let stat = format!("/proc/{}/stat", child.pid);
+    let stat = format!("/proc/{}/stat", child.pid());
     let deadline = patience();
     while !std::fs::read_to_string(&stat)
         .expect("alive")
@@ -99,12 +100,12 @@ fn lives_on_without_its_first_thread() {
         assert!(!deadline.is_expired());
         std::thread::yield_now();
     }
-    let identity = ProcessIdentity::of(child.pid)
+    let identity = ProcessIdentity::of(child.pid())
         .expect("/proc")
         .expect("alive");
     assert!(!identity.is_dead().expect("/proc"), "another thread runs");
     child.kill();
-    assert!(child.process.wait_end(patience()).expect("poll"));
+    assert!(child.process().wait_end(patience()).expect("poll"));
     assert!(identity.is_dead().expect("/proc"));
 }
 
@@ -120,23 +121,26 @@ fn no_process_has_the_number_zero_or_the_largest() {
 
 #[test]
 fn tells_how_a_child_ended() {
-    assert_eq!(Child::fork(|| true).exit(), Exit::Code(0));
-    assert_eq!(Child::fork(|| false).exit(), Exit::Code(1));
-    let child = Child::fork(sleep_until_killed);
+    assert_eq!(Forked::new(|| true).exit(), Exit::Code(0));
+    assert_eq!(Forked::new(|| false).exit(), Exit::Code(1));
+    let child = Forked::new(|| stay());
     let soon = Deadline::after(Duration::from_millis(5));
-    assert_eq!(child.process.wait_exit(soon).expect("a child"), None);
-    child.process.send_signal(0).expect("alive");
-    child.process.send_signal(libc::SIGTERM).expect("alive");
+    assert_eq!(child.process().wait_exit(soon).expect("a child"), None);
+    child.process().send_signal(0).expect("alive");
+    child.process().send_signal(libc::SIGTERM).expect("alive");
     assert_eq!(child.exit(), Exit::Signal(libc::SIGTERM));
     assert_eq!(
         child
-            .process
+            .process()
             .wait_exit(soon)
             .expect_err("once")
             .raw_os_error(),
         Some(libc::ECHILD)
     );
-    let error = child.process.send_signal(libc::SIGTERM).expect_err("gone");
+    let error = child
+        .process()
+        .send_signal(libc::SIGTERM)
+        .expect_err("gone");
     assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
 }
 

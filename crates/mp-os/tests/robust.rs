@@ -1,15 +1,16 @@
 //! The robust list against the kernel and against libc's own robust mutexes.
 #![cfg(not(miri))]
 
-#[path = "forked/child.rs"]
-mod forked;
+#[path = "shared/step.rs"]
+mod step;
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use forked::{Child, Shared, Step, patience, sleep_until_killed};
 use mp_os::futex::{self, WaitAny, Wake};
 use mp_os::robust::{self, Current, MAX_HELD, Node, UnlinkError};
+use mp_testkit::{Forked, stay};
+use step::{Shared, Step, patience};
 
 const WAITERS: u32 = 1 << 31;
 const OWNER_DIED: u32 = 1 << 30;
@@ -54,15 +55,15 @@ fn killed_holder_is_marked_and_its_waiter_woken() {
         return;
     }
     let (shared, step) = (node(), Step::shared());
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         lock(robust::current().expect("as in the parent"), &shared);
         shared.word.fetch_or(WAITERS, Ordering::Relaxed);
         step.reach(1);
-        sleep_until_killed()
+        stay()
     });
     step.await_step(1);
     let held = shared.word.load(Ordering::Relaxed);
-    assert_eq!(held, child.pid | WAITERS);
+    assert_eq!(held, child.pid() | WAITERS);
     let killer = std::thread::spawn(move || {
         child.kill_and_reap();
     });
@@ -98,12 +99,12 @@ fn bell_rings_when_a_process_dies_inside_an_operation() {
     }
     let (bell, step) = (node(), Step::shared());
     let other = AtomicU32::new(0);
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         let thread = robust::current().expect("as in the parent");
         // SAFETY: the bell is never unmapped.
         let _op = unsafe { thread.begin(&bell.links) };
         step.reach(1);
-        sleep_until_killed()
+        stay()
     });
     step.await_step(1);
     let sleeper = std::thread::scope(|scope| {
@@ -252,13 +253,13 @@ fn dies_holding_the_rest(locking: [usize; 4], unlocking: [usize; 4], unlocked: u
     let four: Shared<Four> = unsafe { Shared::zeroed() };
     four.pthread.iter().for_each(PthreadMutex::init);
     let step = Step::shared();
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         locking.iter().for_each(|&which| four.lock(which));
         unlocking[..unlocked]
             .iter()
             .for_each(|&which| four.unlock(which));
         step.reach(1);
-        sleep_until_killed()
+        stay()
     });
     step.await_step(1);
     child.kill_and_reap();
@@ -294,7 +295,7 @@ fn forked_child_starts_with_nothing() {
     let (parents, childs) = (node(), node());
     lock(thread, &parents);
     let tid = robust::tid();
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         // SAFETY: takes nothing.
         let right = robust::tid() == unsafe { libc::gettid() }.unsigned_abs();
         let own = robust::current().expect("as in the parent");
@@ -313,9 +314,9 @@ fn raw_clone_is_noticed() {
     if thread().is_none() {
         return;
     }
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         let known = robust::current().is_some();
-        let clone = Child::raw_clone(|| {
+        let clone = Forked::by_clone(|| {
             // SAFETY: takes nothing.
             let tid = unsafe { libc::gettid() }.unsigned_abs();
             // The kernel has no list for such a child, so no lock may count on one.
@@ -485,17 +486,20 @@ fn knows_the_dead_from_the_living() {
     assert!(!robust::thread_is_dead(tid, started));
     assert!(robust::thread_is_dead(tid, started.map(|ticks| ticks + 1)));
     assert_eq!(robust::process_of_thread(tid), Some(std::process::id()));
-    let child = Child::fork(sleep_until_killed);
-    assert!(!robust::thread_is_dead(child.pid, None));
+    let child = Forked::new(|| stay());
+    assert!(!robust::thread_is_dead(child.pid(), None));
     child.kill();
-    assert!(child.process.wait_end(patience()).expect("poll works"));
-    assert!(robust::thread_is_dead(child.pid, None), "a zombie is dead");
+    assert!(child.process().wait_end(patience()).expect("poll works"));
+    assert!(
+        robust::thread_is_dead(child.pid(), None),
+        "a zombie is dead"
+    );
     child.exit();
     assert!(
-        robust::thread_is_dead(child.pid, None),
+        robust::thread_is_dead(child.pid(), None),
         "a reaped process is dead"
     );
-    assert_eq!(robust::process_of_thread(child.pid), None);
+    assert_eq!(robust::process_of_thread(child.pid()), None);
 }
 
 #[test]

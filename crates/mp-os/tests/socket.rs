@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mp_os::clock::Deadline;
 use mp_os::socket::{self, MAX_FDS};
+use mp_testkit::Forked;
 
 fn open(path: &str) -> OwnedFd {
     File::open(path).expect("readable").into()
@@ -58,7 +59,7 @@ fn carries_as_many_descriptors_as_the_kernel_allows() {
 #[test]
 fn descriptors_outlive_their_sender() {
     let (left, right) = socket::pair().expect("two descriptors");
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         let (read, write) = rustix::pipe::pipe().expect("two descriptors");
         rustix::io::write(&write, b"from the dead").expect("room");
         socket::send(&left, b"x", &[read.as_fd()]).is_ok()
@@ -93,7 +94,7 @@ fn no_room_for_descriptors_is_an_error() {
     let (left, right) = socket::pair().expect("two descriptors");
     let null = open("/dev/null");
     socket::send(&left, b"x", &[null.as_fd(); 9]).expect("room");
-    let child = Child::fork(|| {
+    let child = Forked::new(|| {
         use rustix::process::{Resource, Rlimit, setrlimit};
         let next = u64::from(open("/dev/null").as_raw_fd().unsigned_abs());
         let limit = Rlimit {
@@ -144,7 +145,3 @@ fn knows_its_own_kind() {
     let (stream, _other) = std::os::unix::net::UnixStream::pair().expect("two descriptors");
     assert!(!socket::is_seqpacket(&stream));
 }
-
-#[path = "forked/child.rs"]
-mod forked;
-use forked::Child;
