@@ -4,7 +4,7 @@
 //! made by a raw `clone` that no library hears of. A `pthread_atfork` hook clears it as well, for
 //! kernels before 4.14.
 
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::robust::Thread;
 
@@ -15,6 +15,8 @@ pub(crate) struct ForkPage {
     pub(crate) threads: AtomicPtr<Thread>,
     /// The word of the process's own identity, 0 if not yet asked.
     pub(crate) identity: AtomicU64,
+    /// The program image it runs; valid once `identity` is.
+    pub(crate) image: AtomicU32,
 }
 
 static PAGE: AtomicPtr<ForkPage> = AtomicPtr::new(std::ptr::null_mut());

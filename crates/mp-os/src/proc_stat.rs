@@ -1,17 +1,25 @@
 //! `/proc/N/stat`: who a number names at the moment.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 
-/// State, flags and start time of a process or thread.
+/// What is asked about a process or thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     /// Field 3, a letter: `Z` and `X` are dead.
     pub(crate) state: u8,
     /// Field 9: the kernel's flags.
     pub(crate) flags: u32,
+    /// Field 20: how many threads its process has, ended ones that nobody reaped included.
+    pub(crate) threads: u32,
     /// Field 22: clock ticks from boot to its start.
     pub(crate) start_time: u64,
+    /// Field 28: where the first thread's stack starts, which `exec` places anew; 0 if the kernel does not say.
+    pub(crate) start_stack: u64,
 }
+
+/// More than the 52 fields take.
+const ROOM: usize = 1536;
 
 impl Stat {
     /// Reads `/proc/<number>/stat`, which takes process and thread ids; `Ok(None)` if there is
@@ -22,8 +30,9 @@ impl Stat {
 
     /// Reads a `stat` file.
     pub(crate) fn read(path: &str) -> io::Result<Option<Self>> {
-        match std::fs::read(path) {
-            Ok(text) => Self::parse(&text).map(Some).ok_or_else(|| {
+        let mut text = [0; ROOM];
+        match File::open(path).and_then(|mut file| file.read(&mut text)) {
+            Ok(len) => Self::parse(&text[..len]).map(Some).ok_or_else(|| {
                 io::Error::new(
                     io::ErrorKind::InvalidData,
                     format!("{path} is not as proc(5) says"),
@@ -41,12 +50,12 @@ impl Stat {
         let name_end = text.iter().rposition(|&byte| byte == b')')?;
         let mut fields = text.get(name_end + 2..)?.split(|&byte| byte == b' ');
         let state = *fields.next()?.first()?;
-        let flags = std::str::from_utf8(fields.nth(5)?).ok()?.parse().ok()?;
-        let start_time = std::str::from_utf8(fields.nth(12)?).ok()?.parse().ok()?;
         Some(Self {
             state,
-            flags,
-            start_time,
+            flags: number(fields.nth(5)?)?,
+            threads: number(fields.nth(10)?)?,
+            start_time: number(fields.nth(1)?)?,
+            start_stack: number(fields.nth(5)?)?,
         })
     }
 
@@ -63,6 +72,10 @@ impl Stat {
     }
 }
 
+fn number<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
 /// Whether the error says that the process or thread does not exist.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
@@ -74,13 +87,15 @@ mod tests {
 
     #[test]
     fn counts_fields_behind_the_last_parenthesis() {
-        let line = b"7 (a) R (b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21\n";
+        let line = b"7 (a) R (b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21 22 23 24 25 26\n";
         assert_eq!(
             Stat::parse(line),
             Some(Stat {
                 state: b'S',
                 flags: 6,
-                start_time: 4242
+                threads: 17,
+                start_time: 4242,
+                start_stack: 25,
             })
         );
     }

@@ -32,6 +32,45 @@ use crate::proc_stat::Stat;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessIdentity(NonZeroU64);
 
+/// Which of the programs that a process ran one after the other, by `exec`; 32 bits that shared memory can hold.
+///
+/// It is told by where the kernel placed the stack, at random: two images that differ are two programs, and two that do
+/// not differ may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Image(u32);
+
+impl Image {
+    /// Not known, and so never found replaced.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// The image in a word of shared memory.
+    #[must_use]
+    pub fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+
+    /// The image as a word of shared memory.
+    #[must_use]
+    pub fn word(self) -> u32 {
+        self.0
+    }
+
+    /// Stacks are aligned to 16 bytes, so that the bits above the lowest four tell the most.
+    fn of(stat: &Stat) -> Self {
+        Self((stat.start_stack >> 4) as u32)
+    }
+
+    fn was_replaced_by(self, now: Self) -> bool {
+        self != Self::UNKNOWN && now != Self::UNKNOWN && self != now
+    }
+}
+
+/// Between two looks at a dying process: about what a thread takes to get from one processor's interrupt to its end.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(20);
+
+/// So that the end is not seen much later than it comes.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+
 const PID_BITS: u32 = 22;
 const PID_MASK: u64 = (1 << PID_BITS) - 1;
 
@@ -46,24 +85,47 @@ impl ProcessIdentity {
         let known = fork_page::get().map_or(0, |page| page.identity.load(Ordering::Relaxed));
         match Self::from_word(known) {
             Some(me) => Ok(me),
-            None => Self::read_current(),
+            None => Self::read_current().map(|(me, _)| me),
         }
     }
 
+    /// This process and the program image it runs, which `exec` changes while the identity stays.
+    ///
+    /// # Errors
+    ///
+    /// As for [`current`](Self::current).
+    pub fn current_image() -> io::Result<(Self, Image)> {
+        if let Some(page) = fork_page::get() {
+            // Acquire pairs with the Release in `read_current`.
+            let known = Self::from_word(page.identity.load(Ordering::Acquire));
+            if let Some(me) = known {
+                return Ok((me, Image(page.image.load(Ordering::Relaxed))));
+            }
+        }
+        Self::read_current()
+    }
+
     #[cold]
-    fn read_current() -> io::Result<Self> {
+    fn read_current() -> io::Result<(Self, Image)> {
+        let (stat, me) = Self::read_own()?;
+        let image = Image::of(&stat);
+        if let Some(page) = fork_page::get() {
+            page.image.store(image.0, Ordering::Relaxed);
+            // Release: whoever knows the identity knows the image.
+            page.identity.store(me.word(), Ordering::Release);
+        }
+        Ok((me, image))
+    }
+
+    fn read_own() -> io::Result<(Stat, Self)> {
         let stat = Stat::read("/proc/self/stat")?;
-        let me = stat.and_then(|stat| Self::pack(std::process::id(), stat.start_time));
-        let me = me.ok_or_else(|| {
+        let pack = |stat: Stat| Some((stat, Self::pack(std::process::id(), stat.start_time)?));
+        stat.and_then(pack).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
                 "/proc/self is missing; is /proc mounted?",
             )
-        })?;
-        if let Some(page) = fork_page::get() {
-            page.identity.store(me.word(), Ordering::Relaxed);
-        }
-        Ok(me)
+        })
     }
 
     /// The process that has the number `pid` now; `None` if there is none, or only a zombie.
@@ -137,29 +199,63 @@ impl ProcessIdentity {
     ///
     /// As for [`is_dead`](Self::is_dead).
     pub fn ends_within(self, patience: Duration) -> io::Result<bool> {
-        if Self::current()? == self {
-            return Ok(false);
+        self.leaves_within(Image::UNKNOWN, patience)
+    }
+
+    /// The same for one program that the process ran: `exec` ends it, too, though the process goes on.
+    ///
+    /// The common case is one look into `/proc`: a process that has a single thread, and that is on its way out. A
+    /// thread's death may be seen a moment before the others know that they die with it, so a process that seems to go
+    /// on is looked at again until the time is up.
+    ///
+    /// # Errors
+    ///
+    /// As for [`is_dead`](Self::is_dead).
+    pub fn leaves_within(self, image: Image, patience: Duration) -> io::Result<bool> {
+        let own = Self::current_image()?;
+        if own.0 == self {
+            return Ok(image.was_replaced_by(own.1));
+        }
+        if self.has_left(image)? {
+            return Ok(true);
         }
         let process = match PidFd::open(self.pid()) {
             Ok(process) => process,
             Err(error) => return self.is_dead_without_descriptor(error),
         };
-        if Self::of(self.pid())?.is_some_and(|now| now != self) {
-            return Ok(true);
-        }
         let last = Deadline::after(patience);
-        let mut pause = Duration::from_micros(50);
+        let mut pause = SHORTEST_PAUSE;
         loop {
-            // Twice: a thread that ended during the first look may have started one that was not in the list.
-            let ending = || self.each_thread(Stat::is_ending);
-            if (ending()? && ending()?) || process.wait_end(last.earlier(Deadline::after(pause)))? {
+            // The descriptor may be of the number's next bearer: looking comes first, and knows it by its start time.
+            if self.has_left(image)? {
+                return Ok(true);
+            }
+            if process.wait_end(last.earlier(Deadline::after(pause)))? {
                 return Ok(true);
             }
             if last.is_expired() {
                 return Ok(false);
             }
-            pause *= 2;
+            pause = LONGEST_PAUSE.min(pause * 2);
         }
+    }
+
+    /// Whether no thread of the process will run the program's code again, as far as `/proc` tells.
+    fn has_left(self, image: Image) -> io::Result<bool> {
+        let Some(stat) = Stat::of(self.pid())? else {
+            // Reaped, or /proc hides it.
+            return self.is_dead();
+        };
+        let is_other = Self::pack(self.pid(), stat.start_time) != Some(self);
+        if is_other || image.was_replaced_by(Image::of(&stat)) {
+            return Ok(true);
+        }
+        // Who is ending starts no more threads.
+        if stat.threads == 1 {
+            return Ok(stat.is_ending());
+        }
+        // Twice: a thread that ended during the first look may have started one that was not in the list.
+        Ok(self.each_thread(Stat::is_ending)? && self.each_thread(Stat::is_ending)?)
     }
 
     fn is_dead_without_descriptor(self, error: io::Error) -> io::Result<bool> {
@@ -253,7 +349,7 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PID_MASK, ProcessIdentity, parse_uuid};
+    use super::{Image, PID_MASK, ProcessIdentity, parse_uuid};
 
     #[test]
     fn packs_the_extremes() {
@@ -270,5 +366,14 @@ mod tests {
         let id = parse_uuid("00010203-0405-0607-0809-0a0b0c0d0eff").expect("a uuid");
         assert_eq!((id[0], id[1], id[15]), (0, 1, 0xff));
         assert_eq!(parse_uuid("0001"), None);
+    }
+
+    #[test]
+    fn unknown_images_are_not_replaced() {
+        let [one, other] = [1, 2].map(Image::from_word);
+        assert!(one.was_replaced_by(other));
+        for (before, now) in [(one, one), (one, Image::UNKNOWN), (Image::UNKNOWN, one)] {
+            assert!(!before.was_replaced_by(now));
+        }
     }
 }

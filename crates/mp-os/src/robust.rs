@@ -29,6 +29,9 @@
 //!   head, with the record, or (a pthread neighbour) with that neighbour's own pointer back.
 //! - I4 While an entry is being linked or unlinked it is the pending one, so a death in between
 //!   is seen either by the list or by the pending slot.
+//! - I5 The `prev` of an entry that has another in front of it is right: who links or unlinks in
+//!   front sets it. That of the first entry and of the head is read by nobody and not kept, but
+//!   for a pthread mutex's, whose unlinking reads it.
 //!
 //! # Orderings
 //! Only the kernel reads the list, after the thread has stopped: it sees a prefix of program
@@ -51,6 +54,9 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+use crate::process_id::ProcessIdentity;
 
 mod neighbour;
 mod node;
@@ -128,6 +134,15 @@ pub fn current() -> Option<Current> {
     Some(Current { head, thread, tid })
 }
 
+/// The same without the first call's work: `None` also for a thread that has not called
+/// [`current`] before, or not since it became a forked child's.
+#[inline]
+#[must_use]
+pub fn known() -> Option<Current> {
+    let (thread, head, tid) = thread::known()?;
+    Some(Current { head, thread, tid })
+}
+
 /// The calling thread's id as a futex word names its owner; right in a forked child, too.
 #[inline]
 #[must_use]
@@ -159,6 +174,19 @@ impl Current {
     #[must_use]
     pub fn tid(self) -> u32 {
         self.tid
+    }
+
+    /// The word of this process's identity; `u64::MAX`, which is none, until
+    /// [`Current::learn_process`] has been called on this thread.
+    #[inline]
+    #[must_use]
+    pub fn process(self) -> u64 {
+        self.thread.process.load(Ordering::Relaxed)
+    }
+
+    /// Remembers this process's identity for [`Current::process`].
+    pub fn learn_process(self, me: ProcessIdentity) {
+        self.thread.process.store(me.word(), Ordering::Relaxed);
     }
 
     /// Whether another lock may be linked; ask before acquiring one.
@@ -209,12 +237,13 @@ impl Current {
         let head = self.head();
         let first = head.next();
         let entry = links.entry();
-        links.set_prev(head.entry());
         links.set_next(first);
         self.thread.held.push(entry, first);
-        // SAFETY: `first` comes from the private head (I1): it is the head itself or a linked
-        // entry, whose `prev` lies right before it and is mapped for as long as it is linked.
-        unsafe { node::set_prev_of(first, entry) };
+        if first != head.entry() {
+            // SAFETY: `first` comes from the private head (I1): it is a linked entry, whose
+            // `prev` lies right before it and is mapped for as long as it is linked.
+            unsafe { node::set_prev_of(first, entry) };
+        }
         keep_order();
         head.set_next(entry);
         keep_order();
@@ -240,11 +269,14 @@ impl Current {
             // SAFETY: the caller's promise is the same.
             return unsafe { self.unlink_inner(links) };
         }
-        // SAFETY: `next` equals what the private record says is behind `entry` (I2).
-        unsafe { node::set_prev_of(next, head.entry()) };
+        if next != head.entry() {
+            // SAFETY: `next` equals what the private record says is behind `entry` (I2).
+            unsafe { node::set_prev_of(next, head.entry()) };
+        }
         keep_order();
         head.set_next(next);
         keep_order();
+        links.vacate();
         self.thread.held.pop();
         Ok(())
     }
@@ -268,6 +300,7 @@ impl Current {
         // SAFETY: `before` was just verified to be the head or linked right before us (I3).
         unsafe { node::set_next_of(before, behind) };
         keep_order();
+        links.vacate();
         held.remove(index, before, behind);
         Ok(())
     }

@@ -2,17 +2,16 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_layout::{Described, Error, ErrorKind, Kind, Place, PlainSlice, TypeTag};
 use mp_os::clock::Deadline;
-use mp_os::process_id::ProcessIdentity;
+use mp_os::process_id::{Image, ProcessIdentity};
 
-use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
-use crate::{Holder, LockError};
+use crate::raw_mutex::{Guard, Outcome, RawMutex};
+use crate::{Holder, LockError, owner};
 
 /// Plain data in shared memory with the lock that guards it. It starts as zero bytes.
 ///
@@ -57,8 +56,8 @@ use crate::{Holder, LockError};
 #[repr(C)]
 pub struct Mutex<T> {
     raw: RawMutex,
-    /// 0, or the process to which the data is lent.
-    writer: AtomicU64,
+    /// The process to which the data was last lent.
+    process: AtomicU64,
     data: UnsafeCell<T>,
 }
 
@@ -68,7 +67,7 @@ const _: () = assert!(std::mem::offset_of!(Mutex<u64>, data) == 56);
 #[cfg(not(loom))]
 pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!("Mutex<T>, here of u64", Mutex<u64> {
     raw: "the mutex",
-    writer: "0, or the process to which the value is lent",
+    process: "0, or the process to which the value was last lent: PID in the low 22 bits, start time in the others",
     data: "the value; only the owner touches it",
 });
 
@@ -83,7 +82,7 @@ unsafe impl<T: PlainSlice> Place for Mutex<T> {
     fn zeroed() -> Self {
         Self {
             raw: RawMutex::zeroed(),
-            writer: AtomicU64::new(0),
+            process: AtomicU64::new(0),
             data: UnsafeCell::new(zeroed()),
         }
     }
@@ -111,7 +110,7 @@ impl<T: PlainSlice> Mutex<T> {
     /// All of [`LockError`] but `Timeout`; [`LockError::OwnerDied`] has the guard.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
-        self.guard(self.raw.lock())
+        self.lock_lent(Deadline::NEVER)
     }
 
     /// Acquires the mutex if that is possible without waiting.
@@ -121,7 +120,7 @@ impl<T: PlainSlice> Mutex<T> {
     /// [`LockError::Timeout`] if somebody else holds it; the others as for [`Mutex::lock`].
     #[inline]
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
-        self.guard(self.raw.try_lock())
+        self.lock_lent(Deadline::PASSED)
     }
 
     /// Acquires the mutex, waiting at most so long: zero tries once, [`Duration::MAX`] is for
@@ -146,7 +145,7 @@ impl<T: PlainSlice> Mutex<T> {
         &self,
         deadline: Deadline,
     ) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
-        self.guard(self.raw.lock_deadline(deadline))
+        self.lock_lent(deadline)
     }
 
     /// The thread that holds the mutex; it may have released it already when this returns.
@@ -156,34 +155,44 @@ impl<T: PlainSlice> Mutex<T> {
     }
 
     #[inline]
-    fn guard<'a>(
-        &'a self,
-        locked: Result<Guard<'a>, RawLockError>,
-    ) -> Result<MutexGuard<'a, T>, LockError<MutexGuard<'a, T>>> {
-        let raw = locked?;
-        if raw.outcome() == Outcome::OwnerDied {
-            self.expect_not_lent()?;
-        }
-        self.writer.store(this_process()?, Ordering::Relaxed);
-        let guard = MutexGuard {
-            raw: ManuallyDrop::new(raw),
-            mutex: self,
-        };
+    fn lock_lent(
+        &self,
+        deadline: Deadline,
+    ) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
+        let raw = self.raw.lock_lending(
+            deadline,
+            |me| self.process.load(Ordering::Relaxed) == me,
+            |outcome| self.lend(outcome).map_err(LockError::Os),
+        )?;
+        let guard = MutexGuard { raw, mutex: self };
         match guard.raw.outcome() {
             Outcome::Acquired => Ok(guard),
             Outcome::OwnerDied => Err(LockError::OwnerDied(guard)),
         }
     }
 
+    /// Notes that the data is this process's until the next note.
+    #[cold]
+    fn lend(&self, outcome: Outcome) -> Result<(), Error> {
+        if outcome == Outcome::OwnerDied && self.raw.is_left_behind() {
+            self.expect_not_lent()?;
+        }
+        let (me, image) = ProcessIdentity::current_image()
+            .map_err(|source| Error::os("read the start time of", "this process", source))?;
+        self.raw.image().store(image.word(), Ordering::Relaxed);
+        self.process.store(me.word(), Ordering::Relaxed);
+        owner::learn_process(me);
+        Ok(())
+    }
+
     /// Refuses the data of a thread that ended without its guard while its process goes on: the
     /// guard was leaked, and somebody in there may have a reference into the data for as long as
     /// the process lives.
-    #[cold]
     fn expect_not_lent(&self) -> Result<(), Error> {
-        let writer = ProcessIdentity::from_word(self.writer.load(Ordering::Relaxed));
-        match writer {
+        let image = Image::from_word(self.raw.image().load(Ordering::Relaxed));
+        match ProcessIdentity::from_word(self.process.load(Ordering::Relaxed)) {
             // The kernel marks a dying process's locks while some of its threads may still run.
-            Some(process) if !process.ends_within(PATIENCE).unwrap_or(false) => {
+            Some(process) if !process.leaves_within(image, PATIENCE).unwrap_or(false) => {
                 Err(Error::new(ErrorKind::Claimed, "lock", "mutex").with_detail(format!(
                     "a thread of process {} ended with its guard leaked; the data is lent until the process ends",
                     process.pid()
@@ -196,15 +205,6 @@ impl<T: PlainSlice> Mutex<T> {
 
 /// How long a process of which one thread ended is given to end as a whole.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// This process as words of shared memory name it.
-#[inline]
-fn this_process() -> Result<u64, Error> {
-    match ProcessIdentity::current() {
-        Ok(process) => Ok(process.word()),
-        Err(source) => Err(Error::os("read the start time of", "this process", source)),
-    }
-}
 
 impl<T> fmt::Debug for Mutex<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -221,7 +221,7 @@ impl<T> fmt::Debug for Mutex<T> {
 /// releases nothing, and must not be used to reach the data.
 #[must_use = "the mutex is released when the guard is dropped"]
 pub struct MutexGuard<'a, T> {
-    raw: ManuallyDrop<Guard<'a>>,
+    raw: Guard<'a>,
     mutex: &'a Mutex<T>,
 }
 
@@ -241,21 +241,12 @@ impl<T> MutexGuard<'_, T> {
     }
 }
 
-impl<T> Drop for MutexGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: taken once, here; `self` is not used again.
-        let raw = unsafe { ManuallyDrop::take(&mut self.raw) };
-        raw.release(|| self.mutex.writer.store(0, Ordering::Relaxed));
-    }
-}
-
 impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: this thread holds the mutex (I1), or leaked this guard and `writer` keeps others away;
+        // SAFETY: this thread holds the mutex (I1), or leaked this guard and `process` keeps others away;
         // `&mut T` is only given by `&mut self`.
         unsafe { &*self.mutex.data.get() }
     }

@@ -10,6 +10,7 @@ pub(crate) use model::*;
 mod real {
     use std::cell::Cell;
 
+    use mp_os::process_id::ProcessIdentity;
     use mp_os::robust::{self, Current};
 
     /// The thread's robust list; `None` where deaths have to be proved by `/proc` instead.
@@ -18,10 +19,23 @@ mod real {
         robust::current()
     }
 
+    /// The same if the thread has asked before.
+    #[inline]
+    pub(crate) fn known_list() -> Option<Current> {
+        robust::known()
+    }
+
     /// The number by which a futex word names this thread.
     #[inline]
     pub(crate) fn tid() -> u32 {
         robust::tid()
+    }
+
+    /// Remembers this process for the list's [`Current::process`].
+    pub(crate) fn learn_process(me: ProcessIdentity) {
+        if let Some(list) = robust::known() {
+            list.learn_process(me);
+        }
     }
 
     /// When this thread started, as [`low_ticks`] has it; 0 if `/proc` does not say.
@@ -63,9 +77,16 @@ mod real {
 mod model {
     //! Under loom all threads are one thread of the kernel, and nobody dies.
 
+    use mp_os::process_id::ProcessIdentity;
     use mp_os::robust::Current;
 
+    pub(crate) fn learn_process(_me: ProcessIdentity) {}
+
     pub(crate) fn list() -> Option<Current> {
+        None
+    }
+
+    pub(crate) fn known_list() -> Option<Current> {
         None
     }
 

@@ -12,7 +12,7 @@
 //!  4 musl_word    0; where musl would have the word
 //!  8 count        0; for a lock that its owner may take again
 //! 12 flags        bit 0 INCONSISTENT, bit 1 UNRECOVERABLE
-//! 16 reserved     0
+//! 16 image        for a `Mutex`: the program of the process to which it lent its data
 //! 20 owner_start  start time of an owner that is not on its list, else 0
 //! 24 links        its place on the owner's list
 //! 40 death_epoch  how many owners died
@@ -38,6 +38,10 @@
 //! - I4 `owner_start` is 0 or belongs to the thread that the word names: an owner without a list
 //!   sets it after it acquired and clears it before it releases, and who proves an owner dead
 //!   clears it before the word is marked.
+//! - I6 `links` are occupied from the linking to the unlinking only; an owner without a list sets
+//!   and clears the same mark. What [`RawMutex::lock_lending`] notes is noted before. So whoever
+//!   finds the links of a marked lock free knows that its last owner had lent nothing, and else
+//!   that the note is that owner's, or still the one before it, which it had to respect.
 //! - I5 Whoever slept acquires with WAITERS set, and every acquirer keeps it.
 //!
 //! # Orderings
@@ -59,12 +63,11 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
 
 use mp_layout::Place;
-use mp_layout::atomic::{AtomicU32, Ordering};
+use mp_layout::atomic::{AtomicU32, Ordering, fence};
 use mp_os::clock::Deadline;
-use mp_os::robust::{Current, Links, UnlinkError};
+use mp_os::robust::{Current, Links, Op, UnlinkError};
 
 use crate::word::{has_waiters, owner};
 use crate::{Holder, futex, owner};
@@ -97,7 +100,7 @@ pub struct RawMutex {
     musl_word: AtomicU32,
     count: AtomicU32,
     flags: AtomicU32,
-    reserved: AtomicU32,
+    image: AtomicU32,
     owner_start: AtomicU32,
     links: Links,
     death_epoch: AtomicU32,
@@ -118,7 +121,7 @@ pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(RawMutex {
     musl_word: "0; where musl has its futex word",
     count: "0; for recursive locks",
     flags: "bit 0 inconsistent; bit 1 unrecoverable",
-    reserved: "0",
+    image: "the program that a Mutex last lent its data to",
     owner_start: "start time of an owner without a robust list, else 0",
     links: "its place on the owner's robust list",
     death_epoch: "how many owners died",
@@ -173,7 +176,7 @@ unsafe impl Place for RawMutex {
             musl_word: AtomicU32::new(0),
             count: AtomicU32::new(0),
             flags: AtomicU32::new(0),
-            reserved: AtomicU32::new(0),
+            image: AtomicU32::new(0),
             owner_start: AtomicU32::new(0),
             links: Links::new(),
             death_epoch: AtomicU32::new(0),
@@ -210,103 +213,153 @@ impl RawMutex {
     /// See [`RawLockError`].
     #[inline]
     pub fn lock_deadline(&self, deadline: Deadline) -> Result<Guard<'_>, RawLockError> {
-        match owner::list() {
-            Some(list) => self.lock_linked(list, deadline),
-            None => self.lock_unlinked(deadline),
-        }
+        self.lock_lending(deadline, |_| true, |_| Ok(()))
     }
 
+    /// Acquires the mutex for who lends what it guards as long as the guard lives.
+    ///
+    /// `lend` notes to whom, between the acquisition and the linking (I6), or refuses. It is left
+    /// out where nobody died and `is_noted` finds the process of this word noted already.
     #[inline]
-    fn lock_linked(&self, list: Current, deadline: Deadline) -> Result<Guard<'_>, RawLockError> {
-        if !list.has_room() {
-            return Err(RawLockError::TooManyHeld);
-        }
+    pub(crate) fn lock_lending<E: From<RawLockError>>(
+        &self,
+        deadline: Deadline,
+        is_noted: impl FnOnce(u64) -> bool,
+        lend: impl FnOnce(Outcome) -> Result<(), E>,
+    ) -> Result<Guard<'_>, E> {
+        let Some(list) = owner::known_list().filter(|list| list.has_room()) else {
+            return self.lock_slow(deadline, lend);
+        };
         let tid = list.tid();
         // SAFETY: the mutex is borrowed until after `op`, which is dropped in this function,
         // before any operation that was begun earlier.
         let op = unsafe { list.begin(&self.links) };
-        // Acquire pairs with the Release in `release_linked` and `release_unlinked`.
+        // Acquire pairs with the Release in `release_word`.
         if self
             .word
             .compare_exchange(0, tid, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
-            self.acquire_contended(tid, deadline)?;
+            drop(op);
+            return self.lock_slow(deadline, lend);
         }
-        let outcome = self.enter()?;
+        if self.flags.load(Ordering::Relaxed) != 0 || !is_noted(list.process()) {
+            return self.enter_slow(list, op, lend);
+        }
         // SAFETY: the word names this thread (I1), so the links were free: they are used by the
         // holder only. There is room, `op` is open, and whoever maps the memory keeps it while
         // a lock in it is held.
         unsafe { list.link(&self.links) };
         drop(op);
-        Ok(Guard {
-            mutex: self,
-            tid,
-            outcome,
-            not_send: PhantomData,
-        })
+        Ok(self.guard(tid, Outcome::Acquired))
     }
 
     #[cold]
-    fn lock_unlinked(&self, deadline: Deadline) -> Result<Guard<'_>, RawLockError> {
+    #[inline(never)]
+    fn lock_slow<E: From<RawLockError>>(
+        &self,
+        deadline: Deadline,
+        lend: impl FnOnce(Outcome) -> Result<(), E>,
+    ) -> Result<Guard<'_>, E> {
+        let Some(list) = owner::list() else {
+            return self.lock_unlinked(deadline, lend);
+        };
+        if !list.has_room() {
+            return Err(RawLockError::TooManyHeld.into());
+        }
+        // SAFETY: as in `lock_lending`; `enter_slow` drops it.
+        let op = unsafe { list.begin(&self.links) };
+        self.acquire(list.tid(), deadline)?;
+        self.enter_slow(list, op, lend)
+    }
+
+    /// Links what was just acquired, after a look at what is unusual about it.
+    #[cold]
+    #[inline(never)]
+    fn enter_slow<E: From<RawLockError>>(
+        &self,
+        list: Current,
+        op: Op,
+        lend: impl FnOnce(Outcome) -> Result<(), E>,
+    ) -> Result<Guard<'_>, E> {
+        let outcome = self.enter(lend)?;
+        // SAFETY: as in `lock_lending`.
+        unsafe { list.link(&self.links) };
+        drop(op);
+        Ok(self.guard(list.tid(), outcome))
+    }
+
+    fn lock_unlinked<E: From<RawLockError>>(
+        &self,
+        deadline: Deadline,
+        lend: impl FnOnce(Outcome) -> Result<(), E>,
+    ) -> Result<Guard<'_>, E> {
         let tid = owner::tid();
-        if self
+        self.acquire(tid, deadline)?;
+        let outcome = self.enter(lend)?;
+        self.sign();
+        self.links.occupy();
+        Ok(self.guard(tid, outcome))
+    }
+
+    fn acquire(&self, tid: u32, deadline: Deadline) -> Result<(), RawLockError> {
+        // Acquire pairs with the Release in `release_word`.
+        match self
             .word
             .compare_exchange(0, tid, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
         {
-            self.acquire_contended(tid, deadline)?;
+            Ok(_) => Ok(()),
+            Err(_) => self.acquire_contended(tid, deadline),
         }
-        let outcome = self.enter()?;
-        self.sign();
-        Ok(Guard {
+    }
+
+    #[inline]
+    fn guard(&self, tid: u32, outcome: Outcome) -> Guard<'_> {
+        Guard {
             mutex: self,
             tid,
             outcome,
             not_send: PhantomData,
-        })
-    }
-
-    /// What a new holder reads before the lock is linked.
-    #[inline]
-    fn enter(&self) -> Result<Outcome, RawLockError> {
-        match self.flags.load(Ordering::Relaxed) {
-            0 => Ok(Outcome::Acquired),
-            flags => self.enter_flagged(flags),
         }
     }
 
-    #[cold]
-    fn enter_flagged(&self, flags: u32) -> Result<Outcome, RawLockError> {
-        if flags & UNRECOVERABLE != 0 {
-            self.release_word();
-            return Err(RawLockError::Corrupt);
-        }
-        let died = flags & INCONSISTENT != 0;
-        Ok(if died {
-            Outcome::OwnerDied
+    /// What a new holder reads and notes before the lock is linked; releases the word if it must
+    /// not be.
+    fn enter<E: From<RawLockError>>(
+        &self,
+        lend: impl FnOnce(Outcome) -> Result<(), E>,
+    ) -> Result<Outcome, E> {
+        let flags = self.flags.load(Ordering::Relaxed);
+        let entered = if flags & UNRECOVERABLE != 0 {
+            Err(RawLockError::Corrupt.into())
         } else {
-            Outcome::Acquired
-        })
+            let outcome = match flags & INCONSISTENT {
+                0 => Outcome::Acquired,
+                _ => Outcome::OwnerDied,
+            };
+            lend(outcome).map(|()| outcome)
+        };
+        // Release: what was noted is there before the links say that they are occupied (I6).
+        fence(Ordering::Release);
+        if entered.is_err() {
+            self.release_word();
+        }
+        entered
     }
 
-    /// Runs `before`, then releases what the calling thread acquired as `tid`. Nothing happens in
-    /// a forked child, whose thread has another number: the lock is its parent's.
+    /// Releases what the calling thread acquired as `tid`. Nothing happens in a forked child, whose
+    /// thread has another number: the lock is its parent's.
     #[inline]
-    fn release(&self, tid: u32, before: impl FnOnce()) {
-        match owner::list() {
-            Some(list) if list.tid() == tid => {
-                before();
-                self.release_linked(list);
-            }
-            Some(_) => {}
-            None => self.release_unlinked(tid, before),
+    fn release(&self, tid: u32) {
+        match owner::known_list() {
+            Some(list) if list.tid() == tid => self.release_linked(list),
+            _ => self.release_slow(tid),
         }
     }
 
     #[inline]
     fn release_linked(&self, list: Current) {
-        // SAFETY: as in `lock_linked`.
+        // SAFETY: as in `lock_lending`.
         let op = unsafe { list.begin(&self.links) };
         // SAFETY: `op` is open, and whoever maps the memory of locks keeps it while this thread
         // holds one of them.
@@ -318,11 +371,18 @@ impl RawMutex {
     }
 
     #[cold]
-    fn release_unlinked(&self, tid: u32, before: impl FnOnce()) {
-        if owner::tid() == tid {
-            before();
-            self.owner_start.store(0, Ordering::Relaxed);
-            self.release_word();
+    #[inline(never)]
+    fn release_slow(&self, tid: u32) {
+        if owner::tid() != tid {
+            return;
+        }
+        match owner::list() {
+            Some(list) => self.release_linked(list),
+            None => {
+                self.links.vacate();
+                self.owner_start.store(0, Ordering::Relaxed);
+                self.release_word();
+            }
         }
     }
 
@@ -357,6 +417,18 @@ impl RawMutex {
         })
     }
 
+    /// For the holder before it notes its own: which program of the noted process the data was
+    /// last lent to.
+    pub(crate) fn image(&self) -> &AtomicU32 {
+        &self.image
+    }
+
+    /// For the holder before the lock is linked: whether the last owner died between linking and
+    /// unlinking it (I6).
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.links.are_occupied()
+    }
+
     /// How many owners died while they held it; wraps around.
     #[must_use]
     pub fn death_epoch(&self) -> u32 {
@@ -372,7 +444,7 @@ impl RawMutex {
     /// Releases the mutex whose guard this thread forgot.
     #[cfg(all(feature = "raw_sync", not(loom)))]
     pub(crate) fn release_forgotten(&self) {
-        self.release(owner::tid(), || ());
+        self.release(owner::tid());
     }
 }
 
@@ -423,19 +495,10 @@ impl Guard<'_> {
     }
 }
 
-impl Guard<'_> {
-    /// Releases the mutex; `before` runs first, in the process that acquired it only.
-    #[inline]
-    pub(crate) fn release(self, before: impl FnOnce()) {
-        let guard = ManuallyDrop::new(self);
-        guard.mutex.release(guard.tid, before);
-    }
-}
-
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.mutex.release(self.tid, || ());
+        self.mutex.release(self.tid);
     }
 }
 

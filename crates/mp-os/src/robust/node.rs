@@ -3,11 +3,13 @@
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
-/// The pair of pointers through which a lock is linked. 16 bytes that mean nothing when not
-/// linked.
+/// The pair of pointers through which a lock is linked.
 ///
 /// Only the owner of the lock touches them, but they lie in shared memory: they are hints, not
 /// truth.
+///
+/// `next` is 0 from the unlinking to the next linking. So a new owner that finds it otherwise
+/// knows that the last one got as far as linking the lock and not as far as unlinking it.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Links {
@@ -66,6 +68,23 @@ impl Links {
         }
     }
 
+    /// Whether the last owner got as far as linking the lock, or occupying it, and no further.
+    #[inline]
+    #[must_use]
+    pub fn are_occupied(&self) -> bool {
+        self.next() != 0
+    }
+
+    /// What linking leaves behind, for an owner without a list.
+    pub fn occupy(&self) {
+        self.set_next(usize::MAX & !1);
+    }
+
+    /// What unlinking leaves behind, for an owner without a list.
+    pub fn vacate(&self) {
+        self.set_next(0);
+    }
+
     /// The address by which the list and the kernel know this lock: that of its `next`.
     #[inline]
     pub(super) fn entry(&self) -> usize {
@@ -80,11 +99,6 @@ impl Links {
     #[inline]
     pub(super) fn next(&self) -> usize {
         self.next.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(super) fn set_prev(&self, entry: usize) {
-        self.prev.store(entry, Ordering::Relaxed);
     }
 
     #[inline]

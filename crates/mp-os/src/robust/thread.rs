@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use super::node::{FUTEX_OFFSET, Head};
 use super::{MAX_HELD, liveness};
@@ -23,6 +23,8 @@ pub(crate) struct Thread {
     head: AtomicPtr<Head>,
     /// The next context in the list of all.
     next: AtomicPtr<Thread>,
+    /// The word of the process's identity, or [`UNKNOWN`].
+    pub(super) process: AtomicU64,
     pub(super) held: Held,
 }
 
@@ -41,6 +43,9 @@ struct Slot {
     /// What the list has behind the entry, as far as we know.
     next: AtomicUsize,
 }
+
+/// Of a process that has not been asked for its identity: no process has this word.
+pub(super) const UNKNOWN: u64 = u64::MAX;
 
 const FREE: u32 = 0;
 /// In use; the thread gives it back when it ends.
@@ -78,12 +83,14 @@ pub(crate) fn forget_thread() {
 /// The thread's context, list head and id; `None` if there is no usable list.
 #[inline]
 pub(super) fn current() -> Option<(&'static Thread, NonNull<Head>, u32)> {
-    let Some(thread) = installed() else {
-        return current_cold();
-    };
-    let Some(head) = NonNull::new(thread.head.load(Ordering::Relaxed)) else {
-        return current_cold();
-    };
+    known().or_else(current_cold)
+}
+
+/// The same; `None` also if the thread has not been asked before, or has become a child's.
+#[inline]
+pub(super) fn known() -> Option<(&'static Thread, NonNull<Head>, u32)> {
+    let thread = installed()?;
+    let head = NonNull::new(thread.head.load(Ordering::Relaxed))?;
     Some((thread, head, thread.tid.load(Ordering::Relaxed)))
 }
 
@@ -124,6 +131,7 @@ fn install() -> Option<&'static Thread> {
     if AT_EXIT.try_with(|_| ()).is_err() {
         thread.state.store(ORPHAN, Ordering::Relaxed);
     }
+    thread.process.store(UNKNOWN, Ordering::Relaxed);
     thread.head.store(list_head(), Ordering::Relaxed);
     thread.tid.store(gettid(), Ordering::Relaxed);
     CURRENT.set(thread);
