@@ -44,15 +44,30 @@ mod x86_64 {
         )
     }
 
-    fn registers(pid: pid_t) -> Result<libc::user_regs_struct, Error> {
+    /// Returns the registers of a stopped process.
+    pub(crate) fn registers(pid: pid_t) -> Result<libc::user_regs_struct, Error> {
         // SAFETY: the struct is plain integers, for which zero is valid.
         let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
         // SAFETY: GETREGS writes one user_regs_struct to the data pointer, which is ours.
         let done = unsafe { libc::ptrace(libc::PTRACE_GETREGS, pid, 0, &raw mut registers) };
         if done == -1 {
-            return Err(Error::last_os("reading the victim's registers"));
+            return Err(Error::last_os("reading a process's registers"));
         }
         Ok(registers)
+    }
+
+    /// Sets the registers of a stopped process.
+    pub(crate) fn set_registers(
+        pid: pid_t,
+        registers: &libc::user_regs_struct,
+    ) -> Result<(), Error> {
+        let from: *const libc::user_regs_struct = registers;
+        // SAFETY: SETREGS reads one user_regs_struct from the data pointer, which is borrowed.
+        let done = unsafe { libc::ptrace(libc::PTRACE_SETREGS, pid, 0, from) };
+        if done == -1 {
+            return Err(Error::last_os("setting a process's registers"));
+        }
+        Ok(())
     }
 
     /// Returns the address of the next instruction of a stopped process.
@@ -64,12 +79,7 @@ mod x86_64 {
     pub(crate) fn set_program_counter(pid: pid_t, address: u64) -> Result<(), Error> {
         let mut registers = registers(pid)?;
         registers.rip = address;
-        // SAFETY: SETREGS reads one user_regs_struct from the data pointer, which is ours.
-        let done = unsafe { libc::ptrace(libc::PTRACE_SETREGS, pid, 0, &raw const registers) };
-        if done == -1 {
-            return Err(Error::last_os("setting the victim's program counter"));
-        }
-        Ok(())
+        set_registers(pid, &registers)
     }
 
     /// Tells from its first two bytes whether an instruction enters the kernel, where it may sleep.

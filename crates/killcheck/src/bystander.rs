@@ -122,18 +122,13 @@ impl<'s> Bystander<'s> {
         })
     }
 
-    /// Waits until it is asleep in a system call. False: it has ended, or the bound has passed.
-    pub(crate) fn falls_asleep_within(&self, bound: Duration) -> bool {
-        let end = clock::now() + clock::nanos(bound);
-        let mut looks = 0;
-        while !proc_state::is_asleep(self.pid) {
-            if self.ends_within(Duration::ZERO) || clock::now() > end {
-                return false;
-            }
-            clock::pause(looks);
-            looks += 1;
-        }
-        true
+    pub(crate) fn pid(&self) -> pid_t {
+        self.pid
+    }
+
+    /// Tells whether it is asleep in a system call.
+    pub(crate) fn is_asleep(&self) -> bool {
+        proc_state::is_asleep(self.pid)
     }
 
     /// Waits at most `bound` for its end.
@@ -215,7 +210,9 @@ fn end(pid: pid_t) -> i32 {
         // SAFETY: `status` is a writable int.
         let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
         let interrupted = std::io::Error::last_os_error().raw_os_error() == Some(libc::EINTR);
-        if reaped == pid || !interrupted {
+        // Stops of a traced one come before its end.
+        let is_over = reaped == pid && !libc::WIFSTOPPED(status);
+        if is_over || (reaped == -1 && !interrupted) {
             return status;
         }
     }

@@ -8,10 +8,11 @@ use crate::guide::Guide;
 use crate::kill_point::{KillPoint, Moment};
 use crate::report::{Failure, Finding, Report, Role};
 use crate::route::{self, Route};
+use crate::sleeper::Sleeper;
 use crate::symbols::Symbols;
-use crate::trace::Trace;
+use crate::trace::{Trace, Until};
 use crate::tracee::{Progress, Tracee};
-use crate::{Error, ErrorKind, SharedArea};
+use crate::{Error, ErrorKind, SharedArea, clock};
 
 /// How often a point is tried in which the operation took another way than in the trace.
 const TRIES: usize = 3;
@@ -40,9 +41,26 @@ struct Itinerary {
 }
 
 /// What one attempt at a kill point gave.
+#[derive(Default)]
 struct Outcome {
     finding: Option<(Role, Failure)>,
-    wake: Option<u64>,
+    wake: Option<Wake>,
+    /// The sleeper needed its timeout.
+    rescued: bool,
+}
+
+/// When the sleeper woke by what the victim did.
+enum Wake {
+    BeforeTheKill,
+    /// So many nanoseconds.
+    After(u64),
+}
+
+/// The sleeper and what is known of it at the kill.
+struct Company<'s> {
+    sleeper: Option<Sleeper<'s>>,
+    woke_before: bool,
+    killed_at: u64,
 }
 
 impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
@@ -64,6 +82,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
 
     pub(crate) fn run(&self) -> Result<Report, Error> {
         let start = Instant::now();
+        self.rehearse()?;
         let itinerary = self.trace()?;
         let all = itinerary.trace.kill_points(itinerary.first);
         let chosen = self.choose(&all);
@@ -76,6 +95,10 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             missed: Vec::new(),
             findings: Vec::new(),
             wakes: Vec::new(),
+            wakes_before: 0,
+            rescued: Vec::new(),
+            allowed_missed: self.check.allowed_missed.clone(),
+            allowed_rescues: self.check.allowed_rescues.clone(),
             elapsed: Duration::ZERO,
             symbols: Symbols::of_this_process(),
         };
@@ -91,6 +114,25 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         Ok(report)
     }
 
+    /// Goes once through what comes before a kill, so that what the set-up does only the first time,
+    /// or only after somebody died, is done before the trace.
+    fn rehearse(&self) -> Result<(), Error> {
+        self.prepare();
+        let mut sleeper = None;
+        if self.check.waker.is_none() {
+            sleeper = self.start_sleeper()?;
+        }
+        let victim = self.start_victim()?;
+        victim.resume()?;
+        if victim.wait(self.patience())? == Progress::Asleep && self.check.waker.is_some() {
+            sleeper = self.start_sleeper()?;
+            self.wake(&victim)?;
+        }
+        drop(victim);
+        drop(sleeper);
+        Ok(())
+    }
+
     /// Runs the operation once, step by step, and lists what it executes.
     fn trace(&self) -> Result<Itinerary, Error> {
         let (limit, most) = (self.check.limit, self.check.max_instructions);
@@ -104,7 +146,12 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         }
         let victim = self.start_victim()?;
         if self.check.waker.is_some() {
-            trace.record(&victim, limit, most, true)?;
+            let until = if self.check.without_timeouts {
+                Until::AsleepForGood
+            } else {
+                Until::Asleep
+            };
+            trace.record(&victim, limit, most, until)?;
             if trace.complete {
                 let message = "the victim returned without falling asleep, so it cannot be woken";
                 return Err(Error::new(ErrorKind::VictimNotWoken, message));
@@ -116,7 +163,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
                 return Err(Error::new(ErrorKind::VictimNotWoken, message));
             }
         }
-        trace.record(&victim, limit, most, false)?;
+        trace.record(&victim, limit, most, Until::Returned)?;
         trace.probe(&victim);
         drop(victim);
         drop(sleeper);
@@ -160,7 +207,14 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
                 continue;
             };
             report.points.push(point);
-            report.wakes.extend(outcome.wake);
+            match outcome.wake {
+                Some(Wake::After(nanos)) => report.wakes.push(nanos),
+                Some(Wake::BeforeTheKill) => report.wakes_before += 1,
+                None => {}
+            }
+            if outcome.rescued {
+                report.rescued.push(point);
+            }
             if let Some((role, failure)) = outcome.finding {
                 report.findings.push(Finding {
                     point,
@@ -182,7 +236,13 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             sleeper = self.start_sleeper()?;
         }
         let victim = self.start_victim()?;
-        let guide = Guide::new(&victim, &itinerary.trace, self.patience());
+        let guide = Guide {
+            victim: &victim,
+            trace: &itinerary.trace,
+            limit: self.patience(),
+            may_sleep: itinerary.trace.sleeps_from(itinerary.first),
+            without_timeouts: self.check.without_timeouts,
+        };
         if let Some(route) = itinerary.to_sleep.last() {
             if !guide.follow(route)? || !guide.sleep()? {
                 return Ok(None);
@@ -201,11 +261,15 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         if point.moment == Moment::Asleep && !guide.sleep()? {
             return Ok(None);
         }
-        let killed_at = victim.kill();
+        let company = Company {
+            woke_before: sleeper.as_ref().is_some_and(Sleeper::has_woken),
+            sleeper,
+            killed_at: victim.kill(),
+        };
         if let Some(observer) = &self.check.observer {
             observer(self.mem, point);
         }
-        self.aftermath(sleeper, killed_at).map(Some)
+        self.aftermath(company).map(Some)
     }
 
     fn patience(&self) -> Duration {
@@ -219,21 +283,26 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
     }
 
     fn start_victim(&self) -> Result<Tracee, Error> {
-        Tracee::start(&|| (self.victim)(self.mem))
+        let warm_up = || {
+            if let Some(warm_up) = &self.check.warm_up {
+                warm_up(self.mem);
+            }
+        };
+        Tracee::start(&warm_up, &|| (self.victim)(self.mem), self.patience())
     }
 
-    fn start_sleeper(&self) -> Result<Option<Bystander<'_>>, Error> {
+    fn start_sleeper(&self) -> Result<Option<Sleeper<'_>>, Error> {
         let Some(operation) = &self.check.sleeper else {
             return Ok(None);
         };
-        let sleeper = Bystander::start(&self.sleeper_slip, &|| {
+        let without_timeouts = self.check.without_timeouts;
+        let sleeper = Sleeper::start(&self.sleeper_slip, without_timeouts, &|| {
             operation(self.mem);
-            Ok(())
         })?;
-        if sleeper.falls_asleep_within(self.patience()) {
+        if sleeper.falls_asleep_within(self.patience())? {
             return Ok(Some(sleeper));
         }
-        let message = match sleeper.finish(Duration::ZERO) {
+        let message = match sleeper.finish(Duration::ZERO)? {
             None => "the sleeper returned instead of falling asleep".to_owned(),
             Some(failure) => format!("the sleeper did not fall asleep: {failure}"),
         };
@@ -256,50 +325,88 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
     }
 
     /// What the others do after the kill, and what was wrong with it.
-    fn aftermath(&self, sleeper: Option<Bystander<'_>>, killed_at: u64) -> Result<Outcome, Error> {
+    fn aftermath(&self, company: Company<'_>) -> Result<Outcome, Error> {
+        let mut outcome = Outcome::default();
+        outcome.finding = self.judge(company, &mut outcome)?;
+        Ok(outcome)
+    }
+
+    fn judge(
+        &self,
+        company: Company<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<Option<(Role, Failure)>, Error> {
         let limit = self.check.limit;
-        let mut wake = None;
-        let found = |role, failure, wake| {
-            Ok(Outcome {
-                finding: Some((role, failure)),
-                wake,
-            })
-        };
-        if let Some(sleeper) = &sleeper
-            && self
-                .check
-                .must_wake
-                .as_ref()
-                .is_some_and(|question| question(self.mem))
-        {
-            if !sleeper.ends_within(limit) {
-                return found(Role::Sleeper, Failure::LostWake(limit), None);
-            }
-            wake = sleeper
-                .done_at()
-                .and_then(|done| done.checked_sub(killed_at));
+        if self.sleeps_on(&company, outcome)? {
+            return Ok(Some((Role::Sleeper, Failure::LostWake(limit))));
         }
+        let sleeper = company.sleeper;
         if let Some(survivor) = &self.check.survivor {
             let survivor = Bystander::start(&self.slip, &|| survivor(self.mem))?;
-            if let Some(failure) = survivor.finish(limit) {
-                return found(Role::Survivor, failure, wake);
+            if let Some(failure) = finish_beside(survivor, sleeper.as_ref(), limit)? {
+                return Ok(Some((Role::Survivor, failure)));
             }
         }
         if let Some(sleeper) = sleeper
             && (self.check.survivor.is_some() || sleeper.done_at().is_some())
-            && let Some(failure) = sleeper.finish(limit)
+            && let Some(failure) = sleeper.finish(limit)?
         {
-            return found(Role::Sleeper, failure, wake);
+            return Ok(Some((Role::Sleeper, failure)));
         }
         if let Some(invariant) = &self.check.invariant {
             let invariant = Bystander::start(&self.slip, &|| invariant(self.mem))?;
             if let Some(failure) = invariant.finish(limit) {
-                return found(Role::Invariant, failure, wake);
+                return Ok(Some((Role::Invariant, failure)));
             }
         }
-        Ok(Outcome {
-            finding: None,
-            wake,
-        })
+        Ok(None)
     }
+
+    /// Sees what the victim has left make of the sleeper; true if it should have woken and has not.
+    fn sleeps_on(&self, company: &Company<'_>, outcome: &mut Outcome) -> Result<bool, Error> {
+        let Some(sleeper) = &company.sleeper else {
+            return Ok(false);
+        };
+        let limit = self.check.limit;
+        let asked = self.check.must_wake.as_ref();
+        if asked.is_some_and(|must_wake| must_wake(self.mem)) {
+            if !sleeper.ends_within(limit)? {
+                if self.check.allowed_rescues.is_none() {
+                    return Ok(true);
+                }
+                sleeper.pass_timeout()?;
+                outcome.rescued = sleeper.ends_within(limit)?;
+                return Ok(!outcome.rescued);
+            }
+        } else if !sleeper.ends_rather_than_sleep(limit)? {
+            return Ok(false);
+        }
+        let done_at = sleeper.done_at();
+        let after = done_at.and_then(|done| done.checked_sub(company.killed_at));
+        outcome.wake = match after {
+            Some(nanos) if !company.woke_before => Some(Wake::After(nanos)),
+            _ => Some(Wake::BeforeTheKill),
+        };
+        Ok(false)
+    }
+}
+
+/// Waits at most `bound` for the end of `one`, while the sleeper can go on if it is woken.
+fn finish_beside(
+    one: Bystander<'_>,
+    sleeper: Option<&Sleeper<'_>>,
+    bound: Duration,
+) -> Result<Option<Failure>, Error> {
+    let Some(sleeper) = sleeper else {
+        return Ok(one.finish(bound));
+    };
+    let end = clock::now() + clock::nanos(bound);
+    for looks in 0.. {
+        sleeper.attend()?;
+        if one.ends_within(Duration::ZERO) || clock::now() > end {
+            break;
+        }
+        clock::pause(looks);
+    }
+    Ok(one.finish(Duration::ZERO))
 }

@@ -30,6 +30,13 @@ impl fmt::Display for Mode {
     }
 }
 
+/// How much of something unwanted a report may have and still pass, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Allowed<N> {
+    pub(crate) most: N,
+    pub(crate) reason: String,
+}
+
 /// A check: who does what, and what must be true after every kill.
 ///
 /// `M` is the shared memory handed to every closure. It may be `()` if the closures capture a
@@ -62,6 +69,7 @@ impl fmt::Display for Mode {
 pub struct Check<'a, M: ?Sized> {
     pub(crate) name: String,
     pub(crate) setup: Option<Action<'a, M>>,
+    pub(crate) warm_up: Option<Action<'a, M>>,
     pub(crate) victim: Option<Action<'a, M>>,
     pub(crate) survivor: Option<Judgement<'a, M>>,
     pub(crate) invariant: Option<Judgement<'a, M>>,
@@ -69,6 +77,9 @@ pub struct Check<'a, M: ?Sized> {
     pub(crate) must_wake: Option<Question<'a, M>>,
     pub(crate) waker: Option<Action<'a, M>>,
     pub(crate) observer: Option<Observer<'a, M>>,
+    pub(crate) without_timeouts: bool,
+    pub(crate) allowed_rescues: Option<Allowed<usize>>,
+    pub(crate) allowed_missed: Option<Allowed<f64>>,
     pub(crate) limit: Duration,
     pub(crate) mode: Mode,
     pub(crate) stride: usize,
@@ -83,6 +94,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
         Self {
             name: name.into(),
             setup: None,
+            warm_up: None,
             victim: None,
             survivor: None,
             invariant: None,
@@ -90,6 +102,9 @@ impl<'a, M: ?Sized> Check<'a, M> {
             must_wake: None,
             waker: None,
             observer: None,
+            without_timeouts: false,
+            allowed_rescues: None,
+            allowed_missed: None,
             limit: Duration::from_secs(1),
             mode: Mode::Planted,
             stride: 1,
@@ -110,6 +125,16 @@ impl<'a, M: ?Sized> Check<'a, M> {
     #[must_use]
     pub fn victim(mut self, victim: impl Fn(&M) + 'a) -> Self {
         self.victim = Some(Box::new(victim));
+        self
+    }
+
+    /// Sets what the victim's process does before the operation, and is not killed in: what a process
+    /// does once in its life, such as attaching, belongs here if the check is about what follows.
+    ///
+    /// The memory is in its first state before it, so it should leave it like that.
+    #[must_use]
+    pub fn warm_up(mut self, warm_up: impl Fn(&M) + 'a) -> Self {
+        self.warm_up = Some(Box::new(warm_up));
         self
     }
 
@@ -158,6 +183,52 @@ impl<'a, M: ?Sized> Check<'a, M> {
     #[must_use]
     pub fn waker(mut self, waker: impl Fn(&M) + 'a) -> Self {
         self.waker = Some(Box::new(waker));
+        self
+    }
+
+    /// Takes all timeouts from the waits of the sleeper, and from the sleep that the
+    /// [`waker`](Self::waker) ends.
+    ///
+    /// A sleeper that looks again every 250 ms, say, wakes sooner or later whatever was done to its
+    /// wake, and it wakes at any time: in the middle of the victim's operation, which then takes
+    /// another way than it was traced. So this asks more: the wake must come from somebody, or from
+    /// the kernel on the victim's death. And it disturbs less: a sleeper woken before the kill
+    /// stands still until it. Deadlines of the caller's do not pass either.
+    ///
+    /// These calls are known: `futex`, `futex_waitv`, `futex_wait`, `poll`, `select`, `epoll_wait`
+    /// and their kin, `semtimedop`, `sigtimedwait`, `mq_timedreceive` and `mq_timedsend`. What only
+    /// lets time pass (`nanosleep`) keeps its time. The sleeper is traced: that needs what tracing
+    /// the victim needs.
+    #[must_use]
+    pub fn without_timeouts(mut self) -> Self {
+        self.without_timeouts = true;
+        self
+    }
+
+    /// Allows `most` kills after which the sleeper is woken by nothing but its own timeout, which
+    /// passes when it is seen to sleep on. Implies [`without_timeouts`](Self::without_timeouts).
+    ///
+    /// For a known gap: the report counts and lists these points as
+    /// [`rescued`](Report::rescued), with the `reason`. A sleeper that sleeps on after one timeout
+    /// is a lost wake. [`Report::assert_safe`] fails if there are more.
+    #[must_use]
+    pub fn allow_rescues(mut self, most: usize, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        self.allowed_rescues = Some(Allowed { most, reason });
+        self.without_timeouts()
+    }
+
+    /// Allows that a `fraction` of the points be missed, from 0 to 1; none may if not set.
+    ///
+    /// A point is missed when the operation does not come by there again, because it does not do the
+    /// same each time. Nothing was verified there, so there should be a good `reason`, such as
+    /// arithmetic on the time of day. [`Report::assert_safe`] fails if more were missed.
+    #[must_use]
+    pub fn allow_missed(mut self, fraction: f64, reason: impl Into<String>) -> Self {
+        self.allowed_missed = Some(Allowed {
+            most: fraction,
+            reason: reason.into(),
+        });
         self
     }
 

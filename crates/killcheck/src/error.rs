@@ -60,6 +60,12 @@ impl Error {
         }
     }
 
+    /// Tells whether the process that the attempt was made on is no more.
+    pub(crate) fn is_of_nobody(&self) -> bool {
+        let errno = self.source.as_ref().and_then(io::Error::raw_os_error);
+        matches!(errno, Some(libc::ESRCH | libc::ECHILD))
+    }
+
     pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.kind = kind;
         self

@@ -10,23 +10,23 @@ use crate::{Error, arch};
 /// A victim on its way. Every question answers false where the victim took another way than in the
 /// trace, which may happen to operations with chance or time in them.
 pub(crate) struct Guide<'v> {
-    victim: &'v Tracee,
-    trace: &'v Trace,
-    limit: Duration,
+    pub(crate) victim: &'v Tracee,
+    pub(crate) trace: &'v Trace,
+    pub(crate) limit: Duration,
+    /// The traced one slept on the ways that are followed here.
+    pub(crate) may_sleep: bool,
+    /// The sleep at a way's end is one without.
+    pub(crate) without_timeouts: bool,
 }
 
-impl<'v> Guide<'v> {
-    pub(crate) fn new(victim: &'v Tracee, trace: &'v Trace, limit: Duration) -> Self {
-        Self {
-            victim,
-            trace,
-            limit,
-        }
-    }
-
+impl Guide<'_> {
     /// Lets the victim execute a system call in which it must fall asleep.
     pub(crate) fn sleep(&self) -> Result<bool, Error> {
-        self.victim.step()?;
+        if self.without_timeouts {
+            self.victim.step_without_timeout()?;
+        } else {
+            self.victim.step()?;
+        }
         Ok(self.victim.wait_for_sleep(self.limit)? == Progress::Asleep)
     }
 
@@ -45,6 +45,15 @@ impl<'v> Guide<'v> {
         Ok(true)
     }
 
+    /// A victim that sleeps where the traced one never slept need not be waited for.
+    fn wait(&self) -> Result<Progress, Error> {
+        if self.may_sleep {
+            self.victim.wait_through_sleep(self.limit)
+        } else {
+            self.victim.wait(self.limit)
+        }
+    }
+
     /// Executes one instruction. False: there was none left.
     fn step(&self) -> Result<bool, Error> {
         let address = self.victim.address()?;
@@ -55,7 +64,7 @@ impl<'v> Guide<'v> {
         // Waiting without a bound is much cheaper, and safe where no system call can be in the way.
         let progress = match self.trace.enters_kernel(address) {
             Some(false) => self.victim.wait_for_trap()?,
-            _ => self.victim.wait_through_sleep(self.limit)?,
+            _ => self.wait()?,
         };
         Ok(progress == Progress::Stopped)
     }
@@ -92,7 +101,7 @@ impl<'v> Guide<'v> {
             Some(self.victim.plant(address)?)
         };
         self.victim.resume()?;
-        if self.victim.wait_through_sleep(self.limit)? != Progress::Stopped {
+        if self.wait()? != Progress::Stopped {
             return Ok(false);
         }
         if self.victim.address()? != address + arch::BREAKPOINT_LEN {

@@ -80,6 +80,7 @@ mod bystander;
 mod campaign;
 mod check;
 mod clock;
+mod endless_waits;
 mod error;
 mod guide;
 mod kill_point;
@@ -87,8 +88,10 @@ mod proc_state;
 mod report;
 mod route;
 mod shared_area;
+mod sleeper;
 mod storm;
 mod symbols;
+mod timeout;
 mod trace;
 mod tracee;
 

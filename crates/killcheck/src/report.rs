@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::check::Mode;
+use crate::check::{Allowed, Mode};
 use crate::kill_point::KillPoint;
 use crate::symbols::Symbols;
 
@@ -79,6 +79,10 @@ pub struct Report {
     pub(crate) findings: Vec<Finding>,
     /// Nanoseconds from a kill to the wake of the sleeper, sorted.
     pub(crate) wakes: Vec<u64>,
+    pub(crate) wakes_before: usize,
+    pub(crate) rescued: Vec<KillPoint>,
+    pub(crate) allowed_missed: Option<Allowed<f64>>,
+    pub(crate) allowed_rescues: Option<Allowed<usize>>,
     pub(crate) elapsed: Duration,
     pub(crate) symbols: Symbols,
 }
@@ -104,7 +108,8 @@ impl Report {
 
     /// Returns the points that the victim did not come by again, because it took another way.
     ///
-    /// Nothing was verified there. An operation without chance and time in it has none.
+    /// Nothing was verified there. An operation without chance and time in it has none. How many
+    /// [`assert_safe`](Self::assert_safe) lets pass, [`Check::allow_missed`](crate::Check::allow_missed) says.
     #[must_use]
     pub fn missed(&self) -> &[KillPoint] {
         &self.missed
@@ -135,13 +140,27 @@ impl Report {
         self.points.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Returns how many sleepers woke after the kill because of what the victim left behind.
+    /// Returns how many sleepers woke by what the victim had done or left behind, before a survivor
+    /// did anything.
     #[must_use]
     pub fn wakes(&self) -> usize {
-        self.wakes.len()
+        self.wakes_before + self.wakes.len()
     }
 
-    /// Returns the median time from the kill to the wake of the sleeper.
+    /// Returns how many of these woke before the kill: the victim itself had woken them.
+    #[must_use]
+    pub fn wakes_before_the_kill(&self) -> usize {
+        self.wakes_before
+    }
+
+    /// Returns the points after which nothing but its own timeout woke the sleeper; see
+    /// [`Check::allow_rescues`](crate::Check::allow_rescues).
+    #[must_use]
+    pub fn rescued(&self) -> &[KillPoint] {
+        &self.rescued
+    }
+
+    /// Returns the median time from the kill to the wake of the sleeper, of those that woke after it.
     #[must_use]
     pub fn median_wake(&self) -> Option<Duration> {
         self.wakes
@@ -150,17 +169,20 @@ impl Report {
             .map(Duration::from_nanos)
     }
 
-    /// Returns the longest time from the kill to the wake of the sleeper.
+    /// Returns the longest time from the kill to the wake of the sleeper, of those that woke after it.
     #[must_use]
     pub fn longest_wake(&self) -> Option<Duration> {
         self.wakes.last().copied().map(Duration::from_nanos)
     }
 
-    /// Panics with the printed report if anything was wrong after any kill.
+    /// Panics with the printed report if anything was wrong after any kill, or too much is unknown.
     ///
     /// # Panics
     ///
-    /// If there is a finding, or if no point was killed at all, which proves nothing.
+    /// - If there is a finding.
+    /// - If no point was killed at all, which proves nothing.
+    /// - If more points were missed than the check allows; none if it does not say.
+    /// - If more sleepers were rescued by their timeouts than the check allows.
     #[track_caller]
     pub fn assert_safe(&self) {
         assert!(
@@ -168,6 +190,20 @@ impl Report {
             "nothing was killed, so nothing is proved\n{self}"
         );
         assert!(self.findings.is_empty(), "not safe against a kill\n{self}");
+        let all = self.points.len() + self.missed.len();
+        let missed = self.allowed_missed.as_ref().map_or(0.0, |some| some.most);
+        assert!(
+            self.missed.len() as f64 <= missed * all as f64,
+            "{} of {all} points were missed, so nothing is proved there; if the operation has chance \
+             or time in it, take that out, or allow_missed\n{self}",
+            self.missed.len(),
+        );
+        let rescues = self.allowed_rescues.as_ref().map_or(0, |some| some.most);
+        assert!(
+            self.rescued.len() <= rescues,
+            "{} sleepers were woken by their timeouts only, {rescues} are allowed\n{self}",
+            self.rescued.len(),
+        );
     }
 
     /// Panics if nothing was wrong: for controls, which show that the check is able to fail.
@@ -181,6 +217,26 @@ impl Report {
             !self.findings.is_empty(),
             "the check did not catch its control\n{self}"
         );
+    }
+
+    /// Prints runs of neighbouring points by their places, one line each.
+    fn list(&self, f: &mut fmt::Formatter<'_>, points: &[KillPoint]) -> fmt::Result {
+        let runs = || points.chunk_by(|one, next| next.index <= one.index + 1);
+        for run in runs().take(SHOWN) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else {
+                continue;
+            };
+            let (from, to) = (self.place(first), self.place(last));
+            writeln!(
+                f,
+                "      {:6} to {:6}  {from} to {to}",
+                first.index, last.index
+            )?;
+        }
+        match runs().count().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => writeln!(f, "             and {more} more runs of points"),
+        }
     }
 
     fn count(&self, which: impl Fn(&Failure) -> bool) -> usize {
@@ -205,13 +261,31 @@ impl fmt::Display for Report {
             self.elapsed.as_secs_f64(),
             self.kills_per_second(),
         )?;
-        if let (Some(median), Some(longest)) = (self.median_wake(), self.longest_wake()) {
-            let count = self.wakes.len();
+        if self.wakes() > 0 {
+            let (after, before) = (self.wakes.len(), self.wakes_before);
+            write!(
+                f,
+                "  {before} sleepers woken before the kill, {after} after it"
+            )?;
+            if let (Some(median), Some(longest)) = (self.median_wake(), self.longest_wake()) {
+                write!(f, ": median {median:.0?}, longest {longest:.0?}")?;
+            }
+            writeln!(f)?;
+        }
+        if let Some(Allowed { most, reason }) = &self.allowed_rescues {
+            let count = self.rescued.len();
             writeln!(
                 f,
-                "  {count} sleepers woken: median {median:.0?}, longest {longest:.0?}"
+                "  {count} woken by their timeouts only, {most} allowed: {reason}"
             )?;
+            self.list(f, &self.rescued)?;
         }
+        if let (Some(Allowed { reason, .. }), false) =
+            (&self.allowed_missed, self.missed.is_empty())
+        {
+            writeln!(f, "  missed points are allowed: {reason}")?;
+        }
+        self.list(f, &self.missed)?;
         if self.findings.is_empty() {
             return write!(f, "  nothing hangs, tears or is lost");
         }

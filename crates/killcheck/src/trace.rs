@@ -8,6 +8,16 @@ use crate::kill_point::{KillPoint, Moment};
 use crate::tracee::{Progress, Tracee};
 use crate::{Error, ErrorKind, arch};
 
+/// How far a run is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    Returned,
+    /// Its first sleep.
+    Asleep,
+    /// Its first sleep, which has no timeout.
+    AsleepForGood,
+}
+
 /// What one run executed, up to its end mark or to a sleep that nobody ended.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
@@ -16,7 +26,7 @@ pub(crate) struct Trace {
     /// The run reached its end.
     pub(crate) complete: bool,
     /// Indices of the system calls it slept in, in order.
-    pub(crate) sleeps: Vec<usize>,
+    sleeps: Vec<usize>,
     /// Addresses at which a breakpoint was planted and lifted successfully.
     pub(crate) plantable: HashSet<u64>,
     /// Whether the instruction at an address is a system call.
@@ -24,14 +34,14 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Steps the victim until it has returned, has slept for `bound`, or has fallen asleep for the
-    /// first time if `until_asleep`.
+    /// Steps the victim until it has returned, has slept for `bound`, or has come to what `until`
+    /// says.
     pub(crate) fn record(
         &mut self,
         victim: &Tracee,
         bound: Duration,
         most: usize,
-        until_asleep: bool,
+        until: Until,
     ) -> Result<(), Error> {
         loop {
             let address = victim.address()?;
@@ -51,12 +61,12 @@ impl Trace {
             }
             let index = self.addresses.len();
             self.addresses.push(address);
-            match self.step(victim, address, bound)? {
+            match self.step(victim, address, bound, until)? {
                 Progress::Stopped => continue,
                 Progress::Asleep => self.sleeps.push(index),
                 other => return Err(failed(other, index)),
             }
-            if until_asleep {
+            if until != Until::Returned {
                 return Ok(());
             }
             match victim.wait_through_sleep(bound)? {
@@ -67,7 +77,13 @@ impl Trace {
         }
     }
 
-    fn step(&mut self, victim: &Tracee, address: u64, bound: Duration) -> Result<Progress, Error> {
+    fn step(
+        &mut self,
+        victim: &Tracee,
+        address: u64,
+        bound: Duration,
+        until: Until,
+    ) -> Result<Progress, Error> {
         let enters_kernel = match self.enters_kernel(address) {
             Some(known) => known,
             None => {
@@ -76,12 +92,16 @@ impl Trace {
                 enters
             }
         };
-        victim.step()?;
-        if enters_kernel {
-            victim.wait(bound)
-        } else {
-            victim.wait_for_trap()
+        if !enters_kernel {
+            victim.step()?;
+            return victim.wait_for_trap();
         }
+        if until == Until::AsleepForGood {
+            victim.step_without_timeout()?;
+        } else {
+            victim.step()?;
+        }
+        victim.wait(bound)
     }
 
     /// Tells whether the instruction at `address` is a system call; `None` if it was never executed.
@@ -107,6 +127,11 @@ impl Trace {
                 self.plantable.insert(*address);
             }
         }
+    }
+
+    /// Tells whether it slept at instruction `first` or later.
+    pub(crate) fn sleeps_from(&self, first: usize) -> bool {
+        self.sleeps.iter().any(|index| *index >= first)
     }
 
     /// Returns the kill points from instruction `first` on.

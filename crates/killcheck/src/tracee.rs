@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use libc::pid_t;
 
+use crate::timeout::{Call, Timeout};
 use crate::{Error, ErrorKind, arch, clock, proc_state};
 
 /// A system call that sleeps this long counts as blocked.
@@ -36,39 +37,56 @@ pub(crate) struct Tracee {
     pid: pid_t,
     /// Address of the end mark.
     end: u64,
+    /// On the monotonic clock, in nanoseconds.
+    started_at: u64,
     request: Cell<libc::c_uint>,
+    /// Taken from the system call that it is in.
+    timeout: Cell<Option<Timeout>>,
     ended: Cell<bool>,
 }
 
 extern "C" fn enter(operation: *const ()) {
-    // SAFETY: `start` passes the address of a `&dyn Fn()` that outlives the call.
+    // SAFETY: callers pass the address of a `&dyn Fn()` that outlives the call.
     let operation = unsafe { *operation.cast::<&dyn Fn()>() };
     operation();
 }
 
 impl Tracee {
-    /// Forks a child that will run `operation`, and returns when it stands before its first
-    /// instruction.
-    pub(crate) fn start(operation: &dyn Fn()) -> Result<Self, Error> {
+    /// Forks a child that warms up within the `bound` and then will run `operation`, and returns when
+    /// it stands before its first instruction.
+    pub(crate) fn start(
+        warm_up: &dyn Fn(),
+        operation: &dyn Fn(),
+        bound: Duration,
+    ) -> Result<Self, Error> {
         // SAFETY: the child only runs the operation and leaves by _exit.
         let pid = unsafe { libc::fork() };
         match pid {
             -1 => return Err(Error::last_os("forking the victim")),
-            0 => Self::be_the_victim(operation),
+            0 => Self::be_the_victim(warm_up, operation),
             _ => {}
         }
         let mut tracee = Self {
             pid,
             end: 0,
+            started_at: clock::now(),
             request: Cell::new(libc::PTRACE_CONT),
+            timeout: Cell::new(None),
             ended: Cell::new(false),
         };
-        if tracee.wait_for_trap()? != Progress::Stopped {
-            return Err(Error::new(
-                ErrorKind::TraceRefused,
-                "the victim could not be traced; a container needs CAP_SYS_PTRACE or a seccomp \
-                 profile that allows ptrace",
-            ));
+        match tracee.wait_through_sleep(bound)? {
+            Progress::Stopped => {}
+            Progress::Ended(status) if libc::WIFEXITED(status) => {
+                return Err(Error::new(
+                    ErrorKind::TraceRefused,
+                    "the victim could not be traced; a container needs CAP_SYS_PTRACE or a seccomp \
+                     profile that allows ptrace",
+                ));
+            }
+            _ => {
+                let message = format!("the victim did not warm up within {bound:?}");
+                return Err(Error::new(ErrorKind::VictimFailed, message));
+            }
         }
         // SAFETY: SETOPTIONS takes its flags by value.
         let set = unsafe {
@@ -82,11 +100,14 @@ impl Tracee {
         if set == -1 {
             return Err(Error::last_os("tracing the victim").with_kind(ErrorKind::TraceRefused));
         }
+        tracee.started_at = clock::now();
         tracee.end = tracee.address()? + arch::OPERATION_LEN;
         Ok(tracee)
     }
 
-    fn be_the_victim(operation: &dyn Fn()) -> ! {
+    fn be_the_victim(warm_up: &dyn Fn(), operation: &dyn Fn()) -> ! {
+        let data: *const &dyn Fn() = &raw const warm_up;
+        enter(data.cast());
         // SAFETY: TRACEME takes no arguments.
         let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
         if traced == 0 {
@@ -114,6 +135,18 @@ impl Tracee {
     /// Lets it execute one instruction; `wait` tells how that went.
     pub(crate) fn step(&self) -> Result<(), Error> {
         self.go_on(libc::PTRACE_SINGLESTEP, 0)
+    }
+
+    /// Lets it execute one instruction, a system call in which it then sleeps as long as nobody wakes
+    /// it.
+    ///
+    /// For one that is stepped, little time passes between looking at the clock and sleeping, though
+    /// a lot may pass for others. So all of its deadlines lie ahead that did when it started.
+    pub(crate) fn step_without_timeout(&self) -> Result<(), Error> {
+        let call = Call::next(self.pid)?;
+        self.timeout
+            .set(call.take_timeout(self.pid, self.started_at)?);
+        self.step()
     }
 
     /// Lets it run up to a breakpoint or the end mark.
@@ -201,6 +234,9 @@ impl Tracee {
             return Ok(Some(Progress::Ended(status)));
         }
         if libc::WSTOPSIG(status) == libc::SIGTRAP {
+            if let Some(timeout) = self.timeout.take() {
+                timeout.put_back(self.pid)?;
+            }
             return Ok(Some(Progress::Stopped));
         }
         self.go_on(self.request.get(), libc::WSTOPSIG(status))?;
@@ -218,20 +254,7 @@ impl Tracee {
 
     /// Reads the aligned word at `address`; being aligned it never reaches into another page.
     fn word(&self, address: u64) -> Result<u64, Error> {
-        // glibc's wrapper returns the word itself, so that only errno tells a failure.
-        // SAFETY: errno's location is always valid for this thread.
-        let errno = unsafe { libc::__errno_location() };
-        // SAFETY: as above.
-        unsafe { errno.write(0) };
-        // SAFETY: PEEKTEXT reads the victim's memory; a bad address is an error, not a fault here.
-        let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid, address, 0) };
-        // SAFETY: as above.
-        if word == -1 && unsafe { errno.read() } != 0 {
-            return Err(Error::last_os(format!(
-                "reading the victim's code at {address:#x}"
-            )));
-        }
-        Ok(word as u64)
+        peek(self.pid, address)
     }
 
     fn set_byte(&self, address: u64, byte: u8) -> Result<(), Error> {
@@ -266,6 +289,24 @@ impl Tracee {
         drop(self);
         killed_at
     }
+}
+
+/// Reads a word of a stopped process's memory.
+pub(crate) fn peek(pid: pid_t, address: u64) -> Result<u64, Error> {
+    // glibc's wrapper returns the word itself, so that only errno tells a failure.
+    // SAFETY: errno's location is always valid for this thread.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    unsafe { errno.write(0) };
+    // SAFETY: PEEKTEXT reads the other's memory; a bad address is an error, not a fault here.
+    let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, pid, address, 0) };
+    // SAFETY: as above.
+    if word == -1 && unsafe { errno.read() } != 0 {
+        return Err(Error::last_os(format!(
+            "reading a process's memory at {address:#x}"
+        )));
+    }
+    Ok(word as u64)
 }
 
 impl Drop for Tracee {

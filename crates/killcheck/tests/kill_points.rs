@@ -1,7 +1,7 @@
 //! Which instants the victim is killed at, and that they are what they claim to be.
 #![cfg(target_arch = "x86_64")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -203,15 +203,15 @@ fn points_off_the_traced_way_are_missed_and_not_misreported() {
     let area = bytes();
     for mode in MODES {
         area.reset();
-        let report = Check::new("another way each time but the first")
+        let report = Check::new("another way than traced")
             .mode(mode)
             .victim(|area: &Bytes| {
-                let stores = if area[200].load(Ordering::Relaxed) == 0 {
+                // The rehearsal and the trace.
+                let stores = if area[200].fetch_add(1, Ordering::Relaxed) < 2 {
                     sixteen_stores
                 } else {
                     forty_stores
                 };
-                area[200].store(1, Ordering::Relaxed);
                 run_stores(stores)(area);
             })
             .invariant(|_| Ok(()))
@@ -362,6 +362,80 @@ fn a_mapping_of_ones_own_can_be_captured() {
             torn => Err(format!("torn: {torn:#x}")),
         })
         .run(&())
+        .expect("the check runs")
+        .assert_safe();
+}
+
+#[test]
+fn nobody_is_killed_in_the_warm_up() {
+    let area = bytes();
+    let check = || {
+        Check::new("warm-up")
+            .setup(|area: &Bytes| area.reset())
+            .victim(run_stores(sixteen_stores))
+            .invariant(|_| Ok(()))
+    };
+    let cold = check().run(&area).expect("the check runs");
+    let warm = check()
+        .warm_up(|area| area[255].store(1, Ordering::Relaxed))
+        .observer(|area, point| assert_eq!(area[255].load(Ordering::Relaxed), 1, "{point}"))
+        .run(&area)
+        .expect("the check runs");
+    warm.assert_safe();
+    assert_eq!(warm.instructions(), cold.instructions());
+}
+
+fn another_way_than_traced<'a>(times: &'a AtomicU32) -> Check<'a, Bytes> {
+    Check::new("another way than traced")
+        .setup(|area: &Bytes| {
+            let time = times.fetch_add(1, Ordering::Relaxed);
+            // The rehearsal and the trace.
+            area[200].store(u8::from(time >= 2), Ordering::Relaxed);
+        })
+        .victim(|area| match area[200].load(Ordering::Relaxed) {
+            0 => run_stores(sixteen_stores)(area),
+            _ => run_stores(forty_stores)(area),
+        })
+        .invariant(|_| Ok(()))
+}
+
+#[test]
+#[should_panic(expected = "points were missed, so nothing is proved there")]
+fn assert_safe_panics_on_missed_points() {
+    let times = AtomicU32::new(0);
+    another_way_than_traced(&times)
+        .allow_missed(0.1, "not so many")
+        .run(&bytes())
+        .expect("the check runs")
+        .assert_safe();
+}
+
+#[test]
+fn missed_points_can_be_allowed_and_are_told() {
+    let times = AtomicU32::new(0);
+    let report = another_way_than_traced(&times)
+        .allow_missed(0.9, "by way of experiment")
+        .run(&bytes())
+        .expect("the check runs");
+    report.assert_safe();
+    assert!(report.missed().len() >= 17, "{report}");
+    assert!(report.to_string().contains("by way of experiment"));
+}
+
+#[test]
+fn what_the_set_up_does_once_is_done_before_the_trace() {
+    let first = Cell::new(true);
+    Check::new("set-up that warms up")
+        .setup(|area: &Bytes| {
+            area.reset();
+            area[200].store(u8::from(first.replace(false)), Ordering::Relaxed);
+        })
+        .victim(|area| match area[200].load(Ordering::Relaxed) {
+            0 => run_stores(sixteen_stores)(area),
+            _ => run_stores(forty_stores)(area),
+        })
+        .invariant(|_| Ok(()))
+        .run(&bytes())
         .expect("the check runs")
         .assert_safe();
 }

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use killcheck::{Check, Failure, Moment, Role, SharedArea};
+use killcheck::{Check, Failure, KillPoint, Moment, Report, Role, SharedArea};
 
 const LIMIT: Duration = Duration::from_millis(500);
 
@@ -155,4 +155,133 @@ fn a_sleeper_that_rechecks_survives_the_death_of_the_one_woken() {
         .expect("it runs");
     report.assert_safe();
     assert!(report.wakes() > 0, "{report}");
+}
+
+const RECHECK: Option<Duration> = Some(Duration::from_millis(5));
+
+fn points(report: &Report) -> Vec<KillPoint> {
+    report.findings().iter().map(|found| found.point).collect()
+}
+
+#[test]
+fn a_sleeper_that_only_its_recheck_wakes_is_caught_without_timeouts() {
+    for dying in [dying_publisher, dying_sleeper] {
+        let report = dying(RECHECK)
+            .without_timeouts()
+            .run(&Semaphore::area())
+            .expect("it runs");
+        report.assert_caught();
+        let lost = |found: &killcheck::Finding| found.failure == Failure::LostWake(LIMIT);
+        assert!(report.findings().iter().all(lost), "{report}");
+        assert_eq!(report.missed(), []);
+        assert!(report.findings().len() < report.kill_points().len());
+    }
+}
+
+#[test]
+fn a_rescue_by_one_timeout_is_counted_and_bounded() {
+    for dying in [dying_publisher, dying_sleeper] {
+        let area = Semaphore::area();
+        let lost = dying(RECHECK).without_timeouts().run(&area).expect("runs");
+        let known = dying(RECHECK).allow_rescues(usize::MAX, "a control");
+        let known = known.run(&area).expect("it runs");
+        known.assert_safe();
+        assert_eq!(known.rescued(), points(&lost));
+        assert!(known.to_string().contains("a control"), "{known}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "woken by their timeouts only, 2 are allowed")]
+fn assert_safe_panics_on_more_rescues_than_allowed() {
+    dying_publisher(RECHECK)
+        .allow_rescues(2, "a control")
+        .run(&Semaphore::area())
+        .expect("it runs")
+        .assert_safe();
+}
+
+#[test]
+fn who_has_no_timeout_is_not_rescued() {
+    let report = dying_publisher(None)
+        .allow_rescues(usize::MAX, "a control")
+        .run(&Semaphore::area())
+        .expect("it runs");
+    report.assert_caught();
+    assert_eq!(report.rescued(), []);
+}
+
+/// A wake, and then something else to die in.
+fn release_and_go_on(semaphore: &SharedArea<Semaphore>) {
+    semaphore.release();
+    for _ in 0..20 {
+        std::hint::black_box(semaphore.waiters.load(Ordering::Relaxed));
+    }
+}
+
+#[test]
+fn a_sleeper_stands_still_from_its_wake_to_the_kill() {
+    let report = dying_publisher(RECHECK)
+        .without_timeouts()
+        .victim(release_and_go_on)
+        .must_wake(|_| false)
+        .observer(|semaphore, point| {
+            assert_eq!(semaphore.waiters.load(Ordering::SeqCst), 1, "{point}");
+        })
+        .run(&Semaphore::area())
+        .expect("it runs");
+    report.assert_safe();
+    assert!(report.wakes_before_the_kill() >= 20, "{report}");
+    assert_eq!(report.wakes(), report.wakes_before_the_kill());
+}
+
+#[test]
+fn sleepers_that_had_gone_before_anybody_looked_are_counted() {
+    let report = dying_publisher(None)
+        .victim(|semaphore| {
+            semaphore.release();
+            while semaphore.waiters.load(Ordering::SeqCst) > 0 {
+                std::thread::yield_now();
+            }
+        })
+        .must_wake(|_| false)
+        .max_points(20)
+        .allow_missed(1.0, "the victim waits for the sleeper")
+        .run(&Semaphore::area())
+        .expect("it runs");
+    report.assert_safe();
+    assert!(report.wakes_before_the_kill() > 0, "{report}");
+}
+
+#[test]
+fn a_victim_stepped_past_its_deadline_sleeps_all_the_same() {
+    let recheck = Duration::from_micros(300);
+    let report = dying_sleeper(RECHECK)
+        .victim(move |semaphore| {
+            // Stepping through this takes longer than the recheck lasts.
+            let mut until = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            // SAFETY: `until` is a writable timespec.
+            unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut until) };
+            until.tv_nsec += i64::from(recheck.subsec_nanos());
+            until.tv_sec += until.tv_nsec / 1_000_000_000;
+            until.tv_nsec %= 1_000_000_000;
+            for _ in 0..1000 {
+                std::hint::black_box(semaphore.waiters.load(Ordering::Relaxed));
+            }
+            let (word, wait) = (semaphore.permits.as_ptr(), libc::FUTEX_WAIT_BITSET);
+            // SAFETY: the word lives in a mapping, `until` is a timespec.
+            unsafe { libc::syscall(libc::SYS_futex, word, wait, 0, &raw const until, 0, -1) };
+        })
+        .allow_rescues(
+            usize::MAX,
+            "who wakes the victim leaves the permit to the other",
+        )
+        .allow_missed(0.1, "the clock")
+        .run(&Semaphore::area())
+        .expect("the victim falls asleep");
+    report.assert_safe();
+    assert!(report.kill_points().len() > 2, "{report}");
 }
