@@ -1,31 +1,18 @@
 //! Arrays as a whole: construction, elements, the two locks, deaths, freezing, names, other languages.
 
-mod child;
+#[path = "shared/handles.rs"]
+mod handles;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use child::Child;
-use mp_layout::{ErrorKind, Result};
-use mp_object::transfer;
+use handles::{kind, twin};
+use mp_layout::ErrorKind;
 use mp_sync::LockError;
+use mp_testkit::{Forked, UniqueName};
 use mp_value::{Array, FrozenArray};
-
-fn unique(name: &str) -> String {
-    format!("mp-value-array-{name}-{}", std::process::id())
-}
-
-fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
-    result.expect_err("refused").kind()
-}
-
-/// The same array through a second mapping, as another process would have it.
-fn twin<H: serde::Serialize + serde::de::DeserializeOwned>(handle: &H) -> H {
-    let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(handle));
-    transfer::incoming(descriptors, || postcard::from_bytes(&bytes.unwrap())).unwrap()
-}
 
 #[test]
 fn starts_from_a_length_a_slice_an_iterator_or_a_value() {
@@ -102,10 +89,10 @@ fn indices_are_checked() {
 
 #[test]
 fn elements_that_are_no_value_are_corrupt() {
-    let name = unique("corrupt");
+    let name = UniqueName::new("corrupt");
     let flags = Array::<bool>::create_named(&name, 2).unwrap();
     let mut path = std::fs::OpenOptions::new();
-    let file = path.write(true).open(format!("/dev/shm/{name}")).unwrap();
+    let file = path.write(true).open(name.path()).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[7], 4096).unwrap();
     Array::<bool>::unlink(&name).unwrap();
     assert_eq!(kind(flags.get(0)), ErrorKind::Corrupt);
@@ -161,9 +148,9 @@ fn elements_are_reached_under_the_threads_own_bare_lock() {
 #[test]
 fn the_bare_lock_excludes_other_processes() {
     let array = Array::<u64>::new(1).unwrap();
-    let children: Vec<Child> = (0..2)
+    let children: Vec<Forked> = (0..2)
         .map(|_| {
-            Child::holding(|| {
+            Forked::holding(|| {
                 for _ in 0..2000 {
                     let _lock = array.get_lock().unwrap();
                     array.set(0, array.get(0).unwrap() + 1).unwrap();
@@ -190,7 +177,7 @@ fn a_panic_releases_the_slice_and_marks_nothing() {
 #[test]
 fn a_death_with_the_slice_is_told_until_somebody_recovers() {
     let array = Array::<u64>::new(100).unwrap();
-    let victim = Child::holding(|| {
+    let victim = Forked::holding(|| {
         let mut slice = array.lock().unwrap();
         slice[..50].fill(7);
         slice
@@ -202,7 +189,7 @@ fn a_death_with_the_slice_is_told_until_somebody_recovers() {
             .kind(),
         ErrorKind::TimedOut
     );
-    victim.kill();
+    victim.kill_and_reap();
 
     for _ in 0..2 {
         let Err(LockError::OwnerDied(slice)) = array.lock() else {
@@ -239,15 +226,15 @@ fn a_death_with_the_slice_is_told_until_somebody_recovers() {
 #[test]
 fn a_recoverers_death_is_told_as_well() {
     let array = Array::<u64>::new(4).unwrap();
-    Child::holding(|| array.lock().unwrap()).kill();
-    Child::holding(|| array.lock().or_else(LockError::into_guard).unwrap()).kill();
+    Forked::holding(|| array.lock().unwrap()).kill_and_reap();
+    Forked::holding(|| array.lock().or_else(LockError::into_guard).unwrap()).kill_and_reap();
     assert_eq!(array.lock().unwrap_err().kind(), ErrorKind::OwnerDied);
 }
 
 #[test]
 fn a_death_with_the_bare_lock_is_told() {
     let array = Array::<u64>::new(4).unwrap();
-    Child::holding(|| array.get_lock().unwrap()).kill();
+    Forked::holding(|| array.get_lock().unwrap()).kill_and_reap();
     assert_eq!(array.get(0).unwrap(), 0, "elements are whole");
     assert_eq!(array.lock().unwrap_err().kind(), ErrorKind::OwnerDied);
     let mut lock = array.get_lock().or_else(LockError::into_guard).unwrap();
@@ -262,7 +249,7 @@ fn elements_of_several_pieces_are_refused_after_a_death() {
     let array = Array::<[u32; 3]>::from_slice(&[[1; 3], [2; 3]]).unwrap();
     array.set(0, [4; 3]).unwrap();
     assert_eq!(array.get(0).unwrap(), [4; 3]);
-    Child::holding(|| array.lock().unwrap()).kill();
+    Forked::holding(|| array.lock().unwrap()).kill_and_reap();
     assert_eq!(kind(array.get(0)), ErrorKind::OwnerDied);
     assert_eq!(kind(array.set(0, [5; 3])), ErrorKind::OwnerDied);
     array
@@ -303,7 +290,7 @@ fn a_leaked_slice_outlives_its_thread() {
 #[test]
 fn a_slice_leaked_by_a_dead_process_is_told() {
     let array = Array::<u64>::new(4).unwrap();
-    let victim = Child::holding(|| {
+    let victim = Forked::holding(|| {
         std::thread::scope(|scope| {
             scope
                 .spawn(|| std::mem::forget(array.lock().unwrap()))
@@ -316,7 +303,7 @@ fn a_slice_leaked_by_a_dead_process_is_told() {
         ErrorKind::Claimed,
         "its process lives"
     );
-    victim.kill();
+    victim.kill_and_reap();
     assert_eq!(array.lock().unwrap_err().kind(), ErrorKind::OwnerDied);
 }
 
@@ -325,14 +312,17 @@ fn a_forked_childs_copy_of_the_guard_releases_nothing() {
     let array = Array::<u64>::new(4).unwrap();
     let slice = array.lock().unwrap();
     let mut slice = Some(slice);
-    assert!(Child::agrees(|| {
-        drop(slice.take());
-        array
-            .lock_timeout(Duration::from_millis(1))
-            .unwrap_err()
-            .kind()
-            == ErrorKind::TimedOut
-    }));
+    assert!(
+        Forked::new(|| {
+            drop(slice.take());
+            array
+                .lock_timeout(Duration::from_millis(1))
+                .unwrap_err()
+                .kind()
+                == ErrorKind::TimedOut
+        })
+        .succeeds()
+    );
     assert_eq!(
         kind(array.get(0)),
         ErrorKind::Recursive,
@@ -357,14 +347,13 @@ fn frozen_arrays_are_read_everywhere_and_written_nowhere() {
     assert_eq!(array.get(1).unwrap(), 2);
     assert_eq!(array.to_vec().unwrap(), [1, 2, 3]);
     assert_eq!(array.freeze().unwrap()[..], [1, 2, 3], "again");
-    assert!(Child::agrees(
-        || frozen.iter().sum::<u8>() == 6 && array.set(0, 1).is_err()
-    ));
+    let read_only = Forked::new(|| frozen.iter().sum::<u8>() == 6 && array.set(0, 1).is_err());
+    assert!(read_only.succeeds());
 }
 
 #[test]
 fn named_arrays_are_opened_by_their_type() {
-    let name = unique("named");
+    let name = UniqueName::new("named");
     let array = Array::create_named_from(&name, &[1_i64, 2]).unwrap();
     assert_eq!(
         kind(Array::<i64>::create_named(&name, 2)),
@@ -438,12 +427,12 @@ fn python_reads_and_writes_the_same_elements() {
 
 #[test]
 fn python_opens_named_and_long_arrays() {
-    let name = unique("python");
+    let name = UniqueName::new("python");
     let array = Array::<i32>::create_named(&name, 5000).unwrap();
     array.set(4999, -7).unwrap();
     let line = array.numpy_line();
     let seen = python(&line, "print(len(array), int(array[4999]))");
     Array::<i32>::unlink(&name).unwrap();
     assert_eq!(seen, "5000 -7");
-    assert!(line.contains(&format!("\"/dev/shm/{name}\"")), "{line}");
+    assert!(line.contains(&format!("{:?}", name.path())), "{line}");
 }

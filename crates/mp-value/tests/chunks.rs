@@ -1,15 +1,13 @@
 //! Claimed chunks: boundaries, exclusion, deaths.
 
-mod child;
+#[path = "shared/handles.rs"]
+mod handles;
 
-use child::Child;
-use mp_layout::{ErrorKind, Result};
+use handles::kind;
+use mp_layout::ErrorKind;
 use mp_object::transfer;
+use mp_testkit::Forked;
 use mp_value::{Array, Chunk, Chunks, Claim};
-
-fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
-    result.expect_err("refused").kind()
-}
 
 fn claimed(chunks: &Chunks<u64>, index: usize) -> Chunk<u64> {
     match chunks.claim(index).unwrap() {
@@ -152,7 +150,7 @@ fn the_owner_of_a_chunk_is_told_dead_or_alive() {
     let array = Array::<u64>::new(12).unwrap();
     let chunks = array.chunks(4).unwrap();
     let owner = |chunks: &Chunks<u64>, index| chunks.owner(index).map(|owner| owner.pid());
-    let child = Child::holding(|| claimed(&chunks, 1));
+    let child = Forked::holding(|| claimed(&chunks, 1));
     let pid = Some(child.pid());
     assert_eq!(
         [0, 1, 2, 3].map(|index| owner(&chunks, index)),
@@ -163,7 +161,7 @@ fn the_owner_of_a_chunk_is_told_dead_or_alive() {
         None,
         "those are counted in another length"
     );
-    child.kill();
+    child.kill_and_reap();
     assert_eq!(owner(&chunks, 1), pid);
     drop(claimed(&chunks, 1));
     assert_eq!(owner(&chunks, 1), None);
@@ -199,7 +197,7 @@ fn two_processes_write_side_by_side() {
     let array = Array::<u64>::new(10).unwrap();
     let chunks = array.chunks(5).unwrap();
     let mut mine = claimed(&chunks, 0);
-    let child = Child::holding(|| {
+    let child = Forked::holding(|| {
         let mut theirs = claimed(&chunks, 1);
         theirs.fill(2);
         theirs
@@ -212,7 +210,7 @@ fn two_processes_write_side_by_side() {
         error.contains(&format!("process {}", child.pid())),
         "{error}"
     );
-    child.kill();
+    child.kill_and_reap();
     assert_eq!(array.to_vec().unwrap(), [1, 1, 1, 1, 1, 2, 2, 2, 2, 2]);
 }
 
@@ -220,14 +218,14 @@ fn two_processes_write_side_by_side() {
 fn a_dead_processes_chunk_is_taken_over_and_its_owner_named() {
     let array = Array::<u64>::new(12).unwrap();
     let chunks = array.chunks(4).unwrap();
-    let child = Child::holding(|| {
+    let child = Forked::holding(|| {
         let mut chunk = claimed(&chunks, 1);
         chunk[0] = 9;
         chunk
     });
     let pid = child.pid();
     assert!(chunks.sweep().unwrap().is_empty(), "its owner lives");
-    child.kill();
+    child.kill_and_reap();
     let chunk = claimed(&chunks, 1);
     assert_eq!(chunk.abandoned_by().map(|dead| dead.pid()), Some(pid));
     assert_eq!(chunk[..], [9, 0, 0, 0]);
@@ -241,9 +239,9 @@ fn a_sweep_names_what_the_dead_had() {
     let array = Array::<u64>::new(40).unwrap();
     let chunks = array.chunks(10).unwrap();
     let mine = claimed(&chunks, 0);
-    let child = Child::holding(|| (claimed(&chunks, 1), claimed(&chunks, 3)));
+    let child = Forked::holding(|| (claimed(&chunks, 1), claimed(&chunks, 3)));
     let pid = child.pid();
-    child.kill();
+    child.kill_and_reap();
     let swept = chunks.sweep().unwrap();
     let named: Vec<_> = swept
         .iter()
@@ -262,10 +260,10 @@ fn a_sweep_names_what_the_dead_had() {
 #[test]
 fn a_successors_death_is_told_as_well() {
     let chunks = Array::<u64>::new(4).unwrap().chunks(2).unwrap();
-    Child::holding(|| claimed(&chunks, 0)).kill();
-    let second = Child::holding(|| claimed(&chunks, 0));
+    Forked::holding(|| claimed(&chunks, 0)).kill_and_reap();
+    let second = Forked::holding(|| claimed(&chunks, 0));
     let pid = second.pid();
-    second.kill();
+    second.kill_and_reap();
     assert_eq!(
         claimed(&chunks, 0).abandoned_by().map(|dead| dead.pid()),
         Some(pid)
@@ -276,7 +274,7 @@ fn a_successors_death_is_told_as_well() {
 fn a_dead_processes_chunk_is_told_to_who_wants_the_whole() {
     let array = Array::<u64>::new(12).unwrap();
     let chunks = array.chunks(4).unwrap();
-    Child::holding(|| claimed(&chunks, 2)).kill();
+    Forked::holding(|| claimed(&chunks, 2)).kill_and_reap();
     assert_eq!(array.get(0).unwrap(), 0, "single elements are whole");
     assert_eq!(kind(array.freeze()), ErrorKind::OwnerDied);
     let mut slice = match array.lock() {
@@ -293,9 +291,9 @@ fn a_dead_processes_chunk_is_told_to_who_wants_the_whole() {
 fn dead_claims_are_carried_over_to_chunks_of_another_length() {
     let array = Array::<u64>::new(100).unwrap();
     let tens = array.chunks(10).unwrap();
-    let child = Child::holding(|| (claimed(&tens, 0), claimed(&tens, 5)));
+    let child = Forked::holding(|| (claimed(&tens, 0), claimed(&tens, 5)));
     let pid = child.pid();
-    child.kill();
+    child.kill_and_reap();
     let thirties = array.chunks(30).unwrap();
     let abandoned = |index| {
         claimed(&thirties, index)
@@ -307,7 +305,7 @@ fn dead_claims_are_carried_over_to_chunks_of_another_length() {
         [Some(pid), Some(pid), None, None]
     );
 
-    Child::holding(|| claimed(&thirties, 3)).kill();
+    Forked::holding(|| claimed(&thirties, 3)).kill_and_reap();
     let fives = array.chunks(5).unwrap();
     let swept: Vec<_> = fives
         .sweep()
@@ -324,9 +322,12 @@ fn a_forked_childs_copy_of_a_chunk_gives_nothing_back() {
     let chunks = array.chunks(2).unwrap();
     let mut chunk = Some(claimed(&chunks, 0));
     let me = std::process::id();
-    assert!(Child::agrees(|| {
-        drop(chunk.take());
-        is_taken_by(&chunks, 0, me)
-    }));
+    assert!(
+        Forked::new(|| {
+            drop(chunk.take());
+            is_taken_by(&chunks, 0, me)
+        })
+        .succeeds()
+    );
     assert!(is_taken_by(&chunks, 0, me));
 }

@@ -1,21 +1,12 @@
 //! Values and arrays by type code.
 
-use mp_layout::{ErrorKind, Result, TypeCode};
-use mp_object::transfer;
+#[path = "shared/handles.rs"]
+mod handles;
+
+use handles::{kind, twin};
+use mp_layout::{ErrorKind, TypeCode};
+use mp_testkit::UniqueName;
 use mp_value::{AnyArray, AnyValue, Array, Scalar, Value};
-
-fn unique(name: &str) -> String {
-    format!("mp-value-codes-{name}-{}", std::process::id())
-}
-
-fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
-    result.expect_err("refused").kind()
-}
-
-fn twin<H: serde::Serialize + serde::de::DeserializeOwned>(handle: &H) -> H {
-    let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(handle));
-    transfer::incoming(descriptors, || postcard::from_bytes(&bytes.unwrap())).unwrap()
-}
 
 /// For each integer code its least and its greatest value.
 const RANGES: [(char, i128, i128); 10] = [
@@ -125,7 +116,7 @@ fn only_fitting_scalars_are_taken() {
 
 #[test]
 fn opens_by_name_with_the_code_it_was_made_with() {
-    let (value_name, array_name) = (unique("value"), unique("array"));
+    let (value_name, array_name) = (UniqueName::new("value"), UniqueName::new("array"));
     let value = Value::create_named(&value_name, 5_u16).unwrap();
     let opened = AnyValue::open(&value_name).unwrap();
     assert_eq!(opened.code().as_char(), 'H');
@@ -144,7 +135,7 @@ fn opens_by_name_with_the_code_it_was_made_with() {
 
 #[test]
 fn structures_have_no_code() {
-    let name = unique("structure");
+    let name = UniqueName::new("structure");
     Array::<[u8; 3]>::create_named(&name, 2).unwrap();
     let error = AnyArray::open(&name).unwrap_err();
     Array::<[u8; 3]>::unlink(&name).unwrap();

@@ -1,24 +1,12 @@
 //! Values and arrays without a lock.
 
-mod child;
+#[path = "shared/handles.rs"]
+mod handles;
 
-use child::Child;
-use mp_layout::{ErrorKind, Result};
-use mp_object::transfer;
+use handles::{kind, twin};
+use mp_layout::ErrorKind;
+use mp_testkit::{Forked, UniqueName};
 use mp_value::{RawArray, RawValue};
-
-fn unique(name: &str) -> String {
-    format!("mp-value-raw-{name}-{}", std::process::id())
-}
-
-fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
-    result.expect_err("refused").kind()
-}
-
-fn twin<H: serde::Serialize + serde::de::DeserializeOwned>(handle: &H) -> H {
-    let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(handle));
-    transfer::incoming(descriptors, || postcard::from_bytes(&bytes.unwrap())).unwrap()
-}
 
 #[test]
 fn values_of_each_size_come_back() {
@@ -62,9 +50,9 @@ fn a_failed_exchange_tells_what_is_there() {
 #[test]
 fn no_count_is_lost_between_processes() {
     let counts = (RawValue::new(0_u32).unwrap(), RawValue::new(0_u64).unwrap());
-    let children: Vec<Child> = (0..2)
+    let children: Vec<Forked> = (0..2)
         .map(|_| {
-            Child::holding(|| {
+            Forked::holding(|| {
                 for _ in 0..50_000 {
                     counts.0.fetch_add(1);
                     counts.1.fetch_add(1);
@@ -78,7 +66,7 @@ fn no_count_is_lost_between_processes() {
 
 #[test]
 fn twins_are_the_same_and_names_are_checked() {
-    let name = unique("value");
+    let name = UniqueName::new("value");
     let value = RawValue::create_named(&name, 3_u32).unwrap();
     twin(&RawValue::new(1_u32).unwrap()).set(9);
     RawValue::<u32>::open(&name).unwrap().set(4);
@@ -120,10 +108,13 @@ fn arrays_start_from_a_length_a_slice_or_an_iterator() {
 fn arrays_are_shared_between_processes() {
     let array = RawArray::<u64>::new(4).unwrap();
     twin(&array).set(1, 6);
-    assert!(Child::agrees(|| {
-        array.cells().set(2, 7);
-        array.get(1) == 6
-    }));
+    assert!(
+        Forked::new(|| {
+            array.cells().set(2, 7);
+            array.get(1) == 6
+        })
+        .succeeds()
+    );
     assert_eq!(array.to_vec(), [0, 6, 7, 0]);
     let flags = RawArray::<bool>::new(2).unwrap();
     flags.set(1, true);
@@ -139,7 +130,7 @@ fn an_index_past_the_end_panics() {
 
 #[test]
 fn named_arrays_are_opened_by_type_and_length() {
-    let name = unique("array");
+    let name = UniqueName::new("array");
     let array = RawArray::<f32>::create_named(&name, 1000).unwrap();
     RawArray::<f32>::open(&name).unwrap().set(999, 2.5);
     assert_eq!(array.get(999), 2.5);

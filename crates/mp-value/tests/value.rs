@@ -1,28 +1,16 @@
 //! Values: replacing, the two locks, deaths, names, types whose bytes are checked.
 
-mod child;
+#[path = "shared/handles.rs"]
+mod handles;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use child::Child;
-use mp_layout::{ErrorKind, Result};
-use mp_object::transfer;
+use handles::{kind, twin};
+use mp_layout::ErrorKind;
+use mp_testkit::{Forked, UniqueName};
 use mp_value::Value;
-
-fn unique(name: &str) -> String {
-    format!("mp-value-value-{name}-{}", std::process::id())
-}
-
-fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
-    result.expect_err("refused").kind()
-}
-
-fn twin<H: serde::Serialize + serde::de::DeserializeOwned>(handle: &H) -> H {
-    let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(handle));
-    transfer::incoming(descriptors, || postcard::from_bytes(&bytes.unwrap())).unwrap()
-}
 
 #[test]
 fn is_replaced_in_each_way() {
@@ -59,14 +47,14 @@ fn clones_and_twins_are_the_same_value() {
 
 #[test]
 fn bool_and_char_are_checked_on_the_way_out() {
-    let name = unique("char");
+    let name = UniqueName::new("char");
     let letter = Value::create_named(&name, 'é').unwrap();
     assert_eq!(letter.try_get().unwrap(), 'é');
     letter.set('ß').unwrap();
     assert_eq!(*letter.lock().unwrap(), 'ß');
     let file = std::fs::OpenOptions::new()
         .write(true)
-        .open(format!("/dev/shm/{name}"))
+        .open(name.path())
         .unwrap();
     Value::<char>::unlink(&name).unwrap();
     let surrogate = [0xd800_u32; 2].map(u32::to_ne_bytes).concat();
@@ -154,9 +142,9 @@ fn changes_are_refused_under_the_threads_own_guard() {
 #[test]
 fn several_changes_are_one_step_under_the_bare_lock() {
     let value = Value::new(0_u64).unwrap();
-    let children: Vec<Child> = (0..2)
+    let children: Vec<Forked> = (0..2)
         .map(|_| {
-            Child::holding(|| {
+            Forked::holding(|| {
                 for _ in 0..2000 {
                     let _lock = value.get_lock().unwrap();
                     value.set(value.get() + 1).unwrap();
@@ -173,7 +161,7 @@ fn several_changes_are_one_step_under_the_bare_lock() {
 #[test]
 fn a_lock_that_is_held_names_its_holder_in_time() {
     let value = Value::new(0).unwrap();
-    let holder = Child::holding(|| value.lock().unwrap());
+    let holder = Forked::holding(|| value.lock().unwrap());
     let error = value.lock_timeout(Duration::from_millis(1)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(
@@ -188,16 +176,16 @@ fn a_lock_that_is_held_names_its_holder_in_time() {
 #[test]
 fn a_death_leaves_the_old_value_and_nobody_is_told() {
     let value = Value::new([7_u64; 9]).unwrap();
-    Child::holding(|| {
+    Forked::holding(|| {
         let mut guard = value.lock().unwrap();
         guard[..4].fill(1);
         guard
     })
-    .kill();
+    .kill_and_reap();
     assert_eq!(value.get(), [7; 9]);
     value.set([8; 9]).unwrap();
     assert_eq!(value.update(|all| all.map(|one| one + 1)).unwrap(), [9; 9]);
-    Child::holding(|| value.get_lock().unwrap()).kill();
+    Forked::holding(|| value.get_lock().unwrap()).kill_and_reap();
     assert_eq!(*value.lock().unwrap(), [9; 9]);
 }
 
@@ -207,15 +195,18 @@ fn a_forked_childs_copy_of_the_guard_writes_nothing() {
     let mut guard = value.lock().unwrap();
     *guard = 2;
     let mut guard = Some(guard);
-    assert!(Child::agrees(|| {
-        drop(guard.take());
-        value.get() == 1
-            && value
-                .lock_timeout(Duration::from_millis(1))
-                .unwrap_err()
-                .kind()
-                == ErrorKind::TimedOut
-    }));
+    assert!(
+        Forked::new(|| {
+            drop(guard.take());
+            value.get() == 1
+                && value
+                    .lock_timeout(Duration::from_millis(1))
+                    .unwrap_err()
+                    .kind()
+                    == ErrorKind::TimedOut
+        })
+        .succeeds()
+    );
     assert_eq!(
         kind(value.set(9)),
         ErrorKind::Recursive,
@@ -251,7 +242,7 @@ fn readers_never_see_half_of_a_change() {
 
 #[test]
 fn named_values_are_opened_by_their_type() {
-    let name = unique("named");
+    let name = UniqueName::new("named");
     let value = Value::create_named(&name, 5_i64).unwrap();
     assert_eq!(
         kind(Value::create_named(&name, 6_i64)),
