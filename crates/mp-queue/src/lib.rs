@@ -38,6 +38,7 @@ mod control;
 mod error;
 mod geometry;
 mod iter;
+mod pace;
 mod queue;
 mod raw_queue;
 mod receiver;

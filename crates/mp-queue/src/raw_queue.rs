@@ -44,7 +44,8 @@
 //! # Progress
 //!
 //! Blocking. Producers and consumers do not block each other as long as there are messages and room. A process that is
-//! stopped while it holds a lock stops its side.
+//! stopped while it holds a lock stops its side. A consumer that has emptied the queue looks again at once or, where
+//! messages come in a stream, after a moment (`Pace`).
 //!
 //! # If a process dies
 //!
@@ -79,6 +80,7 @@ use mp_sync::{Guard, LockError, RawLockError, RawMutex};
 use crate::codec;
 use crate::control::{Control, LEGS};
 use crate::geometry::{self, CONTROL_SIZE, Geometry, MAX_RINGS, PAGE, offset, region_size};
+use crate::pace::Pace;
 
 mod get;
 mod put;
@@ -110,6 +112,7 @@ pub(crate) struct RawQueue {
     rings: [OnceLock<ByteRing<'static>>; MAX_RINGS],
     geometry: Geometry,
     bound: u64,
+    pace: Pace,
     /// Keeps the mapping, so it is dropped last.
     control: Placed<Control>,
 }
@@ -229,6 +232,7 @@ impl RawQueue {
             control,
             rings: [const { OnceLock::new() }; MAX_RINGS],
             geometry,
+            pace: Pace::default(),
         })
     }
 

@@ -4,10 +4,13 @@ use mp_layout::atomic::Ordering;
 use mp_layout::{Error, Result};
 use mp_os::clock::Deadline;
 use mp_ring::{PopError, Records};
-use mp_sync::Wait;
+use mp_sync::{Guard, Wait};
 
 use super::{RawQueue, lock};
 use crate::error::Stop;
+
+/// A queue of fewer messages is not worth waiting at for several.
+const LEAST_OF_STREAM: u64 = 64;
 
 impl RawQueue {
     /// Gets at least one message and at most `max`, each of which is shown to `visit`, and returns how many.
@@ -35,7 +38,11 @@ impl RawQueue {
         deadline: Deadline,
         visit: &mut impl FnMut(&[u8]),
     ) -> core::result::Result<usize, Stop> {
+        let mut may_be_stream = wait != Wait::Sleep && self.bound >= LEAST_OF_STREAM;
         let attempt = || {
+            if core::mem::take(&mut may_be_stream) {
+                self.pace.let_some_come(|| self.len());
+            }
             if self.has_message() || self.is_closed() {
                 self.pop_or_stop(max, deadline, visit)
             } else {
@@ -72,8 +79,56 @@ impl RawQueue {
     /// Takes what there is, with the lock; 0 if there is nothing.
     #[inline]
     fn pop(&self, max: usize, deadline: Deadline, visit: &mut impl FnMut(&[u8])) -> Result<usize> {
+        let guard = lock(&self.control().consumers, deadline)?;
+        let popped = if max <= 1 {
+            self.pop_in_place(visit)
+        } else {
+            None
+        };
+        match popped {
+            Some(count) => {
+                drop(guard);
+                self.pass_on(count);
+                Ok(count)
+            }
+            None => self.pop_locked(guard, max, visit),
+        }
+    }
+
+    /// What nearly every get is: one message, or none, of a ring whose memory is kept, while nothing is elsewhere. Whatever
+    /// else it finds it leaves to [`pop_locked`](Self::pop_locked), and does nothing.
+    #[inline]
+    fn pop_in_place(&self, visit: &mut impl FnMut(&[u8])) -> Option<usize> {
+        let legs = &self.control().legs;
+        let read = legs.read.load(Ordering::Relaxed);
+        // Before the look whether the ring is empty.
+        let write = legs.write.load(Ordering::Acquire);
+        let class = self.class_of(read);
+        if read != write || class > Self::KEPT_CLASS {
+            return None;
+        }
+        let ring = self.rings[class].get()?;
+        // SAFETY: the caller has the consumers' lock, and the handle is gone before it is released.
+        let mut consumer = unsafe { ring.locked_consumer() }.ok()?;
+        match consumer.peek() {
+            Ok(record) => {
+                visit(record.bytes());
+                self.give_room(1, || record.release());
+                Some(1)
+            }
+            Err(PopError::Empty) => Some(0),
+            Err(_) => None,
+        }
+    }
+
+    #[inline(never)]
+    fn pop_locked(
+        &self,
+        guard: Guard<'_>,
+        max: usize,
+        visit: &mut impl FnMut(&[u8]),
+    ) -> Result<usize> {
         let control = self.control();
-        let guard = lock(&control.consumers, deadline)?;
         let mut left_large_ring = false;
         loop {
             let (read, write) = self.legs()?;
@@ -82,13 +137,9 @@ impl RawQueue {
             let mut consumer = unsafe { ring.locked_consumer() }.map_err(Error::from)?;
             let count = self.take(consumer.records(), max.max(1), visit)?;
             if count > 0 {
-                let more = control.not_empty.has_sleepers() && !consumer.is_empty();
                 let emptied_large_ring = class > Self::KEPT_CLASS && consumer.is_empty();
                 drop(guard);
-                // Rule (b)
-                if more {
-                    control.not_empty.under_bell(|| control.not_empty.notify(1));
-                }
+                self.pass_on(count);
                 if left_large_ring || emptied_large_ring {
                     self.settle();
                 }
@@ -107,6 +158,30 @@ impl RawQueue {
                 control.not_full.under_bell(|| control.not_full.notify(1));
             }
         }
+    }
+
+    /// Rule (b), for who has got messages and has unlocked.
+    #[inline]
+    fn pass_on(&self, got: usize) {
+        let not_empty = &self.control().not_empty;
+        if got > 0 && not_empty.has_sleepers() && self.has_message() {
+            not_empty.under_bell(|| not_empty.notify(1));
+        }
+    }
+
+    /// Gives the room of so many messages back, and wakes who waits for it.
+    #[inline]
+    fn give_room(&self, count: usize, release: impl FnOnce()) {
+        if !self.is_bounded() {
+            // Nobody ever waits for room.
+            return release();
+        }
+        let not_full = &self.control().not_full;
+        // Rule (a)
+        not_full.under_bell(|| {
+            release();
+            not_full.notify(count as u32);
+        });
     }
 
     /// Shows the records to `visit`, releases them in one step, and returns how many.
@@ -128,19 +203,8 @@ impl RawQueue {
             }
             count += 1;
         }
-        if count == 0 {
-            return Ok(0);
-        }
-        if self.is_bounded() {
-            let not_full = &self.control().not_full;
-            // Rule (a)
-            not_full.under_bell(|| {
-                records.release();
-                not_full.notify(count as u32);
-            });
-        } else {
-            // Nobody ever waits for room.
-            records.release();
+        if count > 0 {
+            self.give_room(count, || records.release());
         }
         Ok(count)
     }

@@ -1,0 +1,94 @@
+//! How soon a consumer that found the queue empty looks again.
+
+use core::hint::spin_loop;
+
+use mp_layout::atomic::{AtomicU32, Ordering};
+
+/// Of so many waits one is used to find out whether messages come in a stream.
+const PROBE_EVERY: u32 = 32;
+
+/// Pauses of that one: long enough for two messages, a fraction of a round trip.
+const PROBE: u32 = 4;
+
+/// The most pauses: a microsecond or two, of which nobody waits for a single message.
+const MOST: u32 = 32;
+
+/// Messages at once that make the two sides meet seldom enough.
+const ENOUGH: usize = 8;
+
+/// What a process's consumers of one queue know of how its messages come.
+///
+/// A consumer that takes each message the moment it is put shares the producer's cache lines all the time, and both are
+/// three times slower for it (`examples/cost.rs`). If they come in a stream, it leaves the queue alone for a moment
+/// whenever it has emptied it, so that several come together. Where there is one message at a time, as in a round trip,
+/// it does not.
+///
+/// The words are this process's own; threads that change them at once make nothing worse than a guess.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Pauses before the first look; 0: messages do not come in a stream.
+    pauses: AtomicU32,
+    waits: AtomicU32,
+}
+
+impl Pace {
+    /// Lets some messages come, if they come in a stream; `count` tells how many have.
+    pub(crate) fn let_some_come(&self, count: impl FnOnce() -> usize) {
+        let pauses = match self.pauses.load(Ordering::Relaxed) {
+            0 if self.is_time_to_probe() => PROBE,
+            pauses => pauses,
+        };
+        if pauses == 0 {
+            return;
+        }
+        for _ in 0..pauses {
+            spin_loop();
+        }
+        let next = match count() {
+            0 | 1 => 0,
+            2..ENOUGH => (2 * pauses).min(MOST),
+            _ => pauses,
+        };
+        self.pauses.store(next, Ordering::Relaxed);
+    }
+
+    fn is_time_to_probe(&self) -> bool {
+        let waits = self.waits.load(Ordering::Relaxed).wrapping_add(1);
+        self.waits.store(waits, Ordering::Relaxed);
+        waits.is_multiple_of(PROBE_EVERY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ENOUGH, MOST, PROBE_EVERY, Pace};
+
+    /// In how many of so many waits it looked at the count, which is always `found`.
+    fn looks(pace: &Pace, waits: u32, found: usize) -> u32 {
+        let mut looks = 0;
+        for _ in 0..waits {
+            pace.let_some_come(|| {
+                looks += 1;
+                found
+            });
+        }
+        looks
+    }
+
+    #[test]
+    fn single_messages_are_probed_for_seldom() {
+        let pace = Pace::default();
+        assert_eq!(looks(&pace, 10 * PROBE_EVERY, 1), 10);
+        assert_eq!(pace.pauses.into_inner(), 0);
+    }
+
+    #[test]
+    fn a_stream_is_found_and_its_end_too() {
+        let pace = Pace::default();
+        assert_eq!(looks(&pace, PROBE_EVERY - 1, 3), 0);
+        assert_eq!(looks(&pace, 100, 3), 100);
+        assert_eq!(pace.pauses.load(std::sync::atomic::Ordering::Relaxed), MOST);
+        assert_eq!(looks(&pace, 100, ENOUGH), 100);
+        assert_eq!(looks(&pace, PROBE_EVERY - 1, 0), 1);
+    }
+}
