@@ -293,9 +293,44 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// As [`put`](Self::put) for the first message that was not put, with how many were.
     pub fn put_many(&self, values: &[T]) -> core::result::Result<(), PutManyError> {
+        self.put_many_deadline(values, Deadline::NEVER)
+    }
+
+    /// Puts messages as [`put_many`](Self::put_many) does, those for which there is room now.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_put`](Self::try_put) for the first message that was not put, with how many were.
+    pub fn try_put_many(&self, values: &[T]) -> core::result::Result<(), PutManyError> {
+        self.put_many_deadline(values, Deadline::PASSED)
+    }
+
+    /// Puts messages as [`put_many`](Self::put_many) does, waiting at most so long for all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_timeout`](Self::put_timeout) for the first message that was not put, with how many were.
+    pub fn put_many_timeout(
+        &self,
+        values: &[T],
+        timeout: Duration,
+    ) -> core::result::Result<(), PutManyError> {
+        self.put_many_deadline(values, Deadline::after(timeout))
+    }
+
+    /// Puts messages as [`put_many`](Self::put_many) does, waiting until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`put_many_timeout`](Self::put_many_timeout).
+    pub fn put_many_deadline(
+        &self,
+        values: &[T],
+        deadline: Deadline,
+    ) -> core::result::Result<(), PutManyError> {
         let mut put = 0;
         for chunk in values.chunks(BATCH) {
-            self.send_chunk(chunk, &mut put)
+            self.send_chunk(chunk, deadline, &mut put)
                 .map_err(|refusal| PutManyError {
                     put,
                     error: PutError::new((), refusal),
@@ -305,7 +340,12 @@ impl<T, C: Codec<T>> Queue<T, C> {
     }
 
     /// Adds to `put` also what was put before an error.
-    fn send_chunk(&self, chunk: &[T], put: &mut usize) -> core::result::Result<(), Refusal> {
+    fn send_chunk(
+        &self,
+        chunk: &[T],
+        deadline: Deadline,
+        put: &mut usize,
+    ) -> core::result::Result<(), Refusal> {
         let mut encoded = Vec::with_capacity(chunk.len());
         let written = chunk.iter().try_for_each(|value| {
             encoded.push(C::encode(value)?);
@@ -313,7 +353,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
         });
         let mut rest = &encoded[..];
         while !rest.is_empty() {
-            let count = self.raw.put(rest, self.wait, Deadline::NEVER)?;
+            let count = self.raw.put(rest, self.wait, deadline)?;
             *put += count;
             rest = rest.get(count..).unwrap_or_default();
         }
@@ -375,8 +415,43 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// [`GetError::Closed`] and [`GetError::Os`]; what does not decode is an item of the batch.
     pub fn get_many(&self, max: usize) -> core::result::Result<Batch<T, C>, GetError> {
+        self.get_many_deadline(max, Deadline::NEVER)
+    }
+
+    /// Gets the oldest messages that there are now, as [`get_many`](Self::get_many) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_many`](Self::get_many), and [`GetError::Empty`].
+    pub fn try_get_many(&self, max: usize) -> core::result::Result<Batch<T, C>, GetError> {
+        self.get_many_deadline(max, Deadline::PASSED)
+    }
+
+    /// Gets the oldest messages as [`get_many`](Self::get_many) does, waiting at most so long for the first.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_many`](Self::get_many), and [`GetError::Empty`] if the time was up.
+    pub fn get_many_timeout(
+        &self,
+        max: usize,
+        timeout: Duration,
+    ) -> core::result::Result<Batch<T, C>, GetError> {
+        self.get_many_deadline(max, Deadline::after(timeout))
+    }
+
+    /// Gets the oldest messages as [`get_many`](Self::get_many) does, waiting until the deadline for the first.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_many_timeout`](Self::get_many_timeout).
+    pub fn get_many_deadline(
+        &self,
+        max: usize,
+        deadline: Deadline,
+    ) -> core::result::Result<Batch<T, C>, GetError> {
         let mut taken = Vec::new();
-        self.raw.get(max, self.wait, Deadline::NEVER, |bytes| {
+        self.raw.get(max, self.wait, deadline, |bytes| {
             taken.push(C::take(bytes));
         })?;
         Ok(Batch::new(taken))

@@ -226,6 +226,28 @@ fn a_batch_waits_for_room() {
 }
 
 #[test]
+fn batches_wait_no_longer_than_they_are_told() {
+    let queue = Queue::<u32, Plain>::plain_bounded(7).expect("a queue");
+    let span = Duration::from_millis(20);
+    for nothing in [queue.try_get_many(5), queue.get_many_timeout(5, span)] {
+        assert!(matches!(nothing, Err(GetError::Empty)));
+    }
+    let numbers: Vec<u32> = (0..10).collect();
+    let error = queue.try_put_many(&numbers).expect_err("room for seven");
+    assert!(matches!(error.error, PutError::Full(())));
+    assert_eq!((error.put, queue.len()), (7, 7));
+    let start = Instant::now();
+    let error = queue.put_many_timeout(&numbers[7..], span);
+    assert_eq!(error.expect_err("no room").put, 0);
+    assert!(start.elapsed() >= span);
+    let batch = queue.try_get_many(100).expect("messages");
+    let got: Vec<u32> = batch.map(|n| n.expect("a number")).collect();
+    assert_eq!(got, numbers[..7]);
+    queue.close().expect("a lock");
+    assert!(matches!(queue.try_get_many(5), Err(GetError::Closed)));
+}
+
+#[test]
 fn a_batch_that_fails_says_how_far_it_came() {
     let queue = Queue::<Vec<u8>, Bytes>::builder()
         .room(0)
