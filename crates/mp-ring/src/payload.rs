@@ -3,6 +3,7 @@
 #[cfg(not(loom))]
 use core::any::TypeId;
 use core::mem::MaybeUninit;
+use core::ops::Range;
 
 #[cfg(not(loom))]
 use mp_layout::CACHE_LINE;
@@ -86,6 +87,16 @@ impl<'a> Payload<'a> {
         checked(unsafe { source.cast::<MaybeUninit<T>>().read() })
     }
 
+    /// Lets the core fetch the lines that start in `bytes`, to write them soon. It is a hint: nothing is read or written.
+    #[inline]
+    pub(crate) fn fetch_to_write(&self, bytes: Range<usize>) {
+        let mut offset = bytes.start.next_multiple_of(LINE);
+        while offset < bytes.end {
+            hint_write(self.region.as_ptr().wrapping_add(offset));
+            offset += LINE;
+        }
+    }
+
     /// Address of the byte at `offset`.
     ///
     /// # Safety
@@ -116,6 +127,8 @@ impl<'a> Payload<'a> {
         Ok(Self { words })
     }
 
+    pub(crate) fn fetch_to_write(&self, _bytes: Range<usize>) {}
+
     pub(crate) unsafe fn write(&self, offset: usize, source: *const u8, size: usize) {
         for start in (0..size).step_by(8) {
             let mut bytes = [0; 8];
@@ -137,6 +150,40 @@ impl<'a> Payload<'a> {
             unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(start), count) };
         }
     }
+}
+
+/// Bytes that a core fetches at once.
+#[cfg(not(loom))]
+const LINE: usize = 64;
+
+/// Asks for the line at `address` as a store would, without waiting for it.
+#[cfg(not(loom))]
+#[inline(always)]
+fn hint_write(address: *const u8) {
+    #[cfg(miri)]
+    let _ = address;
+    // The intrinsic becomes a prefetch for reading where the compiler may not assume PREFETCHW, which x86-64 processors
+    // without it ignore.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch has no effect but on caches and never faults, whatever the address.
+    unsafe {
+        core::arch::asm!(
+            "prefetchw [{}]",
+            in(reg) address,
+            options(nostack, preserves_flags, readonly)
+        );
+    };
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!(
+            "prfm pstl1keep, [{}]",
+            in(reg) address,
+            options(nostack, preserves_flags, readonly)
+        );
+    };
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", miri)))]
+    let _ = address;
 }
 
 /// The part of `memory` that starts where cache lines do.

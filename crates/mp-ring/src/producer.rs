@@ -7,6 +7,12 @@ use crate::claim::Claim;
 use crate::latest::{WORDS, fits};
 use crate::{Corrupt, Grant, PushError, ReserveError, Ring};
 
+/// Least and most bytes that are fetched ahead of the tail; between them, twice what was pushed last.
+///
+/// Tuned by the bench `spsc` on a Xeon of two cores: with less, slices of small values wait for lines; with more, the
+/// consumer's core takes lines of single values away again.
+const AHEAD: (usize, usize) = (256, 4096);
+
 /// The one that pushes into a [`Ring`]. Dropped, it gives the role back.
 ///
 /// # If a process dies
@@ -30,6 +36,8 @@ pub struct Producer<'a, T> {
     tail: u64,
     /// The head word when last looked at; the consumer may be further by now.
     seen_head: u64,
+    /// Slots from the tail on whose lines were asked for.
+    fetched: usize,
     _claim: Claim<'a>,
 }
 
@@ -42,6 +50,7 @@ impl<'a, T: Plain> Producer<'a, T> {
             ring,
             tail,
             seen_head,
+            fetched: 0,
             _claim: claim,
         })
     }
@@ -185,6 +194,29 @@ impl<'a, T: Plain> Producer<'a, T> {
         }
         self.tail = self.tail.wrapping_add(count as u64);
         self.ring.words.tail.count.store(self.tail, ordering);
+        self.fetch_ahead(count);
+    }
+
+    /// Asks for the lines of the slots to be filled next, after `count` were published.
+    ///
+    /// The consumer's core has them since the last lap. Stores become visible in order, so each that must wait for its line
+    /// holds up all after it, the next store to the tail included.
+    #[inline]
+    fn fetch_ahead(&mut self, count: usize) {
+        let size = size_of::<T>();
+        let (least, most) = AHEAD;
+        let bytes = (2 * size).saturating_mul(count).clamp(least, most);
+        let free = self.ring.capacity - self.tail.wrapping_sub(self.seen_head);
+        let ahead = (bytes / size.max(1)).min(free as usize);
+        let fetched = self.fetched.saturating_sub(count);
+        if ahead > fetched {
+            let from = self.tail.wrapping_add(fetched as u64);
+            let (slot, first, second) = self.ring.parts(from, ahead - fetched);
+            let slots = &self.ring.slots;
+            slots.fetch_to_write(slot * size..(slot + first) * size);
+            slots.fetch_to_write(0..second * size);
+        }
+        self.fetched = ahead.max(fetched);
     }
 
     #[cfg(not(loom))]

@@ -4,8 +4,9 @@
 //!
 //! L. Lamport, "Specifying Concurrent Program Modules" (1983), with each side's cached copy of the other's index, after
 //! FastForward and MCRingBuffer. Changed: it lies in shared memory, so what the peer wrote is checked before use; a role is
-//! claimed in an owner word that outlives its process; and a small value pushed alone lies in the tail's line too, so that
-//! a waiting consumer needs one line from the other core and not two.
+//! claimed in an owner word that outlives its process; a small value pushed alone lies in the tail's line too, so that a
+//! waiting consumer needs one line from the other core and not two; and the producer's core fetches the lines of free slots
+//! before it writes them.
 //!
 //! # Layout
 //!
