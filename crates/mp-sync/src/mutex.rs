@@ -21,8 +21,9 @@ use crate::{Holder, LockError, owner};
 /// until one has made the data whole and says so with [`MutexGuard::recover`]. A panic through a
 /// guard marks nothing: the process lives and may repair what it did.
 ///
-/// If only the owning *thread* ends, its guard leaked, the data stays lent until its process ends, and
-/// locking gives [`ErrorKind::Claimed`]: a reference from the leaked guard may still be in use there.
+/// If only the owning *thread* ends, its guard leaked, the data stays lent until its process ends or runs
+/// another program, and locking gives [`ErrorKind::Claimed`], a second later: a reference from the leaked
+/// guard may still be in use there.
 ///
 /// # Examples
 ///

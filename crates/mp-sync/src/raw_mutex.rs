@@ -38,11 +38,11 @@
 //! - I4 `owner_start` is 0 or belongs to the thread that the word names: an owner without a list
 //!   sets it after it acquired and clears it before it releases, and who proves an owner dead
 //!   clears it before the word is marked.
+//! - I5 Whoever slept acquires with WAITERS set, and every acquirer keeps it.
 //! - I6 `links` are occupied from the linking to the unlinking only; an owner without a list sets
 //!   and clears the same mark. What [`RawMutex::lock_lending`] notes is noted before. So whoever
 //!   finds the links of a marked lock free knows that its last owner had lent nothing, and else
 //!   that the note is that owner's, or still the one before it, which it had to respect.
-//! - I5 Whoever slept acquires with WAITERS set, and every acquirer keeps it.
 //!
 //! # Orderings
 //! The acquiring compare-and-swap (Acquire) pairs with the releasing swap (Release). Kernel and
