@@ -72,10 +72,46 @@ fn whole_or_told(pair: &Pair) -> Result<(), String> {
     }
 }
 
+/// What a process does once: it asks who it is, by a text of `/proc` that is a little longer or shorter each time.
+fn learn_who_one_is() {
+    drop(pair().lock());
+}
+
 #[test]
 fn lock_and_unlock() {
     check("mutex: lock, change, unlock")
         .setup(|pair: &Pair| pair.reset())
+        .warm_up(|pair| drop(pair.lock()))
+        .victim(change)
+        .survivor(whole_or_told)
+        .invariant(whole_or_told)
+        .run(&pair())
+        .expect("the check runs")
+        .assert_safe();
+}
+
+#[test]
+fn lock_and_unlock_after_another_process() {
+    check("mutex: lock, change, unlock; another process did before")
+        .setup(|pair: &Pair| {
+            pair.reset();
+            drop(pair.lock());
+        })
+        .warm_up(|_| learn_who_one_is())
+        .victim(change)
+        .survivor(whole_or_told)
+        .invariant(whole_or_told)
+        .run(&pair())
+        .expect("the check runs")
+        .assert_safe();
+}
+
+#[test]
+fn first_lock_of_a_process() {
+    check("mutex: a process's first lock, change, unlock")
+        .max_points(if mp_os::robust::supported() { 400 } else { 12 })
+        .setup(|pair: &Pair| pair.reset())
+        .allow_missed(0.1, "the text of /proc is not always as long")
         .victim(change)
         .survivor(whole_or_told)
         .invariant(whole_or_told)
@@ -92,6 +128,7 @@ fn recoverer() {
             pair.lock().expect("fresh")[0] = 1;
             word(pair).store(OWNER_DIED, Ordering::Release);
         })
+        .warm_up(|_| learn_who_one_is())
         .victim(change)
         .survivor(whole_or_told)
         .run(&pair())
@@ -114,7 +151,9 @@ fn release_for_the_harness(pair: &Pair) {
 #[test]
 fn woken_waiter_with_another_asleep() {
     check("mutex: woken, lock, change, unlock; another sleeps")
+        .without_timeouts()
         .setup(held_by_the_harness)
+        .warm_up(|_| learn_who_one_is())
         .victim(change)
         .sleeper(|pair: &Pair| drop(pair.lock()))
         .waker(release_for_the_harness)
@@ -149,6 +188,7 @@ fn event_set_with_a_sleeper() {
 #[test]
 fn event_waiter_woken_with_another_asleep() {
     check("event: woken; another sleeps")
+        .without_timeouts()
         .setup(|event: &SharedArea<Event>| event.reset())
         .victim(|event| assert!(event.wait_with(Wait::Sleep, Deadline::NEVER)))
         .sleeper(|event| assert!(event.wait_with(Wait::Sleep, Deadline::NEVER)))
