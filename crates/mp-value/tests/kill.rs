@@ -34,6 +34,16 @@ fn expect_safe<M>(check: Check<'_, M>, memory: &M) {
     }
 }
 
+/// Why the instructions that read about processes in `/proc` are not always the same.
+const NEVER_THE_SAME: &str = "the text that /proc has on a process is never the same twice";
+
+/// A first lock, of something else: with it a process learns who it is from `/proc`, once in its life, which takes 6000
+/// instructions.
+fn know_oneself<M>() -> impl Fn(&M) {
+    let other = Array::<u64>::new(1).unwrap();
+    move |_| drop(other.lock().unwrap())
+}
+
 fn text<T>(result: Result<T>) -> std::result::Result<T, String> {
     result.map_err(|error| error.to_string())
 }
@@ -85,9 +95,8 @@ fn a_values_guard_writes_at_once() {
     expect_safe(check, &Value::new(OLD).unwrap());
 }
 
-#[test]
-fn an_arrays_half_written_slice_is_told() {
-    let check = Check::new("Array::lock, fill, drop")
+fn array_filled(name: &'static str) -> Check<'static, Array<u64>> {
+    Check::new(name)
         .setup(|array: &Array<u64>| heal(array, 1))
         .victim(|array| array.lock().unwrap().fill(2))
         .survivor(|array| match array.lock() {
@@ -101,7 +110,20 @@ fn an_arrays_half_written_slice_is_told() {
                 text(array.lock().map(drop).map_err(Into::into))
             }
             Err(error) => Err(error.to_string()),
-        });
+        })
+}
+
+#[test]
+fn an_arrays_half_written_slice_is_told() {
+    let check = array_filled("Array::lock, fill, drop").warm_up(know_oneself());
+    expect_safe(check, &Array::from_slice(&OLD).unwrap());
+}
+
+#[test]
+fn the_first_lock_in_a_processs_life_is_safe() {
+    let check = array_filled("Array::lock, fill, drop, the first of a process")
+        .stride(13)
+        .allow_missed(0.25, NEVER_THE_SAME);
     expect_safe(check, &Array::from_slice(&OLD).unwrap());
 }
 
@@ -113,6 +135,7 @@ fn an_element_of_several_pieces_is_whole_or_told() {
             all[0] = [1; 3];
             all.recover();
         })
+        .warm_up(know_oneself())
         .victim(|array| array.set(0, [2; 3]).unwrap())
         .survivor(|array| match array.get(0) {
             Ok(seen) => expect(seen == [1; 3] || seen == [2; 3], || {
@@ -127,6 +150,7 @@ fn an_element_of_several_pieces_is_whole_or_told() {
 fn a_claim_is_swept_wherever_its_process_dies() {
     let check = Check::new("Chunks::claim")
         .setup(|array: &Array<u64>| heal(array, 1))
+        .warm_up(know_oneself())
         .victim(|array| std::mem::forget(array.chunks(2).unwrap().claim(1).unwrap()))
         .survivor(|array| {
             let chunks = text(array.chunks(2))?;
@@ -149,6 +173,7 @@ fn a_claim_is_swept_wherever_its_process_dies() {
 fn a_half_written_chunk_is_told() {
     let check = Check::new("Chunks::claim, fill, drop")
         .setup(|array: &Array<u64>| heal(array, 1))
+        .warm_up(know_oneself())
         .victim(|array| {
             let mut chunk = array
                 .chunks(6)
@@ -179,6 +204,7 @@ fn no_death_is_forgotten_by_who_takes_over_in_another_length() {
             // Elements 4..8, which chunks 1 and 2 of three elements touch.
             Child::holding(|| array.chunks(4).unwrap().claim(1).unwrap()).kill();
         })
+        .warm_up(know_oneself())
         .victim(|array| std::mem::forget(array.chunks(3).unwrap().claim(2).unwrap()))
         .survivor(|array| {
             let threes = text(array.chunks(3))?;
@@ -191,7 +217,8 @@ fn no_death_is_forgotten_by_who_takes_over_in_another_length() {
             expect(text(threes.claim(0))?.claimed().is_some(), || {
                 "still taken".into()
             })
-        });
+        })
+        .allow_missed(0.05, NEVER_THE_SAME);
     expect_safe(check, &Array::<u64>::new(12).unwrap());
 }
 
