@@ -10,14 +10,13 @@ use crate::futex::{self, Wake};
 use crate::word::{OWNER_DIED, WAITERS, has_waiters, owner, owner_died};
 use crate::{Holder, owner};
 
-/// Pauses of the processor before a sleep, some microseconds in all. Sections of 4 us, two processes on two cores:
-/// 4.9 us each against 5.8 with 100.
+/// Pauses of the processor before a sleep, some microseconds in all.
 const SPINS: u32 = if cfg!(any(loom, miri)) { 0 } else { 240 };
 
 /// Pauses between the first two looks, and the most between any two: they double. Each look takes the word's cache line
-/// from the owner, who needs it twice per turn, so that looking after each pause costs 160 ns per turn where this costs
-/// 47 (turns that follow each other at once, two processes on two cores, bench `lock`). Starting with 16 makes that 40,
-/// but sections of 300 ns 15 % slower.
+/// from the owner, who needs it twice per turn. Two processes on two cores, turns that follow each other at once: 130 to
+/// 160 ns per turn with a look after each of 100 pauses, 47 with these three numbers (2026-11-20; bench `lock` has 45).
+/// Starting with 16 made that 40, but sections of 300 steps 15 % slower.
 const FIRST_PAUSE: u32 = 8;
 const LONGEST_PAUSE: u32 = 64;
 
