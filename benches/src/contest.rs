@@ -105,12 +105,14 @@ impl<'a> Contest<'a> {
     }
 
     /// Runs all contenders, each starting on the first core: once to warm up, if there is more than one round, and then
-    /// `rounds` times in turn.
+    /// `rounds` times in turn, every second time backwards: who runs after whom must not decide.
     pub(crate) fn run(mut self, rounds: usize) -> Outcome {
         if rounds > 1 {
-            self.round();
+            self.round(false);
         }
-        let rounds: Vec<_> = (0..rounds).map(|_| self.round()).collect();
+        let rounds: Vec<_> = (0..rounds)
+            .map(|round| self.round(round % 2 == 1))
+            .collect();
         let measured = |(index, contender): (usize, Contender<'_>)| {
             let samples: Vec<_> = rounds.iter().map(|round| &round[index]).collect();
             Measured {
@@ -132,13 +134,20 @@ impl<'a> Contest<'a> {
         }
     }
 
-    fn round(&mut self) -> Vec<Sample> {
+    fn round(&mut self, backwards: bool) -> Vec<Sample> {
         let mut run_one = |contender: &mut Contender<'_>| {
             let _watchdog = Watchdog::start();
             Placement::OneCore.pin(0);
             (contender.run)()
         };
-        self.contenders.iter_mut().map(&mut run_one).collect()
+        let contenders = self.contenders.iter_mut();
+        if backwards {
+            let mut samples: Vec<_> = contenders.rev().map(&mut run_one).collect();
+            samples.reverse();
+            samples
+        } else {
+            contenders.map(&mut run_one).collect()
+        }
     }
 }
 
