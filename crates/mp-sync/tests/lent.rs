@@ -11,7 +11,8 @@ use mp_sync::{LockError, Mutex, MutexGuard};
 
 #[path = "shared/processes.rs"]
 mod processes;
-use processes::{child, pause, place, shared_memory, until};
+use mp_testkit::stay;
+use processes::{child, place, shared_memory, until};
 
 type Pair = Mutex<[u64; 2]>;
 
@@ -52,7 +53,7 @@ fn lock_while_its_owner_is_killed(mutex: &'static Pair, at: &'static AtomicU32) 
     let owner = child(|| {
         let _guard = mutex.lock().or_else(LockError::into_guard).unwrap();
         at.store(1, Ordering::Release);
-        pause();
+        stay();
     });
     reached(at);
     // SAFETY: sends a signal to a child that was not reaped.
@@ -114,7 +115,7 @@ fn threads_that_end_without_their_destructors_leave_the_data_lent() {
             // SAFETY: ends this thread as a seccomp filter would; its stack stays.
             unsafe { libc::syscall(libc::SYS_exit, 0) };
         });
-        pause();
+        stay();
     });
     reached(at);
     assert_eq!(lock(mutex), CLAIMED);
@@ -130,7 +131,7 @@ fn owner_that_died_before_its_note_lent_nothing() {
     let earlier = child(|| {
         drop(mutex.lock().unwrap());
         at.store(1, Ordering::Release);
-        pause();
+        stay();
     });
     reached(at);
     word.store(OWNER_DIED, Ordering::Release); // as the kernel does for one between its two stores

@@ -8,9 +8,8 @@ use mp_sync::{Lock, LockError};
 
 #[path = "shared/processes.rs"]
 mod processes;
-use processes::{
-    child, death_noticed_within, pause, place, shared_memory, until, until_waited_for,
-};
+use mp_testkit::stay;
+use processes::{child, death_noticed_within, place, shared_memory, until, until_waited_for};
 
 #[test]
 fn waiter_gets_the_lock_of_a_killed_holder() {
@@ -18,7 +17,7 @@ fn waiter_gets_the_lock_of_a_killed_holder() {
     let (lock, word): (&Lock, &AtomicU32) = (place(memory, 0), place(memory, 0));
     let holder = child(|| {
         let _guard = lock.lock().unwrap();
-        pause();
+        stay();
     });
     until(|| lock.holder().is_some_and(|by| by.tid() == holder.pid()));
     let told: &AtomicU32 = place(memory, 128);
@@ -46,7 +45,7 @@ fn death_of_who_was_told_is_told_again() {
     for _ in 0..2 {
         let holder = child(|| {
             let _guard = lock.lock().or_else(LockError::into_guard).unwrap();
-            pause();
+            stay();
         });
         until(|| lock.holder().is_some_and(|by| by.tid() == holder.pid()));
         holder.kill();
@@ -124,7 +123,7 @@ fn timeout_names_the_holder() {
     let lock: &Lock = place(memory, 0);
     let holder = child(|| {
         let _guard = lock.lock().unwrap();
-        pause();
+        stay();
     });
     until(|| lock.holder().is_some());
     let timeout = Duration::from_millis(30);

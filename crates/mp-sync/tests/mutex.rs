@@ -8,14 +8,15 @@ use mp_sync::{LockError, Mutex};
 
 #[path = "shared/processes.rs"]
 mod processes;
-use processes::{child, pause, place, shared_memory, until};
+use mp_testkit::stay;
+use processes::{child, place, shared_memory, until};
 
 fn half_done(mutex: &'static Mutex<[u64; 2]>, at: &'static AtomicU32) {
     let holder = child(|| {
         let mut pair = mutex.lock().or_else(LockError::into_guard).unwrap();
         pair[0] += 1;
         at.store(1, Ordering::Release);
-        pause();
+        stay();
     });
     until(|| at.load(Ordering::Acquire) == 1);
     at.store(0, Ordering::Release);
@@ -75,7 +76,7 @@ fn data_of_a_leaked_guard_stays_lent_until_its_process_ends() {
         let lent: &mut [u64; 2] = lent.join().unwrap();
         at.store(1, Ordering::Release);
         lent[0] += 1;
-        pause();
+        stay();
     });
     until(|| at.load(Ordering::Acquire) == 1);
     for _ in 0..2 {

@@ -11,7 +11,8 @@ use raw_sync::locks::{LockImpl, LockInit};
 
 #[path = "shared/processes.rs"]
 mod processes;
-use processes::{child, pause, place, shared_memory, until};
+use mp_testkit::stay;
+use processes::{child, place, shared_memory, until};
 
 fn mutex(offset: usize) -> Box<dyn LockImpl> {
     let memory = shared_memory();
@@ -56,7 +57,7 @@ fn killed_holder_is_an_error_once() {
     let holder = child(|| {
         let _guard = mutex.lock().unwrap();
         at.store(1, Ordering::Release);
-        pause();
+        stay();
     });
     until(|| at.load(Ordering::Acquire) == 1);
     holder.kill();

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mp_layout::{Place, Region};
-
-pub(crate) struct Child(libc::pid_t);
+use mp_testkit::Forked;
 
 /// Zeroed memory that this process and its future children share.
 pub(crate) fn shared_memory() -> Region<'static> {
@@ -29,59 +28,32 @@ pub(crate) fn place<T: Place>(memory: Region<'static>, offset: usize) -> &'stati
     unsafe { memory.place_guarded(offset) }.expect("within the memory")
 }
 
-/// Runs `work` in a child, which exits with 0, or with 101 if it panics.
+/// A forked child that is to return from its work, or to be killed in it.
+pub(crate) struct Child(Forked);
+
+/// Runs `work` in a child.
 pub(crate) fn child(work: impl FnOnce()) -> Child {
-    // SAFETY: the child runs the closure, which uses atomics and system calls, and leaves by
-    // `_exit`; glibc keeps its allocator usable.
-    match unsafe { libc::fork() } {
-        0 => {
-            // SAFETY: as in `shared_memory`.
-            unsafe { libc::alarm(30) };
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            // SAFETY: leaves without the parent's exit handlers.
-            unsafe { libc::_exit(if done.is_ok() { 0 } else { 101 }) }
-        }
-        pid => {
-            assert!(pid > 0, "fork failed");
-            Child(pid)
-        }
-    }
+    Child(Forked::new(|| {
+        work();
+        true
+    }))
 }
 
 impl Child {
     pub(crate) fn pid(&self) -> u32 {
-        self.0.unsigned_abs()
+        self.0.pid()
     }
 
     /// Kills it and reaps it.
     pub(crate) fn kill(self) {
-        // SAFETY: a child that has not been reaped.
-        unsafe { libc::kill(self.0, libc::SIGKILL) };
-        self.reap();
+        self.0.kill();
+        self.0.exit();
     }
 
     /// Waits for its end, which must be a good one.
+    #[track_caller]
     pub(crate) fn join(self) {
-        let status = self.reap();
-        assert_eq!(
-            status, 0,
-            "the child panicked (101 << 8) or was killed by a signal"
-        );
-    }
-
-    fn reap(self) -> i32 {
-        let mut status = 0;
-        // SAFETY: the status is a local.
-        let reaped = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
-        assert_eq!(reaped, self.0);
-        status
-    }
-}
-
-pub(crate) fn pause() -> ! {
-    loop {
-        // SAFETY: sleeps until a signal.
-        unsafe { libc::pause() };
+        assert!(self.0.succeeds(), "the child panicked or was killed");
     }
 }
 
