@@ -5,35 +5,9 @@ use std::time::Duration;
 use mp_layout::{Error, ErrorKind};
 use mp_object::transfer;
 use mp_queue::{GetError, PutError, Receiver, Sender, Wait, channel};
-use mp_testkit::Watchdog;
+use mp_testkit::{Forked, Watchdog, stay};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// Runs `body` in a forked process, which must have one thread that needs nothing of the parent's other ones.
-fn fork(body: impl FnOnce()) -> i32 {
-    // SAFETY: the child runs `body`, which takes no lock that another thread of the test may hold, and leaves by _exit.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let finished = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
-        // SAFETY: ends the child without the parent's clean-up.
-        unsafe { libc::_exit(i32::from(!finished)) };
-    }
-    assert!(child > 0, "a child");
-    child
-}
-
-fn wait_for(child: i32) -> i32 {
-    let mut status = 0;
-    // SAFETY: waits for a child of this process.
-    unsafe { libc::waitpid(child, &raw mut status, 0) };
-    status
-}
-
-fn kill(child: i32) {
-    // SAFETY: a child of this process that nobody has waited for.
-    unsafe { libc::kill(child, libc::SIGKILL) };
-    wait_for(child);
-}
 
 #[test]
 fn values_come_in_order_however_one_waits() {
@@ -142,14 +116,12 @@ fn a_killed_sender_closes_after_what_it_sent() {
     let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(&sender));
     let bytes = bytes.expect("a handle");
     drop(sender);
-    let child = fork(|| {
+    let child = Forked::new(|| {
         let mut sender: Sender<u64> =
             transfer::incoming(descriptors, || postcard::from_bytes(&bytes)).expect("the sender");
         sender.send(1).expect("a receiver");
         sender.send(2).expect("a receiver");
-        loop {
-            std::thread::park();
-        }
+        stay()
     });
     assert_eq!(receiver.recv().expect("a value"), 1);
     assert_eq!(receiver.recv().expect("a value"), 2);
@@ -160,7 +132,7 @@ fn a_killed_sender_closes_after_what_it_sent() {
         ),
         "it lives"
     );
-    kill(child);
+    child.kill_and_reap();
     assert!(matches!(receiver.recv(), Err(GetError::Closed)));
 }
 
@@ -171,18 +143,16 @@ fn a_killed_receiver_closes_when_there_is_no_room() {
     let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(&receiver));
     let bytes = bytes.expect("a handle");
     drop(receiver);
-    let child = fork(|| {
+    let child = Forked::new(|| {
         let mut receiver: Receiver<u64> =
             transfer::incoming(descriptors, || postcard::from_bytes(&bytes)).expect("the receiver");
         assert_eq!(receiver.recv().expect("a value"), 1);
-        loop {
-            std::thread::park();
-        }
+        stay()
     });
     sender.send(1).expect("room");
     sender.send(2).expect("room");
     sender.send(3).expect("room once the child has received");
-    kill(child);
+    child.kill_and_reap();
     assert!(matches!(sender.send(4), Err(PutError::Closed(4))));
 }
 
@@ -190,14 +160,15 @@ fn a_killed_receiver_closes_when_there_is_no_room() {
 fn a_forked_copy_does_not_end_the_channel() {
     let (mut sender, mut receiver) = channel::<u8>(2).expect("a channel");
     let mut copy = Some(&mut sender);
-    let child = fork(|| {
+    let child = Forked::new(|| {
         // What the child has is a copy in its own memory; dropping it must not speak for the parent.
         if let Some(sender) = copy.take() {
             // SAFETY: the child leaves by _exit, so nobody drops it a second time.
             drop(unsafe { std::ptr::read(sender) });
         }
+        true
     });
-    assert_eq!(wait_for(child), 0);
+    assert!(child.succeeds());
     sender.send(5).expect("still open");
     assert_eq!(receiver.recv().expect("a value"), 5);
 }

@@ -7,6 +7,7 @@ use mp_layout::ErrorKind;
 use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_os::robust::{self, Node};
 use mp_shm::Segment;
+use mp_testkit::Forked;
 
 fn blocks(segment: &Segment) -> u64 {
     use std::os::unix::fs::MetadataExt;
@@ -134,26 +135,17 @@ fn more_than_there_is_is_refused_with_both_figures() {
 
 #[test]
 fn exhausted_descriptors_are_an_error() {
-    // SAFETY: no other memory is touched in the child; it ends by `_exit`.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
+    let child = Forked::new(|| {
         let none = libc::rlimit {
             rlim_cur: 3,
             rlim_max: 3,
         };
         // SAFETY: a valid structure.
         unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &none) };
-        let refused = Segment::anonymous("test", 4096)
-            .map(drop)
-            .map_err(|error| error.kind());
-        let code = i32::from(refused != Err(ErrorKind::TooManyDescriptors));
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(code) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for our own child.
-    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    assert_eq!(status, 0);
+        let refused = Segment::anonymous("test", 4096).map_err(|error| error.kind());
+        matches!(refused, Err(ErrorKind::TooManyDescriptors))
+    });
+    assert!(child.succeeds());
 }
 
 #[test]

@@ -2,14 +2,12 @@
 //!
 //! In a debug build the points are thinned out; `cargo test --release` kills at each.
 
-mod child;
-
 use std::cell::RefCell;
 
-use child::Child;
 use killcheck::{Check, ErrorKind as Refusal};
 use mp_layout::{ErrorKind, Result};
 use mp_sync::LockError;
+use mp_testkit::Forked;
 use mp_value::{Array, Value};
 
 /// Kill points per operation. Without the robust list each kill of a holder costs its survivor 100 ms.
@@ -202,7 +200,7 @@ fn no_death_is_forgotten_by_who_takes_over_in_another_length() {
         .setup(|array: &Array<u64>| {
             heal(array, 1);
             // Elements 4..8, which chunks 1 and 2 of three elements touch.
-            Child::holding(|| array.chunks(4).unwrap().claim(1).unwrap()).kill();
+            Forked::holding(|| array.chunks(4).unwrap().claim(1).unwrap()).kill_and_reap();
         })
         .warm_up(know_oneself())
         .victim(|array| std::mem::forget(array.chunks(3).unwrap().claim(2).unwrap()))
