@@ -27,8 +27,8 @@ fn main() {
     with_criterion(&mut bench.finish());
 }
 
-/// Each contender in memory of its own that it makes in each round: two segments of one kind differ by up to 6 % for as
-/// long as they live, by the pages that the system happened to give.
+/// Each contender in memory of its own that it makes in each round: of two arrays in one process, one was 3 to 7 % slower
+/// for as long as it lived, probably by the pages that it happened to get.
 fn fill_and_sum(bench: &mut Bench) {
     let len = bench.count(LEN);
     let new_array = || Array::<f64>::new(len).expect("memory for the array");

@@ -9,8 +9,8 @@ use crate::{Corrupt, Grant, PushError, ReserveError, Ring};
 
 /// Least and most bytes that are fetched ahead of the tail; between them, twice what was pushed last.
 ///
-/// Tuned by the bench `spsc` on a Xeon of two cores: with less, slices of small values wait for lines; with more, the
-/// consumer's core takes lines of single values away again.
+/// From the bench `spsc` with fixed distances, on a Xeon of two cores: slices of 24 and 64 bytes a value needed 1 to 2 KiB,
+/// while single values of 64 bytes were faster with 256 to 512 bytes than with 2 KiB.
 const AHEAD: (usize, usize) = (256, 4096);
 
 /// The one that pushes into a [`Ring`]. Dropped, it gives the role back.
