@@ -61,7 +61,7 @@ fn with_criterion(criterion: &mut Criterion) {
     group.bench_function("1 KiB in slices of 32", |bencher| {
         bencher.iter_custom(|iterations| {
             let count = (iterations as usize).max(BATCH);
-            with_ring::<128>(count, push_slice, pop_slice).elapsed_for(iterations)
+            with_ring::<128>(count, BATCH, push_slice, pop_slice).elapsed_for(iterations)
         });
     });
     group.finish();

@@ -9,7 +9,7 @@ use mp_benches::{Bench, Contest, Outcome, Pair, Placement, limits};
 use crate::ICEORYX2;
 use crate::blocking::{Blocking, get, put, split};
 use crate::transfer::*;
-use crate::{RTRB, WAITING};
+use crate::{BATCH, RTRB, WAITING};
 
 pub(crate) const OURS: &str = "mp-ring Ring";
 
@@ -40,11 +40,12 @@ pub(crate) fn throughput<const WORDS: usize>(bench: &mut Bench) {
     };
 
     let mut contest = Contest::of_rates(format!("{name} {SINGLES}, two cores"));
-    contest.ours(OURS, || with_ring::<WORDS>(count, push_one, pop_one));
+    contest.ours(OURS, || with_ring::<WORDS>(count, 1, push_one, pop_one));
     contest.ours("mp-ring ByteRing", || byte_records::<WORDS>(count));
     contest.peer(RTRB, || {
         with_rtrb::<WORDS>(
             count,
+            1,
             |producer, values| usize::from(producer.push(*black_box(&values[0])).is_ok()),
             |consumer, _| {
                 consumer
@@ -71,10 +72,13 @@ pub(crate) fn throughput<const WORDS: usize>(bench: &mut Bench) {
     goal(bench, SINGLES, outcome);
 
     let mut contest = Contest::of_rates(format!("{name} {SLICES}, two cores"));
-    contest.ours(OURS, || with_ring::<WORDS>(count, push_slice, pop_slice));
+    contest.ours(OURS, || {
+        with_ring::<WORDS>(count, BATCH, push_slice, pop_slice)
+    });
     contest.peer(RTRB, || {
         with_rtrb::<WORDS>(
             count,
+            BATCH,
             |producer, values| producer.push_partial_slice(values).0.len(),
             |consumer, into| {
                 let count = consumer.pop_partial_slice(into).0.len();
@@ -87,11 +91,12 @@ pub(crate) fn throughput<const WORDS: usize>(bench: &mut Bench) {
 
     let mut contest = Contest::of_rates(format!("{name} {IN_PLACE}, two cores"));
     contest.ours(OURS, || {
-        with_ring::<WORDS>(count, push_in_place, pop_in_place)
+        with_ring::<WORDS>(count, BATCH, push_in_place, pop_in_place)
     });
     contest.peer(RTRB, || {
         with_rtrb::<WORDS>(
             count,
+            BATCH,
             rtrb_push_in_place::<WORDS>,
             rtrb_pop_in_place::<WORDS>,
         )
@@ -117,6 +122,7 @@ pub(crate) fn throughput_on_one_core(bench: &mut Bench) {
         transfer::<1>(
             pair,
             count,
+            1,
             |values| {
                 put(&mut producer, events, values[0][0]);
                 1
@@ -129,6 +135,7 @@ pub(crate) fn throughput_on_one_core(bench: &mut Bench) {
         transfer::<1>(
             pair,
             count,
+            1,
             |values| {
                 stream.send_number(values[0][0]);
                 1

@@ -54,6 +54,7 @@ pub(crate) fn read_in_place<const WORDS: usize>(values: &[Value<WORDS>]) -> u64 
 
 pub(crate) fn with_ring<const WORDS: usize>(
     count: usize,
+    batch: usize,
     push: impl Fn(&mut Producer<'_, Value<WORDS>>, &[Value<WORDS>]) -> usize + Send + Sync,
     pop: impl Fn(&mut Consumer<'_, Value<WORDS>>, &mut [Value<WORDS>]) -> (usize, u64),
 ) -> Sample {
@@ -63,6 +64,7 @@ pub(crate) fn with_ring<const WORDS: usize>(
     transfer(
         PROCESSES,
         count,
+        batch,
         move |values| push(&mut producer, values),
         move |into| pop(&mut consumer, into),
     )
@@ -70,6 +72,7 @@ pub(crate) fn with_ring<const WORDS: usize>(
 
 pub(crate) fn with_rtrb<const WORDS: usize>(
     count: usize,
+    batch: usize,
     push: impl Fn(&mut rtrb::Producer<Value<WORDS>>, &[Value<WORDS>]) -> usize + Send + Sync,
     pop: impl Fn(&mut rtrb::Consumer<Value<WORDS>>, &mut [Value<WORDS>]) -> (usize, u64),
 ) -> Sample {
@@ -78,15 +81,17 @@ pub(crate) fn with_rtrb<const WORDS: usize>(
     transfer(
         THREADS,
         count,
+        batch,
         move |values| push(&mut producer, values),
         move |into| pop(&mut consumer, into),
     )
 }
 
-/// Moves values out of one batch of numbered ones into another.
+/// Moves values out of one batch of numbered ones into another, at most `batch` of them at once.
 pub(crate) fn transfer<const WORDS: usize>(
     pair: Pair,
     count: usize,
+    batch: usize,
     mut push: impl FnMut(&[Value<WORDS>]) -> usize + Send,
     mut pop: impl FnMut(&mut [Value<WORDS>]) -> (usize, u64),
 ) -> Sample {
@@ -96,8 +101,8 @@ pub(crate) fn transfer<const WORDS: usize>(
     let mut into = vec![[0; WORDS]; BATCH + spare];
     pair.transfer(
         count,
-        move |next, most| push(number(&mut values[..most], next)),
-        |most| pop(&mut into[..most]),
+        move |next, most| push(number(&mut values[..most.min(batch)], next)),
+        |most| pop(&mut into[..most.min(batch)]),
     )
 }
 
@@ -210,6 +215,7 @@ pub(crate) fn byte_records<const WORDS: usize>(count: usize) -> Sample {
     transfer::<WORDS>(
         PROCESSES,
         count,
+        1,
         |values| usize::from(producer.push(black_box(bytes_of(&values[0]))).is_ok()),
         |_| match consumer.pop_into(&mut record) {
             Ok(_) => (1, number_in(black_box(&record))),
@@ -223,6 +229,7 @@ pub(crate) fn with_crossbeam<const WORDS: usize>(count: usize) -> Sample {
     transfer::<WORDS>(
         THREADS,
         count,
+        1,
         |values| usize::from(queue.push(*black_box(&values[0])).is_ok()),
         |_| {
             queue
@@ -238,6 +245,7 @@ pub(crate) fn with_stream<const WORDS: usize>(count: usize, new: fn() -> Stream)
     transfer::<WORDS>(
         PROCESSES,
         count,
+        1,
         |values| {
             stream.send(bytes_of(&values[0]));
             1
@@ -261,6 +269,7 @@ pub(crate) fn with_iceoryx2<const WORDS: usize>(
     transfer::<WORDS>(
         PROCESSES,
         count,
+        1,
         |values| {
             publisher.send(black_box(&values[0]));
             1
@@ -275,6 +284,7 @@ pub(crate) fn with_ipc_channel<const WORDS: usize>(count: usize) -> Sample {
     transfer::<WORDS>(
         PROCESSES,
         count,
+        1,
         |values| {
             sender
                 .send(bytes_of(&values[0]))
