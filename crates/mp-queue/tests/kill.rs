@@ -4,8 +4,9 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use killcheck::{Check, Report, SharedArea};
+use killcheck::{Check, SharedArea};
 use mp_layout::Region;
+use mp_os::clock::Deadline;
 use mp_queue::{Bytes, Plain, Queue, Wait};
 use mp_ring::ByteRing;
 use mp_testkit::Watchdog;
@@ -15,9 +16,33 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// Every instruction in a release build; a debug build has ten times as many.
 const STRIDE: usize = if cfg!(debug_assertions) { 7 } else { 1 };
 
-/// Much longer than the rechecks of a sleeper (250 ms) and of a waiter for a lock (500 ms), one after the other, on a busy
-/// machine: what is not over by then hangs.
-const PATIENT: Duration = Duration::from_secs(3);
+/// For what the living do after a kill: no more than a lock and some stores, on a machine that may be busy.
+const PATIENT: Duration = Duration::from_secs(1);
+
+/// Why a death may go unheard: a thread has one pending slot for the kernel to look at.
+const ONE_SLOT: &str = "the pending slot names the lock, or the bell of the other side, and the recheck comes at most 250 ms \
+                        later";
+
+/// Why one store of a notification is not always executed.
+const WHICH_PROCESSOR: &str = "who wakes notes its processor if the last one was on another";
+
+/// Allows `most` kills to go unheard, out of those at each instruction; a debug build has ten times as many, of which it
+/// tries a seventh.
+const fn unheard(most: usize) -> usize {
+    if cfg!(debug_assertions) {
+        most * 3
+    } else {
+        most
+    }
+}
+
+/// Begins a test. What libraries look up once in a process's life is looked up now: else the tests beside this one would do
+/// it between a trace and the kills.
+fn begin() -> Watchdog {
+    std::hint::black_box(Deadline::after(Duration::ZERO));
+    std::hint::black_box(mp_os::cpu::current_cpu());
+    Watchdog::new(LIMIT)
+}
 
 type Numbers = Queue<[u64; 4], Plain>;
 
@@ -64,15 +89,9 @@ fn expect_one_of(got: Vec<u64>, possible: &[&[u64]]) -> Result<(), String> {
     }
 }
 
-/// Not by the recheck: that would take 125 ms in the middle.
-fn assert_woken_by_the_bell(report: &Report) {
-    let median = report.median_wake().expect("the sleeper was woken");
-    assert!(median < Duration::from_millis(60), "{report}");
-}
-
 #[test]
 fn a_put() {
-    let _watchdog = Watchdog::new(LIMIT);
+    let _watchdog = begin();
     for queue in [unbounded(), bounded(8)] {
         let report = Check::new("put")
             .setup(|queue: &Numbers| restart(queue, &[1]))
@@ -92,7 +111,7 @@ fn a_put() {
 
 #[test]
 fn a_get() {
-    let _watchdog = Watchdog::new(LIMIT);
+    let _watchdog = begin();
     for queue in [unbounded(), bounded(8)] {
         let report = Check::new("get")
             .setup(|queue: &Numbers| restart(queue, &[1, 2]))
@@ -112,7 +131,7 @@ fn a_get() {
 
 #[test]
 fn a_put_while_a_consumer_sleeps() {
-    let _watchdog = Watchdog::new(LIMIT);
+    let _watchdog = begin();
     let report = Check::new("put, a consumer asleep")
         .setup(|queue: &Numbers| restart(queue, &[]))
         .victim(|queue| queue.put(number(2)).expect("room"))
@@ -120,18 +139,18 @@ fn a_put_while_a_consumer_sleeps() {
         .must_wake(|queue| !queue.is_empty())
         .survivor(|queue| queue.put(number(3)).map_err(|error| error.to_string()))
         .without_timeouts()
+        .allow_missed(0.01, WHICH_PROCESSOR)
         .limit(PATIENT)
         .stride(STRIDE)
         .run(&unbounded())
         .expect("the check runs");
     println!("{report}");
     report.assert_safe();
-    assert_woken_by_the_bell(&report);
 }
 
 #[test]
 fn a_get_while_a_producer_sleeps() {
-    let _watchdog = Watchdog::new(LIMIT);
+    let _watchdog = begin();
     let report = Check::new("get, a producer asleep")
         .setup(|queue: &Numbers| restart(queue, &[1, 2]))
         .victim(|queue| assert_eq!(queue.get().expect("a message"), number(1)))
@@ -139,6 +158,7 @@ fn a_get_while_a_producer_sleeps() {
         .must_wake(|queue| !queue.is_full())
         .survivor(|queue| queue.get().map(|_| ()).map_err(|error| error.to_string()))
         .without_timeouts()
+        .allow_missed(0.01, WHICH_PROCESSOR)
         .limit(PATIENT)
         .stride(STRIDE)
         .run(&bounded(2))
@@ -147,10 +167,13 @@ fn a_get_while_a_producer_sleeps() {
     report.assert_safe();
 }
 
+/// The bell wakes the other consumer but for two stretches. Where the victim acquires the consumers' lock, its slot names
+/// the lock: 23 instructions. Where it commits in a bounded queue, before the store that takes the message is executed, its
+/// slot names the producers' bell: 15.
 #[test]
 fn a_woken_consumer_while_another_sleeps() {
-    let _watchdog = Watchdog::new(LIMIT);
-    for queue in [unbounded(), bounded(8)] {
+    let _watchdog = begin();
+    for (queue, most) in [(unbounded(), 30), (bounded(8), 60)] {
         let report = Check::new("get, woken, another consumer asleep")
             .setup(|queue: &Numbers| restart(queue, &[]))
             .victim(|queue| assert_eq!(queue.get().expect("a message"), number(2)))
@@ -158,7 +181,8 @@ fn a_woken_consumer_while_another_sleeps() {
             .waker(|queue| queue.put(number(2)).expect("room"))
             .must_wake(|queue| !queue.is_empty())
             .survivor(|queue| queue.put(number(3)).map_err(|error| error.to_string()))
-            .allow_rescues(9999, "the pending slot names the lock")
+            .allow_rescues(unheard(most), ONE_SLOT)
+            .allow_missed(0.01, WHICH_PROCESSOR)
             .limit(PATIENT)
             .stride(STRIDE)
             .run(&queue)
@@ -168,17 +192,19 @@ fn a_woken_consumer_while_another_sleeps() {
     }
 }
 
+/// As for consumers. A put writes the message under the consumers' bell, so there it is 38.
 #[test]
 fn a_woken_producer_while_another_sleeps() {
-    let _watchdog = Watchdog::new(LIMIT);
+    let _watchdog = begin();
     let report = Check::new("put, woken, another producer asleep")
         .setup(|queue: &Numbers| restart(queue, &[1, 2]))
         .victim(|queue| queue.put(number(3)).expect("open"))
         .sleeper(|queue| queue.put(number(4)).expect("open"))
-        .waker(|queue| drop(queue.get().expect("a message")))
+        .waker(|queue| assert_eq!(queue.get().expect("a message"), number(1)))
         .must_wake(|queue| !queue.is_full())
         .survivor(|queue| queue.get().map(|_| ()).map_err(|error| error.to_string()))
-        .allow_rescues(9999, "the pending slot names the lock")
+        .allow_rescues(unheard(90), ONE_SLOT)
+        .allow_missed(0.01, WHICH_PROCESSOR)
         .limit(PATIENT)
         .stride(STRIDE)
         .run(&bounded(2))
@@ -189,7 +215,7 @@ fn a_woken_producer_while_another_sleeps() {
 
 #[test]
 fn a_close_while_a_consumer_sleeps() {
-    let _watchdog = Watchdog::new(LIMIT);
+    let _watchdog = begin();
     let report = Check::new("close, a consumer asleep")
         .setup(|queue: &Numbers| {
             reopen(queue);
@@ -200,13 +226,13 @@ fn a_close_while_a_consumer_sleeps() {
         .must_wake(Queue::is_closed)
         .survivor(|queue| queue.close().map_err(|error| error.to_string()))
         .without_timeouts()
+        .allow_missed(0.01, WHICH_PROCESSOR)
         .limit(PATIENT)
         .stride(STRIDE)
         .run(&unbounded())
         .expect("the check runs");
     println!("{report}");
     report.assert_safe();
-    assert_woken_by_the_bell(&report);
 }
 
 fn word<T, C>(queue: &Queue<T, C>, offset: usize) -> &AtomicU32 {
@@ -282,7 +308,7 @@ fn put_that_begins_a_leg(name: &'static str) -> Check<'static, Blobs> {
 
 #[test]
 fn a_put_that_begins_a_leg() {
-    let _watchdog = Watchdog::new(LIMIT);
+    let _watchdog = begin();
     let queue = Queue::bytes().expect("a queue");
     // Once before, so that the second ring has memory.
     fill_first_ring(&queue);
@@ -298,7 +324,7 @@ fn a_put_that_begins_a_leg() {
 
 #[test]
 fn a_put_that_reserves_memory() {
-    let _watchdog = Watchdog::new(LIMIT);
+    let _watchdog = begin();
     let queue = Queue::bytes().expect("a queue");
     let report = put_that_begins_a_leg("put into the next ring, which has no memory yet")
         .setup(|queue| {
@@ -307,6 +333,7 @@ fn a_put_that_reserves_memory() {
             word(queue, 776).store(0, Ordering::Relaxed);
         })
         .max_points(60)
+        .allow_missed(0.2, "what /proc tells of memory is never the same twice")
         .run(&queue)
         .expect("the check runs");
     println!("{report}");
@@ -315,7 +342,7 @@ fn a_put_that_reserves_memory() {
 
 #[test]
 fn a_get_that_begins_a_leg() {
-    let _watchdog = Watchdog::new(LIMIT);
+    let _watchdog = begin();
     let queue = Queue::bytes().expect("a queue");
     let report = Check::new("get from the next ring")
         .setup(|queue: &Blobs| {
@@ -344,7 +371,7 @@ fn a_get_that_begins_a_leg() {
 
 #[test]
 fn a_get_that_gives_memory_back() {
-    let _watchdog = Watchdog::new(LIMIT);
+    let _watchdog = begin();
     let queue = Queue::bytes().expect("a queue");
     let report = Check::new("get the last message of a large ring")
         .setup(|queue: &Blobs| {
@@ -367,6 +394,7 @@ fn a_get_that_gives_memory_back() {
         })
         .limit(PATIENT)
         .stride(if cfg!(debug_assertions) { 61 } else { 11 })
+        .allow_missed(0.05, "arithmetic on the time")
         .run(&queue)
         .expect("the check runs");
     println!("{report}");
@@ -438,7 +466,7 @@ struct Bell {
 fn a_commit_without_the_bell_is_caught() {
     // SAFETY: atomics only, for which zero is valid.
     let area = unsafe { SharedArea::<Bell>::zeroed() }.expect("a page");
-    let deadline = mp_os::clock::Deadline::NEVER;
+    let deadline = Deadline::NEVER;
     let report = Check::new("commit and notify without the bell")
         .setup(|bell: &SharedArea<Bell>| bell.reset())
         .victim(|bell| {
