@@ -37,6 +37,7 @@ mod error;
 mod grant;
 mod latest;
 mod mark;
+mod pace;
 mod payload;
 mod producer;
 mod record;

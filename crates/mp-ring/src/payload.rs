@@ -90,11 +90,21 @@ impl<'a> Payload<'a> {
     /// Lets the core fetch the lines that start in `bytes`, to write them soon. It is a hint: nothing is read or written.
     #[inline]
     pub(crate) fn fetch_to_write(&self, bytes: Range<usize>) {
-        let mut offset = bytes.start.next_multiple_of(LINE);
-        while offset < bytes.end {
-            hint_write(self.region.as_ptr().wrapping_add(offset));
-            offset += LINE;
-        }
+        self.lines_in(bytes).for_each(hint_write);
+    }
+
+    /// Lets the core fetch the lines that start in `bytes`, to read them soon: a hint, too.
+    #[inline]
+    pub(crate) fn fetch_to_read(&self, bytes: Range<usize>) {
+        self.lines_in(bytes).for_each(hint_read);
+    }
+
+    #[inline]
+    fn lines_in(&self, bytes: Range<usize>) -> impl Iterator<Item = *const u8> {
+        let start = self.region.as_ptr();
+        (bytes.start.next_multiple_of(LINE)..bytes.end)
+            .step_by(LINE)
+            .map(move |offset| start.wrapping_add(offset).cast_const())
     }
 
     /// Address of the byte at `offset`.
@@ -129,6 +139,8 @@ impl<'a> Payload<'a> {
 
     pub(crate) fn fetch_to_write(&self, _bytes: Range<usize>) {}
 
+    pub(crate) fn fetch_to_read(&self, _bytes: Range<usize>) {}
+
     pub(crate) unsafe fn write(&self, offset: usize, source: *const u8, size: usize) {
         for start in (0..size).step_by(8) {
             let mut bytes = [0; 8];
@@ -153,8 +165,7 @@ impl<'a> Payload<'a> {
 }
 
 /// Bytes that a core fetches at once.
-#[cfg(not(loom))]
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// Asks for the line at `address` as a store would, without waiting for it.
 #[cfg(not(loom))]
@@ -183,6 +194,29 @@ fn hint_write(address: *const u8) {
         );
     };
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", miri)))]
+    let _ = address;
+}
+
+/// Asks for the line at `address` as a load would, without waiting for it.
+#[cfg(not(loom))]
+#[inline(always)]
+fn hint_read(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch has no effect but on caches and never faults, whatever the address.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    };
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!(
+            "prfm pldl1keep, [{}]",
+            in(reg) address,
+            options(nostack, preserves_flags, readonly)
+        );
+    };
+    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
     let _ = address;
 }
 

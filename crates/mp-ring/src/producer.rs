@@ -9,9 +9,9 @@ use crate::{Corrupt, Grant, PushError, ReserveError, Ring};
 
 /// Least and most bytes that are fetched ahead of the tail; between them, twice what was pushed last.
 ///
-/// From the bench `spsc` with fixed distances, on a Xeon of two cores: slices of 24 and 64 bytes a value needed 1 to 2 KiB,
-/// while single values of 64 bytes were faster with 256 to 512 bytes than with 2 KiB.
-const AHEAD: (usize, usize) = (256, 4096);
+/// Tuned by the bench `spsc` on a Xeon of two cores, together with the consumer's: with less, values wait for their lines;
+/// with more, single values of a line or larger are slower.
+const AHEAD: (usize, usize) = (512, 4096);
 
 /// The one that pushes into a [`Ring`]. Dropped, it gives the role back.
 ///
@@ -205,18 +205,27 @@ impl<'a, T: Plain> Producer<'a, T> {
     fn fetch_ahead(&mut self, count: usize) {
         let size = size_of::<T>();
         let (least, most) = AHEAD;
-        let bytes = (2 * size).saturating_mul(count).clamp(least, most);
+        let ahead = (2 * size).saturating_mul(count).clamp(least, most) / size.max(1);
+        self.fetched = self.fetched.saturating_sub(count);
+        if self.fetched <= ahead / 2 {
+            self.fetch(ahead);
+        }
+    }
+
+    /// Asks for the lines of the next `ahead` slots, as far as they are free and were not asked for.
+    #[inline(never)]
+    fn fetch(&mut self, ahead: usize) {
+        let size = size_of::<T>();
         let free = self.ring.capacity - self.tail.wrapping_sub(self.seen_head);
-        let ahead = (bytes / size.max(1)).min(free as usize);
-        let fetched = self.fetched.saturating_sub(count);
-        if ahead > fetched {
-            let from = self.tail.wrapping_add(fetched as u64);
-            let (slot, first, second) = self.ring.parts(from, ahead - fetched);
+        let ahead = ahead.min(free as usize);
+        if ahead > self.fetched {
+            let from = self.tail.wrapping_add(self.fetched as u64);
+            let (slot, first, second) = self.ring.parts(from, ahead - self.fetched);
             let slots = &self.ring.slots;
             slots.fetch_to_write(slot * size..(slot + first) * size);
             slots.fetch_to_write(0..second * size);
+            self.fetched = ahead;
         }
-        self.fetched = ahead.max(fetched);
     }
 
     #[cfg(not(loom))]
