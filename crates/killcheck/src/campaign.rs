@@ -126,7 +126,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         victim.resume()?;
         if victim.wait(self.patience())? == Progress::Asleep && self.check.waker.is_some() {
             sleeper = self.start_sleeper()?;
-            self.wake(&victim)?;
+            self.must_wake(&victim)?;
         }
         drop(victim);
         drop(sleeper);
@@ -136,7 +136,6 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
     /// Runs the operation once, step by step, and lists what it executes.
     fn trace(&self) -> Result<Itinerary, Error> {
         let (limit, most) = (self.check.limit, self.check.max_instructions);
-        let patience = self.patience();
         self.prepare();
         let mut trace = Trace::default();
         let mut first = 0;
@@ -158,10 +157,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             }
             first = trace.addresses.len();
             sleeper = self.start_sleeper()?;
-            if !self.wake(&victim)? {
-                let message = format!("the waker did not wake the victim within {patience:?}");
-                return Err(Error::new(ErrorKind::VictimNotWoken, message));
-            }
+            self.must_wake(&victim)?;
         }
         trace.record(&victim, limit, most, Until::Returned)?;
         trace.probe(&victim);
@@ -322,6 +318,16 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             }
         }
         Ok(victim.wait_through_sleep(self.patience())? == Progress::Stopped)
+    }
+
+    /// Runs the waker before anything else is known, so that its failure is the check's.
+    fn must_wake(&self, victim: &Tracee) -> Result<(), Error> {
+        if self.wake(victim)? {
+            return Ok(());
+        }
+        let patience = self.patience();
+        let message = format!("the waker did not wake the victim within {patience:?}");
+        Err(Error::new(ErrorKind::VictimNotWoken, message))
     }
 
     /// What the others do after the kill, and what was wrong with it.

@@ -58,6 +58,17 @@
 //! - With [`Check::waker`] the victim itself falls asleep, is woken, and dies at each instruction
 //!   between its wake and its end: is the wake it took with it lost to the other sleeper? The victim
 //!   fell asleep first; a primitive that wakes the last one first cannot be checked like this.
+//! - With [`Check::without_timeouts`] time stands still for who sleeps, so that no recheck can stand in
+//!   for a wake, nor wake anybody in the middle of the victim's operation.
+//!   [`Check::allow_rescues`] lets one timeout pass where nothing else woke the sleeper, and counts.
+//! - [`Report::wakes`] counts all sleepers that woke before the survivor did anything, also those
+//!   that woke before the kill; the median is that of those that woke after it.
+//!
+//! # What proves nothing
+//!
+//! The operation must go the same way each time. Before the trace it is rehearsed once, and
+//! [`Check::warm_up`] is for what a process does once in its life. Points that it does not come by again
+//! are missed, and [`Report::assert_safe`] passes only as many as [`Check::allow_missed`] says.
 //!
 //! # Threads
 //!
