@@ -170,7 +170,7 @@ fn a_get_while_a_producer_sleeps() {
 
 /// The bell wakes the other consumer but for two stretches. Where the victim acquires the consumers' lock, its slot names
 /// the lock: 23 instructions. Where it commits in a bounded queue, before the store that takes the message is executed, its
-/// slot names the producers' bell: 15.
+/// slot names the producers' bell: 14.
 #[test]
 fn a_woken_consumer_while_another_sleeps() {
     let _watchdog = begin();
