@@ -8,8 +8,8 @@ use crate::pace::Pace;
 use crate::payload::LINE;
 use crate::{Chunk, Corrupt, PopError, Ring};
 
-/// Bytes ahead of the head that are fetched before they are read, of values as large as a line or larger; tuned by the
-/// bench `spsc` as the producer's.
+/// Bytes ahead of the head that are fetched before they are read, of values as large as a line and not larger than this
+/// (in which the core itself sees what comes next); tuned by the bench `spsc` as the producer's.
 const AHEAD: usize = 1024;
 
 /// The one that pops from a [`Ring`]. Dropped, it gives the role back.
@@ -164,10 +164,10 @@ impl<'a, T: Plain> Consumer<'a, T> {
     #[inline]
     fn fetch_ahead(&self) {
         let size = size_of::<T>();
-        if size < LINE {
+        if !(LINE..=AHEAD).contains(&size) {
             return;
         }
-        let ahead = (AHEAD / size).max(1) as u64;
+        let ahead = (AHEAD / size) as u64;
         if self.seen_tail.wrapping_sub(self.head) > ahead {
             let (slot, ..) = self.ring.parts(self.head.wrapping_add(ahead), 1);
             self.ring
