@@ -1,5 +1,6 @@
 //! The carrying out of a check: one trace, then one kill per point.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use crate::bystander::{self, Bystander, Slip};
@@ -16,6 +17,10 @@ use crate::{Error, ErrorKind, SharedArea, clock};
 
 /// How often a point is tried in which the operation took another way than in the trace.
 const TRIES: usize = 3;
+
+/// How often the missed points are come back to when all others are done: what kept the operation from going the same way,
+/// such as another thread that shares its allocator, may be over by then.
+const RETURNS: usize = 2;
 
 /// What must happen for a check to be carried out at all has at least so long, however small the
 /// limit and busy the machine.
@@ -109,7 +114,12 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             report.skipped -= 1;
             self.try_point(&itinerary, point, &mut report)?;
         }
-        report.wakes.sort_unstable();
+        for _ in 0..RETURNS {
+            for point in mem::take(&mut report.missed) {
+                self.try_point(&itinerary, point, &mut report)?;
+            }
+        }
+        report.sort();
         report.elapsed = start.elapsed();
         Ok(report)
     }

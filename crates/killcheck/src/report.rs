@@ -88,6 +88,14 @@ pub struct Report {
 }
 
 impl Report {
+    /// Puts everything into the order of the operation, whatever was done first.
+    pub(crate) fn sort(&mut self) {
+        self.points.sort_by_key(|point| point.index);
+        self.findings.sort_by_key(|finding| finding.point.index);
+        self.rescued.sort_by_key(|point| point.index);
+        self.wakes.sort_unstable();
+    }
+
     /// Returns how many instructions the operation executes when nobody kills it.
     #[must_use]
     pub fn instructions(&self) -> usize {
