@@ -218,7 +218,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self.without_timeouts()
     }
 
-    /// Allows that a `fraction` of the points be missed, from 0 to 1; none may if not set.
+    /// Allows that a `fraction` of the points be missed, from 0 to 1; 2 in 100 may if not set.
     ///
     /// A point is missed when the operation does not come by there again, because it does not do the
     /// same each time. Nothing was verified there, so there should be a good `reason`, such as

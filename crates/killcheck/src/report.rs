@@ -7,6 +7,10 @@ use crate::check::{Allowed, Mode};
 use crate::kill_point::KillPoint;
 use crate::symbols::Symbols;
 
+/// The fraction of points that are missed without anybody's fault: what `memcpy` and the allocator do depends on addresses
+/// and on what the process did before.
+const COMMONLY_MISSED: f64 = 0.02;
+
 /// Lines of findings that a printed report shows.
 const SHOWN: usize = 12;
 
@@ -189,7 +193,7 @@ impl Report {
     ///
     /// - If there is a finding.
     /// - If no point was killed at all, which proves nothing.
-    /// - If more points were missed than the check allows; none if it does not say.
+    /// - If more points were missed than the check allows, or than 2 in 100 if it does not say.
     /// - If more sleepers were rescued by their timeouts than the check allows.
     #[track_caller]
     pub fn assert_safe(&self) {
@@ -199,7 +203,8 @@ impl Report {
         );
         assert!(self.findings.is_empty(), "not safe against a kill\n{self}");
         let all = self.points.len() + self.missed.len();
-        let missed = self.allowed_missed.as_ref().map_or(0.0, |some| some.most);
+        let missed = self.allowed_missed.as_ref();
+        let missed = missed.map_or(COMMONLY_MISSED, |some| some.most);
         assert!(
             self.missed.len() as f64 <= missed * all as f64,
             "{} of {all} points were missed, so nothing is proved there; if the operation has chance \
