@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 const ROUNDS: u64 = 120;
 
 fn watchdog() -> Watchdog {
-    Watchdog::new(Duration::from_secs(60))
+    let usual = Duration::from_secs(60);
+    Watchdog::new(usual.max(Duration::from_millis(200) * rounds() as u32))
 }
 
 fn rounds() -> u64 {
