@@ -61,9 +61,9 @@ fn is_unused(name: &Name) -> Result<bool> {
 /// Removes `name` if nobody has its file open, and tells whether it did; nobody as in [`unused_names`].
 ///
 /// Whoever opens the name through this crate meanwhile has either all of it, and the name stays, or finds nothing. Of
-/// several that remove it at once one does, as long as each gets to run every 100 ms: they look at the file in turn. A program that opens it in another way is counted as soon as the kernel
-/// has opened the file for it; only between finding the name and opening may it be left with a file that has no name, as
-/// at any unlink.
+/// several that remove it at once one does, as long as each gets to run every 100 ms: they look at the file in turn. A
+/// program that opens it in another way is counted as soon as the kernel has opened the file for it; only between finding
+/// the name and opening may it be left with a file that has no name, as at any unlink.
 ///
 /// # Errors
 ///

@@ -14,8 +14,8 @@ use mp_sync::{Event, EventCount, LockError, Mutex, Wait};
 
 const OWNER_DIED: u32 = 1 << 30;
 
-/// Less than any recheck, so that only the kernel's wake is in time; without a robust list the
-/// rechecks must do.
+/// Less than the lock's recheck, so that only the kernel's wake is in time for a survivor; the sleepers
+/// here have no timeouts at all. Without a robust list the rechecks must do.
 fn limit() -> Duration {
     if mp_os::robust::supported() {
         Duration::from_millis(400)
