@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use mp_os::futex::{self, WaitAny, Wake};
 use mp_os::robust::{self, Current, MAX_HELD, Node, UnlinkError};
-use mp_testkit::{Forked, stay};
+use mp_testkit::{Forked, not_checked, stay};
 use step::{Shared, Step, patience};
 
 const WAITERS: u32 = 1 << 31;
@@ -37,10 +37,14 @@ fn unlock(thread: Current, lock: &Node) -> Result<(), UnlinkError> {
     Ok(())
 }
 
-/// The calling thread; `None` where the suite runs without robust lists.
+/// The calling thread; `None`, said loudly, where the suite runs without robust lists.
+#[track_caller]
 fn thread() -> Option<Current> {
     let thread = robust::current();
-    assert!(thread.is_some() || futex::fallback_forced() || cfg!(not(target_env = "gnu")));
+    if thread.is_none() {
+        assert!(futex::fallback_forced() || cfg!(not(target_env = "gnu")));
+        not_checked("threads have no robust list here");
+    }
     thread
 }
 
@@ -94,7 +98,11 @@ fn ended_thread_is_marked() {
 
 #[test]
 fn bell_rings_when_a_process_dies_inside_an_operation() {
-    if thread().is_none() || !futex::waitv_supported() {
+    if thread().is_none() {
+        return;
+    }
+    if !futex::waitv_supported() {
+        not_checked("there is no futex_waitv here");
         return;
     }
     let (bell, step) = (node(), Step::shared());

@@ -6,15 +6,18 @@
 //! - [`Forked`]: a forked child that does one thing and is killed, at the latest when the test ends.
 //! - [`own_dev_shm`]: a `/dev/shm` of a child's own, as small as the test wants.
 //! - [`UniqueName`]: a name in `/dev/shm` that is removed when the test ends.
+//! - [`not_checked`]: says loudly what a test could not check on this machine.
 
 mod forked;
 mod leak_check;
+mod not_checked;
 mod own_mounts;
 mod unique_name;
 mod watchdog;
 
 pub use forked::{Arrival, Forked, PATIENCE, stay};
 pub use leak_check::LeakCheck;
+pub use not_checked::not_checked;
 pub use own_mounts::{own_dev_shm, own_empty_dev};
 pub use unique_name::UniqueName;
 pub use watchdog::Watchdog;
