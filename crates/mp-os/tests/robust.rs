@@ -462,28 +462,38 @@ fn pending() -> usize {
     words[2]
 }
 
+/// In a child, whose threads are this test's alone.
 #[test]
 fn contexts_are_used_again() {
-    let Some(_) = thread() else { return };
-    let before = address_space();
-    for _ in 0..10_000 {
-        std::thread::spawn(robust::tid)
-            .join()
-            .expect("it only asks");
+    if thread().is_none() {
+        return;
     }
-    let grown = address_space().saturating_sub(before);
-    // One context each would be 200 MiB; the rest is what libc keeps of other tests' stacks.
-    assert!(grown < 150 << 20, "grown by {grown} bytes");
+    let child = Forked::new(|| {
+        let in_a_thread = || std::thread::spawn(robust::tid).join().is_ok();
+        let first = in_a_thread();
+        let before = wiped_on_fork();
+        let all = (0..1000).all(|_| in_a_thread());
+        // The first thread's context exists, so there is something to count, and no other was made.
+        first && all && before > 0 && wiped_on_fork() == before
+    });
+    assert!(child.succeeds());
 }
 
-/// The size of this process's mappings, in bytes.
-fn address_space() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").expect("/proc is mounted");
-    let pages = text
-        .split(' ')
-        .next()
-        .and_then(|pages| pages.parse::<usize>().ok());
-    pages.expect("statm starts with a number") * 4096
+/// The KiB of this process's mappings that a forked child finds empty, as contexts are.
+fn wiped_on_fork() -> usize {
+    let text = std::fs::read_to_string("/proc/self/smaps").expect("/proc is mounted");
+    let (mut size, mut wiped) = (0, 0);
+    for line in text.lines() {
+        if let Some(kib) = line.strip_prefix("Size:") {
+            let kib = kib.trim().strip_suffix(" kB").map(str::parse::<usize>);
+            size = kib.and_then(Result::ok).expect("a number of kB");
+        } else if let Some(flags) = line.strip_prefix("VmFlags:")
+            && flags.split_whitespace().any(|flag| flag == "wf")
+        {
+            wiped += size;
+        }
+    }
+    wiped
 }
 
 #[test]
