@@ -59,10 +59,15 @@ pub fn is_unused(name: &Name) -> Result<bool, OpenError> {
 pub fn unlink_unused(name: &Name) -> Result<bool, OpenError> {
     let _turn = Turn::take()?;
     let file = open(name)?;
-    let Some(_lease) = Lease::take(file.as_fd())? else {
+    unlink_if_unused(name, file.as_fd())
+}
+
+/// The second step, of a file that was opened by `name` and has no other user.
+fn unlink_if_unused(name: &Name, file: BorrowedFd<'_>) -> Result<bool, OpenError> {
+    let Some(_lease) = Lease::take(file)? else {
         return Ok(false);
     };
-    let (ours, there) = (fstat(&file)?, lstat(name.path())?);
+    let (ours, there) = (fstat(file)?, lstat(name.path())?);
     if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino) {
         // Unlinked and made anew since it was opened.
         return Ok(false);
@@ -103,9 +108,6 @@ impl Drop for Turn {
     }
 }
 
-/// Missing from libc.
-const F_SETSIG: libc::c_int = 10;
-
 /// A write lease: while it is held nobody else has the file open.
 struct Lease<'f> {
     file: BorrowedFd<'f>,
@@ -116,8 +118,8 @@ impl<'f> Lease<'f> {
     fn take(file: BorrowedFd<'f>) -> Result<Option<Self>, OpenError> {
         // The kernel tells the holder of a lease when somebody waits for its end: by SIGIO, which
         // would end the process, unless it is told to use a signal that is ignored by default.
-        control(file, F_SETSIG, libc::SIGURG).map_err(OpenError::Os)?;
-        match control(file, libc::F_SETLEASE, libc::F_WRLCK) {
+        control(file, Command::SetSignal, libc::SIGURG).map_err(OpenError::Os)?;
+        match control(file, Command::SetLease, libc::F_WRLCK) {
             Ok(()) => Ok(Some(Self { file })),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(OpenError::Os(error)),
@@ -129,14 +131,94 @@ impl Drop for Lease<'_> {
     /// Explicitly: a child that was forked meanwhile has the descriptor, too, and its lease.
     fn drop(&mut self) {
         // It fails only if the kernel has taken the lease away already.
-        let _gone = control(self.file, libc::F_SETLEASE, libc::F_UNLCK);
+        let _gone = control(self.file, Command::SetLease, libc::F_UNLCK);
     }
 }
 
-fn control(file: BorrowedFd<'_>, command: libc::c_int, argument: libc::c_int) -> io::Result<()> {
-    // SAFETY: an open descriptor, and commands that take a number and touch no memory.
+/// The commands of [`control`]: each takes a number and touches no memory.
+#[derive(Clone, Copy)]
+enum Command {
+    /// Which signal tells the holder of a lease that it is to end.
+    SetSignal,
+    /// To take a lease, or to give it back.
+    SetLease,
+}
+
+fn control(file: BorrowedFd<'_>, command: Command, argument: libc::c_int) -> io::Result<()> {
+    /// Missing from libc.
+    const F_SETSIG: libc::c_int = 10;
+    let command = match command {
+        Command::SetSignal => F_SETSIG,
+        Command::SetLease => libc::F_SETLEASE,
+    };
+    // SAFETY: an open descriptor, and one of the two commands, which take a number and touch no memory.
     if unsafe { libc::fcntl(file.as_raw_fd(), command, argument) } < 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+    use crate::commit::Commit;
+    use crate::named;
+
+    /// A published file of this test's own; its name is removed when the test ends.
+    struct Published(Name);
+
+    impl Published {
+        fn new(label: &str) -> Self {
+            let name = format!("mp-test-{label}-{}", std::process::id());
+            let name = Name::new(&name).expect("a valid name");
+            drop(make(&name));
+            Self(name)
+        }
+    }
+
+    impl Drop for Published {
+        fn drop(&mut self) {
+            // The test has usually removed it.
+            drop(named::unlink(&self.0));
+        }
+    }
+
+    fn make(name: &Name) -> OwnedFd {
+        let file = named::create_unpublished(1, Commit::Now).expect("1 byte");
+        named::publish(&file, name).expect("the name is free");
+        file
+    }
+
+    #[test]
+    fn name_made_anew_between_open_and_lease_stays() {
+        let Published(name) = &Published::new("anew");
+        let old = open(name).expect("published");
+        named::unlink(name).expect("ours");
+        let _anew = make(name);
+        assert!(!unlink_if_unused(name, old.as_fd()).expect("a file of ours"));
+        assert!(named::exists(name).expect("lstat"), "the new one is in use");
+    }
+
+    /// An opener that the lease makes wait finds no name when the wait is over.
+    #[test]
+    fn opener_during_the_lease_finds_nothing() {
+        let Published(name) = &Published::new("leased");
+        let file = open(name).expect("published");
+        std::thread::scope(|scope| {
+            let lease = Lease::take(file.as_fd()).expect("a tmpfs has leases");
+            let opener = scope.spawn(|| open(name));
+            // The kernel asks for the lease back on behalf of who waits for it.
+            // SAFETY: an open descriptor, and a command that touches no memory.
+            let asked = || unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) };
+            let deadline = Deadline::after(Duration::from_secs(20));
+            while asked() == libc::F_WRLCK {
+                assert!(!deadline.is_expired(), "nobody waits for the lease");
+                std::thread::yield_now();
+            }
+            unlink(name.path()).expect("ours");
+            drop(lease.expect("nobody else has it open"));
+            let opened = opener.join().expect("it only opens");
+            assert!(matches!(opened, Err(OpenError::NotFound)), "{opened:?}");
+        });
+    }
 }
