@@ -213,9 +213,18 @@ impl Header {
         name: &str,
     ) -> Result<Self> {
         let header = Self::read(segment, name)?;
-        header.check_environment(environment, name)?;
-        header.check_contents(expected, name)?;
+        header.check(expected, environment, name)?;
         Ok(header)
+    }
+
+    /// Checks that a header that was read is what `expected` says, in `environment`.
+    ///
+    /// # Errors
+    ///
+    /// `WrongLibc`, `WrongBoot`, `WrongNamespace`, `WrongKind`, `WrongType` and `WrongSize`, as [`Header::attach`].
+    pub fn check(&self, expected: &Expected, environment: &Environment, name: &str) -> Result<()> {
+        self.check_environment(environment, name)?;
+        self.check_contents(expected, name)
     }
 
     /// Reads a header and checks that it is a whole one of this version (I3), whatever it describes.

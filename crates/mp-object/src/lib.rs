@@ -21,6 +21,7 @@
 
 mod environment;
 mod object;
+mod open_objects;
 mod owner;
 mod placed;
 mod plan;

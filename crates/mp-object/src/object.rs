@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::environment::environment;
 use crate::owner::this_process;
-use crate::{Plan, transfer};
+use crate::{Plan, open_objects, transfer};
 
 /// A segment whose header was checked, for as long as a clone of this handle lives. Clones are the same object.
 ///
@@ -39,9 +39,9 @@ use crate::{Plan, transfer};
 pub struct Object(Arc<Parts>);
 
 #[derive(Debug)]
-struct Parts {
-    segment: Segment,
-    header: Header,
+pub(crate) struct Parts {
+    pub(crate) segment: Segment,
+    pub(crate) header: Header,
     name: Option<String>,
 }
 
@@ -215,6 +215,11 @@ impl Object {
         expected: &Expected,
     ) -> Result<Self> {
         let descriptor = transfer::take(index)?;
+        if let Some(open) = open_objects::find(&id, descriptor.as_fd()) {
+            let label = label_of(expected, name.as_deref());
+            open.header.check(expected, &environment()?, &label)?;
+            return Ok(Self(open));
+        }
         let segment = match &name {
             None => Segment::from_descriptor(descriptor)?,
             Some(name) => Segment::from_named_descriptor(descriptor, name)?,
@@ -255,10 +260,10 @@ impl Object {
     }
 
     fn attach(segment: Segment, expected: &Expected, name: Option<&str>) -> Result<Self> {
-        let label = name.map_or_else(|| expected.kind.to_string(), |name| format!("{name:?}"));
+        let label = label_of(expected, name);
         let header = Header::attach(segment.region(), expected, &environment()?, &label)?;
         let name = name.map(|name| name.strip_prefix('/').unwrap_or(name).to_owned());
-        Ok(Self(Arc::new(Parts {
+        Ok(Self(open_objects::share(Parts {
             segment,
             header,
             name,
@@ -293,6 +298,11 @@ impl Serialize for Object {
         let handle: Handle<&str> = (index, self.0.header.id(), self.name());
         handle.serialize(serializer)
     }
+}
+
+/// What errors call an object.
+fn label_of(expected: &Expected, name: Option<&str>) -> String {
+    name.map_or_else(|| expected.kind.to_string(), |name| format!("{name:?}"))
 }
 
 fn segment_size(plan: &Plan, label: &str) -> Result<usize> {

@@ -135,3 +135,9 @@ pub fn size_of_file(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let stat = rustix::fs::fstat(fd)?;
     Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }
+
+/// Whether two descriptors are of one file; `false` also if the kernel tells nothing about them.
+pub fn is_same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+    let file = |fd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)
+}

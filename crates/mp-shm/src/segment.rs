@@ -48,7 +48,7 @@ pub struct Segment(Arc<Mapping>);
 impl Segment {
     /// Makes a zeroed segment of `size` bytes without a name, its pages committed.
     ///
-    /// `label` is what `/proc/PID/maps` calls it: at most 249 bytes, none of them NUL.
+    /// `/proc/PID/maps` calls it `mp:` and the `label`: at most 246 bytes, none of them NUL.
     ///
     /// # Errors
     ///
@@ -73,7 +73,8 @@ impl Segment {
 
     fn memfd(label: &str, size: usize, commit: Commit) -> Result<Self> {
         refuse_empty(label, size)?;
-        let descriptor = memfd::create(label, size as u64, commit)
+        let shown = format!("mp:{label}");
+        let descriptor = memfd::create(&shown, size as u64, commit)
             .map_err(|error| refusal::memory("create", error, label))?;
         Self::map(descriptor, size, Home::Memory, label)
     }
@@ -252,6 +253,11 @@ impl Segment {
     /// Its bytes, borrowed from this handle.
     pub fn region(&self) -> Region<'_> {
         self.0.region()
+    }
+
+    /// Whether the segment is the file of `descriptor`.
+    pub fn is_of(&self, descriptor: BorrowedFd<'_>) -> bool {
+        memfd::is_same_file(self.as_fd(), descriptor)
     }
 }
 

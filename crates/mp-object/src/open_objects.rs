@@ -1,0 +1,104 @@
+//! The objects that this process has open, by identity, so that each is mapped once.
+//!
+//! A handle that arrives for an object that is open already shares its mapping: one look at the descriptor's file, no
+//! mapping, and one address per object. Sharing saves memory and time; nothing relies on it.
+//!
+//! The identity in a header can be copied with its file (`cp /dev/shm/a /dev/shm/b`), so the file must be the same too.
+//!
+//! # Progress
+//!
+//! Never blocks. Where another thread holds the table for longer than a few turns of the scheduler, the object is
+//! mapped once more instead. That is also what happens in a child that was forked while another thread held the table.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+
+use crate::object::Parts;
+
+/// Turns of the scheduler that a busy table is waited for.
+const TURNS: usize = 64;
+
+/// Entries from which on the table is searched for objects that are closed.
+const LEAST_TO_SWEEP: usize = 64;
+
+static TABLE: Mutex<Option<Table>> = Mutex::new(None);
+
+struct Table {
+    open: HashMap<[u8; 16], Weak<Parts>>,
+    /// Entries at which those of closed objects are removed. Doubling it keeps the sweeps linear in the entries made.
+    sweep_at: usize,
+}
+
+/// The parts of the object with this identity whose file is `descriptor`'s, if this process has it open.
+pub(crate) fn find(id: &[u8; 16], descriptor: BorrowedFd<'_>) -> Option<Arc<Parts>> {
+    table()?.as_ref()?.find(id, descriptor)
+}
+
+/// Shares the mapping of the first handle of this object, or makes `parts` the first.
+pub(crate) fn share(parts: Parts) -> Arc<Parts> {
+    let parts = Arc::new(parts);
+    let Some(mut table) = table() else {
+        return parts;
+    };
+    let table = table.get_or_insert_with(Table::new);
+    let id = parts.header.id();
+    if let Some(first) = table.find(&id, parts.segment.as_fd()) {
+        return first;
+    }
+    table.sweep();
+    table.open.insert(id, Arc::downgrade(&parts));
+    parts
+}
+
+impl Table {
+    fn new() -> Self {
+        Self {
+            open: HashMap::new(),
+            sweep_at: LEAST_TO_SWEEP,
+        }
+    }
+
+    fn find(&self, id: &[u8; 16], descriptor: BorrowedFd<'_>) -> Option<Arc<Parts>> {
+        let parts = self.open.get(id)?.upgrade()?;
+        parts.segment.is_of(descriptor).then_some(parts)
+    }
+
+    /// Removes the entries of closed objects, once in a while.
+    fn sweep(&mut self) {
+        if self.open.len() >= self.sweep_at {
+            self.open.retain(|_, parts| parts.strong_count() != 0);
+            self.sweep_at = LEAST_TO_SWEEP.max(2 * self.open.len());
+        }
+    }
+}
+
+fn table() -> Option<MutexGuard<'static, Option<Table>>> {
+    for _ in 0..TURNS {
+        match TABLE.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            Err(TryLockError::Poisoned(poison)) => return Some(PoisonError::into_inner(poison)),
+            Ok(table) => return Some(table),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+
+    #[test]
+    fn entries_of_closed_objects_do_not_pile_up() {
+        let _open: Vec<Event> = (0..100).map(|_| Event::new().unwrap()).collect();
+        for _ in 0..1000 {
+            Event::new().unwrap();
+        }
+        let len = table().unwrap().as_ref().unwrap().open.len();
+        assert!(
+            (100..300).contains(&len),
+            "{len} entries for 100 open objects"
+        );
+    }
+}
