@@ -1,6 +1,6 @@
 //! Structures that are whole objects.
 
-use crate::{Kind, Place, TypeTag};
+use crate::{Kind, Place, Result, TypeTag};
 
 /// A [`Place`] that is an object by itself, so that a header can say what its payload is: a lock, an event, a mutex with
 /// its data.
@@ -8,6 +8,16 @@ pub trait Described: Place {
     /// What the header calls it.
     const KIND: Kind;
 
+    /// What it starts with: nothing for a lock, its data for a mutex.
+    type Initial;
+
     /// The type of what it holds; [`TypeTag::NONE`] if it holds nothing.
     fn tag() -> TypeTag;
+
+    /// Gives the structure, which is zero and which no other thread can reach yet, its start.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot start like this.
+    fn initialise(&self, initial: Self::Initial) -> Result<()>;
 }

@@ -1,6 +1,7 @@
 //! One shared object: a segment with a checked header, reached by handles that travel to other processes.
 //!
 //! - [`Object`]: a segment, its [`Header`](mp_layout::Header) and its payload; what every shared type is built on.
+//! - [`ObjectType`] and [`handle!`]: what a new kind of object states, and what it gets for it.
 //! - [`Shared<T>`]: an object whose payload is one structure, such as [`Lock`], [`Event`] and [`Mutex<T>`].
 //! - [`transfer`]: how handles cross to a new process inside serialised arguments.
 //! - [`OwnerWord`]: claims by a process, given back by its proven death.
@@ -21,6 +22,7 @@
 
 mod environment;
 mod object;
+mod object_type;
 mod open_objects;
 mod owner;
 mod placed;
@@ -29,10 +31,15 @@ mod shared;
 pub mod transfer;
 
 pub use object::Object;
+pub use object_type::ObjectType;
 pub use owner::{OwnerWord, ProcessIdentity};
 pub use placed::Placed;
 pub use plan::Plan;
 pub use shared::{Event, Lock, Mutex, Shared};
+
+/// What [`handle!`] writes needs it.
+#[doc(hidden)]
+pub use serde;
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

@@ -81,13 +81,13 @@ impl Object {
         Ok(object)
     }
 
-    /// Opens the object named `name` and checks that it is what `plan` says.
+    /// Opens the object named `name` and checks that it is what `plan` accepts.
     ///
     /// # Errors
     ///
     /// Those of [`Segment::open`] and [`Header::attach`]; each names what was found and what was expected.
     pub fn open(name: &str, plan: &Plan) -> Result<Self> {
-        Self::attach(Segment::open(name)?, plan.expected(), Some(name))
+        Self::attach(Segment::open(name)?, plan.accepted(), Some(name))
     }
 
     /// Opens the object named `name`, or makes it if there is none: `initialise` runs at most once, and what it made is

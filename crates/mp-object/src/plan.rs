@@ -14,6 +14,7 @@ use mp_layout::{Expected, HEADER_SIZE, Kind, TypeTag};
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     expected: Expected,
+    accepted: Option<Expected>,
     payload_offset: usize,
     committed: Option<usize>,
 }
@@ -29,6 +30,7 @@ impl Plan {
         };
         Self {
             expected,
+            accepted: None,
             payload_offset: HEADER_SIZE,
             committed: None,
         }
@@ -56,9 +58,21 @@ impl Plan {
         self
     }
 
-    /// What an attacher checks.
+    /// Accepts objects on opening that are what `accepted` says, instead of only those that are made by this plan.
+    #[must_use]
+    pub const fn accepting(mut self, accepted: Expected) -> Self {
+        self.accepted = Some(accepted);
+        self
+    }
+
+    /// What the header of an object made by this plan says.
     pub const fn expected(&self) -> &Expected {
         &self.expected
+    }
+
+    /// What the header of an object that is opened must say.
+    pub(crate) fn accepted(&self) -> &Expected {
+        self.accepted.as_ref().unwrap_or(&self.expected)
     }
 
     pub(crate) const fn payload_offset(&self) -> usize {

@@ -92,8 +92,14 @@ unsafe impl Place for Event {
 impl Described for Event {
     const KIND: Kind = Kind::Event;
 
+    type Initial = ();
+
     fn tag() -> TypeTag {
         TypeTag::NONE
+    }
+
+    fn initialise(&self, (): ()) -> mp_layout::Result<()> {
+        Ok(())
     }
 }
 

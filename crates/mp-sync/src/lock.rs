@@ -62,8 +62,14 @@ unsafe impl Place for Lock {
 impl Described for Lock {
     const KIND: Kind = Kind::Lock;
 
+    type Initial = ();
+
     fn tag() -> TypeTag {
         TypeTag::NONE
+    }
+
+    fn initialise(&self, (): ()) -> mp_layout::Result<()> {
+        Ok(())
     }
 }
 

@@ -98,8 +98,15 @@ fn zeroed<T: PlainSlice>() -> T {
 impl<T: PlainSlice> Described for Mutex<T> {
     const KIND: Kind = Kind::Mutex;
 
+    type Initial = T;
+
     fn tag() -> TypeTag {
         TypeTag::of::<T>()
+    }
+
+    fn initialise(&self, initial: T) -> mp_layout::Result<()> {
+        *self.lock()? = initial;
+        Ok(())
     }
 }
 

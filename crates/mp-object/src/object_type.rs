@@ -1,0 +1,212 @@
+//! What all handles have in common.
+
+use mp_layout::{Error, Region, Result};
+use serde::{Deserializer, de};
+
+use crate::{Object, Plan};
+
+/// The handle of a shared object: what the object is made of, and how its parts are found again.
+///
+/// From that follow the ways to make it, to open it by name and to receive it. [`handle!`](crate::handle) adds what
+/// Rust wants as methods and traits of the type itself.
+pub trait ObjectType: Sized {
+    /// What its creator decides: a first value, a length, a bound.
+    type Settings<'s>;
+
+    /// What is made by these settings.
+    ///
+    /// # Errors
+    ///
+    /// If there can be no such object: [`InvalidInput`](mp_layout::ErrorKind::InvalidInput).
+    fn plan(settings: &Self::Settings<'_>) -> Result<Plan>;
+
+    /// What every object of this type is, whatever its settings: the plan by which one is opened or received.
+    fn any() -> Plan;
+
+    /// Fills the payload, which is zero and which no other process can reach yet.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from being filled; then nothing is made.
+    fn initialise(payload: Region<'_>, settings: Self::Settings<'_>) -> Result<()>;
+
+    /// Finds the parts of an object.
+    ///
+    /// # Errors
+    ///
+    /// If the payload contradicts the header.
+    ///
+    /// # Safety
+    ///
+    /// The header of `object` was checked against [`any`](Self::any), or against a plan made by settings.
+    unsafe fn attach(object: Object) -> Result<Self>;
+
+    /// The object that the handle is of.
+    fn object(&self) -> &Object;
+
+    /// Adds to an error what only users of this type can do about it.
+    #[must_use]
+    fn explain(error: Error) -> Error {
+        error
+    }
+
+    /// Makes an object without a name.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`plan`](Self::plan), [`initialise`](Self::initialise) and [`Object::create`].
+    fn create(settings: Self::Settings<'_>) -> Result<Self> {
+        let plan = Self::plan(&settings)?;
+        let fill = |payload: Region<'_>| Self::initialise(payload, settings);
+        attached(Object::create(&plan, fill))
+    }
+
+    /// Makes an object under `name`.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), and those of [`Object::create_named`].
+    fn create_named(name: &str, settings: Self::Settings<'_>) -> Result<Self> {
+        let plan = Self::plan(&settings)?;
+        let fill = |payload: Region<'_>| Self::initialise(payload, settings);
+        attached(Object::create_named(name, &plan, fill))
+    }
+
+    /// Opens the object named `name`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::open`].
+    fn open(name: &str) -> Result<Self> {
+        attached(Object::open(name, &Self::any()))
+    }
+
+    /// Opens the object named `name`, or makes one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open) and [`create_named`](Self::create_named) but `NotFound` and `AlreadyExists`.
+    fn open_or_create(name: &str, settings: Self::Settings<'_>) -> Result<Self> {
+        let plan = Self::plan(&settings)?;
+        let fill = |payload: Region<'_>| Self::initialise(payload, settings);
+        attached(Object::open_or_create(name, &plan, fill))
+    }
+
+    /// Reads a handle that was serialised.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::deserialize`].
+    fn receive<'de, D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        let object = Object::deserialize(deserializer, Self::any().expected())?;
+        attached(Ok(object)).map_err(de::Error::custom)
+    }
+}
+
+/// The handle of an object that was checked while it was made, opened or received.
+fn attached<T: ObjectType>(object: Result<Object>) -> Result<T> {
+    object
+        // SAFETY: every caller above got it by a plan of `T`.
+        .and_then(|object| unsafe { T::attach(object) })
+        .map_err(T::explain)
+}
+
+/// Gives a handle the methods and traits that all handles have: `open`, `unlink`, `object`, `AsFd`, `Serialize` and
+/// `Deserialize`.
+///
+/// ```
+/// use mp_layout::{Kind, Region, Result, TypeTag, atomic::{AtomicU64, Ordering}};
+/// use mp_object::{Object, ObjectType, Placed, Plan};
+///
+/// /// Counts visitors.
+/// #[derive(Clone, Debug)]
+/// struct Counter(Placed<AtomicU64>);
+///
+/// const PLAN: Plan = Plan::new(Kind::RawValue, TypeTag::NONE, 8);
+///
+/// impl ObjectType for Counter {
+///     type Settings<'s> = u64;
+///
+///     fn plan(_: &u64) -> Result<Plan> {
+///         Ok(PLAN)
+///     }
+///
+///     fn any() -> Plan {
+///         PLAN
+///     }
+///
+///     fn initialise(payload: Region<'_>, first: u64) -> Result<()> {
+///         payload.place::<AtomicU64>(0)?.store(first, Ordering::Relaxed);
+///         Ok(())
+///     }
+///
+///     unsafe fn attach(object: Object) -> Result<Self> {
+///         // SAFETY: such an object is a word, reached by atomics only.
+///         unsafe { Placed::new(object) }.map(Self)
+///     }
+///
+///     fn object(&self) -> &Object {
+///         self.0.object()
+///     }
+/// }
+///
+/// mp_object::handle!([] Counter);
+///
+/// let counter = Counter::create(41)?;
+/// counter.clone().0.fetch_add(1, Ordering::Relaxed);
+/// assert_eq!(counter.0.load(Ordering::Relaxed), 42);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[macro_export]
+macro_rules! handle {
+    ([$($generics:tt)*] $handle:ty) => {
+        impl<$($generics)*> $handle {
+            /// Opens the one named `name`.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`Object::open`]($crate::Object::open).
+            pub fn open(name: &str) -> ::mp_layout::Result<Self> {
+                <Self as $crate::ObjectType>::open(name)
+            }
+
+            /// Removes `name`. Handles that have the object open stay valid.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`Object::unlink`]($crate::Object::unlink).
+            pub fn unlink(name: &str) -> ::mp_layout::Result<()> {
+                $crate::Object::unlink(name)
+            }
+
+            /// The object that the handle is of.
+            pub fn object(&self) -> &$crate::Object {
+                <Self as $crate::ObjectType>::object(self)
+            }
+        }
+
+        impl<$($generics)*> ::std::os::fd::AsFd for $handle {
+            fn as_fd(&self) -> ::std::os::fd::BorrowedFd<'_> {
+                self.object().as_fd()
+            }
+        }
+
+        impl<$($generics)*> $crate::serde::Serialize for $handle {
+            /// Writes the handle, see [`transfer`]($crate::transfer).
+            fn serialize<S: $crate::serde::Serializer>(
+                &self,
+                serializer: S,
+            ) -> ::core::result::Result<S::Ok, S::Error> {
+                self.object().serialize(serializer)
+            }
+        }
+
+        impl<'de, $($generics)*> $crate::serde::Deserialize<'de> for $handle {
+            fn deserialize<D: $crate::serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> ::core::result::Result<Self, D::Error> {
+                <Self as $crate::ObjectType>::receive(deserializer)
+            }
+        }
+    };
+}
