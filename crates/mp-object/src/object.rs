@@ -148,6 +148,16 @@ impl Object {
         payload.unwrap_or_else(|_| unreachable!("the header was checked against the segment"))
     }
 
+    /// Checks that the object is what `expected` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Header::check`].
+    pub fn expect(&self, expected: &Expected) -> Result<()> {
+        let label = label_of(expected, self.name());
+        self.header().check(expected, &environment()?, &label)
+    }
+
     /// The header as it was when it was checked; it never changes.
     pub fn header(&self) -> &Header {
         &self.0.header
@@ -215,10 +225,8 @@ impl Object {
         expected: &Expected,
     ) -> Result<Self> {
         let descriptor = transfer::take(index)?;
-        if let Some(open) = open_objects::find(&id, descriptor.as_fd()) {
-            let label = label_of(expected, name.as_deref());
-            open.header.check(expected, &environment()?, &label)?;
-            return Ok(Self(open));
+        if let Some(open) = open_objects::find(&id, descriptor.as_fd()).map(Self) {
+            return open.expect(expected).map(|()| open);
         }
         let segment = match &name {
             None => Segment::from_descriptor(descriptor)?,

@@ -92,6 +92,17 @@ pub trait ObjectType: Sized {
         attached(Object::open_or_create(name, &plan, fill))
     }
 
+    /// The handle of an object that this process has open already.
+    ///
+    /// # Errors
+    ///
+    /// [`WrongKind`](mp_layout::ErrorKind::WrongKind), [`WrongType`](mp_layout::ErrorKind::WrongType) or
+    /// [`WrongSize`](mp_layout::ErrorKind::WrongSize) if it is another type's.
+    fn of_object(object: &Object) -> Result<Self> {
+        object.expect(Self::any().expected())?;
+        attached(Ok(object.clone()))
+    }
+
     /// Reads a handle that was serialised.
     ///
     /// # Errors
@@ -106,7 +117,7 @@ pub trait ObjectType: Sized {
 /// The handle of an object that was checked while it was made, opened or received.
 fn attached<T: ObjectType>(object: Result<Object>) -> Result<T> {
     object
-        // SAFETY: every caller above got it by a plan of `T`.
+        // SAFETY: every caller above checked it against a plan of `T`.
         .and_then(|object| unsafe { T::attach(object) })
         .map_err(T::explain)
 }

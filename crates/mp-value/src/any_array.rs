@@ -4,11 +4,13 @@ use core::fmt;
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Kind, Plain, Result, TypeCode, TypeTag};
-use mp_object::Object;
+use mp_object::{Object, ObjectType};
 use mp_sync::LockError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::any_value::{deserialize_coded, expect_type, open_coded};
+use crate::any_value::{deserialize_coded, open_coded};
+use crate::elements::Elements;
+use crate::first::First;
 use crate::scalar::{Element, with_element_type};
 use crate::{Array, ArrayLock, Scalar};
 
@@ -109,7 +111,7 @@ impl<T: Element> AnyTyped for Array<T> {
     }
 
     fn object(&self) -> &Object {
-        self.memory().object()
+        self.object()
     }
 }
 
@@ -191,13 +193,12 @@ impl AnyArray {
     ///
     /// [`ErrorKind::WrongType`] if `T` is not the type of the code.
     pub fn typed<T: Plain>(&self) -> Result<Array<T>> {
-        expect_type::<T>(self.code)?;
-        Array::from_object(self.array.object().clone())
+        Array::of_object(self.array.object())
     }
 
     fn from_object(code: TypeCode, object: Object) -> Result<Self> {
         let array: Arc<dyn AnyTyped> = with_element_type!(code, T => {
-            Arc::new(Array::<T>::from_object(object)?)
+            Arc::new(Array::<T>::of_object(&object)?)
         });
         Ok(Self { code, array })
     }
@@ -211,16 +212,17 @@ fn create<T: Element>(code: TypeCode, contents: Initial) -> Result<Array<T>> {
                 Error::new(ErrorKind::InvalidInput, "create", "array")
                     .with_detail(format!("{len} is no number of elements"))
             })?;
-            Array::create(tag, len, |_| Ok(()))
+            Array::create(First {
+                tag,
+                value: Elements::Zeros(len),
+            })
         }
         Initial::Elements(scalars) => {
             let elements = scalars.iter().map(|scalar| T::from_scalar(code, *scalar));
             let elements = elements.collect::<Result<Vec<T>>>()?;
-            Array::create(tag, elements.len(), |cells| {
-                elements
-                    .iter()
-                    .enumerate()
-                    .try_for_each(|(index, e)| cells.try_set(index, *e))
+            Array::create(First {
+                tag,
+                value: Elements::Copies(&elements),
             })
         }
     }

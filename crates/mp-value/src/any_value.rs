@@ -4,9 +4,10 @@ use core::fmt;
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Kind, Plain, Result, TypeCode, TypeTag};
-use mp_object::{Object, Plan};
+use mp_object::{Object, ObjectType, Plan};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::first::First;
 use crate::scalar::{Element, with_element_type};
 use crate::{Scalar, Value, ValueLock};
 
@@ -66,7 +67,7 @@ impl AnyValue {
         let code = TypeCode::from_char(code)?;
         let (tag, scalar) = (TypeTag::of_code(code), value.into());
         let value: Arc<dyn AnyTyped> = with_element_type!(code, T => {
-            Arc::new(Value::create(tag, T::from_scalar(code, scalar)?)?)
+            Arc::new(Value::create(First { tag, value: T::from_scalar(code, scalar)? })?)
         });
         Ok(Self { code, value })
     }
@@ -118,13 +119,12 @@ impl AnyValue {
     ///
     /// [`ErrorKind::WrongType`] if `T` is not the type of the code.
     pub fn typed<T: Plain>(&self) -> Result<Value<T>> {
-        expect_type::<T>(self.code)?;
-        Value::from_object(self.value.object().clone())
+        Value::of_object(self.value.object())
     }
 
     fn from_object(code: TypeCode, object: Object) -> Result<Self> {
         let value: Arc<dyn AnyTyped> = with_element_type!(code, T => {
-            Arc::new(Value::<T>::from_object(object)?)
+            Arc::new(Value::<T>::of_object(&object)?)
         });
         Ok(Self { code, value })
     }
@@ -196,21 +196,6 @@ pub(crate) fn deserialize_coded<'de, D: Deserializer<'de>>(
     }
 
     deserializer.deserialize_tuple(2, Pair(kind))
-}
-
-/// Checks that `T` is what elements of `code` are.
-pub(crate) fn expect_type<T: Plain>(code: TypeCode) -> Result<()> {
-    if TypeTag::of::<T>().accepts(TypeTag::of_code(code)) {
-        return Ok(());
-    }
-    let asked = TypeTag::of::<T>();
-    Err(Error::mismatch(
-        ErrorKind::WrongType,
-        "reach elements as",
-        "",
-        asked,
-        code,
-    ))
 }
 
 impl fmt::Debug for AnyValue {

@@ -6,14 +6,15 @@ use std::time::Duration;
 use bytemuck::Zeroable;
 #[cfg(doc)]
 use mp_layout::ErrorKind;
-use mp_layout::{Cells, Plain, PlainSlice, Result, TypeTag};
-use mp_object::{Object, ProcessIdentity};
+use mp_layout::{Kind, Plain, PlainSlice, Region, Result, TypeTag};
+use mp_object::{Object, ObjectType, Plan, ProcessIdentity};
 use mp_os::clock::Deadline;
 use mp_sync::LockError;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::array_control::half_written;
 use crate::array_memory::ArrayMemory;
+use crate::elements::Elements;
+use crate::first::First;
 use crate::partition::this_process;
 use crate::{ArrayGuard, ArrayLock, Chunks, FrozenArray, numpy};
 
@@ -69,7 +70,7 @@ impl<T: Plain> Array<T> {
     where
         T: Zeroable,
     {
-        Self::create(TypeTag::of::<T>(), len, |_| Ok(()))
+        Self::create(First::of::<T>(Elements::Zeros(len)))
     }
 
     /// Makes an array of `len` times `value`.
@@ -78,9 +79,7 @@ impl<T: Plain> Array<T> {
     ///
     /// As for [`Array::new`].
     pub fn filled(len: usize, value: T) -> Result<Self> {
-        Self::create(TypeTag::of::<T>(), len, |cells| {
-            (0..len).try_for_each(|index| cells.try_set(index, value))
-        })
+        Self::create(First::of::<T>(Elements::Filled(len, value)))
     }
 
     /// Makes an array with a copy of `elements`.
@@ -89,9 +88,7 @@ impl<T: Plain> Array<T> {
     ///
     /// As for [`Array::new`].
     pub fn from_slice(elements: &[T]) -> Result<Self> {
-        Self::create(TypeTag::of::<T>(), elements.len(), |cells| {
-            copy_to(elements, cells)
-        })
+        Self::create(First::of::<T>(Elements::Copies(elements)))
     }
 
     /// Makes an array of what `elements` yields.
@@ -115,8 +112,7 @@ impl<T: Plain> Array<T> {
     where
         T: Zeroable,
     {
-        let plan = ArrayMemory::<T>::plan(TypeTag::of::<T>(), len)?;
-        Object::create_named(name, &plan, |_| Ok(())).and_then(Self::from_object)
+        ObjectType::create_named(name, First::of::<T>(Elements::Zeros(len)))
     }
 
     /// Makes an array with a copy of `elements` under `name`.
@@ -125,22 +121,7 @@ impl<T: Plain> Array<T> {
     ///
     /// As for [`Array::create_named`].
     pub fn create_named_from(name: &str, elements: &[T]) -> Result<Self> {
-        let len = elements.len();
-        let plan = ArrayMemory::<T>::plan(TypeTag::of::<T>(), len)?;
-        Object::create_named(name, &plan, |payload| {
-            copy_to(elements, ArrayMemory::fresh_cells(payload, len)?)
-        })
-        .and_then(Self::from_object)
-    }
-
-    /// Opens the array named `name`, whatever its length.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Object::open`].
-    pub fn open(name: &str) -> Result<Self> {
-        let plan = ArrayMemory::<T>::any_plan(TypeTag::of::<T>());
-        Object::open(name, &plan).and_then(Self::from_object)
+        ObjectType::create_named(name, First::of::<T>(Elements::Copies(elements)))
     }
 
     /// Opens the array of `len` elements named `name`, or makes one of zeros.
@@ -152,17 +133,7 @@ impl<T: Plain> Array<T> {
     where
         T: Zeroable,
     {
-        let plan = ArrayMemory::<T>::plan(TypeTag::of::<T>(), len)?;
-        Object::open_or_create(name, &plan, |_| Ok(())).and_then(Self::from_object)
-    }
-
-    /// Removes `name`; who has the array open keeps it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Object::unlink`].
-    pub fn unlink(name: &str) -> Result<()> {
-        Object::unlink(name)
+        ObjectType::open_or_create(name, First::of::<T>(Elements::Zeros(len)))
     }
 
     /// Number of elements.
@@ -315,22 +286,6 @@ impl<T: Plain> Array<T> {
         )
     }
 
-    pub(crate) fn create(
-        tag: TypeTag,
-        len: usize,
-        fill: impl FnOnce(Cells<'_, T>) -> Result<()>,
-    ) -> Result<Self> {
-        let plan = ArrayMemory::<T>::plan(tag, len)?;
-        Object::create(&plan, |payload| {
-            fill(ArrayMemory::fresh_cells(payload, len)?)
-        })
-        .and_then(Self::from_object)
-    }
-
-    pub(crate) fn from_object(object: Object) -> Result<Self> {
-        ArrayMemory::from_object(object).map(|memory| Self { memory })
-    }
-
     pub(crate) fn memory(&self) -> &ArrayMemory<T> {
         &self.memory
     }
@@ -379,13 +334,32 @@ impl<T: PlainSlice> Array<T> {
     }
 }
 
-/// Copies `elements` into an array that nobody else can reach yet.
-fn copy_to<T: Plain>(elements: &[T], cells: Cells<'_, T>) -> Result<()> {
-    elements
-        .iter()
-        .enumerate()
-        .try_for_each(|(index, element)| cells.try_set(index, *element))
+impl<T: Plain> ObjectType for Array<T> {
+    type Settings<'s> = First<Elements<'s, T>>;
+
+    fn plan(first: &First<Elements<'_, T>>) -> Result<Plan> {
+        ArrayMemory::<T>::plan(first.tag, first.value.len())
+    }
+
+    fn any() -> Plan {
+        Plan::new(Kind::Array, TypeTag::of::<T>(), 0)
+    }
+
+    fn initialise(payload: Region<'_>, first: First<Elements<'_, T>>) -> Result<()> {
+        let elements = first.value;
+        elements.write(ArrayMemory::fresh_cells(payload, elements.len())?)
+    }
+
+    unsafe fn attach(object: Object) -> Result<Self> {
+        ArrayMemory::from_object(object).map(|memory| Self { memory })
+    }
+
+    fn object(&self) -> &Object {
+        self.memory.object()
+    }
 }
+
+mp_object::handle!([T: Plain] Array<T>);
 
 impl<T> Clone for Array<T> {
     fn clone(&self) -> Self {
@@ -403,20 +377,5 @@ impl<T: Plain> fmt::Debug for Array<T> {
             .field("holder", &self.memory.control().mutex.holder())
             .field("frozen", &self.is_frozen())
             .finish_non_exhaustive()
-    }
-}
-
-impl<T> Serialize for Array<T> {
-    /// Writes the handle, see [`mp_object::transfer`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
-        self.memory.object().serialize(serializer)
-    }
-}
-
-impl<'de, T: Plain> Deserialize<'de> for Array<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        let plan = ArrayMemory::<T>::any_plan(TypeTag::of::<T>());
-        let object = Object::deserialize(deserializer, plan.expected())?;
-        Self::from_object(object).map_err(serde::de::Error::custom)
     }
 }

@@ -73,11 +73,6 @@ impl<T: Plain> ArrayMemory<T> {
         Ok(Plan::new(Kind::Array, tag, payload_size::<T>(len)?).item_count(len))
     }
 
-    /// What any array of these elements is.
-    pub(crate) fn any_plan(tag: TypeTag) -> Plan {
-        Plan::new(Kind::Array, tag, 0)
-    }
-
     /// The elements in a payload that nobody else can reach yet.
     pub(crate) fn fresh_cells(payload: Region<'_>, len: usize) -> Result<Cells<'_, T>> {
         Cells::new(payload.subregion(elements_offset(len), len * size_of::<T>())?)

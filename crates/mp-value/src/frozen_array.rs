@@ -72,7 +72,7 @@ impl<T: PlainSlice + fmt::Debug> fmt::Debug for FrozenArray<T> {
     }
 }
 
-impl<T> Serialize for FrozenArray<T> {
+impl<T: PlainSlice> Serialize for FrozenArray<T> {
     /// Writes the handle, see [`mp_object::transfer`].
     fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
         self.array.serialize(serializer)

@@ -52,6 +52,8 @@ mod array_guard;
 mod array_memory;
 mod chunk;
 mod chunks;
+mod elements;
+mod first;
 mod frozen_array;
 mod number;
 mod numpy;

@@ -5,11 +5,11 @@ use core::fmt;
 use bytemuck::Zeroable;
 #[cfg(doc)]
 use mp_layout::ErrorKind;
-use mp_layout::{Cells, Kind, Plain, PlainSlice, Result, TypeTag};
-use mp_object::{Object, Plan};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use mp_layout::{Cells, Kind, Plain, PlainSlice, Region, Result, TypeTag};
+use mp_object::{Object, ObjectType, Plan};
 
 use crate::array_memory::refused_len;
+use crate::elements::Elements;
 use crate::numpy;
 use crate::run::Run;
 
@@ -31,21 +31,6 @@ pub struct RawArray<T> {
     elements: Run<T>,
 }
 
-fn plan<T: Plain>(len: usize) -> Result<Plan> {
-    len.checked_mul(size_of::<T>())
-        .filter(|_| size_of::<T>() != 0)
-        .map(|size| {
-            Plan::new(Kind::RawArray, TypeTag::of::<T>(), size)
-                .item_count(len)
-                .page_aligned()
-        })
-        .ok_or_else(|| refused_len::<T>(len))
-}
-
-fn any_plan<T: Plain>() -> Plan {
-    Plan::new(Kind::RawArray, TypeTag::of::<T>(), 0)
-}
-
 impl<T: Plain> RawArray<T> {
     /// Makes an array of `len` zeros.
     ///
@@ -57,7 +42,7 @@ impl<T: Plain> RawArray<T> {
     where
         T: Zeroable,
     {
-        Object::create(&plan::<T>(len)?, |_| Ok(())).and_then(Self::from_object)
+        Self::create(Elements::Zeros(len))
     }
 
     /// Makes an array with a copy of `elements`.
@@ -66,15 +51,7 @@ impl<T: Plain> RawArray<T> {
     ///
     /// As for [`RawArray::new`].
     pub fn from_slice(elements: &[T]) -> Result<Self> {
-        Object::create(&plan::<T>(elements.len())?, |payload| {
-            let cells = Cells::new(payload)?;
-            elements
-                .iter()
-                .enumerate()
-                .for_each(|(index, element)| cells.set(index, *element));
-            Ok(())
-        })
-        .and_then(Self::from_object)
+        Self::create(Elements::Copies(elements))
     }
 
     /// Makes an array of what `elements` yields; they are collected first.
@@ -96,16 +73,7 @@ impl<T: Plain> RawArray<T> {
     where
         T: Zeroable,
     {
-        Object::create_named(name, &plan::<T>(len)?, |_| Ok(())).and_then(Self::from_object)
-    }
-
-    /// Opens the array named `name`, whatever its length.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Object::open`].
-    pub fn open(name: &str) -> Result<Self> {
-        Object::open(name, &any_plan::<T>()).and_then(Self::from_object)
+        ObjectType::create_named(name, Elements::Zeros(len))
     }
 
     /// Opens the array of `len` elements named `name`, or makes one of zeros.
@@ -117,16 +85,7 @@ impl<T: Plain> RawArray<T> {
     where
         T: Zeroable,
     {
-        Object::open_or_create(name, &plan::<T>(len)?, |_| Ok(())).and_then(Self::from_object)
-    }
-
-    /// Removes `name`; who has the array open keeps it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Object::unlink`].
-    pub fn unlink(name: &str) -> Result<()> {
-        Object::unlink(name)
+        ObjectType::open_or_create(name, Elements::Zeros(len))
     }
 
     /// Number of elements.
@@ -169,18 +128,47 @@ impl<T: Plain> RawArray<T> {
     pub fn numpy_line(&self) -> String {
         numpy::line(&self.object, self.object.payload_offset(), self.len())
     }
+}
 
-    fn from_object(object: Object) -> Result<Self> {
+impl<T: Plain> ObjectType for RawArray<T> {
+    type Settings<'s> = Elements<'s, T>;
+
+    fn plan(elements: &Elements<'_, T>) -> Result<Plan> {
+        let len = elements.len();
+        let size = len
+            .checked_mul(size_of::<T>())
+            .filter(|_| size_of::<T>() != 0);
+        let size = size.ok_or_else(|| refused_len::<T>(len))?;
+        Ok(Plan::new(Kind::RawArray, TypeTag::of::<T>(), size)
+            .item_count(len)
+            .page_aligned())
+    }
+
+    fn any() -> Plan {
+        Plan::new(Kind::RawArray, TypeTag::of::<T>(), 0)
+    }
+
+    fn initialise(payload: Region<'_>, elements: Elements<'_, T>) -> Result<()> {
+        elements.write(Cells::new(payload)?)
+    }
+
+    unsafe fn attach(object: Object) -> Result<Self> {
         let len = usize::try_from(object.header().item_count())
             .map_err(|_| refused_len::<T>(usize::MAX))?;
-        plan::<T>(len)?;
+        Self::plan(&Elements::Zeros(len))?;
         Ok(Self {
             // SAFETY: a raw array is its elements, reached by atomics only.
             elements: Run::locate(unsafe { object.payload() }, 0, len)?,
             object,
         })
     }
+
+    fn object(&self) -> &Object {
+        &self.object
+    }
 }
+
+mp_object::handle!([T: Plain] RawArray<T>);
 
 impl<T: PlainSlice> RawArray<T> {
     /// Loads the element at `index`.
@@ -221,19 +209,5 @@ impl<T> fmt::Debug for RawArray<T> {
             .debug_struct("RawArray")
             .field("len", &self.elements.len())
             .finish_non_exhaustive()
-    }
-}
-
-impl<T> Serialize for RawArray<T> {
-    /// Writes the handle, see [`mp_object::transfer`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
-        self.object.serialize(serializer)
-    }
-}
-
-impl<'de, T: Plain> Deserialize<'de> for RawArray<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        let object = Object::deserialize(deserializer, any_plan::<T>().expected())?;
-        Self::from_object(object).map_err(serde::de::Error::custom)
     }
 }

@@ -21,9 +21,8 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use mp_layout::atomic::{AtomicU64, Ordering};
-use mp_layout::{Error, ErrorKind, Kind, Plain, PlainSlice, Result, TypeTag};
-use mp_object::{Object, Placed, Plan};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use mp_layout::{Error, ErrorKind, Kind, Plain, PlainSlice, Region, Result, TypeTag};
+use mp_object::{Object, ObjectType, Placed, Plan};
 
 use crate::Integer;
 
@@ -67,13 +66,7 @@ impl<T: Plain> RawValue<T> {
     ///
     /// Those of [`Object::create`].
     pub fn new(value: T) -> Result<Self> {
-        Object::create(&plan::<T>(), |payload| {
-            payload
-                .place::<AtomicU64>(0)?
-                .store(to_word(value), Ordering::Relaxed);
-            Ok(())
-        })
-        .and_then(Self::from_object)
+        Self::create(value)
     }
 
     /// Makes a value under `name`.
@@ -82,46 +75,16 @@ impl<T: Plain> RawValue<T> {
     ///
     /// Those of [`Object::create_named`].
     pub fn create_named(name: &str, value: T) -> Result<Self> {
-        Object::create_named(name, &plan::<T>(), |payload| {
-            payload
-                .place::<AtomicU64>(0)?
-                .store(to_word(value), Ordering::Relaxed);
-            Ok(())
-        })
-        .and_then(Self::from_object)
-    }
-
-    /// Opens the value named `name`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Object::open`].
-    pub fn open(name: &str) -> Result<Self> {
-        Object::open(name, &plan::<T>()).and_then(Self::from_object)
+        ObjectType::create_named(name, value)
     }
 
     /// Opens the value named `name`, or makes one.
     ///
     /// # Errors
     ///
-    /// Those of [`RawValue::open`] and [`RawValue::create_named`].
+    /// Those of [`Object::open_or_create`].
     pub fn open_or_create(name: &str, value: T) -> Result<Self> {
-        Object::open_or_create(name, &plan::<T>(), |payload| {
-            payload
-                .place::<AtomicU64>(0)?
-                .store(to_word(value), Ordering::Relaxed);
-            Ok(())
-        })
-        .and_then(Self::from_object)
-    }
-
-    /// Removes `name`; who has the value open keeps it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Object::unlink`].
-    pub fn unlink(name: &str) -> Result<()> {
-        Object::unlink(name)
+        ObjectType::open_or_create(name, value)
     }
 
     /// The value, for types such as `bool` and `char` of which not all bytes are a value.
@@ -154,8 +117,26 @@ impl<T: Plain> RawValue<T> {
             Err(found) => from_word(found).map(Err),
         }
     }
+}
 
-    fn from_object(object: Object) -> Result<Self> {
+impl<T: Plain> ObjectType for RawValue<T> {
+    type Settings<'s> = T;
+
+    fn plan(_: &T) -> Result<Plan> {
+        Ok(Self::any())
+    }
+
+    fn any() -> Plan {
+        Plan::new(Kind::RawValue, TypeTag::of::<T>(), size_of::<AtomicU64>())
+    }
+
+    fn initialise(payload: Region<'_>, value: T) -> Result<()> {
+        let word: &AtomicU64 = payload.place(0)?;
+        word.store(to_word(value), Ordering::Relaxed);
+        Ok(())
+    }
+
+    unsafe fn attach(object: Object) -> Result<Self> {
         let () = Self::HAS_ATOMIC_SIZE;
         Ok(Self {
             // SAFETY: a raw value starts with a word, which is bare.
@@ -163,7 +144,13 @@ impl<T: Plain> RawValue<T> {
             holds: PhantomData,
         })
     }
+
+    fn object(&self) -> &Object {
+        self.word.object()
+    }
 }
+
+mp_object::handle!([T: Plain] RawValue<T>);
 
 impl<T: PlainSlice> RawValue<T> {
     /// The value.
@@ -192,10 +179,6 @@ impl<T: Integer> RawValue<T> {
             }
         }
     }
-}
-
-fn plan<T: Plain>() -> Plan {
-    Plan::new(Kind::RawValue, TypeTag::of::<T>(), size_of::<AtomicU64>())
 }
 
 /// The value's bytes and zeros.
@@ -237,19 +220,5 @@ impl<T: Plain + fmt::Debug> fmt::Debug for RawValue<T> {
             .debug_tuple("RawValue")
             .field(&self.try_get())
             .finish()
-    }
-}
-
-impl<T> Serialize for RawValue<T> {
-    /// Writes the handle, see [`mp_object::transfer`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
-        self.word.object().serialize(serializer)
-    }
-}
-
-impl<'de, T: Plain> Deserialize<'de> for RawValue<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        let object = Object::deserialize(deserializer, plan::<T>().expected())?;
-        Self::from_object(object).map_err(serde::de::Error::custom)
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 #[cfg(doc)]
 use mp_layout::ErrorKind;
 use mp_layout::{Cells, Kind, Plain, PlainSlice, Region, Result, TypeTag};
-use mp_object::{Object, Placed, Plan};
+use mp_object::{Object, ObjectType, Placed, Plan};
 use mp_os::clock::Deadline;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::first::First;
 use crate::refusal::refusal;
 use crate::run::Run;
 use crate::value_control::ValueControl;
@@ -45,10 +45,6 @@ const fn copies_offset<T>() -> usize {
     size_of::<ValueControl>().next_multiple_of(align_of::<T>())
 }
 
-fn plan<T>(tag: TypeTag) -> Plan {
-    Plan::new(Kind::Value, tag, copies_offset::<T>() + 2 * size_of::<T>())
-}
-
 /// The two copies.
 fn copies<T: Plain>(payload: Region<'_>) -> Result<Cells<'_, T>> {
     Cells::new(payload.subregion(copies_offset::<T>(), 2 * size_of::<T>())?)
@@ -61,7 +57,7 @@ impl<T: Plain> Value<T> {
     ///
     /// Those of [`Object::create`]; [`ErrorKind::InvalidInput`] if `T` has no bytes.
     pub fn new(value: T) -> Result<Self> {
-        Self::create(TypeTag::of::<T>(), value)
+        Self::create(First::of::<T>(value))
     }
 
     /// Makes a value under `name`.
@@ -70,19 +66,7 @@ impl<T: Plain> Value<T> {
     ///
     /// As for [`Value::new`], and those of [`Object::create_named`].
     pub fn create_named(name: &str, value: T) -> Result<Self> {
-        Object::create_named(name, &plan::<T>(TypeTag::of::<T>()), |payload| {
-            copies(payload)?.try_set(0, value)
-        })
-        .and_then(Self::from_object)
-    }
-
-    /// Opens the value named `name`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Object::open`].
-    pub fn open(name: &str) -> Result<Self> {
-        Object::open(name, &plan::<T>(TypeTag::of::<T>())).and_then(Self::from_object)
+        ObjectType::create_named(name, First::of::<T>(value))
     }
 
     /// Opens the value named `name`, or makes one.
@@ -91,19 +75,7 @@ impl<T: Plain> Value<T> {
     ///
     /// Those of [`Value::open`] and [`Value::create_named`].
     pub fn open_or_create(name: &str, value: T) -> Result<Self> {
-        Object::open_or_create(name, &plan::<T>(TypeTag::of::<T>()), |payload| {
-            copies(payload)?.try_set(0, value)
-        })
-        .and_then(Self::from_object)
-    }
-
-    /// Removes `name`; who has the value open keeps it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Object::unlink`].
-    pub fn unlink(name: &str) -> Result<()> {
-        Object::unlink(name)
+        ObjectType::open_or_create(name, First::of::<T>(value))
     }
 
     /// The value, for types such as `bool` and `char` of which not all bytes are a value. It takes no lock.
@@ -195,22 +167,6 @@ impl<T: Plain> Value<T> {
             .map_err(refusal)
     }
 
-    pub(crate) fn create(tag: TypeTag, value: T) -> Result<Self> {
-        Object::create(&plan::<T>(tag), |payload| {
-            copies(payload)?.try_set(0, value)
-        })
-        .and_then(Self::from_object)
-    }
-
-    pub(crate) fn from_object(object: Object) -> Result<Self> {
-        Ok(Self {
-            // SAFETY: behind its control a value is two copies, reached by its own protocol only.
-            copies: Run::locate(unsafe { object.payload() }, copies_offset::<T>(), 2)?,
-            // SAFETY: a value starts with its control, and nothing else reaches it.
-            control: unsafe { Placed::new(object) }?,
-        })
-    }
-
     /// Replaces the value; the caller holds the mutex.
     #[inline]
     pub(crate) fn commit(&self, value: T) {
@@ -223,6 +179,39 @@ impl<T: Plain> Value<T> {
         unsafe { self.copies.cells() }
     }
 }
+
+impl<T: Plain> ObjectType for Value<T> {
+    type Settings<'s> = First<T>;
+
+    fn plan(first: &First<T>) -> Result<Plan> {
+        let size = copies_offset::<T>() + 2 * size_of::<T>();
+        Ok(Plan::new(Kind::Value, first.tag, size))
+    }
+
+    fn any() -> Plan {
+        let size = copies_offset::<T>() + 2 * size_of::<T>();
+        Plan::new(Kind::Value, TypeTag::of::<T>(), size)
+    }
+
+    fn initialise(payload: Region<'_>, first: First<T>) -> Result<()> {
+        copies(payload)?.try_set(0, first.value)
+    }
+
+    unsafe fn attach(object: Object) -> Result<Self> {
+        Ok(Self {
+            // SAFETY: behind its control a value is two copies, reached by its own protocol only.
+            copies: Run::locate(unsafe { object.payload() }, copies_offset::<T>(), 2)?,
+            // SAFETY: a value starts with its control, and nothing else reaches it.
+            control: unsafe { Placed::new(object) }?,
+        })
+    }
+
+    fn object(&self) -> &Object {
+        self.control.object()
+    }
+}
+
+mp_object::handle!([T: Plain] Value<T>);
 
 impl<T: PlainSlice> Value<T> {
     /// The value. It takes no lock, and never sees half of a change.
@@ -247,12 +236,6 @@ impl<T: Number> Value<T> {
     }
 }
 
-impl<T> Value<T> {
-    pub(crate) fn object(&self) -> &Object {
-        self.control.object()
-    }
-}
-
 impl<T> Clone for Value<T> {
     fn clone(&self) -> Self {
         Self {
@@ -269,20 +252,5 @@ impl<T: Plain + fmt::Debug> fmt::Debug for Value<T> {
             .field("value", &self.try_get())
             .field("holder", &self.control.mutex.holder())
             .finish_non_exhaustive()
-    }
-}
-
-impl<T> Serialize for Value<T> {
-    /// Writes the handle, see [`mp_object::transfer`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
-        self.object().serialize(serializer)
-    }
-}
-
-impl<'de, T: Plain> Deserialize<'de> for Value<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        let plan = plan::<T>(TypeTag::of::<T>());
-        let object = Object::deserialize(deserializer, plan.expected())?;
-        Self::from_object(object).map_err(serde::de::Error::custom)
     }
 }
