@@ -176,7 +176,7 @@ macro_rules! handle {
             ///
             /// # Errors
             ///
-            /// Those of [`Object::open`]($crate::Object::open).
+            /// Those of [`Object::open`]($crate::Object::open); each names what was found and what was expected.
             pub fn open(name: &str) -> ::mp_layout::Result<Self> {
                 <Self as $crate::ObjectType>::open(name)
             }

@@ -3,9 +3,10 @@
 use core::marker::PhantomData;
 
 use mp_layout::Result;
+use mp_object::ObjectType;
 
 use crate::geometry::DEFAULT_ROOM;
-use crate::raw_queue::{Blueprint, RawQueue};
+use crate::raw_queue::Settings;
 use crate::{Codec, Queue};
 
 /// What a queue is to be; made by [`Queue::builder`].
@@ -20,23 +21,24 @@ use crate::{Codec, Queue};
 #[derive(Debug)]
 #[must_use = "a builder makes nothing before `create`"]
 pub struct Builder<T, C> {
-    bound: Option<usize>,
-    room: usize,
+    settings: Settings,
     messages: PhantomData<fn(T) -> C>,
 }
 
 impl<T, C: Codec<T>> Builder<T, C> {
     pub(crate) fn new() -> Self {
         Self {
-            bound: None,
-            room: DEFAULT_ROOM,
+            settings: Settings {
+                bound: None,
+                room: DEFAULT_ROOM,
+            },
             messages: PhantomData,
         }
     }
 
     /// Lets a put wait while the queue has as many messages.
     pub fn bounded(mut self, messages: usize) -> Self {
-        self.bound = Some(messages);
+        self.settings.bound = Some(messages);
         self
     }
 
@@ -44,7 +46,7 @@ impl<T, C: Codec<T>> Builder<T, C> {
     /// rounded down to 256 KiB less than a power of two. A message may have about a quarter of it. Memory is taken as it
     /// is used.
     pub fn room(mut self, bytes: usize) -> Self {
-        self.room = bytes;
+        self.settings.room = bytes;
         self
     }
 
@@ -55,7 +57,7 @@ impl<T, C: Codec<T>> Builder<T, C> {
     /// [`ErrorKind::InvalidInput`](mp_layout::ErrorKind::InvalidInput) for a bound of 0, and those of
     /// [`Object::create`](mp_object::Object::create).
     pub fn create(self) -> Result<Queue<T, C>> {
-        RawQueue::create(&self.blueprint()).map(Queue::from_raw)
+        ObjectType::create(self.settings)
     }
 
     /// Makes a queue under `name`.
@@ -64,7 +66,7 @@ impl<T, C: Codec<T>> Builder<T, C> {
     ///
     /// As [`create`](Self::create), and those of [`Object::create_named`](mp_object::Object::create_named).
     pub fn create_named(self, name: &str) -> Result<Queue<T, C>> {
-        RawQueue::create_named(name, &self.blueprint()).map(Queue::from_raw)
+        ObjectType::create_named(name, self.settings)
     }
 
     /// Opens the queue under `name`, whatever its bound and room, or makes it.
@@ -73,15 +75,6 @@ impl<T, C: Codec<T>> Builder<T, C> {
     ///
     /// As [`create_named`](Self::create_named), and those of [`Object::open`](mp_object::Object::open).
     pub fn open_or_create(self, name: &str) -> Result<Queue<T, C>> {
-        RawQueue::open_or_create(name, &self.blueprint()).map(Queue::from_raw)
-    }
-
-    pub(crate) fn blueprint(&self) -> Blueprint {
-        Blueprint {
-            bound: self.bound,
-            room: self.room,
-            tag: C::tag(),
-            codec: C::NUMBER,
-        }
+        ObjectType::open_or_create(name, self.settings)
     }
 }

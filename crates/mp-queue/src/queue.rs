@@ -5,14 +5,14 @@ use core::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_layout::Result;
-use mp_object::Object;
+use mp_layout::{Error, Region, Result};
+use mp_object::{Object, ObjectType, Plan};
 use mp_os::clock::Deadline;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Refusal;
-use crate::raw_queue::RawQueue;
+use crate::raw_queue::{RawQueue, Settings, or_less_room};
 use crate::{
     Batch, Builder, Bytes, Codec, GetError, Iter, Plain, PutError, PutManyError, Serde, Wait,
 };
@@ -184,16 +184,6 @@ impl<T, C: Codec<T>> Queue<T, C> {
         Self::builder().create_named(name)
     }
 
-    /// Opens the queue under `name`, whatever its bound and room.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Object::open`]; [`ErrorKind::WrongType`](mp_layout::ErrorKind::WrongType) also if its messages are
-    /// written by another codec.
-    pub fn open(name: &str) -> Result<Self> {
-        RawQueue::open(name, &Self::builder().blueprint()).map(Self::from_raw)
-    }
-
     /// Opens the queue under `name`, or makes one without a practical bound.
     ///
     /// # Errors
@@ -201,23 +191,6 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// Those of [`Builder::open_or_create`].
     pub fn open_or_create(name: &str) -> Result<Self> {
         Self::builder().open_or_create(name)
-    }
-
-    /// Removes `name`; who has the queue open keeps it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Object::unlink`].
-    pub fn unlink(name: &str) -> Result<()> {
-        Object::unlink(name)
-    }
-
-    pub(crate) fn from_raw(raw: RawQueue) -> Self {
-        Self {
-            raw: Arc::new(raw),
-            wait: Wait::default(),
-            messages: PhantomData,
-        }
     }
 
     /// The same queue with another way to wait; other handles keep theirs.
@@ -503,12 +476,42 @@ impl<T, C> Queue<T, C> {
     pub fn max_message(&self) -> usize {
         self.raw.geometry().max_message()
     }
+}
 
-    /// The object behind the handle.
-    pub fn object(&self) -> &Object {
+impl<T, C: Codec<T>> ObjectType for Queue<T, C> {
+    type Settings<'s> = Settings;
+
+    fn plan(settings: &Settings) -> Result<Plan> {
+        Ok(settings.plan(C::tag()))
+    }
+
+    fn any() -> Plan {
+        Settings::any(C::tag())
+    }
+
+    fn initialise(payload: Region<'_>, settings: Settings) -> Result<()> {
+        settings.initialise(payload, C::NUMBER)
+    }
+
+    unsafe fn attach(object: Object) -> Result<Self> {
+        Ok(Self {
+            // SAFETY: the caller's promise, since `any` says queue.
+            raw: Arc::new(unsafe { RawQueue::attach(object, C::NUMBER) }?),
+            wait: Wait::default(),
+            messages: PhantomData,
+        })
+    }
+
+    fn object(&self) -> &Object {
         self.raw.object()
     }
+
+    fn explain(error: Error) -> Error {
+        or_less_room(error)
+    }
 }
+
+mp_object::handle!([T, C: Codec<T>] Queue<T, C>);
 
 impl<T, C> Clone for Queue<T, C> {
     fn clone(&self) -> Self {
@@ -527,19 +530,5 @@ impl<T, C> fmt::Debug for Queue<T, C> {
             .field("capacity", &self.capacity())
             .field("is_closed", &self.is_closed())
             .finish_non_exhaustive()
-    }
-}
-
-impl<T, C> Serialize for Queue<T, C> {
-    /// Writes the handle, see [`mp_object::transfer`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
-        self.raw.object().serialize(serializer)
-    }
-}
-
-impl<'de, T, C: Codec<T>> Deserialize<'de> for Queue<T, C> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
-        let blueprint = Self::builder().blueprint();
-        RawQueue::deserialize(deserializer, &blueprint).map(Self::from_raw)
     }
 }

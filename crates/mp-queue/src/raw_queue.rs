@@ -71,7 +71,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use mp_layout::atomic::Ordering;
-use mp_layout::{Error, ErrorKind, Expected, Kind, Region, Result, TypeTag};
+use mp_layout::{Error, ErrorKind, Kind, Region, Result, TypeTag};
 use mp_object::{Object, Placed, Plan};
 use mp_os::clock::Deadline;
 use mp_ring::ByteRing;
@@ -96,13 +96,11 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The bound of a queue that has none.
 const UNBOUNDED: u64 = u64::MAX;
 
-/// What a queue is to be.
+/// What the maker of a queue decides.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Blueprint {
+pub struct Settings {
     pub(crate) bound: Option<usize>,
     pub(crate) room: usize,
-    pub(crate) tag: TypeTag,
-    pub(crate) codec: u32,
 }
 
 /// A queue of bytes, mapped as long as this lives.
@@ -117,21 +115,31 @@ pub(crate) struct RawQueue {
     control: Placed<Control>,
 }
 
-impl Blueprint {
-    fn plan(&self) -> Plan {
+impl Settings {
+    /// What every queue has at least.
+    const LEAST: Self = Self {
+        bound: None,
+        room: 0,
+    };
+
+    /// The plan of a queue of any settings.
+    pub(crate) fn any(tag: TypeTag) -> Plan {
+        Self::LEAST.plan_as(tag)
+    }
+
+    /// The plan of a queue, by which one of any settings may be opened.
+    pub(crate) fn plan(&self, tag: TypeTag) -> Plan {
+        self.plan_as(tag).accepting(*Self::any(tag).expected())
+    }
+
+    fn plan_as(&self, tag: TypeTag) -> Plan {
         let size = Geometry::for_room(self.room).payload_size();
-        Plan::new(Kind::Queue, self.tag, size)
+        Plan::new(Kind::Queue, tag, size)
             .page_aligned()
             .sparse(CONTROL_SIZE + FIRST_BACKED)
     }
 
-    /// What a queue of any room has.
-    fn least(&self) -> Expected {
-        let size = Geometry::for_room(0).payload_size();
-        *Plan::new(Kind::Queue, self.tag, size).expected()
-    }
-
-    fn initialise(&self, payload: Region<'_>) -> Result<()> {
+    pub(crate) fn initialise(&self, payload: Region<'_>, codec: u32) -> Result<()> {
         let bound = self.bound.map_or(UNBOUNDED, |bound| bound as u64);
         if bound == 0 {
             return Err(Error::mismatch(
@@ -147,7 +155,7 @@ impl Blueprint {
         let control = unsafe { payload.place_guarded::<Control>(0) }?;
         let shape = &control.shape;
         shape.bound.store(bound, Ordering::Relaxed);
-        shape.codec.store(self.codec, Ordering::Relaxed);
+        shape.codec.store(codec, Ordering::Relaxed);
         shape
             .rings
             .store(geometry.rings() as u32, Ordering::Relaxed);
@@ -171,48 +179,12 @@ unsafe fn make_ring(payload: Region<'_>, class: usize, bound: u64) -> Result<()>
 }
 
 impl RawQueue {
-    pub(crate) fn create(blueprint: &Blueprint) -> Result<Self> {
-        let object = Object::create(&blueprint.plan(), |payload| blueprint.initialise(payload));
-        Self::attach(object.map_err(or_less_room)?, blueprint.codec)
-    }
-
-    pub(crate) fn create_named(name: &str, blueprint: &Blueprint) -> Result<Self> {
-        let plan = blueprint.plan();
-        let object = Object::create_named(name, &plan, |payload| blueprint.initialise(payload));
-        Self::attach(object.map_err(or_less_room)?, blueprint.codec)
-    }
-
-    pub(crate) fn open(name: &str, blueprint: &Blueprint) -> Result<Self> {
-        let least = Blueprint {
-            room: 0,
-            ..*blueprint
-        };
-        let object = Object::open(name, &least.plan());
-        Self::attach(object.map_err(or_less_room)?, blueprint.codec)
-    }
-
-    pub(crate) fn open_or_create(name: &str, blueprint: &Blueprint) -> Result<Self> {
-        loop {
-            match Self::open(name, blueprint) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                opened => return opened,
-            }
-            match Self::create_named(name, blueprint) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                created => return created,
-            }
-        }
-    }
-
-    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
-        deserializer: D,
-        blueprint: &Blueprint,
-    ) -> core::result::Result<Self, D::Error> {
-        let object = Object::deserialize(deserializer, &blueprint.least())?;
-        Self::attach(object, blueprint.codec).map_err(serde::de::Error::custom)
-    }
-
-    fn attach(object: Object, codec: u32) -> Result<Self> {
+    /// Finds the parts of a queue whose messages are written by this codec.
+    ///
+    /// # Safety
+    ///
+    /// The header of `object` was checked to say that it is a queue.
+    pub(crate) unsafe fn attach(object: Object, codec: u32) -> Result<Self> {
         // SAFETY: a queue starts with its control, and nothing else reaches those bytes.
         let control = unsafe { Placed::<Control>::new(object) }?;
         let found = control.shape.codec.load(Ordering::Relaxed);
@@ -481,7 +453,7 @@ fn for_put(error: Error) -> Error {
 
 /// Of a queue that is larger than this process may have: adds the way out that only a queue has.
 #[cold]
-fn or_less_room(error: Error) -> Error {
+pub(crate) fn or_less_room(error: Error) -> Error {
     let is_of_size = matches!(error.operation(), "create" | "map");
     if error.kind() != ErrorKind::NotEnoughMemory || !is_of_size {
         return error;

@@ -10,7 +10,7 @@ use mp_testkit::{UniqueName, Watchdog};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Bytes of memory behind the queue's segment.
-fn memory_of<T, C>(queue: &Queue<T, C>) -> u64 {
+fn memory_of<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>) -> u64 {
     use std::os::fd::{AsFd, AsRawFd};
     use std::os::unix::fs::MetadataExt;
     let descriptor = queue.object().as_fd().as_raw_fd();
@@ -458,7 +458,7 @@ mod mask {
 }
 
 /// Writes 2 where the first message of a new queue has its first byte: behind the control page and the ring's words.
-fn flip_last_byte_of_first_message<T, C>(queue: &Queue<T, C>) {
+fn flip_last_byte_of_first_message<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>) {
     use mp_layout::atomic::{AtomicU8, Ordering};
     // SAFETY: nobody is at work on the queue.
     let payload = unsafe { queue.object().payload() };
