@@ -1,4 +1,5 @@
-//! A process beside the victim: survivor, sleeper, waker. It runs one closure, within a bound.
+//! A process beside the victim: survivor, sleeper, waker. It runs one closure, with timeouts or,
+//! traced, without.
 
 use std::any::Any;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use libc::pid_t;
 
+use crate::endless_waits::{self, EndlessWaits};
 use crate::report::Failure;
 use crate::{Error, SharedArea, clock, proc_state};
 
@@ -80,11 +82,20 @@ impl Slip {
     }
 }
 
+/// What becomes of the timeouts of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Time {
+    Passes,
+    /// The process is traced, and stands still where it was woken until it is attended to.
+    StandsStill,
+}
+
 /// A child running one closure, killed and reaped when dropped.
 pub(crate) struct Bystander<'s> {
     pid: pid_t,
     pidfd: OwnedFd,
     slip: &'s Slip,
+    waits: Option<EndlessWaits>,
     reaped: bool,
 }
 
@@ -92,6 +103,7 @@ impl<'s> Bystander<'s> {
     /// Forks a child that runs `work` and leaves its result on the `slip`.
     pub(crate) fn start(
         slip: &'s SharedArea<Slip>,
+        time: Time,
         work: &dyn Fn() -> Result<(), String>,
     ) -> Result<Self, Error> {
         silence_bystanders();
@@ -102,7 +114,7 @@ impl<'s> Bystander<'s> {
         let pid = unsafe { libc::fork() };
         match pid {
             -1 => return Err(Error::last_os("forking a process beside the victim")),
-            0 => work_and_exit(harness, slip, work),
+            0 => work_and_exit(harness, slip, time, work),
             _ => {}
         }
         // SAFETY: the child is unreaped, so the number means it; no flags.
@@ -114,21 +126,63 @@ impl<'s> Bystander<'s> {
         }
         // SAFETY: the call has just returned this descriptor, and nobody else owns it.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as i32) };
-        Ok(Self {
+        let mut one = Self {
             pid,
             pidfd,
             slip,
+            waits: None,
             reaped: false,
-        })
+        };
+        if time == Time::StandsStill {
+            one.waits = Some(EndlessWaits::attach(pid)?);
+        }
+        Ok(one)
     }
 
-    pub(crate) fn pid(&self) -> pid_t {
-        self.pid
+    /// Tells whether it has no timeouts.
+    pub(crate) fn is_timeless(&self) -> bool {
+        self.waits.is_some()
     }
 
-    /// Tells whether it is asleep in a system call.
-    pub(crate) fn is_asleep(&self) -> bool {
+    /// Lets it go on, if it is one that stands still when nobody attends to it. False: it has not
+    /// left its place since the last time.
+    pub(crate) fn attend(&self) -> Result<bool, Error> {
+        self.waits.as_ref().map_or(Ok(false), EndlessWaits::attend)
+    }
+
+    fn is_asleep(&self) -> bool {
         proc_state::is_asleep(self.pid)
+    }
+
+    /// Tells whether it is asleep in a system call, and in no mere pause as far as that is known.
+    pub(crate) fn rests(&self) -> bool {
+        self.waits.as_ref().is_none_or(EndlessWaits::must_be_woken) && self.is_asleep()
+    }
+
+    /// Tells whether it sleeps where only another process could wake it.
+    pub(crate) fn must_be_woken(&self) -> bool {
+        self.waits.as_ref().is_some_and(EndlessWaits::must_be_woken) && self.is_asleep()
+    }
+
+    /// Tells whether one that had fallen asleep has woken, which is certain if it has no timeouts: not
+    /// attended to, it stands still or is on its way there.
+    pub(crate) fn has_woken(&self) -> bool {
+        if self.is_timeless() {
+            !self.is_asleep()
+        } else {
+            self.done_at().is_some()
+        }
+    }
+
+    /// Lets the timeout of its wait pass once, if that was taken from it.
+    pub(crate) fn pass_timeout(&self) -> Result<(), Error> {
+        self.waits
+            .as_ref()
+            .map_or(Ok(()), EndlessWaits::pass_timeout)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ends_within(Duration::ZERO)
     }
 
     /// Waits at most `bound` for its end.
@@ -218,12 +272,20 @@ fn end(pid: pid_t) -> i32 {
     }
 }
 
-fn work_and_exit(harness: pid_t, slip: &Slip, work: &dyn Fn() -> Result<(), String>) -> ! {
+fn work_and_exit(
+    harness: pid_t,
+    slip: &Slip,
+    time: Time,
+    work: &dyn Fn() -> Result<(), String>,
+) -> ! {
     // SAFETY: PR_SET_PDEATHSIG takes a signal number by value.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     // SAFETY: getppid has no preconditions.
     if unsafe { libc::getppid() } == harness {
         IS_BYSTANDER.store(true, Ordering::Relaxed);
+        if time == Time::StandsStill {
+            endless_waits::accept_tracing();
+        }
         let result = catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
         slip.fill(&result);

@@ -3,17 +3,17 @@
 use std::mem;
 use std::time::{Duration, Instant};
 
-use crate::bystander::{self, Bystander, Slip};
-use crate::check::{Action, Check, Mode};
+use crate::bystander::{self, Bystander, Slip, Time};
+use crate::check::{Action, Check, Judgement, Mode};
+use crate::company::{Company, Watch};
 use crate::guide::Guide;
 use crate::kill_point::{KillPoint, Moment};
 use crate::report::{Failure, Finding, Report, Role};
 use crate::route::{self, Route};
-use crate::sleeper::Sleeper;
 use crate::symbols::Symbols;
 use crate::trace::{Trace, Until};
 use crate::tracee::{Progress, Tracee};
-use crate::{Error, ErrorKind, SharedArea, clock};
+use crate::{Error, ErrorKind, SharedArea};
 
 /// How often a point is tried in which the operation took another way than in the trace.
 const TRIES: usize = 3;
@@ -24,7 +24,7 @@ const RETURNS: usize = 2;
 
 /// What must happen for a check to be carried out at all has at least so long, however small the
 /// limit and busy the machine.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Campaign<'c, 'a, M: ?Sized> {
     check: &'c Check<'a, M>,
@@ -32,7 +32,7 @@ pub(crate) struct Campaign<'c, 'a, M: ?Sized> {
     mem: &'c M,
     /// Result of survivor, waker or invariant, which never run at the same time.
     slip: SharedArea<Slip>,
-    sleeper_slip: SharedArea<Slip>,
+    sleeper_slips: Vec<SharedArea<Slip>>,
 }
 
 /// The trace, and the ways that lead to its instructions.
@@ -49,23 +49,11 @@ struct Itinerary {
 #[derive(Default)]
 struct Outcome {
     finding: Option<(Role, Failure)>,
-    wake: Option<Wake>,
-    /// The sleeper needed its timeout.
+    /// Of each sleeper that woke by what the victim had left, after how many nanoseconds; `None` if
+    /// before the kill.
+    wakes: Vec<Option<u64>>,
+    /// Somebody needed a timeout.
     rescued: bool,
-}
-
-/// When the sleeper woke by what the victim did.
-enum Wake {
-    BeforeTheKill,
-    /// So many nanoseconds.
-    After(u64),
-}
-
-/// The sleeper and what is known of it at the kill.
-struct Company<'s> {
-    sleeper: Option<Sleeper<'s>>,
-    woke_before: bool,
-    killed_at: u64,
 }
 
 impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
@@ -75,13 +63,17 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         mem: &'c M,
     ) -> Result<Self, Error> {
         let slip = bystander::new_slip()?;
-        let sleeper_slip = bystander::new_slip()?;
+        let sleeper_slips = check
+            .sleepers
+            .iter()
+            .map(|_| bystander::new_slip())
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             check,
             victim,
             mem,
             slip,
-            sleeper_slip,
+            sleeper_slips,
         })
     }
 
@@ -128,18 +120,18 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
     /// or only after somebody died, is done before the trace.
     fn rehearse(&self) -> Result<(), Error> {
         self.prepare();
-        let mut sleeper = None;
+        let mut company = Company::new();
         if self.check.waker.is_none() {
-            sleeper = self.start_sleeper()?;
+            company = self.start_sleepers()?;
         }
         let victim = self.start_victim()?;
         victim.resume()?;
         if victim.wait(self.patience())? == Progress::Asleep && self.check.waker.is_some() {
-            sleeper = self.start_sleeper()?;
+            company = self.start_sleepers()?;
             self.must_wake(&victim)?;
         }
         drop(victim);
-        drop(sleeper);
+        drop(company);
         Ok(())
     }
 
@@ -149,9 +141,9 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         self.prepare();
         let mut trace = Trace::default();
         let mut first = 0;
-        let mut sleeper = None;
+        let mut company = Company::new();
         if self.check.waker.is_none() {
-            sleeper = self.start_sleeper()?;
+            company = self.start_sleepers()?;
         }
         let victim = self.start_victim()?;
         if self.check.waker.is_some() {
@@ -166,13 +158,13 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
                 return Err(Error::new(ErrorKind::VictimNotWoken, message));
             }
             first = trace.addresses.len();
-            sleeper = self.start_sleeper()?;
+            company = self.start_sleepers()?;
             self.must_wake(&victim)?;
         }
         trace.record(&victim, limit, most, Until::Returned)?;
         trace.probe(&victim);
         drop(victim);
-        drop(sleeper);
+        drop(company);
         let (to_sleep, routes) = match self.check.mode {
             Mode::Stepped => (
                 route::stepped(first),
@@ -213,11 +205,8 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
                 continue;
             };
             report.points.push(point);
-            match outcome.wake {
-                Some(Wake::After(nanos)) => report.wakes.push(nanos),
-                Some(Wake::BeforeTheKill) => report.wakes_before += 1,
-                None => {}
-            }
+            report.wakes.extend(outcome.wakes.iter().flatten());
+            report.wakes_before += outcome.wakes.iter().filter(|after| after.is_none()).count();
             if outcome.rescued {
                 report.rescued.push(point);
             }
@@ -237,9 +226,9 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
     /// Kills the victim at `point` and lets the others go on. `None`: it did not come by there.
     fn kill_at(&self, itinerary: &Itinerary, point: &KillPoint) -> Result<Option<Outcome>, Error> {
         self.prepare();
-        let mut sleeper = None;
+        let mut company = Company::new();
         if self.check.waker.is_none() {
-            sleeper = self.start_sleeper()?;
+            company = self.start_sleepers()?;
         }
         let victim = self.start_victim()?;
         let guide = Guide {
@@ -253,7 +242,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             if !guide.follow(route)? || !guide.sleep()? {
                 return Ok(None);
             }
-            sleeper = self.start_sleeper()?;
+            company = self.start_sleepers()?;
             if !self.wake(&victim)? {
                 return Ok(None);
             }
@@ -267,15 +256,12 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         if point.moment == Moment::Asleep && !guide.sleep()? {
             return Ok(None);
         }
-        let company = Company {
-            woke_before: sleeper.as_ref().is_some_and(Sleeper::has_woken),
-            sleeper,
-            killed_at: victim.kill(),
-        };
+        company.note_the_woken();
+        let killed_at = victim.kill();
         if let Some(observer) = &self.check.observer {
             observer(self.mem, point);
         }
-        self.aftermath(company).map(Some)
+        self.aftermath(company, killed_at).map(Some)
     }
 
     fn patience(&self) -> Duration {
@@ -297,28 +283,32 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         Tracee::start(&warm_up, &|| (self.victim)(self.mem), self.patience())
     }
 
-    fn start_sleeper(&self) -> Result<Option<Sleeper<'_>>, Error> {
-        let Some(operation) = &self.check.sleeper else {
-            return Ok(None);
-        };
-        let without_timeouts = self.check.without_timeouts;
-        let sleeper = Sleeper::start(&self.sleeper_slip, without_timeouts, &|| {
-            operation(self.mem);
-        })?;
-        if sleeper.falls_asleep_within(self.patience())? {
-            return Ok(Some(sleeper));
+    fn start_sleepers(&self) -> Result<Company<'_>, Error> {
+        let mut company = Company::new();
+        for (operation, slip) in self.check.sleepers.iter().zip(&self.sleeper_slips) {
+            let sleeper = Bystander::start(slip, self.time(), &|| {
+                operation(self.mem);
+                Ok(())
+            })?;
+            company
+                .admit(sleeper, self.patience())?
+                .map_err(|message| Error::new(ErrorKind::SleeperAwake, message))?;
         }
-        let message = match sleeper.finish(Duration::ZERO)? {
-            None => "the sleeper returned instead of falling asleep".to_owned(),
-            Some(failure) => format!("the sleeper did not fall asleep: {failure}"),
-        };
-        Err(Error::new(ErrorKind::SleeperAwake, message))
+        Ok(company)
+    }
+
+    fn time(&self) -> Time {
+        if self.check.without_timeouts {
+            Time::StandsStill
+        } else {
+            Time::Passes
+        }
     }
 
     /// Runs the waker; the victim then stands right after the call that it slept in.
     fn wake(&self, victim: &Tracee) -> Result<bool, Error> {
         if let Some(waker) = &self.check.waker {
-            let waker = Bystander::start(&self.slip, &|| {
+            let waker = Bystander::start(&self.slip, Time::Passes, &|| {
                 waker(self.mem);
                 Ok(())
             })?;
@@ -341,88 +331,89 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
     }
 
     /// What the others do after the kill, and what was wrong with it.
-    fn aftermath(&self, company: Company<'_>) -> Result<Outcome, Error> {
+    fn aftermath(&self, company: Company<'_>, killed_at: u64) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
-        outcome.finding = self.judge(company, &mut outcome)?;
+        outcome.finding = self.judge(company, killed_at, &mut outcome)?;
         Ok(outcome)
     }
 
     fn judge(
         &self,
-        company: Company<'_>,
+        mut company: Company<'_>,
+        killed_at: u64,
         outcome: &mut Outcome,
     ) -> Result<Option<(Role, Failure)>, Error> {
         let limit = self.check.limit;
-        if self.sleeps_on(&company, outcome)? {
+        if self.a_wake_is_lost(&company, outcome)? {
             return Ok(Some((Role::Sleeper, Failure::LostWake(limit))));
         }
-        let sleeper = company.sleeper;
+        outcome.wakes = company.wakes(killed_at).collect();
         if let Some(survivor) = &self.check.survivor {
-            let survivor = Bystander::start(&self.slip, &|| survivor(self.mem))?;
-            if let Some(failure) = finish_beside(survivor, sleeper.as_ref(), limit)? {
+            if let Some(failure) = self.let_act(survivor, &company, outcome)? {
                 return Ok(Some((Role::Survivor, failure)));
             }
+            let failure = match company.end_within(limit, usize::MAX)? {
+                Watch::Reached => None,
+                Watch::Stuck => Some(Failure::Stuck),
+                Watch::Late => Some(Failure::Hang(limit)),
+            };
+            if let Some(failure) = failure {
+                return Ok(Some((Role::Sleeper, failure)));
+            }
         }
-        if let Some(sleeper) = sleeper
-            && (self.check.survivor.is_some() || sleeper.done_at().is_some())
-            && let Some(failure) = sleeper.finish(limit)?
-        {
+        if let Some(failure) = company.take_ends() {
             return Ok(Some((Role::Sleeper, failure)));
         }
-        if let Some(invariant) = &self.check.invariant {
-            let invariant = Bystander::start(&self.slip, &|| invariant(self.mem))?;
-            if let Some(failure) = invariant.finish(limit) {
-                return Ok(Some((Role::Invariant, failure)));
-            }
+        drop(company);
+        if let Some(invariant) = &self.check.invariant
+            && let Some(failure) = self.let_act(invariant, &Company::new(), outcome)?
+        {
+            return Ok(Some((Role::Invariant, failure)));
         }
         Ok(None)
     }
 
-    /// Sees what the victim has left make of the sleeper; true if it should have woken and has not.
-    fn sleeps_on(&self, company: &Company<'_>, outcome: &mut Outcome) -> Result<bool, Error> {
-        let Some(sleeper) = &company.sleeper else {
-            return Ok(false);
-        };
+    /// Lets survivor or invariant run in a process of its own and says what was wrong with it.
+    fn let_act(
+        &self,
+        judgement: &Judgement<'a, M>,
+        company: &Company<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<Option<Failure>, Error> {
         let limit = self.check.limit;
-        let asked = self.check.must_wake.as_ref();
-        if asked.is_some_and(|must_wake| must_wake(self.mem)) {
-            if !sleeper.ends_within(limit)? {
-                if self.check.allowed_rescues.is_none() {
-                    return Ok(true);
-                }
-                sleeper.pass_timeout()?;
-                outcome.rescued = sleeper.ends_within(limit)?;
-                return Ok(!outcome.rescued);
-            }
-        } else if !sleeper.ends_rather_than_sleep(limit)? {
+        let mut actor = Bystander::start(&self.slip, self.time(), &|| judgement(self.mem))?;
+        let mut watch = company.accompany(&actor, limit)?;
+        if watch == Watch::Stuck && self.check.allowed_rescues.is_some() {
+            company.pass_timeouts()?;
+            actor.pass_timeout()?;
+            watch = company.accompany(&actor, limit)?;
+            outcome.rescued |= watch == Watch::Reached;
+        }
+        Ok(match watch {
+            Watch::Reached => actor.take_end(),
+            Watch::Stuck => Some(Failure::Stuck),
+            Watch::Late => Some(Failure::Hang(limit)),
+        })
+    }
+
+    /// Sees what the victim has left make of the sleepers; true if more should have woken than have.
+    fn a_wake_is_lost(&self, company: &Company<'_>, outcome: &mut Outcome) -> Result<bool, Error> {
+        let limit = self.check.limit;
+        if company.is_empty() {
             return Ok(false);
         }
-        let done_at = sleeper.done_at();
-        let after = done_at.and_then(|done| done.checked_sub(company.killed_at));
-        outcome.wake = match after {
-            Some(nanos) if !company.woke_before => Some(Wake::After(nanos)),
-            _ => Some(Wake::BeforeTheKill),
-        };
+        let ended = company.ended();
+        let due = self.check.must_wake.as_ref().map_or(0, |due| due(self.mem));
+        let due = ended.saturating_add(due);
+        if company.end_within(limit, due)? != Watch::Reached {
+            if self.check.allowed_rescues.is_none() {
+                return Ok(true);
+            }
+            company.pass_timeouts()?;
+            outcome.rescued = company.end_within(limit, due)? == Watch::Reached;
+            return Ok(!outcome.rescued);
+        }
+        company.come_to_rest_within(limit)?;
         Ok(false)
     }
-}
-
-/// Waits at most `bound` for the end of `one`, while the sleeper can go on if it is woken.
-fn finish_beside(
-    one: Bystander<'_>,
-    sleeper: Option<&Sleeper<'_>>,
-    bound: Duration,
-) -> Result<Option<Failure>, Error> {
-    let Some(sleeper) = sleeper else {
-        return Ok(one.finish(bound));
-    };
-    let end = clock::now() + clock::nanos(bound);
-    for looks in 0.. {
-        sleeper.attend()?;
-        if one.ends_within(Duration::ZERO) || clock::now() > end {
-            break;
-        }
-        clock::pause(looks);
-    }
-    Ok(one.finish(Duration::ZERO))
 }

@@ -1,6 +1,7 @@
 //! The description of a check.
 
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::campaign::Campaign;
@@ -8,7 +9,10 @@ use crate::{Error, ErrorKind, KillPoint, Report, arch};
 
 pub(crate) type Action<'a, M> = Box<dyn Fn(&M) + 'a>;
 pub(crate) type Judgement<'a, M> = Box<dyn Fn(&M) -> Result<(), String> + 'a>;
-type Question<'a, M> = Box<dyn Fn(&M) -> bool + 'a>;
+/// How many sleepers must wake.
+type Question<'a, M> = Box<dyn Fn(&M) -> usize + 'a>;
+/// An operation that several processes do.
+type Shared<'a, M> = Rc<dyn Fn(&M) + 'a>;
 type Observer<'a, M> = Box<dyn Fn(&M, &KillPoint) + 'a>;
 
 /// How the victim is brought to its kill point.
@@ -73,7 +77,7 @@ pub struct Check<'a, M: ?Sized> {
     pub(crate) victim: Option<Action<'a, M>>,
     pub(crate) survivor: Option<Judgement<'a, M>>,
     pub(crate) invariant: Option<Judgement<'a, M>>,
-    pub(crate) sleeper: Option<Action<'a, M>>,
+    pub(crate) sleepers: Vec<Shared<'a, M>>,
     pub(crate) must_wake: Option<Question<'a, M>>,
     pub(crate) waker: Option<Action<'a, M>>,
     pub(crate) observer: Option<Observer<'a, M>>,
@@ -98,14 +102,14 @@ impl<'a, M: ?Sized> Check<'a, M> {
             victim: None,
             survivor: None,
             invariant: None,
-            sleeper: None,
+            sleepers: Vec::new(),
             must_wake: None,
             waker: None,
             observer: None,
             without_timeouts: false,
             allowed_rescues: None,
             allowed_missed: None,
-            limit: Duration::from_secs(1),
+            limit: Duration::from_secs(10),
             mode: Mode::Planted,
             stride: 1,
             max_points: usize::MAX,
@@ -154,24 +158,95 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Sets an operation that is asleep while the victim dies, such as an `acquire`.
+    /// Adds an operation that is asleep while the victim dies, such as an `acquire`.
     ///
     /// It is started after the set-up and must fall asleep in a system call. After the kill it must
     /// return: at once if [`must_wake`](Self::must_wake) says so, else when the survivor, which
     /// should do the waking operation, has finished.
     #[must_use]
-    pub fn sleeper(mut self, sleeper: impl Fn(&M) + 'a) -> Self {
-        self.sleeper = Some(Box::new(sleeper));
+    pub fn sleeper(self, sleeper: impl Fn(&M) + 'a) -> Self {
+        self.sleepers(1, sleeper)
+    }
+
+    /// Adds `count` processes that are asleep in the same operation while the victim dies.
+    ///
+    /// For rules that exist for two sleepers or more: that a broadcast reaches all, that who takes one
+    /// unit of several passes the wake on. Each sleeps before the next one starts, and those of an
+    /// earlier call before those of a later one. Say by
+    /// [`must_wake_count`](Self::must_wake_count) how many must wake. When a survivor has finished,
+    /// all must, so it should do the waking operation as often as that takes.
+    ///
+    /// # Panics
+    ///
+    /// If `count` is 0.
+    ///
+    /// # Examples
+    ///
+    /// A death between the commit and the wake is healed for the first sleeper by its timeout, and for
+    /// the second by nobody: the first should wake it.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// use killcheck::{Check, SharedArea};
+    ///
+    /// type Flag = SharedArea<AtomicU32>;
+    ///
+    /// fn wait(flag: &Flag) {
+    ///     while flag.load(Ordering::SeqCst) == 0 {
+    ///         // SAFETY: the word lives in a mapping; no timeout.
+    ///         unsafe { libc::syscall(libc::SYS_futex, flag.as_ptr(), libc::FUTEX_WAIT, 0, 0) };
+    ///     }
+    /// }
+    ///
+    /// fn set(flag: &Flag, wakes: i32) {
+    ///     flag.store(1, Ordering::SeqCst);
+    ///     // SAFETY: the word lives in a mapping.
+    ///     unsafe { libc::syscall(libc::SYS_futex, flag.as_ptr(), libc::FUTEX_WAKE, wakes) };
+    /// }
+    ///
+    /// // SAFETY: an atomic, for which zero is valid.
+    /// let flag: Flag = unsafe { SharedArea::zeroed() }?;
+    /// let report = Check::new("set, which wakes one; two wait")
+    ///     .setup(|flag: &Flag| flag.reset())
+    ///     .sleepers(2, wait)
+    ///     .victim(|flag| set(flag, 1))
+    ///     .must_wake(|flag| flag.load(Ordering::SeqCst) == 1)
+    ///     .survivor(|flag| Ok(set(flag, i32::MAX)))
+    ///     .without_timeouts()
+    ///     .run(&flag);
+    /// match report {
+    ///     Ok(report) => report.assert_caught(),
+    ///     Err(error) => assert_eq!(error.kind(), killcheck::ErrorKind::Unsupported),
+    /// }
+    /// # Ok::<(), killcheck::Error>(())
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn sleepers(mut self, count: usize, sleeper: impl Fn(&M) + 'a) -> Self {
+        assert!(count > 0, "no sleepers are none to be woken");
+        let sleeper: Shared<'a, M> = Rc::new(sleeper);
+        self.sleepers.extend(std::iter::repeat_n(sleeper, count));
         self
     }
 
-    /// Sets the question whether what the victim left behind obliges the sleeper to wake without
-    /// anybody's help: has the victim committed something the sleeper waits for?
+    /// Sets the question whether what the victim left behind obliges all sleepers to wake without
+    /// anybody's help: has the victim committed something that they wait for?
     ///
-    /// It is asked in this process right after the kill. The sleeper may be running by then, so
+    /// It is asked in this process right after the kill. A sleeper may be running by then, so
     /// "no" about something it may have taken already is right.
     #[must_use]
-    pub fn must_wake(mut self, question: impl Fn(&M) -> bool + 'a) -> Self {
+    pub fn must_wake(self, question: impl Fn(&M) -> bool + 'a) -> Self {
+        self.must_wake_count(move |mem| if question(mem) { usize::MAX } else { 0 })
+    }
+
+    /// Sets the question how many sleepers must wake by what the victim left behind: as many as there
+    /// are units, say. More than there are sleepers means all of them.
+    ///
+    /// It is asked in this process right after the kill. With timeouts, sleepers may be running by
+    /// then: those that have returned before count on top of the answer.
+    #[must_use]
+    pub fn must_wake_count(mut self, question: impl Fn(&M) -> usize + 'a) -> Self {
         self.must_wake = Some(Box::new(question));
         self
     }
@@ -179,25 +254,32 @@ impl<'a, M: ?Sized> Check<'a, M> {
     /// Turns to the woken victim: it must fall asleep in its operation, then the waker runs in a
     /// process of its own, and the victim is killed at each instruction from its wake to its end.
     ///
-    /// A [`sleeper`](Self::sleeper) falls asleep after the victim and before the waker.
+    /// [Sleepers](Self::sleeper) fall asleep after the victim and before the waker.
     #[must_use]
     pub fn waker(mut self, waker: impl Fn(&M) + 'a) -> Self {
         self.waker = Some(Box::new(waker));
         self
     }
 
-    /// Takes all timeouts from the waits of the sleeper, and from the sleep that the
-    /// [`waker`](Self::waker) ends.
+    /// Takes all timeouts from the waits of sleepers, survivor and invariant, and from the sleep that
+    /// the [`waker`](Self::waker) ends.
     ///
     /// A sleeper that looks again every 250 ms, say, wakes sooner or later whatever was done to its
     /// wake, and it wakes at any time: in the middle of the victim's operation, which then takes
-    /// another way than it was traced. So this asks more: the wake must come from somebody, or from
-    /// the kernel on the victim's death. And it disturbs less: a sleeper woken before the kill
+    /// another way than it was traced. So this asks more: the wake must come from another process, or
+    /// from the kernel on the victim's death. And it disturbs less: a sleeper woken before the kill
     /// stands still until it. Deadlines of the caller's do not pass either.
+    ///
+    /// It also tells a hang from a busy machine: when all who live are seen asleep in calls that
+    /// nothing but another process could end, that is the verdict, [`Failure::Stuck`] or
+    /// [`Failure::LostWake`], however much of the [`limit`](Self::limit) is left.
+    ///
+    /// [`Failure::Stuck`]: crate::Failure::Stuck
+    /// [`Failure::LostWake`]: crate::Failure::LostWake
     ///
     /// These calls are known: `futex`, `futex_waitv`, `futex_wait`, `poll`, `select`, `epoll_wait`
     /// and their kin, `semtimedop`, `sigtimedwait`, `mq_timedreceive` and `mq_timedsend`. What only
-    /// lets time pass (`nanosleep`) keeps its time. The sleeper is traced: that needs what tracing
+    /// lets time pass (`nanosleep`) keeps its time. The processes are traced: that needs what tracing
     /// the victim needs.
     #[must_use]
     pub fn without_timeouts(mut self) -> Self {
@@ -205,12 +287,13 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Allows `most` kills after which the sleeper is woken by nothing but its own timeout, which
-    /// passes when it is seen to sleep on. Implies [`without_timeouts`](Self::without_timeouts).
+    /// Allows `most` kills after which a sleeper or the survivor is woken by nothing but its own timeout,
+    /// which passes when all are seen to sleep on. Implies
+    /// [`without_timeouts`](Self::without_timeouts).
     ///
     /// For a known gap: the report counts and lists these points as
-    /// [`rescued`](Report::rescued), with the `reason`. A sleeper that sleeps on after one timeout
-    /// is a lost wake. [`Report::assert_safe`] fails if there are more.
+    /// [`rescued`](Report::rescued), with the `reason`. Who sleeps on after one timeout
+    /// is lost. [`Report::assert_safe`] fails if there are more.
     #[must_use]
     pub fn allow_rescues(mut self, most: usize, reason: impl Into<String>) -> Self {
         let reason = reason.into();
@@ -239,9 +322,12 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Sets how long survivor, sleeper and invariant may take each after a kill; 1 s if not set.
+    /// Sets how long survivor, sleepers and invariant may take each after a kill; 10 s if not set.
     ///
-    /// What must happen before a kill, such as falling asleep, has at least 3 s.
+    /// It ends what would never end, and measures nothing: a busy machine may keep anybody waiting.
+    /// So it should be generous, which costs nothing where nothing hangs; nor does it where what
+    /// hangs is seen to, [without timeouts](Self::without_timeouts). What must happen before a kill,
+    /// such as falling asleep, has at least 10 s.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -318,7 +404,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
             return Err(Error::new(ErrorKind::Incomplete, "the check has no victim"));
         };
         let judged = self.survivor.is_some() || self.invariant.is_some();
-        if !judged && (self.sleeper.is_none() || self.must_wake.is_none()) {
+        if !judged && (self.sleepers.is_empty() || self.must_wake.is_none()) {
             let message = "nothing could fail: set a survivor, an invariant, or a sleeper with \
                            must_wake";
             return Err(Error::new(ErrorKind::Incomplete, message));

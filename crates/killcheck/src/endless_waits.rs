@@ -64,7 +64,7 @@ impl EndlessWaits {
         if first.si_code != libc::CLD_TRAPPED {
             return Err(Error::new(
                 ErrorKind::TraceRefused,
-                "the sleeper could not be traced; a container needs CAP_SYS_PTRACE or a seccomp \
+                "the process could not be traced; a container needs CAP_SYS_PTRACE or a seccomp \
                  profile that allows ptrace",
             ));
         }
@@ -72,18 +72,22 @@ impl EndlessWaits {
         // SAFETY: SETOPTIONS takes its flags by value.
         let set = unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options as usize) };
         if set == -1 {
-            return Err(Error::last_os("tracing the sleeper").with_kind(ErrorKind::TraceRefused));
+            return Err(Error::last_os("tracing a process beside the victim")
+                .with_kind(ErrorKind::TraceRefused));
         }
         waits.go_on(0)?;
         Ok(waits)
     }
 
-    /// Lets the process go on from all stops it has come to.
-    pub(crate) fn attend(&self) -> Result<(), Error> {
+    /// Lets the process go on from all stops it has come to. False: there were none, so it has been
+    /// where it was since the last look.
+    pub(crate) fn attend(&self) -> Result<bool, Error> {
+        let mut went_on = false;
         while let Some(signal) = self.stop()? {
             self.leave_stop(signal)?;
+            went_on = true;
         }
-        Ok(())
+        Ok(went_on)
     }
 
     /// Tells whether the process is in a system call that something else than the clock must end.
@@ -114,7 +118,7 @@ impl EndlessWaits {
         self.passing.set(true);
         // SAFETY: the child is unreaped, so the number still means it.
         if unsafe { libc::kill(self.pid, INTERRUPTION) } == -1 {
-            return Err(Error::last_os("interrupting the sleeper"));
+            return Err(Error::last_os("interrupting a process beside the victim"));
         }
         Ok(())
     }
@@ -145,7 +149,7 @@ impl EndlessWaits {
                 return Ok(found);
             }
             if std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
-                return Err(Error::last_os("waiting for the sleeper"));
+                return Err(Error::last_os("waiting for a process beside the victim"));
             }
         }
     }
@@ -190,7 +194,7 @@ impl EndlessWaits {
         // SAFETY: SYSCALL takes the signal to deliver by value.
         let done = unsafe { libc::ptrace(libc::PTRACE_SYSCALL, self.pid, 0, signal as usize) };
         if done == -1 && std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH) {
-            return Err(Error::last_os("letting the sleeper go on"));
+            return Err(Error::last_os("letting a process beside the victim go on"));
         }
         Ok(())
     }

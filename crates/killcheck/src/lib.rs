@@ -52,17 +52,28 @@
 //!
 //! # Sleepers
 //!
-//! - With [`Check::sleeper`] somebody is asleep while the victim dies. If [`Check::must_wake`] finds
-//!   that the victim had committed, the sleeper must wake with no further help; otherwise the
+//! - With [`Check::sleeper`] another process is asleep while the victim dies. If [`Check::must_wake`]
+//!   finds that the victim had committed, the sleeper must wake with no further help; otherwise the
 //!   survivor does the operation, and it must wake then.
+//! - With [`Check::sleepers`] several are asleep, and [`Check::must_wake_count`] says how many must wake:
+//!   all by a broadcast, as many as there are units by a wake that each passes on.
 //! - With [`Check::waker`] the victim itself falls asleep, is woken, and dies at each instruction
-//!   between its wake and its end: is the wake it took with it lost to the other sleeper? The victim
+//!   between its wake and its end: is the wake it took with it lost to the other sleepers? The victim
 //!   fell asleep first; a primitive that wakes the last one first cannot be checked like this.
-//! - With [`Check::without_timeouts`] time stands still for who sleeps, so that no recheck can stand in
-//!   for a wake, nor wake anybody in the middle of the victim's operation.
-//!   [`Check::allow_rescues`] lets one timeout pass where nothing else woke the sleeper, and counts.
 //! - [`Report::wakes`] counts all sleepers that woke before the survivor did anything, also those
 //!   that woke before the kill; the median is that of those that woke after it.
+//!
+//! # What a hang is
+//!
+//! Who waits may be slow because the machine is busy, and only the limit tells that from a hang. So
+//! the limit is generous, and a check that counts on a small one to tell a wake from a recheck fails
+//! by itself one day.
+//!
+//! With [`Check::without_timeouts`] time stands still for sleepers, survivor and invariant, so that no
+//! recheck can stand in for a wake, nor wake a sleeper in the middle of the victim's operation. Then a
+//! hang is not a matter of time: the victim is reaped, and all others are seen asleep in calls that only one of
+//! them could end. So nobody will, and that is the verdict; the limit is left for what spins.
+//! [`Check::allow_rescues`] lets the timeouts pass once where nothing else woke who sleeps, and counts.
 //!
 //! # What proves nothing
 //!
@@ -92,6 +103,7 @@ mod bystander;
 mod campaign;
 mod check;
 mod clock;
+mod company;
 mod endless_waits;
 mod error;
 mod guide;
@@ -100,7 +112,6 @@ mod proc_state;
 mod report;
 mod route;
 mod shared_area;
-mod sleeper;
 mod storm;
 mod symbols;
 mod timeout;

@@ -20,7 +20,11 @@ const SHOWN: usize = 12;
 pub enum Failure {
     /// It did not end within this bound.
     Hang(Duration),
-    /// The sleeper slept on though what the victim left behind should have woken it.
+    /// It sleeps, and so do all others, where nothing but one of them could end it.
+    Stuck,
+    /// A sleeper slept on though what the victim left behind should have woken it.
+    ///
+    /// This was the bound; without timeouts the verdict is reached as for [`Failure::Stuck`].
     LostWake(Duration),
     /// It returned this error, or panicked with it.
     Violation(String),
@@ -32,7 +36,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hang(bound) => write!(f, "hangs (more than {bound:?})"),
-            Self::LostWake(bound) => write!(f, "sleeps on, its wake is lost (after {bound:?})"),
+            Self::Stuck => f.write_str("hangs (asleep, and nobody is left to wake it)"),
+            Self::LostWake(bound) => write!(f, "sleeps on, its wake is lost (limit {bound:?})"),
             Self::Violation(what) => f.write_str(what),
             Self::Crash(signal) => write!(f, "dies of signal {signal}"),
         }
@@ -306,7 +311,7 @@ impl fmt::Display for Report {
             f,
             "  wrong after {} kills: {} hangs, {} lost wakes, {} violations, {} crashes",
             self.findings.len(),
-            self.count(|failure| matches!(failure, Failure::Hang(_))),
+            self.count(|failure| matches!(failure, Failure::Hang(_) | Failure::Stuck)),
             self.count(|failure| matches!(failure, Failure::LostWake(_))),
             self.count(|failure| matches!(failure, Failure::Violation(_))),
             self.count(|failure| matches!(failure, Failure::Crash(_))),

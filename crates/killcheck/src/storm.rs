@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::bystander::{self, Bystander, Slip};
+use crate::bystander::{self, Bystander, Slip, Time};
 use crate::check::{Action, Judgement};
 use crate::report::{Failure, Role};
 use crate::{Error, ErrorKind, SharedArea};
@@ -164,7 +164,7 @@ impl<'a, M: ?Sized> Storm<'a, M> {
         let seed = self.seed.unwrap_or_else(chance);
         let start = Instant::now();
         let begin = |place: usize| {
-            Bystander::start(&slips[place], &|| {
+            Bystander::start(&slips[place], Time::Passes, &|| {
                 while progress.stop.load(Ordering::Relaxed) == 0 {
                     worker(mem, place);
                     progress.operations.fetch_add(1, Ordering::Relaxed);
@@ -186,7 +186,7 @@ impl<'a, M: ?Sized> Storm<'a, M> {
             );
         }
         if let Some(invariant) = &self.invariant {
-            let invariant = Bystander::start(&slips[0], &|| invariant(mem))?;
+            let invariant = Bystander::start(&slips[0], Time::Passes, &|| invariant(mem))?;
             failures.extend(invariant.finish(self.limit).map(|f| (Role::Invariant, f)));
         }
         Ok(StormReport {

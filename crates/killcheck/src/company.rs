@@ -1,0 +1,161 @@
+//! The processes that are there after a kill, watched together.
+
+use std::time::Duration;
+
+use crate::bystander::Bystander;
+use crate::report::Failure;
+use crate::{Error, clock};
+
+/// What is stuck is watched so long all the same: nothing has to happen in that time, since the
+/// kernel does what a death does before the dead process can be reaped.
+const STUCK_FOR: Duration = Duration::from_millis(20);
+
+/// How the watch over some processes ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// What was waited for has come about.
+    Reached,
+    /// All who live sleep without a timeout, so none of them will wake another.
+    Stuck,
+    /// The bound has passed.
+    Late,
+}
+
+/// Watches all processes there are, at most for `bound`, until `reached`.
+///
+/// A process without timeouts stops when it leaves a system call. So one that sleeps at two looks, and was
+/// not let go on between them, slept all the time; and if all did, there was a moment in which
+/// nobody ran who could wake another.
+pub(crate) fn watch(
+    all: &[&Bystander<'_>],
+    bound: Duration,
+    reached: impl Fn() -> bool,
+) -> Result<Watch, Error> {
+    let end = clock::now() + clock::nanos(bound);
+    let mut stuck_since = None;
+    for looks in 0.. {
+        let mut went_on = false;
+        for one in all {
+            went_on |= one.attend()?;
+        }
+        if reached() {
+            return Ok(Watch::Reached);
+        }
+        let now = clock::now();
+        if went_on || !all.iter().all(|one| one.has_ended() || one.must_be_woken()) {
+            stuck_since = None;
+        } else if now - *stuck_since.get_or_insert(now) > clock::nanos(STUCK_FOR) {
+            return Ok(Watch::Stuck);
+        }
+        if now > end {
+            break;
+        }
+        clock::pause(looks);
+    }
+    Ok(Watch::Late)
+}
+
+/// The sleepers, and what is known of them at the kill.
+pub(crate) struct Company<'s> {
+    sleepers: Vec<Bystander<'s>>,
+    /// Those that the victim itself had woken.
+    woke_before: Vec<bool>,
+}
+
+impl<'s> Company<'s> {
+    pub(crate) fn new() -> Self {
+        Self {
+            sleepers: Vec::new(),
+            woke_before: Vec::new(),
+        }
+    }
+
+    /// Adds one that is to fall asleep within the `bound`. An error says why it has not.
+    pub(crate) fn admit(
+        &mut self,
+        sleeper: Bystander<'s>,
+        bound: Duration,
+    ) -> Result<Result<(), String>, Error> {
+        self.sleepers.push(sleeper);
+        let newest = self.sleepers.len() - 1;
+        let came = watch(&self.all(), bound, || {
+            self.sleepers[newest].has_ended() || self.sleepers.iter().all(Bystander::rests)
+        })?;
+        let newest = &mut self.sleepers[newest];
+        if newest.has_ended() {
+            return Ok(Err(match newest.take_end() {
+                None => "the sleeper returned instead of falling asleep".to_owned(),
+                Some(failure) => format!("the sleeper did not fall asleep: {failure}"),
+            }));
+        }
+        Ok(match came {
+            Watch::Reached | Watch::Stuck => Ok(()),
+            Watch::Late => Err(format!("the sleeper did not fall asleep within {bound:?}")),
+        })
+    }
+
+    /// Notes who has woken; the victim stands before its kill.
+    pub(crate) fn note_the_woken(&mut self) {
+        self.woke_before = self.sleepers.iter().map(Bystander::has_woken).collect();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sleepers.is_empty()
+    }
+
+    pub(crate) fn ended(&self) -> usize {
+        self.sleepers.iter().filter(|one| one.has_ended()).count()
+    }
+
+    /// Waits at most `bound` until so many have ended; all of them if that is more than there are.
+    pub(crate) fn end_within(&self, bound: Duration, count: usize) -> Result<Watch, Error> {
+        let count = count.min(self.sleepers.len());
+        watch(&self.all(), bound, || self.ended() >= count)
+    }
+
+    /// Waits at most `bound` until each has ended or sleeps.
+    pub(crate) fn come_to_rest_within(&self, bound: Duration) -> Result<Watch, Error> {
+        watch(&self.all(), bound, || {
+            let rests = |one: &Bystander<'_>| one.has_ended() || one.rests();
+            self.sleepers.iter().all(rests)
+        })
+    }
+
+    /// Lets the timeouts of all waits pass once.
+    pub(crate) fn pass_timeouts(&self) -> Result<(), Error> {
+        self.sleepers.iter().try_for_each(Bystander::pass_timeout)
+    }
+
+    /// Waits at most `bound` for the end of `one`, while the sleepers go on if they are woken.
+    pub(crate) fn accompany(&self, one: &Bystander<'_>, bound: Duration) -> Result<Watch, Error> {
+        if self.is_empty() && !one.is_timeless() {
+            return Ok(match one.ends_within(bound) {
+                true => Watch::Reached,
+                false => Watch::Late,
+            });
+        }
+        let mut all = self.all();
+        all.push(one);
+        watch(&all, bound, || one.has_ended())
+    }
+
+    /// Returns of each that is done when it was, in nanoseconds after the kill; `None` if it had woken
+    /// before.
+    pub(crate) fn wakes(&self, killed_at: u64) -> impl Iterator<Item = Option<u64>> {
+        let done = self.sleepers.iter().zip(&self.woke_before);
+        done.filter_map(move |(one, woke_before)| {
+            let after = one.done_at()?.checked_sub(killed_at);
+            Some(after.filter(|_| !woke_before))
+        })
+    }
+
+    /// Reaps those that have ended and returns the first failure of one of them.
+    pub(crate) fn take_ends(&mut self) -> Option<Failure> {
+        let ended = self.sleepers.iter_mut().filter(|one| one.has_ended());
+        ended.filter_map(Bystander::take_end).next()
+    }
+
+    fn all(&self) -> Vec<&Bystander<'s>> {
+        self.sleepers.iter().collect()
+    }
+}
