@@ -17,7 +17,7 @@
 //! # Progress
 //! Wait-free: pure functions over slices. They know nothing of processes.
 
-use bytemuck::{Pod, Zeroable};
+use mp::Plain;
 
 use crate::picture::Picture;
 
@@ -36,7 +36,7 @@ const LANES: usize = 16;
 
 /// What one chunk of rows adds to the next centres; plain data of one size for any number of colours.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub(crate) struct ChunkSums {
     /// Pixels per label.
     pub(crate) counts: [u64; MAX_COLOURS],

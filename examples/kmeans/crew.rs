@@ -19,10 +19,9 @@
 use std::ops::Range;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use bytemuck::{Pod, Zeroable};
 use mp::{
     Array, ArrayGuard, Chunk, Chunks, Claim, ErrorKind, Event, FrozenArray, LockError, Mutex,
-    MutexGuard, RawArray,
+    MutexGuard, Plain, RawArray,
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +51,7 @@ pub(crate) struct Crew {
 }
 
 /// The state of the work; plain data, so that it can lie in a shared mutex.
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Clone, Copy, Plain)]
 #[repr(C)]
 pub(crate) struct Board {
     /// The round in work, from 1; 0 before the first.
@@ -94,7 +93,7 @@ impl Crew {
             pixels: Array::from_slice(&picture.pixels)?.freeze()?,
             labels: Array::new(pixels)?,
             slots: RawArray::new(chunks)?,
-            board: Mutex::new(Board::zeroed())?,
+            board: Mutex::new(mp::zeroed::<Board>())?,
             gates: [Event::new()?, Event::new()?],
             round_done: Event::new()?,
             victim_holds: Event::new()?,

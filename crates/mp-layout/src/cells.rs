@@ -10,9 +10,7 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use bytemuck::AnyBitPattern;
-
-use crate::{Error, ErrorKind, Plain, PlainSlice, Region, Result};
+use crate::{Error, ErrorKind, Plain, PlainSlice, Region, Result, checked};
 
 /// A run of `T`s in shared memory that other threads and processes may write meanwhile, without undefined behaviour.
 ///
@@ -79,8 +77,8 @@ impl<'a, T: Plain> Cells<'a, T> {
         let element = self
             .element(index)
             .ok_or_else(|| self.out_of_range(index))?;
-        let bits: T::Bits = load(element.cast());
-        checked_value(bits, index)
+        // SAFETY: `load` initialises every byte.
+        unsafe { checked(load(element)) }.ok_or_else(|| not_a_value::<T>(index))
     }
 
     /// Stores `value` at `index`.
@@ -144,7 +142,9 @@ impl<T: PlainSlice> Cells<'_, T> {
             self.len
         );
         // SAFETY: `index` was checked; the element lies within the region by `new`.
-        load(unsafe { self.start.add(index) })
+        let value = load(unsafe { self.start.add(index) });
+        // SAFETY: `load` initialises every byte, and every bit pattern is a `T`.
+        unsafe { value.assume_init() }
     }
 
     /// Loads every element, one after another.
@@ -153,18 +153,12 @@ impl<T: PlainSlice> Cells<'_, T> {
     }
 }
 
-/// The value with these bits, if there is one.
-fn checked_value<T: Plain>(bits: T::Bits, index: usize) -> Result<T> {
-    if !T::is_valid_bit_pattern(&bits) {
-        return Err(
-            Error::new(ErrorKind::Corrupt, "read element", index.to_string()).with_detail(format!(
-                "its bytes are not a {}",
-                core::any::type_name::<T>()
-            )),
-        );
-    }
-    // SAFETY: `CheckedBitPattern` promises that `Bits` has the size of `T` and that these bits are a `T`.
-    Ok(unsafe { core::mem::transmute_copy(&bits) })
+#[cold]
+fn not_a_value<T>(index: usize) -> Error {
+    Error::new(ErrorKind::Corrupt, "read element", index.to_string()).with_detail(format!(
+        "its bytes are not a {}",
+        core::any::type_name::<T>()
+    ))
 }
 
 /// Runs `$copy` once per piece of a `$type`, in the largest words its alignment allows.
@@ -186,9 +180,9 @@ macro_rules! for_each_piece {
     };
 }
 
-/// Loads an element that others may store meanwhile.
+/// Loads an element that others may store meanwhile, every byte of it.
 #[inline]
-fn load<T: AnyBitPattern>(element: NonNull<T>) -> T {
+fn load<T: Plain>(element: NonNull<T>) -> MaybeUninit<T> {
     let mut value = MaybeUninit::<T>::zeroed();
     let (shared, own) = (element.as_ptr(), value.as_mut_ptr());
     for_each_piece!(T, |index, Word, Atomic| {
@@ -198,8 +192,7 @@ fn load<T: AnyBitPattern>(element: NonNull<T>) -> T {
         // SAFETY: piece `index` of the private value.
         unsafe { to.wrapping_add(index).write(piece.load(Ordering::Relaxed)) };
     });
-    // SAFETY: every byte was written, and every bit pattern is a `T`.
-    unsafe { value.assume_init() }
+    value
 }
 
 /// Stores an element that others may load meanwhile.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 0        8      16      24           48          72     88      104   120
-//! | magic  | version| kind | sizes      | type tag  | id  | creator, boot, namespaces | reserved |
+//! | magic  | version| kind | sizes      | type tag  | id  | creator, boot, namespaces | type name, reserved |
 //! 224      232      240        248
 //! | doorbell | flags | checksum | state |        256 bytes, payload behind
 //! ```
@@ -32,6 +32,7 @@ use core::mem::offset_of;
 use bytemuck::{Pod, Zeroable};
 
 use crate::atomic::{AtomicU64, Ordering};
+use crate::type_tag::NAME_SIZE;
 use crate::{Error, ErrorKind, Kind, Region, Result, Table, TypeCode, TypeTag, layout};
 
 /// Bytes of a header, and the least offset of a payload.
@@ -64,7 +65,8 @@ pub struct Header {
     boot_id: [u8; 16],
     pid_namespace: u64,
     time_namespace: u64,
-    reserved: [u64; 12],
+    type_name: [u8; NAME_SIZE],
+    reserved: [u64; 4],
     doorbell: u64,
     flags: u64,
     checksum: u64,
@@ -126,7 +128,7 @@ impl Header {
             segment_size: "bytes of the whole segment",
             payload_offset: "bytes from the segment's start to the payload",
             payload_size: "bytes of the payload",
-            type_hash: "FNV-1a of the Rust type's path; 0 where a type code says it",
+            type_hash: "FNV-1a of the Rust type's path and of its fields, down to their numbers; 0 where a type code says it",
             type_code: "ASCII of the type code, 0 if none",
             libc: "1 glibc, 2 musl: the geometry of the locks",
             item_size: "bytes of one element",
@@ -136,6 +138,7 @@ impl Header {
             boot_id: "the start of the machine it was made in",
             pid_namespace: "inode of the creator's PID namespace",
             time_namespace: "inode of the creator's time namespace, 0 on a kernel without",
+            type_name: "for messages: the start of the Rust type's path and its fields as UTF-8, then zeros",
             reserved: "0",
             doorbell: "reserved for a descriptor that rings on events",
             flags: "reserved",
@@ -159,6 +162,7 @@ impl Header {
             payload_offset,
             payload_size: expected.payload_size,
             type_hash: expected.tag.hash,
+            type_name: expected.tag.stored_name(),
             type_code: expected.tag.code.map_or(0, |code| u32::from(code as u8)),
             item_size: expected.tag.item_size,
             item_count: expected.item_count.unwrap_or(0),
@@ -406,7 +410,7 @@ impl Header {
         if !expected.tag.accepts(self.tag()) {
             return mismatch(
                 ErrorKind::WrongType,
-                self.tag().to_string(),
+                self.tag().called(&self.type_name),
                 expected.tag.to_string(),
             );
         }

@@ -2,7 +2,7 @@
 //!
 //! Floor 0 of the workspace. Nothing here calls the operating system: this crate says which types may live in shared
 //! memory ([`Plain`], [`Place`]), how a segment describes itself ([`Header`]), how a type is named in it
-//! ([`TypeCode`], [`TypeTag`]), how a borrowed stretch of memory is cut and overlaid ([`Region`]), and what an error
+//! ([`TypeCode`], [`TypeLayout`], [`TypeTag`]), how a borrowed stretch of memory is cut and overlaid ([`Region`]), and what an error
 //! of any crate looks like ([`Error`]).
 //!
 //! ```
@@ -28,6 +28,7 @@ mod plain;
 mod region;
 mod table;
 mod type_code;
+mod type_layout;
 mod type_tag;
 
 pub use cells::Cells;
@@ -36,16 +37,21 @@ pub use error::{Error, ErrorKind, Result};
 pub use header::{Environment, Expected, HEADER_SIZE, Header, Libc};
 pub use kind::Kind;
 pub use padded::{CACHE_LINE, Padded};
-pub use plain::{Plain, PlainSlice};
+pub use plain::{Plain, PlainSlice, assert_zeros, bytes_of, checked, value_of, zeroed};
 #[cfg(loom)]
 pub use region::Arena;
 pub use region::{Place, Region};
 pub use table::{Field, Table};
 pub use type_code::{Class, TypeCode};
+pub use type_layout::{TypeField, TypeLayout};
 pub use type_tag::TypeTag;
 
+#[cfg(feature = "derive")]
+pub use mp_derive::Plain;
 #[doc(hidden)]
 pub use table::size_of_field;
+#[doc(hidden)]
+pub use type_layout::generated;
 
 /// The shared structures of this crate, for `docs/memory-layout.md`.
 #[doc(hidden)]

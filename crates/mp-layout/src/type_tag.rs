@@ -1,18 +1,41 @@
 //! How a header names the type of its elements.
 
-use core::any::{TypeId, type_name};
+use core::any::type_name;
 use core::fmt;
 
-use crate::{Plain, TypeCode};
+use crate::type_layout::hash_of_path;
+use crate::{Plain, TypeCode, TypeLayout};
+
+/// Bytes of a header for the name of its elements' type.
+pub(crate) const NAME_SIZE: usize = 64;
+
+/// What ends a name that is cut.
+const CUT: &str = "...";
 
 /// The type of a segment's elements as its header states it: a type code for the primitives, otherwise a hash of the Rust
-/// type's path, and in both cases the element's size.
+/// type's path and of its fields, down to their numbers; and in both cases the element's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypeTag {
     pub(crate) code: Option<TypeCode>,
     pub(crate) hash: u64,
     pub(crate) item_size: u64,
-    name: &'static str,
+    name: Name,
+}
+
+/// What messages call a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Text(&'static str),
+    Layout(&'static TypeLayout),
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => formatter.write_str(text),
+            Self::Layout(layout) => layout.fmt(formatter),
+        }
+    }
 }
 
 impl TypeTag {
@@ -21,22 +44,31 @@ impl TypeTag {
         code: None,
         hash: 0,
         item_size: 0,
-        name: "nothing",
+        name: Name::Text("nothing"),
     };
 
     /// The tag of `T`.
-    pub fn of<T: Plain>() -> Self {
-        code_of::<T>().map_or_else(Self::of_message::<T>, Self::of_code)
+    pub const fn of<T: Plain>() -> Self {
+        match T::LAYOUT.code() {
+            Some(code) => Self::of_code(code),
+            None => Self {
+                code: None,
+                hash: const { T::LAYOUT.hash() },
+                item_size: size_of::<T>() as u64,
+                name: Name::Layout(T::LAYOUT),
+            },
+        }
     }
 
-    /// The tag of a type that travels by serialisation, so that its size in memory says nothing about its bytes.
+    /// The tag of a type that travels by serialisation, so that its size in memory says nothing about its bytes. Its hash
+    /// covers the path alone: what is written by serde says itself, as far as its format does, what it is.
     pub fn of_message<T: 'static>() -> Self {
         let name = type_name::<T>();
         Self {
             code: None,
-            hash: hash_text(name),
+            hash: hash_of_path(name),
             item_size: size_of::<T>() as u64,
-            name,
+            name: Name::Text(name),
         }
     }
 
@@ -46,7 +78,7 @@ impl TypeTag {
             code: Some(code),
             hash: 0,
             item_size: code.item_size() as u64,
-            name: code.rust_type(),
+            name: Name::Text(code.rust_type()),
         }
     }
 
@@ -56,7 +88,7 @@ impl TypeTag {
             code,
             hash,
             item_size,
-            name: "another type",
+            name: Name::Text("another type"),
         }
     }
 
@@ -71,7 +103,7 @@ impl TypeTag {
     }
 
     /// Whether elements tagged `found` may be read as this type: the same class and size for type codes (so `l` opens
-    /// as `i64`), the same path and size for other types.
+    /// as `i64`), the same path and fields for other types.
     pub fn accepts(self, found: Self) -> bool {
         let same_code = match (self.code, found.code) {
             (Some(mine), Some(theirs)) => mine.class() == theirs.class(),
@@ -82,45 +114,45 @@ impl TypeTag {
     }
 }
 
-impl fmt::Display for TypeTag {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.code {
-            Some(code) => write!(formatter, "{code}"),
-            None => write!(
-                formatter,
-                "{} of {} bytes (hash {:016x})",
-                self.name, self.item_size, self.hash
-            ),
+impl TypeTag {
+    /// The type's text for a header, which the type code says where there is one: with its fields, cut where it would be
+    /// too long.
+    pub(crate) fn stored_name(&self) -> [u8; NAME_SIZE] {
+        let mut stored = [0; NAME_SIZE];
+        if self.code.is_none() && *self != Self::NONE {
+            let mut text = self.name.to_string();
+            if text.len() > NAME_SIZE {
+                let fits = |end: &usize| text.is_char_boundary(*end);
+                let end = (0..=NAME_SIZE - CUT.len()).rev().find(fits);
+                text.truncate(end.unwrap_or(0));
+                text.push_str(CUT);
+            }
+            stored[..text.len()].copy_from_slice(text.as_bytes());
         }
+        stored
+    }
+
+    /// The tag for a message, with the name that its header has. A peer wrote it: it is shown, and decides nothing.
+    pub(crate) fn called(&self, stored: &[u8; NAME_SIZE]) -> String {
+        let text = String::from_utf8_lossy(stored);
+        let text: String = text.chars().filter(|char| !char.is_control()).collect();
+        if self.code.is_some() || text.is_empty() {
+            return self.to_string();
+        }
+        self.described(text)
+    }
+
+    fn described(&self, name: impl fmt::Display) -> String {
+        let (size, hash) = (self.item_size, self.hash);
+        format!("{name} of {size} bytes (type {hash:016x})")
     }
 }
 
-/// The canonical code of a primitive: `q` for `i64`, `B` for `u8`.
-fn code_of<T: 'static>() -> Option<TypeCode> {
-    let id = TypeId::of::<T>();
-    let codes = [
-        (TypeId::of::<i8>(), TypeCode::I8),
-        (TypeId::of::<u8>(), TypeCode::U8),
-        (TypeId::of::<i16>(), TypeCode::I16),
-        (TypeId::of::<u16>(), TypeCode::U16),
-        (TypeId::of::<i32>(), TypeCode::I32),
-        (TypeId::of::<u32>(), TypeCode::U32),
-        (TypeId::of::<i64>(), TypeCode::I64),
-        (TypeId::of::<u64>(), TypeCode::U64),
-        (TypeId::of::<f32>(), TypeCode::F32),
-        (TypeId::of::<f64>(), TypeCode::F64),
-        (TypeId::of::<bool>(), TypeCode::Bool),
-        (TypeId::of::<char>(), TypeCode::Char),
-    ];
-    codes
-        .iter()
-        .find(|(known, _)| *known == id)
-        .map(|(_, code)| *code)
-}
-
-/// FNV-1a of the text's bytes: the same in every build of the same program.
-fn hash_text(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+impl fmt::Display for TypeTag {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            Some(code) => code.fmt(formatter),
+            None => formatter.write_str(&self.described(self.name)),
+        }
+    }
 }

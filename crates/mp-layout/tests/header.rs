@@ -56,6 +56,46 @@ fn whole_header_is_accepted() {
 }
 
 #[test]
+fn other_types_are_named_by_both_sides() {
+    let of = |tag| Expected {
+        tag,
+        ..queue_of_i64()
+    };
+    let message = |found: TypeTag, expected: TypeTag| {
+        let mut bytes = vec![0; SEGMENT / 8];
+        Header::new(&of(found), &HERE, SEGMENT as u64, HEADER_SIZE as u64)
+            .publish(Region::from_exclusive(&mut bytes))
+            .unwrap();
+        let (kind, text) = refusal(&mut bytes, &of(expected));
+        assert_eq!(kind, ErrorKind::WrongType);
+        text
+    };
+    let text = message(TypeTag::of::<[bool; 3]>(), TypeTag::of::<[[u8; 3]; 1]>());
+    assert!(text.contains("found [bool; 3] of 3 bytes (type "), "{text}");
+    assert!(
+        text.contains("expected [[u8; 3]; 1] of 3 bytes (type "),
+        "{text}"
+    );
+    let text = message(TypeTag::of::<f32>(), TypeTag::of::<[f32; 1]>());
+    assert!(
+        text.contains("found 'f' (f32), expected [f32; 1] of 4"),
+        "{text}"
+    );
+    let text = message(TypeTag::NONE, TypeTag::of::<u8>());
+    assert!(text.contains("found another type of 0 bytes"), "{text}");
+    type Long = [Option<Option<Option<Option<u8>>>>; 2];
+    let text = message(TypeTag::of_message::<Long>(), TypeTag::of::<u8>());
+    assert!(
+        text.contains("found [core::option::Option<core::option::Option<"),
+        "{text}"
+    );
+    assert!(
+        text.contains("... of 4 bytes (type "),
+        "a long name is cut: {text}"
+    );
+}
+
+#[test]
 fn same_class_and_size_opens_as_each_other() {
     let long = Expected {
         tag: TypeTag::of_code(TypeCode::Long),

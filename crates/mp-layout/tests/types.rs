@@ -1,6 +1,6 @@
 //! Type codes, tags and what may live in shared memory.
 
-use mp_layout::{Class, ErrorKind, Plain, TypeCode, TypeTag};
+use mp_layout::{Class, ErrorKind, Plain, TypeCode, TypeTag, bytes_of, value_of, zeroed};
 
 #[test]
 fn codes_have_the_sizes_of_c_on_64_bit_linux() {
@@ -70,6 +70,30 @@ fn other_types_differ_by_path_and_size() {
     assert!(TypeTag::of::<[f64; 2]>().accepts(TypeTag::of::<[f64; 2]>()));
     assert!(!TypeTag::of::<[f64; 2]>().accepts(TypeTag::of::<[i64; 2]>()));
     assert!(!TypeTag::of::<[f64; 1]>().accepts(TypeTag::of::<f64>()));
+}
+
+#[test]
+fn integers_of_one_size_without_a_code_differ() {
+    assert_eq!(TypeTag::of::<usize>().code(), None);
+    assert!(TypeTag::of::<usize>().accepts(TypeTag::of::<usize>()));
+    assert!(!TypeTag::of::<usize>().accepts(TypeTag::of::<isize>()));
+    assert!(!TypeTag::of::<u128>().accepts(TypeTag::of::<i128>()));
+    assert!(!TypeTag::of::<u128>().accepts(TypeTag::of::<[u64; 2]>()));
+}
+
+#[test]
+fn bytes_are_checked_where_some_are_no_value() {
+    assert_eq!(value_of::<f32>(&1.5_f32.to_ne_bytes()), Some(1.5));
+    assert_eq!(value_of::<f32>(&[0; 5]), None, "one byte too many");
+    assert_eq!(value_of::<[bool; 2]>(&[1, 0]), Some([true, false]));
+    assert_eq!(value_of::<[bool; 2]>(&[1, 2]), None);
+    assert_eq!(value_of::<char>(&0xd800_u32.to_ne_bytes()), None);
+    assert_eq!(value_of::<[[char; 0]; 3]>(&[]), Some([[]; 3]));
+    assert_eq!(
+        bytes_of(&[1_u16, 2]),
+        [1_u16, 2].map(u16::to_ne_bytes).concat()
+    );
+    assert_eq!(zeroed::<[char; 2]>(), ['\0'; 2]);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The bytes of a ring that hold its elements or records.
 
-#[cfg(not(loom))]
-use core::any::TypeId;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
@@ -78,8 +76,8 @@ impl<'a> Payload<'a> {
     pub(crate) unsafe fn take<T: Plain>(&self, offset: usize) -> Result<T, PopError> {
         // SAFETY: within the payload, by the contract.
         let source = unsafe { self.pointer(offset) };
-        // a type that is its own `Bits` takes any bytes, and unchecked a large one is copied once instead of twice
-        if TypeId::of::<T>() == TypeId::of::<T::Bits>() {
+        // unchecked, a large one is copied once instead of twice
+        if const { T::LAYOUT.takes_any_bytes() } {
             // SAFETY: exclusive and aligned by the contract, and any bytes are a `T`.
             return Ok(unsafe { source.cast::<T>().read() });
         }
@@ -236,11 +234,6 @@ pub(crate) const fn words_for(size: usize) -> usize {
 
 /// The value, if its bytes, all of which were copied from shared memory, are one.
 pub(crate) fn checked<T: Plain>(value: MaybeUninit<T>) -> Result<T, PopError> {
-    // SAFETY: `Bits` has the layout of `T` and takes any bytes.
-    let bits = unsafe { &*value.as_ptr().cast::<T::Bits>() };
-    if !T::is_valid_bit_pattern(bits) {
-        return Err(PopError::Invalid);
-    }
-    // SAFETY: its bytes are a `T`.
-    Ok(unsafe { value.assume_init() })
+    // SAFETY: shared memory has no uninitialised bytes, and all were copied.
+    unsafe { mp_layout::checked(value) }.ok_or(PopError::Invalid)
 }

@@ -84,15 +84,9 @@ unsafe impl<T: PlainSlice> Place for Mutex<T> {
         Self {
             raw: RawMutex::zeroed(),
             process: AtomicU64::new(0),
-            data: UnsafeCell::new(zeroed()),
+            data: UnsafeCell::new(mp_layout::zeroed()),
         }
     }
-}
-
-/// The value of which all bytes are zero.
-fn zeroed<T: PlainSlice>() -> T {
-    // SAFETY: `AnyBitPattern` says that every bit pattern, so also zero, is a value.
-    unsafe { std::mem::zeroed() }
 }
 
 impl<T: PlainSlice> Described for Mutex<T> {

@@ -3,10 +3,9 @@
 use core::fmt;
 use std::time::Duration;
 
-use bytemuck::Zeroable;
 #[cfg(doc)]
 use mp_layout::ErrorKind;
-use mp_layout::{Kind, Plain, PlainSlice, Region, Result, TypeTag};
+use mp_layout::{Kind, Plain, PlainSlice, Region, Result, TypeTag, assert_zeros};
 use mp_object::{Object, ObjectType, Plan, ProcessIdentity};
 use mp_os::clock::Deadline;
 use mp_sync::LockError;
@@ -60,16 +59,15 @@ pub struct Array<T> {
 }
 
 impl<T: Plain> Array<T> {
-    /// Makes an array of `len` zeros.
+    /// Makes an array of `len` zeros. Where zero bytes are no value, as in an enum that starts at 1, this does not build;
+    /// there is [`filled`](Self::filled).
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] if there are not so many addresses, [`ErrorKind::NotEnoughMemory`] with what is free
     /// and what was asked for, and those of [`Object::create`].
-    pub fn new(len: usize) -> Result<Self>
-    where
-        T: Zeroable,
-    {
+    pub fn new(len: usize) -> Result<Self> {
+        const { assert_zeros::<T>() };
         Self::create(First::of::<T>(Elements::Zeros(len)))
     }
 
@@ -108,10 +106,8 @@ impl<T: Plain> Array<T> {
     /// # Errors
     ///
     /// As for [`Array::new`], and those of [`Object::create_named`].
-    pub fn create_named(name: &str, len: usize) -> Result<Self>
-    where
-        T: Zeroable,
-    {
+    pub fn create_named(name: &str, len: usize) -> Result<Self> {
+        const { assert_zeros::<T>() };
         ObjectType::create_named(name, First::of::<T>(Elements::Zeros(len)))
     }
 
@@ -129,10 +125,8 @@ impl<T: Plain> Array<T> {
     /// # Errors
     ///
     /// Those of [`Array::open`] and [`Array::create_named`]; [`ErrorKind::WrongSize`] if it has another length.
-    pub fn open_or_create(name: &str, len: usize) -> Result<Self>
-    where
-        T: Zeroable,
-    {
+    pub fn open_or_create(name: &str, len: usize) -> Result<Self> {
+        const { assert_zeros::<T>() };
         ObjectType::open_or_create(name, First::of::<T>(Elements::Zeros(len)))
     }
 

@@ -2,10 +2,9 @@
 
 use core::fmt;
 
-use bytemuck::Zeroable;
 #[cfg(doc)]
 use mp_layout::ErrorKind;
-use mp_layout::{Cells, Kind, Plain, PlainSlice, Region, Result, TypeTag};
+use mp_layout::{Cells, Kind, Plain, PlainSlice, Region, Result, TypeTag, assert_zeros};
 use mp_object::{Object, ObjectType, Plan};
 
 use crate::array_memory::refused_len;
@@ -38,10 +37,8 @@ impl<T: Plain> RawArray<T> {
     ///
     /// [`ErrorKind::InvalidInput`] if there are not so many addresses, [`ErrorKind::NotEnoughMemory`] with what is free
     /// and what was asked for, and those of [`Object::create`].
-    pub fn new(len: usize) -> Result<Self>
-    where
-        T: Zeroable,
-    {
+    pub fn new(len: usize) -> Result<Self> {
+        const { assert_zeros::<T>() };
         Self::create(Elements::Zeros(len))
     }
 
@@ -69,10 +66,8 @@ impl<T: Plain> RawArray<T> {
     /// # Errors
     ///
     /// As for [`RawArray::new`], and those of [`Object::create_named`].
-    pub fn create_named(name: &str, len: usize) -> Result<Self>
-    where
-        T: Zeroable,
-    {
+    pub fn create_named(name: &str, len: usize) -> Result<Self> {
+        const { assert_zeros::<T>() };
         ObjectType::create_named(name, Elements::Zeros(len))
     }
 
@@ -81,10 +76,8 @@ impl<T: Plain> RawArray<T> {
     /// # Errors
     ///
     /// Those of [`RawArray::open`] and [`RawArray::create_named`]; [`ErrorKind::WrongSize`] if it has another length.
-    pub fn open_or_create(name: &str, len: usize) -> Result<Self>
-    where
-        T: Zeroable,
-    {
+    pub fn open_or_create(name: &str, len: usize) -> Result<Self> {
+        const { assert_zeros::<T>() };
         ObjectType::open_or_create(name, Elements::Zeros(len))
     }
 

@@ -21,7 +21,9 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use mp_layout::atomic::{AtomicU64, Ordering};
-use mp_layout::{Error, ErrorKind, Kind, Plain, PlainSlice, Region, Result, TypeTag};
+use mp_layout::{
+    Error, ErrorKind, Kind, Plain, PlainSlice, Region, Result, TypeTag, bytes_of, value_of,
+};
 use mp_object::{Object, ObjectType, Placed, Plan};
 
 use crate::Integer;
@@ -185,7 +187,7 @@ impl<T: Integer> RawValue<T> {
 #[inline]
 fn to_word<T: Plain>(value: T) -> u64 {
     let mut bytes = [0; 8];
-    for (byte, own) in bytes.iter_mut().zip(bytemuck::bytes_of(&value)) {
+    for (byte, own) in bytes.iter_mut().zip(bytes_of(&value)) {
         *byte = *own;
     }
     u64::from_ne_bytes(bytes)
@@ -193,12 +195,13 @@ fn to_word<T: Plain>(value: T) -> u64 {
 
 #[inline]
 fn bits_of<T: PlainSlice>(word: u64) -> T {
-    bytemuck::pod_read_unaligned(&word.to_ne_bytes()[..size_of::<T>()])
+    let bytes = word.to_ne_bytes();
+    value_of(&bytes[..size_of::<T>()]).unwrap_or_else(|| unreachable!("any bytes are a value"))
 }
 
 fn from_word<T: Plain>(word: u64) -> Result<T> {
     let bytes = word.to_ne_bytes();
-    bytemuck::checked::try_pod_read_unaligned(&bytes[..size_of::<T>()]).map_err(|_| {
+    value_of(&bytes[..size_of::<T>()]).ok_or_else(|| {
         let name = core::any::type_name::<T>();
         Error::new(ErrorKind::Corrupt, "read", "raw value")
             .with_detail(format!("its bytes are not a {name}"))

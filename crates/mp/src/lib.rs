@@ -34,7 +34,9 @@
 //! | share bytes with programs in other languages | [`SharedMemory`] |
 #![forbid(unsafe_code)]
 
-pub use mp_layout::{Cells, Error, ErrorKind, Plain, PlainSlice, Result, TypeCode};
+pub use mp_derive::PlainOfFacade as Plain;
+pub use mp_layout::generated::Plain;
+pub use mp_layout::{Cells, Error, ErrorKind, PlainSlice, Result, TypeCode, zeroed};
 pub use mp_object::{Event, Lock, Mutex, ProcessIdentity};
 pub use mp_os::clock::Deadline;
 pub use mp_process::{
@@ -50,6 +52,10 @@ pub use mp_value::{
     AnyArray, AnyValue, Array, ArrayGuard, ArrayLock, Chunk, Chunks, Claim, Contents, FrozenArray,
     Integer, Number, RawArray, RawValue, Scalar, Value, ValueGuard, ValueLock,
 };
+
+/// What the code that the derive of [`Plain`](trait@Plain) writes refers to.
+#[doc(hidden)]
+pub use mp_layout::generated;
 
 /// How the messages of a [`Queue`] are written: by serde, as the bytes of plain data, or as bytes.
 pub mod codec {

@@ -1,7 +1,6 @@
 //! Plain values by their bytes.
 
-use bytemuck::checked::try_pod_read_unaligned;
-use mp_layout::{Error, ErrorKind, Result, TypeTag};
+use mp_layout::{Error, ErrorKind, Result, TypeTag, bytes_of, value_of};
 
 use super::sealed::Codec;
 
@@ -31,12 +30,12 @@ impl<T: mp_layout::Plain> Codec<T> for Plain {
 
     #[inline]
     fn encode(value: &T) -> Result<&[u8]> {
-        Ok(bytemuck::bytes_of(value))
+        Ok(bytes_of(value))
     }
 
     #[inline]
     fn take(bytes: &[u8]) -> Result<T> {
-        try_pod_read_unaligned(bytes).map_err(|_| not_a_value::<T>(bytes.len()))
+        value_of(bytes).ok_or_else(|| not_a_value::<T>(bytes.len()))
     }
 
     #[inline]
