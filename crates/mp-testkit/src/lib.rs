@@ -5,6 +5,7 @@
 //!   `/dev/shm`.
 //! - [`Forked`]: a forked child that does one thing and is killed, at the latest when the test ends.
 //! - [`own_dev_shm`]: a `/dev/shm` of a child's own, as small as the test wants.
+//! - [`refuse`]: a system call that the kernel refuses to a child.
 //! - [`UniqueName`]: a name in `/dev/shm` that is removed when the test ends.
 //! - [`not_checked`]: says loudly what a test could not check on this machine.
 
@@ -12,6 +13,7 @@ mod forked;
 mod leak_check;
 mod not_checked;
 mod own_mounts;
+mod refuse;
 mod unique_name;
 mod watchdog;
 
@@ -19,5 +21,6 @@ pub use forked::{Arrival, Forked, PATIENCE, stay};
 pub use leak_check::LeakCheck;
 pub use not_checked::not_checked;
 pub use own_mounts::{own_dev_shm, own_empty_dev};
+pub use refuse::{Argument, refuse};
 pub use unique_name::UniqueName;
 pub use watchdog::Watchdog;
