@@ -153,13 +153,18 @@ impl Error {
             .with_detail(format!("found {found}, expected {expected}"))
     }
 
-    /// An error of the operating system, whose number decides the kind.
+    /// An error of the operating system, whose number decides the kind and, for want of a descriptor, names the limit.
     pub fn os(
         operation: impl Into<Cow<'static, str>>,
         object: impl Into<String>,
         source: io::Error,
     ) -> Self {
-        let mut error = Self::new(kind_of(&source), operation, object);
+        let way_out = match source.raw_os_error() {
+            Some(EMFILE) => "this process has no descriptor left; raise ulimit -n, or close some",
+            Some(ENFILE) => "the system has no descriptor left; raise fs.file-max",
+            _ => "",
+        };
+        let mut error = Self::new(kind_of(&source), operation, object).with_detail(way_out);
         error.0.source = Some(source);
         error
     }
@@ -232,9 +237,10 @@ impl From<io::Error> for Error {
     }
 }
 
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+
 fn kind_of(source: &io::Error) -> ErrorKind {
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
     match (source.raw_os_error(), source.kind()) {
         (Some(EMFILE | ENFILE), _) => ErrorKind::TooManyDescriptors,
         (_, io::ErrorKind::NotFound) => ErrorKind::NotFound,

@@ -26,6 +26,19 @@ fn exhausted_descriptors_and_memory_have_kinds_of_their_own() {
 }
 
 #[test]
+fn exhausted_descriptors_name_the_limit() {
+    for (number, limit) in [(24, "raise ulimit -n"), (23, "raise fs.file-max")] {
+        let error = Error::os("open", "\"jobs\"", io::Error::from_raw_os_error(number));
+        let text = error.to_string();
+        assert!(
+            text.starts_with("open \"jobs\": ") && text.contains(limit),
+            "{text}"
+        );
+        assert!(text.ends_with(&format!("(os error {number})")), "{text}");
+    }
+}
+
+#[test]
 fn travels_with_its_kind_words_and_cause() {
     let sent = [
         Error::os("map", "segment", io::Error::from_raw_os_error(12)).with_detail("80 MiB asked"),

@@ -336,7 +336,7 @@ fn racing_processes_always_get_the_same_object() {
 }
 
 #[test]
-fn exhausted_descriptors_are_an_error() {
+fn exhausted_descriptors_are_an_error_that_names_the_limit() {
     let _watchdog = Watchdog::new(PATIENCE * 2);
     let name = UniqueName::new("descriptors");
     let _lock = Lock::create_named(&name).unwrap();
@@ -348,7 +348,8 @@ fn exhausted_descriptors_are_an_error() {
         // SAFETY: a valid structure.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &none) }, 0);
         let exhausted = |result: Result<Lock, Error>| {
-            result.is_err_and(|error| error.kind() == ErrorKind::TooManyDescriptors)
+            let text = refused(result, ErrorKind::TooManyDescriptors);
+            text.contains("ulimit -n")
         };
         exhausted(Lock::open(&name))
             && exhausted(Lock::open_or_create(&name))

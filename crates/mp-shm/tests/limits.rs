@@ -4,14 +4,14 @@
 use mp_layout::{Error, ErrorKind};
 use mp_os::pidfd::Exit;
 use mp_shm::{Segment, SharedMemory, unused_names};
-use mp_testkit::{Forked, own_dev_shm, own_empty_dev};
+use mp_testkit::{Forked, UniqueName, own_dev_shm, own_empty_dev};
 
 const MIB: usize = 1 << 20;
 
 fn limit(resource: libc::__rlimit_resource_t, most: usize) {
     let limit = libc::rlimit {
         rlim_cur: most as u64,
-        rlim_max: libc::RLIM_INFINITY,
+        rlim_max: most as u64,
     };
     // SAFETY: a valid structure.
     assert_eq!(unsafe { libc::setrlimit(resource, &raw const limit) }, 0);
@@ -106,6 +106,29 @@ fn a_full_dev_shm_is_told_when_memory_is_made_and_when_it_is_reserved() {
         let opened = Segment::open("frames").expect("published");
         assert_says(opened.reserve(MIB, MIB), kind, &words);
         sparse.reserve(MIB, 4096).expect("the last page");
+        true
+    });
+    assert!(child.succeeds());
+}
+
+#[test]
+fn exhausted_descriptors_are_an_error_that_names_the_limit() {
+    let name = UniqueName::new("descriptors");
+    let segment = Segment::unpublished(&name, 8).expect("a page");
+    segment.publish(&name).expect("a free name");
+    let child = Forked::new(|| {
+        limit(libc::RLIMIT_NOFILE, 3);
+        let (kind, words) = (ErrorKind::TooManyDescriptors, ["ulimit -n"]);
+        assert_says(Segment::anonymous("frames", 8), kind, &words);
+        assert_says(Segment::sparse("frames", 8), kind, &words);
+        assert_says(Segment::unpublished("frames", 8), kind, &words);
+        assert_says(Segment::open(&name), kind, &words);
+        assert_says(SharedMemory::create("frames", 8), kind, &words);
+        assert_says(SharedMemory::open(&name), kind, &words);
+        assert_says(SharedMemory::open_or_create(&name, 8), kind, &words);
+        assert_says(SharedMemory::unlink_unused(&name), kind, &words);
+        assert_says(unused_names(), kind, &words);
+        SharedMemory::unlink(&name).expect("it needs none");
         true
     });
     assert!(child.succeeds());

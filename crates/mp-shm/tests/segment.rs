@@ -7,7 +7,6 @@ use mp_layout::ErrorKind;
 use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_os::robust::{self, Node};
 use mp_shm::Segment;
-use mp_testkit::Forked;
 
 fn blocks(segment: &Segment) -> u64 {
     use std::os::unix::fs::MetadataExt;
@@ -131,21 +130,6 @@ fn more_than_there_is_is_refused_with_both_figures() {
     assert_eq!(error.kind(), ErrorKind::NotEnoughMemory);
     assert!(error.to_string().contains("asked for"), "{error}");
     assert!(Segment::anonymous("test", usize::MAX).is_err());
-}
-
-#[test]
-fn exhausted_descriptors_are_an_error() {
-    let child = Forked::new(|| {
-        let none = libc::rlimit {
-            rlim_cur: 3,
-            rlim_max: 3,
-        };
-        // SAFETY: a valid structure.
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &none) };
-        let refused = Segment::anonymous("test", 4096).map_err(|error| error.kind());
-        matches!(refused, Err(ErrorKind::TooManyDescriptors))
-    });
-    assert!(child.succeeds());
 }
 
 #[test]
