@@ -10,6 +10,8 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::param::page_size;
 
 use crate::limits::{self, Room};
 
@@ -37,6 +39,15 @@ pub enum CreateError {
     },
     /// `/dev/shm` takes no file: there is none, it is not a directory, or the like.
     DevShm(io::Error),
+    /// The kernel is too old, or a sandbox forbids a system call that nothing replaces.
+    Refused {
+        /// The system call.
+        call: &'static str,
+        /// Which kernel or setting it takes.
+        needs: &'static str,
+        /// What the kernel answered.
+        source: io::Error,
+    },
     /// The kernel refused.
     Os(io::Error),
 }
@@ -73,6 +84,10 @@ impl CreateError {
             io::ErrorKind::StorageFull => {
                 write!(f, "{DEV_SHM} has no room for another file; remove some")
             }
+            _ if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => write!(
+                f,
+                "{DEV_SHM} takes no file that has no name yet (O_TMPFILE), as a tmpfs of Linux 3.11 or newer does"
+            ),
             _ => write!(f, "{DEV_SHM} takes no file: {error}; mount a tmpfs there"),
         }
     }
@@ -95,6 +110,14 @@ impl fmt::Display for CreateError {
                 )
             }
             Self::DevShm(error) => Self::dev_shm(error, f),
+            Self::Refused {
+                call,
+                needs,
+                source,
+            } => write!(
+                f,
+                "the kernel or a sandbox refuses {call} ({source}); {needs}"
+            ),
             Self::Os(error) => write!(f, "the kernel refused to create shared memory: {error}"),
         }
     }
@@ -105,6 +128,7 @@ impl std::error::Error for CreateError {
         match self {
             Self::NotEnough { .. } => None,
             Self::DevShm(error) | Self::Os(error) => Some(error),
+            Self::Refused { source, .. } => Some(source),
         }
     }
 }
@@ -126,7 +150,9 @@ impl From<CreateError> for io::Error {
         match error {
             CreateError::Os(error) => error,
             full @ CreateError::NotEnough { .. } => Self::new(io::ErrorKind::OutOfMemory, full),
-            dev_shm @ CreateError::DevShm(_) => Self::new(io::ErrorKind::Unsupported, dev_shm),
+            missing @ (CreateError::DevShm(_) | CreateError::Refused { .. }) => {
+                Self::new(io::ErrorKind::Unsupported, missing)
+            }
         }
     }
 }
@@ -179,13 +205,56 @@ impl Room {
     }
 }
 
+/// Whether a system call is not there: of an old kernel, in a sandbox, or for this file.
+pub(crate) fn is_refused(error: Errno) -> bool {
+    matches!(error, Errno::NOSYS | Errno::PERM | Errno::OPNOTSUPP)
+}
+
 /// Reserves pages without looking at what is free. The file must have that size already.
-pub(crate) fn allocate(fd: BorrowedFd<'_>, start: u64, len: u64) -> Result<(), Errno> {
+///
+/// What is in them stays, and one that cannot be had is an error and no signal, whichever way is open: `fallocate`
+/// within the file's size, `fallocate` without flags (gVisor knows no others), or page faults on request.
+pub(crate) fn allocate(fd: BorrowedFd<'_>, start: u64, len: u64) -> Result<(), CreateError> {
     if len == 0 {
         return Ok(());
     }
+    for flags in [FallocateFlags::KEEP_SIZE, FallocateFlags::empty()] {
+        match retried(|| fallocate(fd, flags, start, len)) {
+            Err(error) if is_refused(error) => {}
+            other => return Ok(other?),
+        }
+    }
+    match fault_in(fd, start, len) {
+        Err(source @ (Errno::INVAL | Errno::PERM | Errno::NOSYS)) => Err(CreateError::Refused {
+            call: "fallocate",
+            needs: "allow it, or use Linux 5.14 or newer, whose MADV_POPULATE_WRITE replaces it",
+            source: source.into(),
+        }),
+        // What a write to a page would end the process for: there is no memory for it.
+        Err(Errno::FAULT) => Err(Errno::NOSPC.into()),
+        other => Ok(other?),
+    }
+}
+
+/// Asks for page faults as writes would have them, through a mapping of its own (Linux 5.14).
+fn fault_in(fd: BorrowedFd<'_>, start: u64, len: u64) -> Result<(), Errno> {
+    let first = start - start % page_size() as u64;
+    let size = usize::try_from(start + len - first).map_err(|_| Errno::NOMEM)?;
+    let (protection, shared) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+    // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
+    let place = unsafe { mmap(std::ptr::null_mut(), size, protection, shared, fd, first) }?;
+    let populated = retried(|| {
+        // SAFETY: the mapping just made. The advice writes nothing, and reports what it cannot have.
+        unsafe { madvise(place, size, Advice::LinuxPopulateWrite) }
+    });
+    // SAFETY: the mapping just made, which nothing refers to.
+    unsafe { munmap(place, size) }?;
+    populated
+}
+
+fn retried(call: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
     loop {
-        match fallocate(fd, FallocateFlags::KEEP_SIZE, start, len) {
+        match call() {
             Err(Errno::INTR) => {}
             other => return other,
         }

@@ -12,7 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 pub use crate::commit::{Commit, CreateError};
-use crate::commit::{allocate, check_memory, check_size};
+use crate::commit::{allocate, check_memory, check_size, is_refused};
 
 /// Creates a memory file of exactly `size` bytes that can neither shrink nor grow, ever.
 ///
@@ -22,8 +22,9 @@ use crate::commit::{allocate, check_memory, check_size};
 /// # Errors
 ///
 /// [`CreateError::NotEnough`] if the size is more than the machine or a cgroup has left (with
-/// [`Commit::Now`]) or than a file, or a file of this process, can have; [`CreateError::Os`] for
-/// what else the kernel reports.
+/// [`Commit::Now`]) or than a file, or a file of this process, can have; [`CreateError::Refused`] if
+/// the kernel or a sandbox has no `memfd_create`, or nothing to reserve pages with; [`CreateError::Os`]
+/// for what else the kernel reports.
 ///
 /// # Examples
 ///
@@ -44,7 +45,7 @@ pub fn create(name: &str, size: u64, commit: Commit) -> Result<OwnedFd, CreateEr
     let fd = open(name)?;
     ftruncate(&fd, size)?;
     if commit == Commit::Now {
-        allocate(fd.as_fd(), 0, size).map_err(|error| full_or_os(error, size))?;
+        allocate(fd.as_fd(), 0, size).map_err(|error| with_figures(error, size))?;
     }
     fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(fd)
@@ -58,7 +59,7 @@ pub fn create(name: &str, size: u64, commit: Commit) -> Result<OwnedFd, CreateEr
 pub fn reserve(fd: impl AsFd, range: Range<u64>) -> Result<(), CreateError> {
     let len = range.end.saturating_sub(range.start);
     check_memory(len)?;
-    allocate(fd.as_fd(), range.start, len).map_err(|error| full_or_os(error, len))
+    allocate(fd.as_fd(), range.start, len).map_err(|error| with_figures(error, len))
 }
 
 /// Gives the pages that lie wholly in a byte range back to the kernel; they read as zero again.
@@ -106,24 +107,37 @@ pub fn check_seals(fd: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Kernels before 6.3 do not know `NOEXEC_SEAL` and refuse it; some refuse to do without.
-fn open(name: &str) -> Result<OwnedFd, Errno> {
+/// Kernels before 6.3 do not know `NOEXEC_SEAL` and refuse it, as a sandbox may; some refuse to do without.
+fn open(name: &str) -> Result<OwnedFd, CreateError> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => memfd_create(name, flags),
+    let opened = match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL | Errno::PERM) => memfd_create(name, flags),
         other => other,
-    }
+    };
+    // A file in /dev/shm that has no name would do but for the seals: any process that has it could cut it short.
+    opened.map_err(|error| match error {
+        error if is_refused(error) => CreateError::Refused {
+            call: "memfd_create",
+            needs: "memory without a name takes Linux 3.17, and a sandbox that allows the call",
+            source: error.into(),
+        },
+        other => other.into(),
+    })
 }
 
 /// The kernel can find less free than was read a moment ago.
-fn full_or_os(error: Errno, wanted: u64) -> CreateError {
-    if !matches!(error, Errno::NOSPC | Errno::NOMEM) {
-        return error.into();
+fn with_figures(error: CreateError, wanted: u64) -> CreateError {
+    match (&error, check_memory(wanted)) {
+        (CreateError::Os(source), Err(full)) if is_exhausted(source) => full,
+        _ => error,
     }
-    match check_memory(wanted) {
-        Err(full) => full,
-        Ok(()) => error.into(),
-    }
+}
+
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory
+    )
 }
 
 /// The size of the file behind a descriptor, in bytes.

@@ -48,6 +48,8 @@ pub enum OpenError {
         /// That user's number.
         uid: u32,
     },
+    /// The kernel grants no leases of files in `/dev/shm`, so it cannot say whether one is in use.
+    NoLeases,
     /// The kernel refused.
     Os(io::Error),
 }
@@ -62,6 +64,10 @@ impl fmt::Display for OpenError {
             Self::Symlink => f.write_str("the name is a symbolic link, which is not followed"),
             Self::NotRegular(kind) => write!(f, "the name is a {kind}, not shared memory"),
             Self::ForeignOwner { uid } => write!(f, "it belongs to another user (uid {uid})"),
+            Self::NoLeases => write!(
+                f,
+                "the kernel grants no lease of it, which takes a tmpfs at {DEV_SHM} and fs.leases-enable = 1"
+            ),
             Self::Os(error) => write!(f, "the kernel refused: {error}"),
         }
     }
@@ -96,7 +102,7 @@ impl From<OpenError> for io::Error {
         let kind = match error {
             OpenError::Os(error) => return error,
             OpenError::NotFound => io::ErrorKind::NotFound,
-            OpenError::NoDevShm => io::ErrorKind::Unsupported,
+            OpenError::NoDevShm | OpenError::NoLeases => io::ErrorKind::Unsupported,
             OpenError::ForeignOwner { .. } => io::ErrorKind::PermissionDenied,
             OpenError::Symlink | OpenError::NotRegular(_) => io::ErrorKind::InvalidInput,
         };
@@ -112,7 +118,8 @@ impl From<OpenError> for io::Error {
 ///
 /// [`CreateError::NotEnough`] if `/dev/shm`, the machine or a cgroup has less left (with
 /// [`Commit::Now`]) or no file of this process may be as large; [`CreateError::DevShm`] if there is
-/// no `/dev/shm` to make files in; [`CreateError::Os`] for what else the kernel reports.
+/// no `/dev/shm` to make files in; [`CreateError::Refused`] if the kernel or a sandbox has nothing to
+/// reserve pages with; [`CreateError::Os`] for what else the kernel reports.
 ///
 /// # Examples
 ///
@@ -155,7 +162,7 @@ fn no_file(error: Errno) -> CreateError {
 /// # Errors
 ///
 /// [`CreateError::NotEnough`] if `/dev/shm`, the machine or a cgroup has less left;
-/// [`CreateError::Os`] for what else the kernel reports. Pages reserved before the error may stay
+/// [`CreateError::Refused`] as for [`create_unpublished`]; [`CreateError::Os`] for what else the kernel reports. Pages reserved before the error may stay
 /// reserved.
 pub fn reserve(fd: impl AsFd, range: Range<u64>) -> Result<(), CreateError> {
     let fd = fd.as_fd();
@@ -172,8 +179,10 @@ pub fn reserve(fd: impl AsFd, range: Range<u64>) -> Result<(), CreateError> {
     }
     check_memory(wanted)?;
     match allocate(fd, range.start, wanted) {
-        Err(Errno::NOSPC) => Err(full(free_space(fd)?)),
-        other => Ok(other?),
+        Err(CreateError::Os(error)) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(full(free_space(fd)?))
+        }
+        other => other,
     }
 }
 

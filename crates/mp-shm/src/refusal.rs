@@ -10,7 +10,7 @@ use mp_os::named::{Name, NameError, OpenError};
 pub(crate) fn memory(operation: &'static str, error: CreateError, object: &str) -> Error {
     let kind = match error {
         CreateError::Os(source) => return Error::os(operation, object, source),
-        CreateError::DevShm(_) => ErrorKind::Unsupported,
+        CreateError::DevShm(_) | CreateError::Refused { .. } => ErrorKind::Unsupported,
         _ => ErrorKind::NotEnoughMemory,
     };
     Error::new(kind, operation, object).with_detail(error.to_string())
@@ -28,7 +28,7 @@ pub(crate) fn map(source: io::Error, len: usize, object: &str) -> Error {
 pub(crate) fn open(operation: &'static str, error: OpenError, name: &str) -> Error {
     let kind = match error {
         OpenError::NotFound => ErrorKind::NotFound,
-        OpenError::NoDevShm => ErrorKind::Unsupported,
+        OpenError::NoDevShm | OpenError::NoLeases => ErrorKind::Unsupported,
         OpenError::ForeignOwner { .. } => ErrorKind::PermissionDenied,
         OpenError::Os(source) => return Error::os(operation, format!("{name:?}"), source),
         _ => ErrorKind::Foreign,

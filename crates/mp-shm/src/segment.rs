@@ -54,6 +54,7 @@ impl Segment {
     ///
     /// [`ErrorKind::InvalidInput`] for 0 bytes, [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for (of
     /// memory, of addresses, or of what a file of this process may have), [`ErrorKind::TooManyDescriptors`],
+    /// [`ErrorKind::Unsupported`] if the kernel or a sandbox has no memfd or nothing to commit pages with,
     /// [`ErrorKind::Os`].
     pub fn anonymous(label: &str, size: usize) -> Result<Self> {
         Self::memfd(label, size, Commit::Now)

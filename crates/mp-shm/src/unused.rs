@@ -18,8 +18,8 @@ use crate::refusal;
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Unsupported`](mp_layout::ErrorKind::Unsupported) if there is no `/dev/shm`,
-/// [`ErrorKind::Os`](mp_layout::ErrorKind::Os) if it cannot be read or its files have no leases.
+/// [`ErrorKind::Unsupported`](mp_layout::ErrorKind::Unsupported) if there is no `/dev/shm` or its files have no leases
+/// (`fs.leases-enable` is 0, or it is no tmpfs), [`ErrorKind::Os`](mp_layout::ErrorKind::Os) if it cannot be read.
 ///
 /// # Examples
 ///
@@ -67,8 +67,8 @@ fn is_unused(name: &Name) -> Result<bool> {
 ///
 /// # Errors
 ///
-/// Those of [`Segment::unlink`](crate::Segment::unlink), and [`ErrorKind::Os`](mp_layout::ErrorKind::Os) if the file cannot
-/// have a lease.
+/// Those of [`Segment::unlink`](crate::Segment::unlink), and
+/// [`ErrorKind::Unsupported`](mp_layout::ErrorKind::Unsupported) if the file cannot have a lease.
 pub fn unlink_unused(name: &str) -> Result<bool> {
     let valid = refusal::valid_name("unlink", name)?;
     named::unlink_unused(&valid).map_err(|error| refusal::open("unlink", error, name))

@@ -39,7 +39,7 @@ pub fn names() -> Result<Vec<Name>, OpenError> {
 ///
 /// # Errors
 ///
-/// As [`open`]; [`OpenError::Os`] also where the kernel grants no leases.
+/// As [`open`], and [`OpenError::NoLeases`].
 pub fn is_unused(name: &Name) -> Result<bool, OpenError> {
     let _turn = Turn::take()?;
     let file = open(name)?;
@@ -55,7 +55,7 @@ pub fn is_unused(name: &Name) -> Result<bool, OpenError> {
 ///
 /// # Errors
 ///
-/// As [`open`]; [`OpenError::Os`] also where the kernel grants no leases.
+/// As [`open`], and [`OpenError::NoLeases`].
 pub fn unlink_unused(name: &Name) -> Result<bool, OpenError> {
     let _turn = Turn::take()?;
     let file = open(name)?;
@@ -122,6 +122,7 @@ impl<'f> Lease<'f> {
         match control(file, Command::SetLease, libc::F_WRLCK) {
             Ok(()) => Ok(Some(Self { file })),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(OpenError::NoLeases),
             Err(error) => Err(OpenError::Os(error)),
         }
     }
