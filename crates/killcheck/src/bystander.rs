@@ -226,17 +226,12 @@ impl<'s> Bystander<'s> {
     pub(crate) fn take_end(&mut self) -> Option<Failure> {
         let status = self.kill();
         if libc::WIFSIGNALED(status) {
-            return Some(Failure::Crash(libc::WTERMSIG(status)));
+            return Some(Failure::of_status(status));
         }
         match self.slip.state.load(Ordering::Acquire) {
             GOOD => None,
             BAD => Some(Failure::Violation(self.slip.text())),
-            _ => {
-                let code = libc::WEXITSTATUS(status);
-                Some(Failure::Violation(format!(
-                    "left by exit({code}) instead of returning"
-                )))
-            }
+            _ => Some(Failure::of_status(status)),
         }
     }
 

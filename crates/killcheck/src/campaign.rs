@@ -1,19 +1,25 @@
 //! The carrying out of a check: one trace, then one kill per point.
 
-use std::mem;
 use std::time::{Duration, Instant};
 
 use crate::bystander::{self, Bystander, Slip, Time};
-use crate::check::{Action, Check, Judgement, Mode};
-use crate::company::{Company, Watch};
+use crate::check::{Action, Check, Mode};
+use crate::company::Company;
 use crate::guide::Guide;
-use crate::kill_point::{KillPoint, Moment};
-use crate::report::{Failure, Finding, Report, Role};
+use crate::kill_point::{Kill, KillPoint, Moment};
+use crate::report::{Failure, Report, Role};
 use crate::route::{self, Route};
-use crate::symbols::Symbols;
 use crate::trace::{Trace, Until};
 use crate::tracee::{Progress, Tracee};
 use crate::{Error, ErrorKind, SharedArea};
+
+mod aftermath;
+mod choice;
+mod recovery;
+mod tally;
+
+use choice::{Choice, spread};
+use tally::Tally;
 
 /// How often a point is tried in which the operation took another way than in the trace.
 const TRIES: usize = 3;
@@ -43,6 +49,41 @@ struct Itinerary {
     /// From instruction `first` to each one after it.
     routes: Vec<Route>,
     first: usize,
+}
+
+impl Itinerary {
+    fn of(trace: Trace, first: usize, mode: Mode) -> Self {
+        let (before, after) = trace.addresses.split_at(first);
+        let (to_sleep, routes) = match mode {
+            Mode::Stepped => (route::stepped(before.len()), route::stepped(after.len())),
+            Mode::Planted => (
+                route::planted(before, &trace.plantable),
+                route::planted(after, &trace.plantable),
+            ),
+        };
+        Self {
+            trace,
+            to_sleep,
+            routes,
+            first,
+        }
+    }
+
+    fn kill_points(&self) -> Vec<KillPoint> {
+        self.trace.kill_points(self.first)
+    }
+
+    fn instructions(&self) -> usize {
+        self.trace.instructions(self.first)
+    }
+}
+
+/// The victim has been killed: who else is there.
+struct Scene<'s> {
+    company: Company<'s>,
+    /// Stands before its operation.
+    recoverer: Option<Tracee>,
+    killed_at: u64,
 }
 
 /// What one attempt at a kill point gave.
@@ -81,39 +122,30 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         let start = Instant::now();
         self.rehearse()?;
         let itinerary = self.trace()?;
-        let all = itinerary.trace.kill_points(itinerary.first);
-        let chosen = self.choose(&all);
-        let mut report = Report {
-            name: self.check.name.clone(),
-            mode: self.check.mode,
-            instructions: itinerary.trace.instructions(itinerary.first),
-            points: Vec::with_capacity(chosen.len()),
-            skipped: all.len(),
-            missed: Vec::new(),
-            findings: Vec::new(),
-            wakes: Vec::new(),
-            wakes_before: 0,
-            rescued: Vec::new(),
-            allowed_missed: self.check.allowed_missed.clone(),
-            allowed_rescues: self.check.allowed_rescues.clone(),
-            elapsed: Duration::ZERO,
-            symbols: Symbols::of_this_process(),
+        let all = itinerary.kill_points();
+        let chosen = match &self.check.recoverer {
+            None => Choice::all(self.check).among(&all),
+            // The stride is taken through the recoverer's points.
+            Some(_) => spread(&all, self.check.max_points, 0),
         };
-        for point in chosen {
-            if report.findings.len() == self.check.stop_after {
+        let mut tally = Tally::default();
+        tally.skipped = all.len();
+        let victims = chosen.len();
+        for (number, point) in chosen.into_iter().enumerate() {
+            if tally.findings.len() >= self.check.stop_after {
                 break;
             }
-            report.skipped -= 1;
-            self.try_point(&itinerary, point, &mut report)?;
+            tally.skipped -= 1;
+            let choice = Choice::of(self.check, number, victims);
+            self.try_point(&itinerary, point, &choice, &mut tally)?;
         }
         for _ in 0..RETURNS {
-            for point in mem::take(&mut report.missed) {
-                self.try_point(&itinerary, point, &mut report)?;
+            for kill in tally.take_missed_victims() {
+                let choice = Choice::of(self.check, kill.victim.index, victims);
+                self.try_point(&itinerary, kill.victim, &choice, &mut tally)?;
             }
         }
-        report.sort();
-        report.elapsed = start.elapsed();
-        Ok(report)
+        Ok(tally.into_report(self.check, itinerary.instructions(), start.elapsed()))
     }
 
     /// Goes once through what comes before a kill, so that what the set-up does only the first time,
@@ -124,6 +156,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         if self.check.waker.is_none() {
             company = self.start_sleepers()?;
         }
+        let recoverer = self.start_recoverer()?;
         let victim = self.start_victim()?;
         victim.resume()?;
         if victim.wait(self.patience())? == Progress::Asleep && self.check.waker.is_some() {
@@ -131,13 +164,16 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             self.must_wake(&victim)?;
         }
         drop(victim);
+        if let Some(recoverer) = recoverer {
+            recoverer.resume()?;
+            recoverer.wait(self.patience())?;
+        }
         drop(company);
         Ok(())
     }
 
     /// Runs the operation once, step by step, and lists what it executes.
     fn trace(&self) -> Result<Itinerary, Error> {
-        let (limit, most) = (self.check.limit, self.check.max_instructions);
         self.prepare();
         let mut trace = Trace::default();
         let mut first = 0;
@@ -152,7 +188,8 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             } else {
                 Until::Asleep
             };
-            trace.record(&victim, limit, most, until)?;
+            let end = self.record(&mut trace, &victim, until)?;
+            trace.expect_orderly(end)?;
             if trace.complete {
                 let message = "the victim returned without falling asleep, so it cannot be woken";
                 return Err(Error::new(ErrorKind::VictimNotWoken, message));
@@ -161,83 +198,58 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             company = self.start_sleepers()?;
             self.must_wake(&victim)?;
         }
-        trace.record(&victim, limit, most, Until::Returned)?;
+        let end = self.record(&mut trace, &victim, Until::Returned)?;
+        trace.expect_orderly(end)?;
         trace.probe(&victim);
         drop(victim);
         drop(company);
-        let (to_sleep, routes) = match self.check.mode {
-            Mode::Stepped => (
-                route::stepped(first),
-                route::stepped(trace.addresses.len() - first),
-            ),
-            Mode::Planted => (
-                route::planted(&trace.addresses[..first], &trace.plantable),
-                route::planted(&trace.addresses[first..], &trace.plantable),
-            ),
-        };
-        Ok(Itinerary {
-            trace,
-            to_sleep,
-            routes,
-            first,
-        })
+        Ok(Itinerary::of(trace, first, self.check.mode))
     }
 
-    fn choose(&self, all: &[KillPoint]) -> Vec<KillPoint> {
-        let strided: Vec<_> = all.iter().copied().step_by(self.check.stride).collect();
-        let most = self.check.max_points;
-        if strided.len() <= most {
-            return strided;
-        }
-        (0..most)
-            .map(|i| strided[i * strided.len() / most])
-            .collect()
+    fn record(&self, trace: &mut Trace, one: &Tracee, until: Until) -> Result<Progress, Error> {
+        let most = self.check.max_instructions;
+        trace.record(one, self.check.limit, self.patience(), most, until)
     }
 
     fn try_point(
         &self,
         itinerary: &Itinerary,
         point: KillPoint,
-        report: &mut Report,
+        choice: &Choice,
+        tally: &mut Tally,
     ) -> Result<(), Error> {
-        for _ in 0..TRIES {
-            let Some(outcome) = self.kill_at(itinerary, &point)? else {
-                continue;
-            };
-            report.points.push(point);
-            report.wakes.extend(outcome.wakes.iter().flatten());
-            report.wakes_before += outcome.wakes.iter().filter(|after| after.is_none()).count();
-            if outcome.rescued {
-                report.rescued.push(point);
-            }
-            if let Some((role, failure)) = outcome.finding {
-                report.findings.push(Finding {
-                    point,
-                    role,
-                    failure,
-                });
-            }
-            return Ok(());
+        if self.check.recoverer.is_some() {
+            return self.kill_recoverers(itinerary, point, choice, tally);
         }
-        report.missed.push(point);
+        let kill = Kill {
+            victim: point,
+            recoverer: None,
+        };
+        for _ in 0..TRIES {
+            if let Some(scene) = self.kill_at(itinerary, &point)? {
+                let outcome = self.aftermath(scene.company, scene.killed_at)?;
+                tally.add(kill, outcome);
+                return Ok(());
+            }
+        }
+        tally.missed.push(kill);
         Ok(())
     }
 
-    /// Kills the victim at `point` and lets the others go on. `None`: it did not come by there.
-    fn kill_at(&self, itinerary: &Itinerary, point: &KillPoint) -> Result<Option<Outcome>, Error> {
+    /// Kills the victim at `point`. `None`: it did not come by there.
+    fn kill_at(
+        &self,
+        itinerary: &Itinerary,
+        point: &KillPoint,
+    ) -> Result<Option<Scene<'_>>, Error> {
         self.prepare();
+        let recoverer = self.start_recoverer()?;
         let mut company = Company::new();
         if self.check.waker.is_none() {
             company = self.start_sleepers()?;
         }
         let victim = self.start_victim()?;
-        let guide = Guide {
-            victim: &victim,
-            trace: &itinerary.trace,
-            limit: self.patience(),
-            may_sleep: itinerary.trace.sleeps_from(itinerary.first),
-            without_timeouts: self.check.without_timeouts,
-        };
+        let guide = self.guide(&victim, itinerary);
         if let Some(route) = itinerary.to_sleep.last() {
             if !guide.follow(route)? || !guide.sleep()? {
                 return Ok(None);
@@ -247,21 +259,47 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
                 return Ok(None);
             }
         }
-        if !guide.follow(&itinerary.routes[point.index - itinerary.first])? {
-            return Ok(None);
-        }
-        if victim.address()? != point.address {
-            return Ok(None);
-        }
-        if point.moment == Moment::Asleep && !guide.sleep()? {
+        if !self.arrives(&guide, itinerary, point)? {
             return Ok(None);
         }
         company.note_the_woken();
         let killed_at = victim.kill();
+        self.observe(point);
+        Ok(Some(Scene {
+            company,
+            recoverer,
+            killed_at,
+        }))
+    }
+
+    fn guide<'v>(&self, victim: &'v Tracee, itinerary: &'v Itinerary) -> Guide<'v> {
+        Guide {
+            victim,
+            trace: &itinerary.trace,
+            limit: self.patience(),
+            may_sleep: itinerary.trace.sleeps_from(itinerary.first),
+            without_timeouts: self.check.without_timeouts,
+        }
+    }
+
+    /// Brings one that is to be killed from instruction `first` of its itinerary to `point`.
+    fn arrives(
+        &self,
+        guide: &Guide<'_>,
+        itinerary: &Itinerary,
+        point: &KillPoint,
+    ) -> Result<bool, Error> {
+        Ok(
+            guide.follow(&itinerary.routes[point.index - itinerary.first])?
+                && guide.victim.address()? == point.address
+                && (point.moment != Moment::Asleep || guide.sleep()?),
+        )
+    }
+
+    fn observe(&self, point: &KillPoint) {
         if let Some(observer) = &self.check.observer {
             observer(self.mem, point);
         }
-        self.aftermath(company, killed_at).map(Some)
     }
 
     fn patience(&self) -> Duration {
@@ -275,12 +313,22 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
     }
 
     fn start_victim(&self) -> Result<Tracee, Error> {
+        self.start_to_kill(self.victim)
+    }
+
+    /// Before the victim, so that it warms up on memory in its first state.
+    fn start_recoverer(&self) -> Result<Option<Tracee>, Error> {
+        let recoverer = self.check.recoverer.as_ref();
+        recoverer.map(|one| self.start_to_kill(one)).transpose()
+    }
+
+    fn start_to_kill(&self, operation: &Action<'a, M>) -> Result<Tracee, Error> {
         let warm_up = || {
             if let Some(warm_up) = &self.check.warm_up {
                 warm_up(self.mem);
             }
         };
-        Tracee::start(&warm_up, &|| (self.victim)(self.mem), self.patience())
+        Tracee::start(&warm_up, &|| operation(self.mem), self.patience())
     }
 
     fn start_sleepers(&self) -> Result<Company<'_>, Error> {
@@ -328,92 +376,5 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         let patience = self.patience();
         let message = format!("the waker did not wake the victim within {patience:?}");
         Err(Error::new(ErrorKind::VictimNotWoken, message))
-    }
-
-    /// What the others do after the kill, and what was wrong with it.
-    fn aftermath(&self, company: Company<'_>, killed_at: u64) -> Result<Outcome, Error> {
-        let mut outcome = Outcome::default();
-        outcome.finding = self.judge(company, killed_at, &mut outcome)?;
-        Ok(outcome)
-    }
-
-    fn judge(
-        &self,
-        mut company: Company<'_>,
-        killed_at: u64,
-        outcome: &mut Outcome,
-    ) -> Result<Option<(Role, Failure)>, Error> {
-        let limit = self.check.limit;
-        if self.a_wake_is_lost(&company, outcome)? {
-            return Ok(Some((Role::Sleeper, Failure::LostWake(limit))));
-        }
-        outcome.wakes = company.wakes(killed_at).collect();
-        if let Some(survivor) = &self.check.survivor {
-            if let Some(failure) = self.let_act(survivor, &company, outcome)? {
-                return Ok(Some((Role::Survivor, failure)));
-            }
-            let failure = match company.end_within(limit, usize::MAX)? {
-                Watch::Reached => None,
-                Watch::Stuck => Some(Failure::Stuck),
-                Watch::Late => Some(Failure::Hang(limit)),
-            };
-            if let Some(failure) = failure {
-                return Ok(Some((Role::Sleeper, failure)));
-            }
-        }
-        if let Some(failure) = company.take_ends() {
-            return Ok(Some((Role::Sleeper, failure)));
-        }
-        drop(company);
-        if let Some(invariant) = &self.check.invariant
-            && let Some(failure) = self.let_act(invariant, &Company::new(), outcome)?
-        {
-            return Ok(Some((Role::Invariant, failure)));
-        }
-        Ok(None)
-    }
-
-    /// Lets survivor or invariant run in a process of its own and says what was wrong with it.
-    fn let_act(
-        &self,
-        judgement: &Judgement<'a, M>,
-        company: &Company<'_>,
-        outcome: &mut Outcome,
-    ) -> Result<Option<Failure>, Error> {
-        let limit = self.check.limit;
-        let mut actor = Bystander::start(&self.slip, self.time(), &|| judgement(self.mem))?;
-        let mut watch = company.accompany(&actor, limit)?;
-        if watch == Watch::Stuck && self.check.allowed_rescues.is_some() {
-            company.pass_timeouts()?;
-            actor.pass_timeout()?;
-            watch = company.accompany(&actor, limit)?;
-            outcome.rescued |= watch == Watch::Reached;
-        }
-        Ok(match watch {
-            Watch::Reached => actor.take_end(),
-            Watch::Stuck => Some(Failure::Stuck),
-            Watch::Late => Some(Failure::Hang(limit)),
-        })
-    }
-
-    /// Sees what the victim has left make of the sleepers; true if more should have woken than have.
-    fn a_wake_is_lost(&self, company: &Company<'_>, outcome: &mut Outcome) -> Result<bool, Error> {
-        let limit = self.check.limit;
-        if company.is_empty() {
-            return Ok(false);
-        }
-        let ended = company.ended();
-        let due = self.check.must_wake.as_ref().map_or(0, |due| due(self.mem));
-        let due = ended.saturating_add(due);
-        if company.end_within(limit, due)? != Watch::Reached {
-            if self.check.allowed_rescues.is_none() {
-                return Ok(true);
-            }
-            company.pass_timeouts()?;
-            outcome.rescued = company.end_within(limit, due)? == Watch::Reached;
-            return Ok(!outcome.rescued);
-        }
-        company.come_to_rest_within(limit)?;
-        Ok(false)
     }
 }

@@ -80,6 +80,7 @@ pub struct Check<'a, M: ?Sized> {
     pub(crate) sleepers: Vec<Shared<'a, M>>,
     pub(crate) must_wake: Option<Question<'a, M>>,
     pub(crate) waker: Option<Action<'a, M>>,
+    pub(crate) recoverer: Option<Action<'a, M>>,
     pub(crate) observer: Option<Observer<'a, M>>,
     pub(crate) without_timeouts: bool,
     pub(crate) allowed_rescues: Option<Allowed<usize>>,
@@ -105,6 +106,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
             sleepers: Vec::new(),
             must_wake: None,
             waker: None,
+            recoverer: None,
             observer: None,
             without_timeouts: false,
             allowed_rescues: None,
@@ -132,8 +134,9 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Sets what the victim's process does before the operation, and is not killed in: what a process
-    /// does once in its life, such as attaching, belongs here if the check is about what follows.
+    /// Sets what the victim's process does before the operation, and the recoverer's, and is not killed
+    /// in: what a process does once in its life, such as attaching, belongs here if the check is about
+    /// what follows.
     ///
     /// The memory is in its first state before it, so it should leave it like that.
     #[must_use]
@@ -170,8 +173,8 @@ impl<'a, M: ?Sized> Check<'a, M> {
 
     /// Adds `count` processes that are asleep in the same operation while the victim dies.
     ///
-    /// For rules that exist for two sleepers or more: that a broadcast reaches all, that who takes one
-    /// unit of several passes the wake on. Each sleeps before the next one starts, and those of an
+    /// For rules that exist for two sleepers or more: that a broadcast reaches all, that the taker of
+    /// one unit of several passes the wake on. Each sleeps before the next one starts, and those of an
     /// earlier call before those of a later one. Say by
     /// [`must_wake_count`](Self::must_wake_count) how many must wake. When a survivor has finished,
     /// all must, so it should do the waking operation as often as that takes.
@@ -182,8 +185,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
     ///
     /// # Examples
     ///
-    /// A death between the commit and the wake is healed for the first sleeper by its timeout, and for
-    /// the second by nobody: the first should wake it.
+    /// A wake for one where two wait leaves the second asleep.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU32, Ordering};
@@ -261,6 +263,75 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
+    /// Adds a second death: after the victim's, the recoverer runs in a process of its own and is
+    /// itself killed at each of *its* instructions. Then the others go on as without it.
+    ///
+    /// The operation should be the one that meets what a dead process leaves behind, such as the
+    /// `lock` of a mutex whose owner died. It is warmed up like the victim, before it. What it does
+    /// depends on where the victim died, so it is traced again after each of its points. If it crashes
+    /// or does not return although it is not killed, that is a finding with [`Role::Recoverer`].
+    ///
+    /// The points are the product of the two operations. [`stride`](Self::stride) and
+    /// [`max_points`](Self::max_points) choose among these pairs, other points of the recoverer after each
+    /// point of the victim's; the report says how many were skipped.
+    ///
+    /// [`Role::Recoverer`]: crate::Role::Recoverer
+    ///
+    /// # Examples
+    ///
+    /// A recovery that forgets the death before it has mended what the dead process was doing is
+    /// sound as long as no process dies in it.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+    ///
+    /// use killcheck::{Check, SharedArea};
+    ///
+    /// /// A mark that a change is under way, and the two words that are changed together.
+    /// type Pair = SharedArea<[AtomicU64; 3]>;
+    ///
+    /// fn change(pair: &Pair) {
+    ///     recover(pair);
+    ///     pair[0].store(1, SeqCst);
+    ///     pair[1].fetch_add(1, SeqCst);
+    ///     pair[2].fetch_add(1, SeqCst);
+    ///     pair[0].store(0, SeqCst);
+    /// }
+    ///
+    /// fn recover(pair: &Pair) {
+    ///     if pair[0].swap(0, SeqCst) == 1 {
+    ///         pair[2].store(pair[1].load(SeqCst), SeqCst);
+    ///     }
+    /// }
+    ///
+    /// let check = || {
+    ///     Check::new("two words under a mark")
+    ///         .setup(|pair: &Pair| pair.reset())
+    ///         .victim(change)
+    ///         .survivor(|pair| {
+    ///             recover(pair);
+    ///             let [one, other] = [&pair[1], &pair[2]].map(|word| word.load(SeqCst));
+    ///             (one == other).then_some(()).ok_or(format!("torn: {one} and {other}"))
+    ///         })
+    /// };
+    /// // SAFETY: atomics only, for which zero is valid.
+    /// let pair: Pair = unsafe { SharedArea::zeroed() }?;
+    /// match check().run(&pair) {
+    ///     Ok(report) => report.assert_safe(),
+    ///     Err(error) => assert_eq!(error.kind(), killcheck::ErrorKind::Unsupported),
+    /// }
+    /// match check().recoverer(recover).max_points(800).run(&pair) {
+    ///     Ok(report) => report.assert_caught(),
+    ///     Err(error) => assert_eq!(error.kind(), killcheck::ErrorKind::Unsupported),
+    /// }
+    /// # Ok::<(), killcheck::Error>(())
+    /// ```
+    #[must_use]
+    pub fn recoverer(mut self, recoverer: impl Fn(&M) + 'a) -> Self {
+        self.recoverer = Some(Box::new(recoverer));
+        self
+    }
+
     /// Takes all timeouts from the waits of sleepers, survivor and invariant, and from the sleep that
     /// the [`waker`](Self::waker) ends.
     ///
@@ -270,8 +341,8 @@ impl<'a, M: ?Sized> Check<'a, M> {
     /// from the kernel on the victim's death. And it disturbs less: a sleeper woken before the kill
     /// stands still until it. Deadlines of the caller's do not pass either.
     ///
-    /// It also tells a hang from a busy machine: when all who live are seen asleep in calls that
-    /// nothing but another process could end, that is the verdict, [`Failure::Stuck`] or
+    /// It also tells a hang from a busy machine: when all living processes are seen asleep in calls
+    /// that only another process could end, that is the verdict, [`Failure::Stuck`] or
     /// [`Failure::LostWake`], however much of the [`limit`](Self::limit) is left.
     ///
     /// [`Failure::Stuck`]: crate::Failure::Stuck
@@ -292,8 +363,8 @@ impl<'a, M: ?Sized> Check<'a, M> {
     /// [`without_timeouts`](Self::without_timeouts).
     ///
     /// For a known gap: the report counts and lists these points as
-    /// [`rescued`](Report::rescued), with the `reason`. Who sleeps on after one timeout
-    /// is lost. [`Report::assert_safe`] fails if there are more.
+    /// [`rescued`](Report::rescued), with the `reason`. A process that sleeps on after one timeout is
+    /// a finding. [`Report::assert_safe`] fails if there are more.
     #[must_use]
     pub fn allow_rescues(mut self, most: usize, reason: impl Into<String>) -> Self {
         let reason = reason.into();
@@ -315,7 +386,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Sets a look at the memory right after each kill, in this process.
+    /// Sets a look at the memory right after each kill, the recoverer's too, in this process.
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(&M, &KillPoint) + 'a) -> Self {
         self.observer = Some(Box::new(observer));
@@ -324,10 +395,10 @@ impl<'a, M: ?Sized> Check<'a, M> {
 
     /// Sets how long survivor, sleepers and invariant may take each after a kill; 10 s if not set.
     ///
-    /// It ends what would never end, and measures nothing: a busy machine may keep anybody waiting.
-    /// So it should be generous, which costs nothing where nothing hangs; nor does it where what
-    /// hangs is seen to, [without timeouts](Self::without_timeouts). What must happen before a kill,
-    /// such as falling asleep, has at least 10 s.
+    /// It ends what would never end, and measures nothing: a busy machine may keep any process waiting.
+    /// So it should be generous, which costs nothing where nothing hangs, nor where a hang is
+    /// [seen](Self::without_timeouts). What must happen before a kill, such as falling asleep, has at
+    /// least 10 s.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -341,7 +412,8 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Kills at every `stride`-th point only; the report says how many were skipped.
+    /// Kills at every `stride`-th point only, with a recoverer at every `stride`-th pair of points; the
+    /// report says how many were skipped.
     ///
     /// # Panics
     ///
@@ -354,7 +426,8 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Kills at no more than `most` points, spread evenly; the report says how many were skipped.
+    /// Kills at no more than `most` points, with a recoverer pairs of points, spread evenly; the report
+    /// says how many were skipped.
     ///
     /// # Panics
     ///

@@ -15,7 +15,7 @@ const STUCK_FOR: Duration = Duration::from_millis(20);
 pub(crate) enum Watch {
     /// What was waited for has come about.
     Reached,
-    /// All who live sleep without a timeout, so none of them will wake another.
+    /// All that live sleep without a timeout, so none of them will wake another.
     Stuck,
     /// The bound has passed.
     Late,
@@ -23,9 +23,9 @@ pub(crate) enum Watch {
 
 /// Watches all processes there are, at most for `bound`, until `reached`.
 ///
-/// A process without timeouts stops when it leaves a system call. So one that sleeps at two looks, and was
-/// not let go on between them, slept all the time; and if all did, there was a moment in which
-/// nobody ran who could wake another.
+/// A process without timeouts stops when it leaves a system call. So one that sleeps at two looks,
+/// and was not let go on between them, slept all the time; and if all did, there was a moment in
+/// which none ran that could wake another.
 pub(crate) fn watch(
     all: &[&Bystander<'_>],
     bound: Duration,

@@ -24,6 +24,13 @@ pub struct KillPoint {
     pub moment: Moment,
 }
 
+/// The deaths after which the others go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kill {
+    pub(crate) victim: KillPoint,
+    pub(crate) recoverer: Option<KillPoint>,
+}
+
 impl fmt::Display for KillPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let moment = match self.moment {

@@ -63,17 +63,24 @@
 //! - [`Report::wakes`] counts all sleepers that woke before the survivor did anything, also those
 //!   that woke before the kill; the median is that of those that woke after it.
 //!
+//! # Recoverers
+//!
+//! With [`Check::recoverer`] a second process meets what the victim left behind, and is killed at each
+//! instruction of that: after every point of the victim's a new trace, and then set-up, victim, kill,
+//! recoverer, kill, and the others. [`Check::stride`] and [`Check::max_points`] choose among the pairs.
+//!
 //! # What a hang is
 //!
-//! Who waits may be slow because the machine is busy, and only the limit tells that from a hang. So
-//! the limit is generous, and a check that counts on a small one to tell a wake from a recheck fails
-//! by itself one day.
+//! A process that waits may be slow because the machine is busy, and only the limit tells that from a
+//! hang. So the limit is generous, and a check that counts on a small one to tell a wake from a
+//! recheck fails by itself one day.
 //!
 //! With [`Check::without_timeouts`] time stands still for sleepers, survivor and invariant, so that no
 //! recheck can stand in for a wake, nor wake a sleeper in the middle of the victim's operation. Then a
-//! hang is not a matter of time: the victim is reaped, and all others are seen asleep in calls that only one of
-//! them could end. So nobody will, and that is the verdict; the limit is left for what spins.
-//! [`Check::allow_rescues`] lets the timeouts pass once where nothing else woke who sleeps, and counts.
+//! hang is not a matter of time: the victim is reaped, and all others are seen asleep in calls that
+//! only one of them could end. No wake will come, and that is the verdict; the limit is left for what
+//! spins. [`Check::allow_rescues`] lets the timeouts pass once where nothing else woke a process, and
+//! counts.
 //!
 //! # What proves nothing
 //!

@@ -32,11 +32,22 @@ pub enum Failure {
     Crash(i32),
 }
 
+impl Failure {
+    /// What it is to have ended with this wait status instead of by returning.
+    pub(crate) fn of_status(status: i32) -> Self {
+        if libc::WIFSIGNALED(status) {
+            return Self::Crash(libc::WTERMSIG(status));
+        }
+        let code = libc::WEXITSTATUS(status);
+        Self::Violation(format!("left by exit({code}) instead of returning"))
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hang(bound) => write!(f, "hangs (more than {bound:?})"),
-            Self::Stuck => f.write_str("hangs (asleep, and nobody is left to wake it)"),
+            Self::Stuck => f.write_str("hangs (asleep, and no process is left to wake it)"),
             Self::LostWake(bound) => write!(f, "sleeps on, its wake is lost (limit {bound:?})"),
             Self::Violation(what) => f.write_str(what),
             Self::Crash(signal) => write!(f, "dies of signal {signal}"),
@@ -49,8 +60,10 @@ impl fmt::Display for Failure {
 pub enum Role {
     /// The process that uses the memory after the kill.
     Survivor,
-    /// The process that was asleep while the victim died.
+    /// A process that was asleep while the victim died.
     Sleeper,
+    /// The process that recovers after the victim's death; it was not even killed.
+    Recoverer,
     /// The invariant over the shared memory.
     Invariant,
 }
@@ -60,6 +73,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Survivor => "survivor",
             Self::Sleeper => "sleeper",
+            Self::Recoverer => "recoverer",
             Self::Invariant => "invariant",
         })
     }
@@ -70,6 +84,9 @@ impl fmt::Display for Role {
 pub struct Finding {
     /// Where the victim was killed.
     pub point: KillPoint,
+    /// Where the recoverer was killed after it, if one was; see
+    /// [`Check::recoverer`](crate::Check::recoverer).
+    pub recoverer: Option<KillPoint>,
     /// Who showed it.
     pub role: Role,
     /// What was wrong.
@@ -82,9 +99,16 @@ pub struct Report {
     pub(crate) name: String,
     pub(crate) mode: Mode,
     pub(crate) instructions: usize,
+    /// Instructions of the longest recovery, in a check with a recoverer.
+    pub(crate) recovery: Option<usize>,
     pub(crate) points: Vec<KillPoint>,
+    pub(crate) recoverer_points: Vec<KillPoint>,
+    /// How many different points of the victim's there are in `points`.
+    pub(crate) victims: usize,
     pub(crate) skipped: usize,
     pub(crate) missed: Vec<KillPoint>,
+    /// How many of them are the victim's own.
+    pub(crate) missed_victims: usize,
     pub(crate) findings: Vec<Finding>,
     /// Nanoseconds from a kill to the wake of the sleeper, sorted.
     pub(crate) wakes: Vec<u64>,
@@ -97,33 +121,41 @@ pub struct Report {
 }
 
 impl Report {
-    /// Puts everything into the order of the operation, whatever was done first.
-    pub(crate) fn sort(&mut self) {
-        self.points.sort_by_key(|point| point.index);
-        self.findings.sort_by_key(|finding| finding.point.index);
-        self.rescued.sort_by_key(|point| point.index);
-        self.wakes.sort_unstable();
-    }
-
     /// Returns how many instructions the operation executes when nobody kills it.
     #[must_use]
     pub fn instructions(&self) -> usize {
         self.instructions
     }
 
-    /// Returns the points at which the victim was killed, in order.
+    /// Returns the points at which the victim was killed, in order; each as often as there are points at
+    /// which a recoverer was killed after it.
     #[must_use]
     pub fn kill_points(&self) -> &[KillPoint] {
         &self.points
     }
 
-    /// Returns how many points were left out because of a stride, a maximum or `stop_after`.
+    /// Returns the points at which the recoverer was killed, each after the victim at the one of
+    /// [`kill_points`](Self::kill_points) with the same index. Empty without a recoverer.
+    #[must_use]
+    pub fn recoverer_points(&self) -> &[KillPoint] {
+        &self.recoverer_points
+    }
+
+    /// Returns at how many different points the victim was killed.
+    #[must_use]
+    pub fn victims(&self) -> usize {
+        self.victims
+    }
+
+    /// Returns how many points were left out because of a stride, a maximum or `stop_after`; with a
+    /// recoverer, how many pairs of points. A point of the victim's that was left out counts once.
     #[must_use]
     pub fn skipped(&self) -> usize {
         self.skipped
     }
 
-    /// Returns the points that the victim did not come by again, because it took another way.
+    /// Returns the points that the victim, or the recoverer after it, did not come by again, because it
+    /// took another way.
     ///
     /// Nothing was verified there. An operation without chance and time in it has none. How many
     /// [`assert_safe`](Self::assert_safe) lets pass, [`Check::allow_missed`](crate::Check::allow_missed) says.
@@ -207,20 +239,26 @@ impl Report {
             "nothing was killed, so nothing is proved\n{self}"
         );
         assert!(self.findings.is_empty(), "not safe against a kill\n{self}");
-        let all = self.points.len() + self.missed.len();
-        let missed = self.allowed_missed.as_ref();
-        let missed = missed.map_or(COMMONLY_MISSED, |some| some.most);
-        assert!(
-            self.missed.len() as f64 <= missed * all as f64,
-            "{} of {all} points were missed, so nothing is proved there; if the operation has chance \
-             or time in it, take that out, or allow_missed\n{self}",
-            self.missed.len(),
-        );
+        let missed_pairs = self.missed.len() - self.missed_victims;
+        self.assert_few_missed(self.missed_victims, self.victims);
+        self.assert_few_missed(missed_pairs, self.points.len());
         let rescues = self.allowed_rescues.as_ref().map_or(0, |some| some.most);
         assert!(
             self.rescued.len() <= rescues,
             "{} sleepers were woken by their timeouts only, {rescues} are allowed\n{self}",
             self.rescued.len(),
+        );
+    }
+
+    #[track_caller]
+    fn assert_few_missed(&self, missed: usize, tried: usize) {
+        let all = tried + missed;
+        let allowed = self.allowed_missed.as_ref();
+        let allowed = allowed.map_or(COMMONLY_MISSED, |some| some.most);
+        assert!(
+            missed as f64 <= allowed * all as f64,
+            "{missed} of {all} points were missed, so nothing is proved there; if the operation has \
+             chance or time in it, take that out, or allow_missed\n{self}",
         );
     }
 
@@ -268,10 +306,17 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.name)?;
+        write!(f, "  {} instructions", self.instructions)?;
+        if let Some(longest) = self.recovery {
+            let victims = self.victims;
+            write!(
+                f,
+                ", killed at {victims} points; a recoverer of up to {longest} killed after it"
+            )?;
+        }
         writeln!(
             f,
-            "  {} instructions; {} kills ({}), {} skipped, {} missed; {:.2} s, {:.0} kills/s",
-            self.instructions,
+            "; {} kills ({}), {} skipped, {} missed; {:.2} s, {:.0} kills/s",
             self.points.len(),
             self.mode,
             self.skipped,
@@ -316,14 +361,14 @@ impl fmt::Display for Report {
             self.count(|failure| matches!(failure, Failure::Violation(_))),
             self.count(|failure| matches!(failure, Failure::Crash(_))),
         )?;
-        for Finding {
-            point,
-            role,
-            failure,
-        } in self.findings.iter().take(SHOWN)
-        {
-            let place = self.place(point);
-            write!(f, "\n  {point}  {place}: {role} {failure}")?;
+        for found in self.findings.iter().take(SHOWN) {
+            let Finding { role, failure, .. } = found;
+            let place = self.place(&found.point);
+            write!(f, "\n  {}  {place}", found.point)?;
+            if let Some(point) = &found.recoverer {
+                write!(f, "\n    then {point}  {}", self.place(point))?;
+            }
+            write!(f, ": {role} {failure}")?;
         }
         match self.findings.len().saturating_sub(SHOWN) {
             0 => Ok(()),

@@ -35,20 +35,21 @@ pub(crate) struct Trace {
 
 impl Trace {
     /// Steps the victim until it has returned, has slept for `bound`, or has come to what `until`
-    /// says.
+    /// says; anything but a stop or a sleep is a disorderly end. One step may take `patience`.
     pub(crate) fn record(
         &mut self,
         victim: &Tracee,
         bound: Duration,
+        patience: Duration,
         most: usize,
         until: Until,
-    ) -> Result<(), Error> {
+    ) -> Result<Progress, Error> {
         loop {
             let address = victim.address()?;
             if address == victim.end() {
                 self.addresses.push(address);
                 self.complete = true;
-                return Ok(());
+                return Ok(Progress::Stopped);
             }
             if self.addresses.len() == most {
                 return Err(Error::new(
@@ -61,18 +62,28 @@ impl Trace {
             }
             let index = self.addresses.len();
             self.addresses.push(address);
-            match self.step(victim, address, bound, until)? {
+            match self.step(victim, address, patience, until)? {
                 Progress::Stopped => continue,
                 Progress::Asleep => self.sleeps.push(index),
-                other => return Err(failed(other, index)),
+                disorderly => return Ok(disorderly),
             }
             if until != Until::Returned {
-                return Ok(());
+                return Ok(Progress::Asleep);
             }
             match victim.wait_through_sleep(bound)? {
                 Progress::Stopped => {}
-                Progress::Ended(status) => return Err(failed(Progress::Ended(status), index)),
-                Progress::Asleep | Progress::Running => return Ok(()),
+                Progress::Ended(status) => return Ok(Progress::Ended(status)),
+                Progress::Asleep | Progress::Running => return Ok(Progress::Asleep),
+            }
+        }
+    }
+
+    /// Makes a disorderly end of the recording an error.
+    pub(crate) fn expect_orderly(&self, end: Progress) -> Result<(), Error> {
+        match end {
+            Progress::Stopped | Progress::Asleep => Ok(()),
+            Progress::Running | Progress::Ended(_) => {
+                Err(failed(end, self.addresses.len().saturating_sub(1)))
             }
         }
     }
@@ -81,7 +92,7 @@ impl Trace {
         &mut self,
         victim: &Tracee,
         address: u64,
-        bound: Duration,
+        patience: Duration,
         until: Until,
     ) -> Result<Progress, Error> {
         let enters_kernel = match self.enters_kernel(address) {
@@ -101,7 +112,7 @@ impl Trace {
         } else {
             victim.step()?;
         }
-        victim.wait(bound)
+        victim.wait(patience)
     }
 
     /// Tells whether the instruction at `address` is a system call; `None` if it was never executed.

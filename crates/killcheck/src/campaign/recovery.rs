@@ -1,0 +1,122 @@
+//! The recoverer, which is killed after the victim.
+
+use super::choice::Choice;
+use super::tally::Tally;
+use super::{Campaign, Itinerary, Outcome, RETURNS, TRIES};
+use crate::Error;
+use crate::kill_point::{Kill, KillPoint};
+use crate::report::{Failure, Role};
+use crate::trace::{Trace, Until};
+use crate::tracee::Progress;
+
+impl<M: ?Sized> Campaign<'_, '_, M> {
+    /// Kills the victim at `point` and then a recoverer at each of its instructions; both are new
+    /// processes each time.
+    pub(super) fn kill_recoverers(
+        &self,
+        itinerary: &Itinerary,
+        point: KillPoint,
+        choice: &Choice,
+        tally: &mut Tally,
+    ) -> Result<(), Error> {
+        let Some(recovery) = self.trace_recovery(itinerary, point, tally)? else {
+            return Ok(());
+        };
+        let all = recovery.kill_points();
+        let mut left = choice.among(&all);
+        tally.skipped += all.len() - left.len();
+        tally.longest_recovery = tally.longest_recovery.max(recovery.instructions());
+        for _ in 0..=RETURNS {
+            let mut missed = Vec::new();
+            for recoverer in left {
+                if tally.findings.len() >= self.check.stop_after {
+                    tally.skipped += 1;
+                    continue;
+                }
+                match self.kill_both(itinerary, &point, &recovery, &recoverer)? {
+                    Some(outcome) => tally.add(both(point, recoverer), outcome),
+                    None => missed.push(recoverer),
+                }
+            }
+            left = missed;
+        }
+        let missed = left.into_iter().map(|recoverer| both(point, recoverer));
+        tally.missed.extend(missed);
+        Ok(())
+    }
+
+    /// Lists the instructions of a recovery from the victim's death at `point`. `None` if there was
+    /// none to be listed, which the tally knows.
+    fn trace_recovery(
+        &self,
+        itinerary: &Itinerary,
+        point: KillPoint,
+        tally: &mut Tally,
+    ) -> Result<Option<Itinerary>, Error> {
+        let kill = Kill {
+            victim: point,
+            recoverer: None,
+        };
+        for _ in 0..TRIES {
+            let Some(scene) = self.kill_at(itinerary, &point)? else {
+                continue;
+            };
+            let Some(recoverer) = scene.recoverer else {
+                return Ok(None);
+            };
+            let mut trace = Trace::default();
+            let end = self.record(&mut trace, &recoverer, Until::Returned)?;
+            if trace.complete {
+                trace.probe(&recoverer);
+                return Ok(Some(Itinerary::of(trace, 0, self.check.mode)));
+            }
+            let failure = match end {
+                Progress::Ended(status) => Failure::of_status(status),
+                Progress::Asleep | Progress::Running | Progress::Stopped => {
+                    Failure::Hang(self.check.limit)
+                }
+            };
+            let outcome = Outcome {
+                finding: Some((Role::Recoverer, failure)),
+                ..Outcome::default()
+            };
+            tally.add(kill, outcome);
+            return Ok(None);
+        }
+        tally.missed.push(kill);
+        Ok(None)
+    }
+
+    /// Kills the victim, then the recoverer, and lets the others go on. `None`: one of the two did not
+    /// come by.
+    fn kill_both(
+        &self,
+        itinerary: &Itinerary,
+        victim: &KillPoint,
+        recovery: &Itinerary,
+        recoverer: &KillPoint,
+    ) -> Result<Option<Outcome>, Error> {
+        for _ in 0..TRIES {
+            let Some(mut scene) = self.kill_at(itinerary, victim)? else {
+                continue;
+            };
+            let Some(tracee) = scene.recoverer.take() else {
+                return Ok(None);
+            };
+            if self.arrives(&self.guide(&tracee, recovery), recovery, recoverer)? {
+                scene.company.note_the_woken();
+                let killed_at = tracee.kill();
+                self.observe(recoverer);
+                return self.aftermath(scene.company, killed_at).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn both(victim: KillPoint, recoverer: KillPoint) -> Kill {
+    Kill {
+        victim,
+        recoverer: Some(recoverer),
+    }
+}

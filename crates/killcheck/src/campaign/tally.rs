@@ -1,0 +1,96 @@
+//! The count of what the attempts gave.
+
+use std::time::Duration;
+
+use super::Outcome;
+use crate::Check;
+use crate::kill_point::{Kill, KillPoint};
+use crate::report::{Finding, Report};
+use crate::symbols::Symbols;
+
+/// What all attempts so far gave.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    kills: Vec<Kill>,
+    pub(crate) missed: Vec<Kill>,
+    rescued: Vec<Kill>,
+    pub(crate) skipped: usize,
+    pub(crate) findings: Vec<Finding>,
+    wakes: Vec<u64>,
+    wakes_before: usize,
+    /// Instructions of the longest recovery.
+    pub(crate) longest_recovery: usize,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, kill: Kill, outcome: Outcome) {
+        self.kills.push(kill);
+        self.wakes.extend(outcome.wakes.iter().flatten());
+        self.wakes_before += outcome.wakes.iter().filter(|after| after.is_none()).count();
+        if outcome.rescued {
+            self.rescued.push(kill);
+        }
+        self.findings
+            .extend(outcome.finding.map(|(role, failure)| Finding {
+                point: kill.victim,
+                recoverer: kill.recoverer,
+                role,
+                failure,
+            }));
+    }
+
+    /// Takes out the kills of which even the victim's point was missed.
+    pub(crate) fn take_missed_victims(&mut self) -> Vec<Kill> {
+        let is_victim = |kill: &mut Kill| kill.recoverer.is_none();
+        self.missed.extract_if(.., is_victim).collect()
+    }
+
+    /// Puts everything into the order of the operation, whatever was done first.
+    pub(crate) fn into_report<M: ?Sized>(
+        mut self,
+        check: &Check<'_, M>,
+        instructions: usize,
+        elapsed: Duration,
+    ) -> Report {
+        let place = |kill: &Kill| (kill.victim.index, kill.recoverer.map(|point| point.index));
+        for kills in [&mut self.kills, &mut self.missed, &mut self.rescued] {
+            kills.sort_by_key(place);
+        }
+        self.findings
+            .sort_by_key(|found| (found.point.index, found.recoverer.map(|point| point.index)));
+        self.wakes.sort_unstable();
+        let mut victims = victims(&self.kills);
+        let recoverers = self.kills.iter().filter_map(|kill| kill.recoverer);
+        let recoverer_points = recoverers.collect();
+        let points = victims.clone();
+        victims.dedup();
+        Report {
+            name: check.name.clone(),
+            mode: check.mode,
+            instructions,
+            recovery: check.recoverer.as_ref().map(|_| self.longest_recovery),
+            points,
+            recoverer_points,
+            victims: victims.len(),
+            skipped: self.skipped,
+            missed_victims: self
+                .missed
+                .iter()
+                .filter(|kill| kill.recoverer.is_none())
+                .count(),
+            missed: self.missed.iter().map(|kill| kill.victim).collect(),
+            findings: self.findings,
+            wakes: self.wakes,
+            wakes_before: self.wakes_before,
+            rescued: self.rescued.iter().map(|kill| kill.victim).collect(),
+            allowed_missed: check.allowed_missed.clone(),
+            allowed_rescues: check.allowed_rescues.clone(),
+            elapsed,
+            symbols: Symbols::of_this_process(),
+        }
+    }
+}
+
+fn victims(kills: &[Kill]) -> Vec<KillPoint> {
+    kills.iter().map(|kill| kill.victim).collect()
+}
