@@ -26,6 +26,7 @@ mod kind;
 mod padded;
 mod plain;
 mod region;
+mod shared_struct;
 mod table;
 mod type_code;
 mod type_layout;

@@ -22,8 +22,10 @@ pub unsafe trait Place: Sized + Send + Sync + 'static {
     ///
     /// False for what guards other data, because bits written beside it would change data that somebody has a reference
     /// to, and for what is linked from elsewhere while in use, such as a lock, because its memory must then stay. These are
-    /// overlaid by [`Region::place_guarded`]. A structure is bare if all its fields are.
-    const IS_BARE: bool = true;
+    /// overlaid by [`Region::place_guarded`]. A structure is bare if all its fields are; [`shared_struct!`] sees to it.
+    ///
+    /// [`shared_struct!`]: crate::shared_struct
+    const IS_BARE: bool = false;
 
     /// The value that all bytes zero represent. Only the model checker calls it: its atomics are no bytes.
     fn zeroed() -> Self;
@@ -33,6 +35,8 @@ macro_rules! place_atomics {
     ($($atomic:ident)*) => {$(
         // SAFETY: an atomic of fixed width; every bit pattern is valid, zero is its start, it has no destructor.
         unsafe impl Place for $atomic {
+            const IS_BARE: bool = true;
+
             fn zeroed() -> Self {
                 Self::new(0)
             }
@@ -48,6 +52,15 @@ unsafe impl<T: Place> Place for crate::Padded<T> {
 
     fn zeroed() -> Self {
         Self::new(T::zeroed())
+    }
+}
+
+// SAFETY: an array of places has no padding; the rest is the element's promise.
+unsafe impl<T: Place, const N: usize> Place for [T; N] {
+    const IS_BARE: bool = T::IS_BARE;
+
+    fn zeroed() -> Self {
+        core::array::from_fn(|_| T::zeroed())
     }
 }
 

@@ -58,6 +58,8 @@ const _: () = assert!(size_of::<OwnerWord>() == 8);
 
 // SAFETY: one atomic; every bit pattern is valid (an impossible identity counts as no process at all), zero is free.
 unsafe impl Place for OwnerWord {
+    const IS_BARE: bool = true;
+
     fn zeroed() -> Self {
         Self::free()
     }

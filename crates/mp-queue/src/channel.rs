@@ -38,9 +38,7 @@ use core::marker::PhantomData;
 use core::num::NonZeroU64;
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering};
-use mp_layout::{
-    Error, ErrorKind, Kind, Padded, Place, Plain, Region, Result, Table, TypeTag, layout,
-};
+use mp_layout::{Error, ErrorKind, Kind, Padded, Plain, Region, Result, TypeTag, shared_struct};
 use mp_object::{Object, Placed, Plan, ProcessIdentity};
 use mp_os::clock::Deadline;
 use mp_ring::{Ring, Role};
@@ -51,77 +49,33 @@ use crate::{Receiver, Sender};
 /// Where the ring lies in the payload.
 const RING: usize = 384;
 
-/// What is said about one end.
-#[repr(C)]
-struct End {
-    keeper: AtomicU64,
-    ended: AtomicU32,
-    reserved: AtomicU32,
-}
-
-/// What is said about both.
-#[repr(C)]
-struct Ends {
-    sender: End,
-    receiver: End,
-}
-
-/// The words before the ring.
-#[repr(C)]
-struct ChannelWords {
-    ends: Padded<Ends>,
-    not_empty: Padded<EventCount>,
-    not_full: Padded<EventCount>,
-}
-
-// SAFETY: `repr(C)`, nothing but atomics; any value is checked when it is read; no destructor.
-unsafe impl Place for End {
-    fn zeroed() -> Self {
-        Self {
-            keeper: AtomicU64::new(0),
-            ended: AtomicU32::new(0),
-            reserved: AtomicU32::new(0),
-        }
+shared_struct! {
+    /// What is said about one end.
+    pub(crate) struct End as "Channel: end": 16 bytes {
+        keeper: AtomicU64 = "the process that answers for the end while nobody has claimed it",
+        ended: AtomicU32 = "1 once the end was dropped",
+        reserved: AtomicU32 = "0",
     }
 }
 
-// SAFETY: `repr(C)`, nothing but places; no destructor.
-unsafe impl Place for Ends {
-    fn zeroed() -> Self {
-        Self {
-            sender: End::zeroed(),
-            receiver: End::zeroed(),
-        }
+shared_struct! {
+    /// What is said about both ends.
+    pub(crate) struct Ends as "Channel: ends": 32 bytes {
+        sender: End = "the sender's end",
+        receiver: End = "the receiver's end",
     }
 }
 
-// SAFETY: `repr(C)`, nothing but places; no destructor.
-unsafe impl Place for ChannelWords {
-    fn zeroed() -> Self {
-        Self {
-            ends: Padded::zeroed(),
-            not_empty: Padded::zeroed(),
-            not_full: Padded::zeroed(),
-        }
+shared_struct! {
+    /// The words before the ring.
+    pub(crate) struct ChannelWords as "Channel": 384 bytes {
+        ends: Padded<Ends> = "what is said about the two ends",
+        not_empty: Padded<EventCount> = "what the receiver sleeps on",
+        not_full: Padded<EventCount> = "what the sender sleeps on. The ring follows",
     }
 }
 
-const _: () = {
-    use core::mem::offset_of;
-    assert!(size_of::<ChannelWords>() == RING && size_of::<End>() == 16);
-    assert!(
-        offset_of!(ChannelWords, not_empty) == 128 && offset_of!(ChannelWords, not_full) == 256
-    );
-};
-
-pub(crate) const TABLE: Table = layout!(
-    "Channel",
-    ChannelWords {
-        ends: "sender's keeper u64, sender ended u32, 0 u32; the same for the receiver; then padding",
-        not_empty: "what the receiver sleeps on; then padding",
-        not_full: "what the sender sleeps on; then padding. The ring follows",
-    }
-);
+const _: () = assert!(size_of::<ChannelWords>() == RING);
 
 /// Makes a channel of at most `capacity` values from one sender to one receiver, each of which may go to another process.
 ///

@@ -57,7 +57,14 @@ pub use sender::Sender;
 
 /// The shared structures of this crate, for `docs/memory-layout.md`.
 #[doc(hidden)]
-pub const TABLES: &[mp_layout::Table] = &[control::TABLE, channel::TABLE];
+pub const TABLES: &[mp_layout::Table] = &[
+    control::Control::TABLE,
+    control::Shape::TABLE,
+    control::Legs::TABLE,
+    channel::ChannelWords::TABLE,
+    channel::Ends::TABLE,
+    channel::End::TABLE,
+];
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

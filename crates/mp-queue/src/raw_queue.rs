@@ -159,7 +159,7 @@ impl Settings {
         shape
             .rings
             .store(geometry.rings() as u32, Ordering::Relaxed);
-        control.backed.0[0].store(FIRST_BACKED as u64, Ordering::Relaxed);
+        control.backed[0].store(FIRST_BACKED as u64, Ordering::Relaxed);
         // SAFETY: nobody else reaches the payload before this returns; whoever attaches finds a header that says queue.
         unsafe { make_ring(payload, 0, bound) }?;
         Ok(())
@@ -336,7 +336,7 @@ impl RawQueue {
     /// Bytes of ring `class` that have memory behind them (I4).
     #[inline]
     fn backed(&self, class: usize) -> usize {
-        let backed = self.control().backed.0[class].load(Ordering::Relaxed);
+        let backed = self.control().backed[class].load(Ordering::Relaxed);
         (backed as usize).min(region_size(class))
     }
 
@@ -377,7 +377,7 @@ impl RawQueue {
         });
         let reserved = reserved.map_err(for_put)?;
         // I4: recorded after it was reserved. Release: not before the system call, whatever the compiler sees of it.
-        self.control().backed.0[class].store(reserved as u64, Ordering::Release);
+        self.control().backed[class].store(reserved as u64, Ordering::Release);
         Ok(())
     }
 

@@ -21,8 +21,8 @@
 use core::fmt;
 use core::num::NonZeroU64;
 
-use mp_layout::Place;
 use mp_layout::atomic::{AtomicU64, Ordering};
+use mp_layout::shared_struct;
 
 use crate::ClaimError;
 
@@ -56,21 +56,12 @@ pub struct Freed {
     pub consumer: bool,
 }
 
-/// The two owner words.
-#[repr(C)]
-#[derive(Debug)]
-pub(crate) struct Roles {
-    producer: AtomicU64,
-    consumer: AtomicU64,
-}
-
-// SAFETY: `repr(C)`, nothing but atomics, zero is "both free", no destructor.
-unsafe impl Place for Roles {
-    fn zeroed() -> Self {
-        Self {
-            producer: AtomicU64::zeroed(),
-            consumer: AtomicU64::zeroed(),
-        }
+shared_struct! {
+    /// The two owner words.
+    #[derive(Debug)]
+    pub(crate) struct Roles: 16 bytes {
+        producer: AtomicU64 = "0, or the identity that the producer chose",
+        consumer: AtomicU64 = "0, or the identity that the consumer chose",
     }
 }
 

@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use mp_layout::atomic::{AtomicU64, Ordering};
-use mp_layout::{Place, Plain};
+use mp_layout::{Plain, shared_struct};
 
 use crate::PopError;
 use crate::payload::checked;
@@ -16,21 +16,12 @@ pub(crate) const fn fits<T>() -> bool {
     size_of::<T>() <= WORDS * 8
 }
 
-/// What the producer writes.
-#[repr(C)]
-#[derive(Debug)]
-pub(crate) struct Tail {
-    pub(crate) count: AtomicU64,
-    copies: [[AtomicU64; WORDS]; 2],
-}
-
-// SAFETY: `repr(C)`, nothing but atomics, zero is the start, no destructor.
-unsafe impl Place for Tail {
-    fn zeroed() -> Self {
-        Self {
-            count: AtomicU64::zeroed(),
-            copies: [(); 2].map(|()| [(); WORDS].map(|()| AtomicU64::zeroed())),
-        }
+shared_struct! {
+    /// What the producer writes.
+    #[derive(Debug)]
+    pub(crate) struct Tail as "Ring: tail": 56 bytes {
+        pub(crate) count: AtomicU64 = "values pushed so far",
+        copies: [[AtomicU64; WORDS]; 2] = "the latest even and odd value that was pushed alone, if values are that small",
     }
 }
 

@@ -64,8 +64,16 @@ pub use span::Span;
 /// The shared structures of this crate, for `docs/memory-layout.md`.
 #[doc(hidden)]
 #[cfg(not(loom))]
-pub const TABLES: &[mp_layout::Table] =
-    &[ring::TABLE, byte_ring_words::TABLE, record_header::TABLE];
+pub const TABLES: &[mp_layout::Table] = &[
+    ring::RingWords::TABLE,
+    ring::Shape::TABLE,
+    latest::Tail::TABLE,
+    byte_ring_words::ByteRingWords::TABLE,
+    byte_ring_words::ByteShape::TABLE,
+    byte_ring_words::Side::TABLE,
+    claim::Roles::TABLE,
+    record_header::TABLE,
+];
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

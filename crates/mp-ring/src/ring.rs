@@ -48,7 +48,7 @@ use core::marker::PhantomData;
 use core::num::NonZeroU64;
 
 use mp_layout::atomic::{AtomicU64, Ordering};
-use mp_layout::{Error, ErrorKind, Padded, Place, Plain, Region};
+use mp_layout::{Error, ErrorKind, Padded, Plain, Region, shared_struct};
 
 use crate::claim::Roles;
 use crate::latest::Tail;
@@ -57,64 +57,28 @@ use crate::{ClaimError, Consumer, Corrupt, Freed, Producer, Role, UNNAMED};
 
 const SLOTS: usize = 384;
 
-/// What `create` writes once, and who has which role.
-#[repr(C)]
-#[derive(Debug)]
-struct Shape {
-    capacity: AtomicU64,
-    item_size: AtomicU64,
-    roles: Roles,
-}
-
-// SAFETY: `repr(C)`, nothing but atomics and places, zero is "not created", no destructor.
-unsafe impl Place for Shape {
-    fn zeroed() -> Self {
-        Self {
-            capacity: AtomicU64::zeroed(),
-            item_size: AtomicU64::zeroed(),
-            roles: Roles::zeroed(),
-        }
+shared_struct! {
+    /// What `create` writes once, and who has which role.
+    #[derive(Debug)]
+    pub(crate) struct Shape as "Ring: shape": 32 bytes {
+        capacity: AtomicU64 = "the most values there can be",
+        item_size: AtomicU64 = "bytes of a value",
+        roles: Roles = "who is the producer and who the consumer",
     }
 }
 
-/// The words before the slots.
-#[repr(C)]
-#[derive(Debug)]
-pub(crate) struct RingWords {
-    shape: Padded<Shape>,
-    pub(crate) tail: Padded<Tail>,
-    pub(crate) head: Padded<AtomicU64>,
-}
-
-// SAFETY: `repr(C)`, nothing but places, no destructor.
-unsafe impl Place for RingWords {
-    fn zeroed() -> Self {
-        Self {
-            shape: Padded::zeroed(),
-            tail: Padded::zeroed(),
-            head: Padded::zeroed(),
-        }
+shared_struct! {
+    /// The words before the slots.
+    #[derive(Debug)]
+    pub(crate) struct RingWords as "Ring": 384 bytes {
+        shape: Padded<Shape> = "what the creator writes once, and who has which role",
+        pub(crate) tail: Padded<Tail> = "what the producer writes",
+        pub(crate) head: Padded<AtomicU64> = "values popped so far; written by the consumer. The slots follow",
     }
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(
-    size_of::<RingWords>() == SLOTS
-        && core::mem::offset_of!(RingWords, tail) == 128
-        && core::mem::offset_of!(RingWords, head) == 256
-        && size_of::<Shape>() == 32
-        && size_of::<Tail>() == 56
-);
-
-#[cfg(not(loom))]
-pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(
-    "Ring",
-    RingWords {
-        shape: "capacity u64, item size u64, producer's identity u64, consumer's identity u64; then padding",
-        tail: "values pushed so far, u64; copies of 24 bytes of the latest even and odd value pushed alone, if that small; written by the producer; then padding",
-        head: "values popped so far, u64; written by the consumer; then padding. The slots follow",
-    }
-);
+const _: () = assert!(size_of::<RingWords>() == SLOTS);
 
 /// A ring of `T` placed in shared memory, of which the two roles are claimed.
 ///

@@ -30,64 +30,45 @@ use std::fmt;
 use std::time::Duration;
 
 use mp_layout::atomic::{AtomicU32, Ordering};
-use mp_layout::{Described, Kind, Place, TypeTag};
+use mp_layout::{Described, Kind, TypeTag, shared_struct};
 use mp_os::clock::Deadline;
 
 use crate::{EventCount, Wait};
 
-/// A flag in shared memory that processes wait for.
-///
-/// Whoever waits when the flag is set returns, even if it is cleared at once.
-///
-/// # Examples
-///
-/// ```
-/// use mp_sync::Event;
-/// use std::time::Duration;
-///
-/// # #[repr(align(64))]
-/// # struct Memory([u64; 8]);
-/// # let memory = Box::leak(Box::new(Memory([0; 8])));
-/// # let ready: &Event = mp_layout::Region::from_exclusive(&mut memory.0).place(0)?;
-/// assert!(!ready.wait_timeout(Duration::from_millis(1)));
-/// std::thread::scope(|scope| {
-///     scope.spawn(|| ready.set());
-///     ready.wait();
-/// });
-/// assert!(ready.is_set());
-/// # Ok::<(), mp_layout::Error>(())
-/// ```
-#[repr(C, align(64))]
-pub struct Event {
-    count: EventCount,
-    state: AtomicU32,
-    reserved: AtomicU32,
+shared_struct! {
+    /// A flag in shared memory that processes wait for.
+    ///
+    /// Whoever waits when the flag is set returns, even if it is cleared at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_sync::Event;
+    /// use std::time::Duration;
+    ///
+    /// # #[repr(align(64))]
+    /// # struct Memory([u64; 8]);
+    /// # let memory = Box::leak(Box::new(Memory([0; 8])));
+    /// # let ready: &Event = mp_layout::Region::from_exclusive(&mut memory.0).place(0)?;
+    /// assert!(!ready.wait_timeout(Duration::from_millis(1)));
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| ready.set());
+    ///     ready.wait();
+    /// });
+    /// assert!(ready.is_set());
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    #[repr(align(64))]
+    pub struct Event: 64 bytes {
+        count: EventCount = "what waiters sleep on",
+        state: AtomicU32 = "bit 0 set; the rest counts how often it was set",
+        reserved: [AtomicU32; 3] = "0",
+    }
 }
-
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<Event>() == 64 && std::mem::offset_of!(Event, state) == 48);
-
-#[cfg(not(loom))]
-pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(Event {
-    count: "what waiters sleep on",
-    state: "bit 0 set; the rest counts how often it was set",
-    reserved: "0",
-});
 
 const SET: u32 = 1;
 
 const STEP: u32 = 2;
-
-// SAFETY: repr(C); a `Place` and atomics; every bit pattern is valid; zero is clear.
-unsafe impl Place for Event {
-    fn zeroed() -> Self {
-        Self {
-            count: EventCount::zeroed(),
-            state: AtomicU32::new(0),
-            reserved: AtomicU32::new(0),
-        }
-    }
-}
 
 impl Described for Event {
     const KIND: Kind = Kind::Event;

@@ -166,6 +166,9 @@ pub enum Sleep {
 // SAFETY: repr(C); atomics and links made of atomics; every bit pattern is valid; zero is: nobody
 // sleeps, bell 0; no destructor.
 unsafe impl Place for EventCount {
+    /// A thread that is inside an operation has borrowed it.
+    const IS_BARE: bool = true;
+
     fn zeroed() -> Self {
         Self {
             bell: AtomicU32::new(0),

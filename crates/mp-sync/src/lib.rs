@@ -61,10 +61,10 @@ pub use wait::Wait;
 #[cfg(not(loom))]
 pub const TABLES: &[mp_layout::Table] = &[
     raw_mutex::TABLE,
-    lock::TABLE,
+    Lock::TABLE,
     mutex::TABLE,
     event_count::TABLE,
-    event::TABLE,
+    Event::TABLE,
 ];
 
 #[doc = include_str!("../README.md")]

@@ -3,59 +3,46 @@
 use std::fmt;
 use std::time::Duration;
 
-use mp_layout::{Described, Kind, Place, TypeTag};
+use mp_layout::atomic::AtomicU32;
+use mp_layout::{Described, Kind, TypeTag, shared_struct};
 use mp_os::clock::Deadline;
 
 use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
 use crate::{Holder, LockError};
 
-/// A lock in shared memory for things that lie elsewhere: a file, a device, an array.
-///
-/// # If a process dies
-///
-/// The next owner, and only that one, gets its guard as [`LockError::OwnerDied`]. If that owner
-/// dies too, the one after it is told.
-///
-/// # Examples
-///
-/// ```
-/// use mp_sync::{Lock, LockError};
-/// use std::time::Duration;
-///
-/// # #[repr(align(64))]
-/// # struct Memory([u64; 8]);
-/// # let memory = Box::leak(Box::new(Memory([0; 8])));
-/// # let lock: &Lock = unsafe { mp_layout::Region::from_exclusive(&mut memory.0).place_guarded(0)? };
-/// let guard = lock.lock()?;
-/// assert!(matches!(lock.try_lock(), Err(LockError::Recursive)));
-/// std::thread::scope(|scope| {
-///     scope.spawn(|| match lock.lock_timeout(Duration::from_millis(1)) {
-///         Err(LockError::Timeout(holder)) => assert_eq!(holder.pid(), Some(std::process::id())),
-///         other => panic!("{other:?}"),
-///     });
-/// });
-/// drop(guard);
-/// # Ok::<(), mp_layout::Error>(())
-/// ```
-#[repr(C, align(64))]
-pub struct Lock {
-    raw: RawMutex,
-}
-
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<Lock>() == 64 && align_of::<Lock>() == 64);
-
-#[cfg(not(loom))]
-pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(Lock { raw: "the mutex" });
-
-// SAFETY: repr(C) around one `Place`; the padding is never read.
-unsafe impl Place for Lock {
-    const IS_BARE: bool = false;
-
-    fn zeroed() -> Self {
-        Self {
-            raw: RawMutex::zeroed(),
-        }
+shared_struct! {
+    /// A lock in shared memory for things that lie elsewhere: a file, a device, an array.
+    ///
+    /// # If a process dies
+    ///
+    /// The next owner, and only that one, gets its guard as [`LockError::OwnerDied`]. If that owner
+    /// dies too, the one after it is told.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_sync::{Lock, LockError};
+    /// use std::time::Duration;
+    ///
+    /// # #[repr(align(64))]
+    /// # struct Memory([u64; 8]);
+    /// # let memory = Box::leak(Box::new(Memory([0; 8])));
+    /// # let lock: &Lock = unsafe { mp_layout::Region::from_exclusive(&mut memory.0).place_guarded(0)? };
+    /// let guard = lock.lock()?;
+    /// assert!(matches!(lock.try_lock(), Err(LockError::Recursive)));
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| match lock.lock_timeout(Duration::from_millis(1)) {
+    ///         Err(LockError::Timeout(holder)) => assert_eq!(holder.pid(), Some(std::process::id())),
+    ///         other => panic!("{other:?}"),
+    ///     });
+    /// });
+    /// drop(guard);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    #[repr(align(64))]
+    pub struct Lock: 64 bytes {
+        raw: RawMutex = "the mutex",
+        reserved: [AtomicU32; 4] = "0",
     }
 }
 

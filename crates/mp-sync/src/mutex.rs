@@ -78,8 +78,6 @@ unsafe impl<T: PlainSlice> Sync for Mutex<T> {}
 // SAFETY: repr(C); a `Place`, and plain data in an `UnsafeCell` that the mutex guards, of which
 // every bit pattern is valid; zero is a free mutex around zero bytes; no destructor.
 unsafe impl<T: PlainSlice> Place for Mutex<T> {
-    const IS_BARE: bool = false;
-
     fn zeroed() -> Self {
         Self {
             raw: RawMutex::zeroed(),

@@ -159,8 +159,6 @@ pub enum RawLockError {
 // SAFETY: repr(C); all fields are atomics, or links made of atomics; every bit pattern is valid
 // and checked where it is used; zero is free and consistent; no destructor.
 unsafe impl Place for RawMutex {
-    const IS_BARE: bool = false;
-
     /// The model checker's start.
     ///
     /// # Panics

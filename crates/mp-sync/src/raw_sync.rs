@@ -156,22 +156,13 @@ pub struct Event {
     placed: &'static PlacedEvent,
 }
 
-#[repr(C)]
-#[derive(Debug)]
-struct PlacedEvent {
-    count: EventCount,
-    signaled: AtomicU32,
-    auto_reset: AtomicU32,
-}
-
-// SAFETY: repr(C); a `Place` and atomics; every bit pattern is valid; zero is clear, not auto.
-unsafe impl mp_layout::Place for PlacedEvent {
-    fn zeroed() -> Self {
-        Self {
-            count: EventCount::zeroed(),
-            signaled: AtomicU32::new(0),
-            auto_reset: AtomicU32::new(0),
-        }
+mp_layout::shared_struct! {
+    /// The event as it lies in memory.
+    #[derive(Debug)]
+    struct PlacedEvent: 56 bytes {
+        count: EventCount = "what waiters sleep on",
+        signaled: AtomicU32 = "1 while it is signaled",
+        auto_reset: AtomicU32 = "1 if a wait takes the signal",
     }
 }
 

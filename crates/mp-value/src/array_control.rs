@@ -40,7 +40,7 @@ use core::convert::Infallible;
 use core::time::Duration;
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use mp_layout::{Error, ErrorKind, Place, Result, Table, layout};
+use mp_layout::{Error, ErrorKind, Result, shared_struct};
 use mp_object::ProcessIdentity;
 use mp_os::clock::Deadline;
 use mp_sync::{Guard, LockError, RawLockError, RawMutex};
@@ -51,44 +51,18 @@ use crate::refusal::refusal;
 /// The most chunks an array can be divided into.
 pub(crate) const MAX_CHUNKS: usize = 4096;
 
-/// What lies in front of the owner words.
-#[derive(Debug)]
-#[repr(C, align(128))]
-pub(crate) struct ArrayControl {
-    pub(crate) mutex: RawMutex,
-    pub(crate) chunk_len: AtomicU64,
-    writer: AtomicU64,
-    frozen: AtomicU32,
-}
-
-const _: () = assert!(size_of::<ArrayControl>() == 128 && align_of::<ArrayControl>() == 128);
-const _: () = assert!(core::mem::offset_of!(ArrayControl, chunk_len) == 48);
-
-// SAFETY: repr(C) of a `Place` and atomics; every bit pattern is checked where it is used; zero is an array that nobody
-// has locked, divided or frozen; no destructor; the padding is never read.
-unsafe impl Place for ArrayControl {
-    const IS_BARE: bool = false;
-
-    fn zeroed() -> Self {
-        Self {
-            mutex: RawMutex::zeroed(),
-            chunk_len: AtomicU64::new(0),
-            writer: AtomicU64::new(0),
-            frozen: AtomicU32::new(0),
-        }
+shared_struct! {
+    /// What lies in front of the owner words.
+    #[derive(Debug)]
+    #[repr(align(128))]
+    pub(crate) struct ArrayControl as "Array: control": 128 bytes {
+        pub(crate) mutex: RawMutex = "the array's lock",
+        pub(crate) chunk_len: AtomicU64 = "elements of one chunk, 0 while the array is whole; one owner word per chunk follows the control, at most 4096",
+        writer: AtomicU64 = "0, or the process that writes several words: PID in the low 22 bits, start time in the others",
+        frozen: AtomicU32 = "1 once no process may write any more",
+        reserved: [AtomicU32; 15] = "0",
     }
 }
-
-/// The table for `docs/memory-layout.md`.
-pub(crate) const TABLE: Table = layout!(
-    "Array: control",
-    ArrayControl {
-        mutex: "the array's lock",
-        chunk_len: "elements of one chunk, 0 while the array is whole; one owner word per chunk lies behind, at most 4096",
-        writer: "0, or the process that writes several words: PID in the low 22 bits, start time in the others",
-        frozen: "1 once nobody may write any more",
-    }
-);
 
 /// The mutex, held by the calling thread: through this value, or through an [`ArrayLock`](crate::ArrayLock) of its own
 /// further up.

@@ -82,7 +82,10 @@ pub use value::Value;
 pub use value_guard::{ValueGuard, ValueLock};
 
 /// The tables of this crate's structures in `docs/memory-layout.md`.
-pub const TABLES: &[mp_layout::Table] = &[value_control::TABLE, array_control::TABLE];
+pub const TABLES: &[mp_layout::Table] = &[
+    value_control::ValueControl::TABLE,
+    array_control::ArrayControl::TABLE,
+];
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

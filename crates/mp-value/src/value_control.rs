@@ -38,10 +38,8 @@
 //! Before the store of `version` the old value stays, behind it the new one is there. The next to acquire the mutex clears
 //! `lent` and goes on; there is nothing to recover.
 
-use core::mem::offset_of;
-
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use mp_layout::{Cells, Place, Plain, Result, Table, layout};
+use mp_layout::{Cells, Plain, Result, shared_struct};
 use mp_os::clock::Deadline;
 use mp_sync::{Guard, Outcome, RawLockError, RawMutex};
 
@@ -50,43 +48,16 @@ use crate::refusal::refusal;
 /// Failed attempts after which a reader keeps writers out.
 const ATTEMPTS: u32 = 64;
 
-/// What lies in front of the two copies.
-#[derive(Debug)]
-#[repr(C)]
-pub(crate) struct ValueControl {
-    pub(crate) mutex: RawMutex,
-    version: AtomicU64,
-    lent: AtomicU32,
-    unused: AtomicU32,
-}
-
-const _: () = assert!(size_of::<ValueControl>() == 64 && offset_of!(ValueControl, version) == 48);
-
-// SAFETY: repr(C) of a `Place` and atomics; any version names one of the two copies; zero is a free mutex and copy 0; no
-// destructor.
-unsafe impl Place for ValueControl {
-    const IS_BARE: bool = false;
-
-    fn zeroed() -> Self {
-        Self {
-            mutex: RawMutex::zeroed(),
-            version: AtomicU64::new(0),
-            lent: AtomicU32::new(0),
-            unused: AtomicU32::new(0),
-        }
+shared_struct! {
+    /// What lies in front of the two copies.
+    #[derive(Debug)]
+    pub(crate) struct ValueControl as "Value: control": 64 bytes {
+        pub(crate) mutex: RawMutex = "excludes writers",
+        version: AtomicU64 = "its lowest bit says which of the two copies that follow is the value",
+        lent: AtomicU32 = "1 while the holder's guard has a copy that it will write back",
+        reserved: AtomicU32 = "0",
     }
 }
-
-/// The table for `docs/memory-layout.md`.
-pub(crate) const TABLE: Table = layout!(
-    "Value: control",
-    ValueControl {
-        mutex: "excludes writers",
-        version: "its lowest bit says which of the two copies behind is the value",
-        lent: "1 while the holder's guard has a copy that it will write back",
-        unused: "0",
-    }
-);
 
 /// The mutex, held by the calling thread: through this value, or through a [`ValueLock`](crate::ValueLock) of its own
 /// further up.

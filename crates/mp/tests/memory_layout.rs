@@ -74,6 +74,8 @@ fn fields_are_in_order_and_within_their_structure() {
         mp_object::TABLES,
         mp_sync::TABLES,
         mp_ring::TABLES,
+        mp_value::TABLES,
+        mp_queue::TABLES,
     ] {
         for table in tables {
             let mut end = 0;

@@ -79,7 +79,7 @@ impl RawQueue {
         }
         let kept = backed.saturating_sub(PIECE).max(PAGE);
         // I4: recorded before it is given back.
-        control.backed.0[class].store(kept as u64, Ordering::Release);
+        control.backed[class].store(kept as u64, Ordering::Release);
         let start = self.object().payload_offset() + offset(class);
         // To the ring's end, where a process may have died between the two steps.
         let size = region_size(class) - kept;
