@@ -13,6 +13,7 @@
 //! | [`memfd`] | sealed memory without a name |
 //! | [`named`] | files in `/dev/shm`, published whole or not at all |
 //! | [`socket`] | descriptors passed over a socket pair |
+//! | [`listener`] | a socket that is reached by its name |
 //! | [`life`] | children that die with their parent process |
 //! | [`spawn`] | this program, started again |
 //! | [`cpu`] | how many processors, and which one |
@@ -45,6 +46,7 @@ mod fork_page;
 pub mod futex;
 pub mod life;
 mod limits;
+pub mod listener;
 pub mod memfd;
 pub mod named;
 pub mod pidfd;

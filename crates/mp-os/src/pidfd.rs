@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
 
 use crate::clock::Deadline;
@@ -34,7 +36,64 @@ pub enum Exit {
     Signal(i32),
 }
 
+/// Whether this kernel and this sandbox offer all that a child is watched by; asked once.
+///
+/// # Errors
+///
+/// `Unsupported`, with the call that is missing and the way out.
+///
+/// # Examples
+///
+/// ```no_run
+/// mp_os::pidfd::check_support()?;
+/// let child = std::process::Command::new("true").spawn()?;
+/// let process = mp_os::pidfd::PidFd::open(child.id())?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn check_support() -> io::Result<()> {
+    static OFFERED: OnceLock<()> = OnceLock::new();
+    if OFFERED.get().is_some() {
+        return Ok(());
+    }
+    match PidFd::probe() {
+        Ok(()) => {
+            OFFERED.get_or_init(|| ());
+            Ok(())
+        }
+        Err((call, why)) if is_refusal(&why) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!(
+                "{call} is not offered here ({why}): children are watched by process descriptors, which need Linux 5.4; \
+                 a sandbox must allow pidfd_open, pidfd_send_signal and waitid (seccomp); valgrind 3.19 lacks pidfd_open"
+            ),
+        )),
+        Err((_, error)) => Err(error),
+    }
+}
+
+/// Whether the kernel or a sandbox does not know or allow the call, or what it is asked to do.
+fn is_refusal(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    matches!(
+        number,
+        Some(libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EINVAL)
+    )
+}
+
 impl PidFd {
+    /// Does with this process what is done with children.
+    fn probe() -> Result<(), (&'static str, io::Error)> {
+        let me = Self::open(std::process::id()).map_err(|error| ("pidfd_open", error))?;
+        me.send_signal(0)
+            .map_err(|error| ("pidfd_send_signal", error))?;
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        match waitid(WaitId::PidFd(me.as_fd()), options) {
+            // It is no child of its own, which a kernel that knows `P_PIDFD` finds out.
+            Err(Errno::CHILD) | Ok(_) => Ok(()),
+            Err(error) => Err(("waitid with P_PIDFD", error.into())),
+        }
+    }
+
     /// Opens the process that has the number `pid` now.
     ///
     /// For a child that has not been waited for the number cannot have a new bearer.
@@ -82,7 +141,7 @@ impl PidFd {
         loop {
             match waitid(WaitId::PidFd(self.as_fd()), options) {
                 Ok(status) => return Ok(status.and_then(|status| Exit::of(&status))),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::clock::Deadline;
 
 /// Waits until `fd` shows any of `wanted`, an error or a hang-up, and returns what it shows;
-/// empty once the deadline has passed.
+/// empty once the deadline has passed. A descriptor that is closed is an error, and shows nothing.
 pub(crate) fn wait(
     fd: BorrowedFd<'_>,
     wanted: PollFlags,
@@ -19,6 +19,7 @@ pub(crate) fn wait(
         let timeout = deadline.to_relative_timespec();
         let mut fds = [PollFd::from_borrowed_fd(fd, wanted)];
         match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) if fds[0].revents().contains(PollFlags::NVAL) => return Err(Errno::BADF.into()),
             Ok(_) => return Ok(fds[0].revents()),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),

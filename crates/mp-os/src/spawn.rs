@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::pidfd::PidFd;
+use crate::pidfd::{self, PidFd};
 
 /// What a new process gets that differs from this one.
 #[derive(Clone, Debug, Default)]
@@ -30,15 +30,27 @@ pub struct Started {
     pub process: Option<PidFd>,
 }
 
+/// Whether the kernel loaded a program interpreter (the dynamic loader) next to this program.
+///
+/// It did not for a static program. Nor did it for a program that was given to the loader as an argument (`ld.so
+/// ./program`): there the kernel ran the loader alone, `/proc/self/exe` is the loader, and [`run_self`] would start that.
+#[must_use]
+pub fn has_loader() -> bool {
+    // SAFETY: takes a number, and reads what the kernel told this process at its start.
+    unsafe { libc::getauxval(libc::AT_BASE) != 0 }
+}
+
 /// Starts the running executable again, found through `/proc/self/exe`, with `stdin` as its
 /// standard input. The other standard streams are inherited, and `argv[0]` is ours.
 ///
-/// Nothing runs between fork and exec, so it costs the same however much memory this process has
+/// Descriptors that are not close-on-exec are inherited as well; the new process can
+/// [close](close_inherited) them. Nothing runs between fork and exec, so it costs the same however much memory this process has
 /// (the standard library uses `posix_spawn`).
 ///
 /// # Errors
 ///
-/// What the kernel reports, for instance `EAGAIN` at the limit of processes.
+/// What the kernel reports, for instance `EAGAIN` at the limit of processes; what
+/// [`pidfd::check_support`] says, before anything is started.
 ///
 /// # Examples
 ///
@@ -54,6 +66,7 @@ pub struct Started {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn run_self(stdin: OwnedFd, options: &Options) -> io::Result<Started> {
+    pidfd::check_support()?;
     let mut own = std::env::args_os();
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = own.next() {
@@ -85,4 +98,34 @@ pub fn run_self(stdin: OwnedFd, options: &Options) -> io::Result<Started> {
             Err(error)
         }
     }
+}
+
+/// Closes all descriptors that this process inherited, except its standard streams.
+///
+/// A descriptor crosses `exec` only without close-on-exec, so one that has it was opened by this program and stays.
+///
+/// # Errors
+///
+/// What reading `/proc/self/fd` reports.
+///
+/// # Safety
+///
+/// No code of this process uses a descriptor above 2 that is not close-on-exec. It is so before `main`, unless code that
+/// ran even earlier has opened one.
+pub unsafe fn close_inherited() -> io::Result<()> {
+    let mut open = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.parse::<RawFd>().ok());
+        open.extend(number);
+    }
+    for number in open {
+        // SAFETY: takes a number, and changes nothing; that of a descriptor which is closed now gives -1.
+        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+        if number > libc::STDERR_FILENO && flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
+            // SAFETY: the caller promises that no code uses it. An error of the file behind it is its writer's affair.
+            unsafe { libc::close(number) };
+        }
+    }
+    Ok(())
 }

@@ -145,6 +145,38 @@ fn tells_how_a_child_ended() {
 }
 
 #[test]
+fn a_descriptor_that_was_closed_tells_no_end() {
+    use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+    let child = Forked::new(|| {
+        let me = PidFd::open(std::process::id()).expect("alive");
+        // SAFETY: closed once; below it is not closed again.
+        unsafe { libc::close(me.as_fd().as_raw_fd()) };
+        let error = me.is_exited().expect_err("it is closed");
+        let _closed = OwnedFd::from(me).into_raw_fd();
+        error.raw_os_error() == Some(libc::EBADF)
+    });
+    assert!(child.succeeds());
+}
+
+#[test]
+fn inherited_descriptors_are_closed_and_own_ones_stay() {
+    use std::os::fd::AsRawFd;
+    let child = Forked::new(|| {
+        let (own, other) = socket::pair().expect("two descriptors");
+        let inherited = other.as_raw_fd();
+        // SAFETY: takes numbers; without close-on-exec, as after an `exec` that it crossed.
+        unsafe { libc::fcntl(inherited, libc::F_SETFD, 0) };
+        std::mem::forget(other);
+        // SAFETY: this process uses none that is not close-on-exec, except the one that is to be closed.
+        unsafe { spawn::close_inherited() }.expect("/proc");
+        // SAFETY: takes numbers.
+        let flags = |fd: i32| unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        flags(inherited) < 0 && flags(own.as_raw_fd()) >= 0 && (0..3).all(|fd| flags(fd) >= 0)
+    });
+    assert!(child.succeeds());
+}
+
+#[test]
 fn boot_and_namespace_are_known() {
     let boot = boot_id().expect("/proc");
     assert_ne!(boot, [0; 16]);
@@ -204,6 +236,7 @@ fn start_again(exit: &str) -> (std::os::fd::OwnedFd, u32, PidFd) {
 
 #[test]
 fn starts_this_program_again() {
+    assert!(spawn::has_loader() || cfg!(target_feature = "crt-static"));
     for (exit, code) in [("0", 0), ("77", 77)] {
         let (ours, pid, process) = start_again(exit);
         assert_eq!(
