@@ -26,6 +26,8 @@ use crate::hello::{self, Greeted, Hello};
 use crate::image::Image;
 use crate::outcome::Outcome;
 use crate::panic;
+use crate::report;
+use crate::to_parent::ToParent;
 
 /// Called by the loader with what `main` gets.
 type Constructor = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
@@ -38,7 +40,7 @@ static BEFORE_MAIN: Constructor = before_main;
 static HAS_RUN: AtomicBool = AtomicBool::new(false);
 
 /// Where the outcome goes.
-static TO_PARENT: OnceLock<OwnedFd> = OnceLock::new();
+static TO_PARENT: OnceLock<ToParent> = OnceLock::new();
 
 /// Whether a process that is started now is caught before its `main`.
 pub(crate) fn is_caught() -> bool {
@@ -54,14 +56,19 @@ extern "C" fn before_main(
     environment: *const *const c_char,
 ) {
     HAS_RUN.store(true, Ordering::Relaxed);
-    // SAFETY: borrowed during this function only, in which nobody closes it; the calls made with it report a
-    // number that is no descriptor.
-    let stdin = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) };
-    if hello::is_waiting(stdin) {
-        let code = serve(stdin, || construct_the_rest(count, arguments, environment));
+    if let Some(socket) = greeted_socket() {
+        let code = serve(socket, || construct_the_rest(count, arguments, environment));
         // As at the end of `main`: flushes standard output and waits for this process's own children.
         std::process::exit(code);
     }
+}
+
+/// A copy of standard input, if a parent has said hello there.
+fn greeted_socket() -> Option<io::Result<OwnedFd>> {
+    // SAFETY: used in this function only, in which nothing is closed; this process has one thread. Where descriptor 0
+    // is closed, the first call says so.
+    let stdin = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) };
+    hello::is_waiting(stdin).then(|| stdin.try_clone_to_owned())
 }
 
 /// Calls the constructors that the loader would call next, since it never gets to them: a registry that other
@@ -92,25 +99,46 @@ pub(crate) fn constructor_place() -> usize {
 }
 
 /// Runs what the parent asked for, tells it how that went, and returns the exit code.
-fn serve(stdin: BorrowedFd<'_>, construct_the_rest: impl FnOnce()) -> c_int {
-    let Ok(socket) = stdin.try_clone_to_owned() else {
-        return 1;
+fn serve(socket: io::Result<OwnedFd>, construct_the_rest: impl FnOnce()) -> c_int {
+    let greeted = socket
+        .map_err(|source| Error::os("keep", "the way to the parent", source))
+        .and_then(greet);
+    let (to_parent, greeted) = match greeted {
+        Ok(greeted) => greeted,
+        Err(error) => {
+            report::error(&format!("{error:?}"));
+            return 1;
+        }
     };
-    let socket = TO_PARENT.get_or_init(|| socket);
-    let outcome = match Hello::receive(socket.as_fd()) {
-        Ok(greeted) => settle(greeted).map_or_else(
-            |error| Outcome::refused(&error),
-            |errand| {
-                construct_the_rest();
-                errand.run()
-            },
-        ),
-        Err(error) => Outcome::refused(&error),
-    };
+    let outcome = settle(greeted).map_or_else(
+        |error| Outcome::refused(&error),
+        |errand| {
+            construct_the_rest();
+            errand.run()
+        },
+    );
+    if let Some(complaint) = outcome.complaint() {
+        report::error(&complaint);
+    }
     let code = outcome.code();
-    // A parent that is gone needs no outcome; this process is about to be killed.
-    drop(outcome.send(socket.as_fd()));
-    code
+    match to_parent.send(outcome) {
+        Ok(()) => code,
+        Err(error) => {
+            report::error(&format!("{error:?}"));
+            1
+        }
+    }
+}
+
+/// Receives what the parent said. What this process inherited and was not sent is closed before anything is opened.
+fn greet(socket: OwnedFd) -> Result<(&'static ToParent, Greeted)> {
+    // SAFETY: `main` has not begun, and code that ran before this has opened none without close-on-exec.
+    unsafe { mp_os::spawn::close_inherited() }
+        .map_err(|source| Error::os("close", "inherited descriptors", source))?;
+    let greeted = Hello::receive(socket.as_fd())?;
+    let to_parent = ToParent::new(socket, &greeted.hello)
+        .map_err(|source| Error::os("keep", "the way to the parent", source))?;
+    Ok((TO_PARENT.get_or_init(|| to_parent), greeted))
 }
 
 /// What is left to do when the process has been set up.
@@ -139,13 +167,14 @@ fn settle(greeted: Greeted) -> Result<Errand> {
     life::die_with(life.as_fd())
         .map_err(|source| Error::os("tie", "the process to its parent's life", source))?;
     drop(life);
+    show_name(&hello.name);
+    let entry = hello.entry.clone();
+    current::become_child(hello);
     restore_stdin(stdin).map_err(|source| Error::os("restore", "standard input", source))?;
     // SAFETY: sets a signal's disposition while this process has one thread; as Rust's runtime does before `main`.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     unblock_signals();
-    show_name(&hello.name);
-    let entry = Entry::at(hello.entry_offset, hello.type_hash)?;
-    current::become_child(hello);
+    let entry = Entry::at(&entry)?;
     panic::note_panics(tell_before_abort);
     Ok(Errand {
         entry,
@@ -183,8 +212,72 @@ fn show_name(name: &str) {
 }
 
 fn tell_before_abort(panic: panic::Panic) {
-    if let Some(socket) = TO_PARENT.get() {
+    if let Some(to_parent) = TO_PARENT.get() {
         // The process aborts next; there is nobody else to tell.
-        drop(Outcome::Panicked(panic).send(socket.as_fd()));
+        drop(to_parent.send(Outcome::Panicked(panic)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use mp_os::life::LifePipe;
+    use mp_os::socket;
+
+    use super::*;
+    use crate::build::Build;
+    use crate::entry::Address;
+    use crate::parcel::{self, HELLO};
+
+    /// What this program answers, started again and told to run what is at `entry`.
+    fn answer_to(entry: Address) -> Outcome {
+        let hello = Hello {
+            entry,
+            depth: 1,
+            name: "w".into(),
+            identity: vec![1],
+            daemon: false,
+            parent_pid: std::process::id(),
+            parent_name: "MainProcess".into(),
+            listener: Vec::new(),
+        };
+        let (ours, theirs) = socket::pair().unwrap();
+        let life = LifePipe::new().unwrap();
+        let bytes = hello.to_bytes(false).unwrap();
+        parcel::send(ours.as_fd(), HELLO, &bytes, &[life.read_end()]).unwrap();
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        let status = program.stdin(theirs).status().unwrap();
+        assert_eq!(status.code(), Some(1));
+        Outcome::receive(ours.as_fd()).expect("it answers")
+    }
+
+    #[test]
+    fn a_child_of_another_build_refuses_before_any_address_is_used() {
+        for offset in [0, 8, u64::MAX] {
+            let error = answer_to(Address {
+                build: Build::from_bytes(vec![0xab; 20]),
+                offset,
+                type_hash: 0,
+            })
+            .decode::<()>("w")
+            .unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.contains("build abab") && text.contains("replaced"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_child_of_this_build_looks_at_the_address() {
+        let address = Address {
+            build: Build::of_this_program().unwrap().clone(),
+            offset: u64::MAX,
+            type_hash: 0,
+        };
+        let error = answer_to(address).decode::<()>("w").unwrap_err();
+        assert!(error.to_string().contains("there is nothing"), "{error}");
     }
 }

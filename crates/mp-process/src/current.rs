@@ -52,6 +52,20 @@ pub(crate) fn become_child(hello: Hello) {
     });
 }
 
+/// How this process is called on standard error: `process 'Process-1' (4711)`.
+pub(crate) fn title() -> String {
+    let pid = std::process::id();
+    match CHILD.get() {
+        Some(child) => format!("process '{}' ({pid})", child.name),
+        None => format!("process {pid}"),
+    }
+}
+
+/// Whether children are daemons unless told otherwise.
+pub(crate) fn is_daemon() -> bool {
+    here().daemon
+}
+
 pub(crate) fn depth() -> u32 {
     here().depth
 }

@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mp_layout::{Error, ErrorKind, Result};
 
+use crate::build::Build;
+use crate::entry::Address;
 use crate::parcel::{self, HELLO, Parcel};
 
 /// Who the child is and what it runs. Behind it on the wire come its arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
-    /// Where the [`Entry`](crate::entry::Entry) lies, counted from the executable's load address.
-    pub(crate) entry_offset: u64,
-    pub(crate) type_hash: u64,
+    pub(crate) entry: Address,
     pub(crate) depth: u32,
     pub(crate) name: String,
     /// Which child of which child this is, as in `Process-1:2`.
@@ -20,9 +20,21 @@ pub(crate) struct Hello {
     pub(crate) daemon: bool,
     pub(crate) parent_pid: u32,
     pub(crate) parent_name: String,
+    /// The name of the parent's [`Listener`](mp_os::listener::Listener); empty if it has none.
+    pub(crate) listener: Vec<u8>,
 }
 
-type Wire = (u64, u64, u32, String, Vec<u32>, bool, u32, String);
+type WireAddress = (Vec<u8>, u64, u64);
+type Wire = (
+    WireAddress,
+    u32,
+    String,
+    Vec<u32>,
+    bool,
+    u32,
+    String,
+    Vec<u8>,
+);
 
 /// What came with a hello.
 pub(crate) struct Greeted {
@@ -36,16 +48,21 @@ pub(crate) struct Greeted {
 impl Hello {
     /// The bytes before the arguments; `has_stdin` says that the second descriptor is one.
     pub(crate) fn to_bytes(&self, has_stdin: bool) -> Result<Vec<u8>> {
+        let Address {
+            build,
+            offset,
+            type_hash,
+        } = &self.entry;
         let wire = (
             has_stdin,
-            self.entry_offset,
-            self.type_hash,
+            (build.as_bytes(), offset, type_hash),
             self.depth,
             &self.name,
             &self.identity,
             self.daemon,
             self.parent_pid,
             &self.parent_name,
+            &self.listener,
         );
         postcard::to_stdvec(&wire).map_err(|error| {
             Error::new(ErrorKind::Encode, "start", "").with_detail(error.to_string())
@@ -77,17 +94,22 @@ impl Hello {
     }
 
     fn from_wire(wire: Wire) -> Self {
-        let (entry_offset, type_hash, depth, name, identity, daemon, parent_pid, parent_name) =
-            wire;
+        let (entry, depth, name, identity, daemon, parent_pid, parent_name, listener) = wire;
+        let (build, offset, type_hash) = entry;
+        let build = Build::from_bytes(build);
         Self {
-            entry_offset,
-            type_hash,
+            entry: Address {
+                build,
+                offset,
+                type_hash,
+            },
             depth,
             name,
             identity,
             daemon,
             parent_pid,
             parent_name,
+            listener,
         }
     }
 }
@@ -137,14 +159,18 @@ mod tests {
 
     fn some_hello() -> Hello {
         Hello {
-            entry_offset: 0x1234,
-            type_hash: 99,
+            entry: Address {
+                build: Build::from_bytes(vec![7; 20]),
+                offset: 0x1234,
+                type_hash: 99,
+            },
             depth: 3,
             name: "w".into(),
             identity: vec![1, 2],
             daemon: true,
             parent_pid: 17,
             parent_name: "MainProcess".into(),
+            listener: b"00042".to_vec(),
         }
     }
 

@@ -12,6 +12,9 @@ pub(crate) struct Image {
     segments: Vec<Range<usize>>,
     /// The addresses at which the constructors' addresses stand; empty in a program without dynamic section.
     constructors: Range<usize>,
+    /// Whether it names a program interpreter (the dynamic loader), without which it does not run.
+    names_loader: bool,
+    build_id: Option<Vec<u8>>,
 }
 
 /// An entry of the dynamic section, as the ELF specification has it.
@@ -21,6 +24,9 @@ struct Dynamic {
     tag: usize,
     value: usize,
 }
+
+/// The type of the note that holds the build id; its owner is `GNU`.
+const NT_GNU_BUILD_ID: u32 = 3;
 
 const DT_NULL: usize = 0;
 const DT_INIT_ARRAY: usize = 25;
@@ -37,6 +43,16 @@ impl Image {
             unsafe { libc::dl_iterate_phdr(Some(visit), place) };
             image
         })
+    }
+
+    /// Whether the program was given to its loader as an argument, so that the kernel knows the loader only.
+    pub(crate) fn is_run_by_its_loader(&self) -> bool {
+        self.names_loader && !mp_os::spawn::has_loader()
+    }
+
+    /// What the linker wrote into the program to tell its builds apart, if it did.
+    pub(crate) fn build_id(&self) -> Option<&[u8]> {
+        self.build_id.as_deref()
     }
 
     /// Where `size` bytes at `address` lie from the load address; `None` if they are not in the program.
@@ -94,9 +110,25 @@ unsafe extern "C" fn visit(
             start..start.saturating_add(header.p_memsz as usize)
         })
         .collect();
-    let dynamic = headers
+    let has_type = |wanted| move |header: &&libc::Elf64_Phdr| header.p_type == wanted;
+    image.names_loader = headers
         .iter()
-        .find(|header| header.p_type == libc::PT_DYNAMIC);
+        .any(|header| header.p_type == libc::PT_INTERP);
+    image.build_id = headers
+        .iter()
+        .filter(has_type(libc::PT_NOTE))
+        .find_map(|header| {
+            let start = image.base.wrapping_add(header.p_vaddr as usize);
+            let size = header.p_memsz as usize;
+            if !image.contains(start, size) {
+                return None;
+            }
+            let start = std::ptr::with_exposed_provenance::<u8>(start);
+            // SAFETY: inside a segment that is mapped for reading; notes are constants.
+            let notes = unsafe { std::slice::from_raw_parts(start, size) };
+            build_id(notes, header.p_align as usize)
+        });
+    let dynamic = headers.iter().find(has_type(libc::PT_DYNAMIC));
     if let Some(header) = dynamic {
         let start = image.base.wrapping_add(header.p_vaddr as usize);
         let count = header.p_memsz as usize / size_of::<Dynamic>();
@@ -109,6 +141,24 @@ unsafe extern "C" fn visit(
         }
     }
     1
+}
+
+/// Looks through notes as the ELF specification has them: three words (length of the name, length of the content, type),
+/// the name, the content, both filled up to the alignment.
+fn build_id(mut notes: &[u8], alignment: usize) -> Option<Vec<u8>> {
+    let alignment = alignment.max(4);
+    loop {
+        let (head, rest) = notes.split_first_chunk::<12>()?;
+        let word =
+            |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let (name_size, size) = (word(0) as usize, word(4) as usize);
+        let begin = (12 + name_size).next_multiple_of(alignment);
+        let content = notes.get(begin..begin + size)?;
+        if word(8) == NT_GNU_BUILD_ID && rest.get(..name_size) == Some(b"GNU\0") && size > 0 {
+            return Some(content.to_vec());
+        }
+        notes = notes.get((begin + size).next_multiple_of(alignment)..)?;
+    }
 }
 
 fn constructors(base: usize, section: &[Dynamic]) -> Range<usize> {
@@ -126,7 +176,7 @@ fn constructors(base: usize, section: &[Dynamic]) -> Range<usize> {
 mod tests {
     use std::ops::Range;
 
-    use super::Image;
+    use super::{Image, build_id};
 
     static HERE: u64 = 7;
 
@@ -156,6 +206,32 @@ mod tests {
             (start..end).contains(&ours),
             "our constructor is one of them"
         );
+    }
+
+    #[test]
+    fn the_build_id_is_found_among_other_notes() {
+        let note = |name: &[u8], kind: u32, content: &[u8], alignment: usize| {
+            let mut note = Vec::new();
+            for word in [name.len() as u32, content.len() as u32, kind] {
+                note.extend_from_slice(&word.to_ne_bytes());
+            }
+            for part in [name, content] {
+                note.extend_from_slice(part);
+                note.resize(note.len().next_multiple_of(alignment), 0);
+            }
+            note
+        };
+        for alignment in [4, 8] {
+            let mut notes = note(b"GNU\0", 1, &[9; 16], alignment);
+            notes.extend(note(b"other\0", 3, &[8; 5], alignment));
+            assert_eq!(build_id(&notes, alignment), None);
+            notes.extend(note(b"GNU\0", 3, &[7; 20], alignment));
+            assert_eq!(build_id(&notes, alignment), Some(vec![7; 20]));
+            for length in 0..notes.len() - 20 {
+                assert_eq!(build_id(&notes[..length], alignment), None, "{length}");
+            }
+        }
+        assert_eq!(build_id(&[0xff; 64], 4), None, "lengths that end outside");
     }
 
     #[test]

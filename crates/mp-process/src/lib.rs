@@ -34,25 +34,31 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod build;
 mod child;
 mod current;
+mod debug_text;
 mod entry;
+mod for_children;
 mod hello;
 mod image;
 mod outcome;
 mod panic;
 mod parcel;
 mod process;
+mod report;
 mod returned_err;
 mod running;
 mod start;
 mod status;
 mod table;
 mod task;
+mod to_parent;
+mod way_back;
 
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
 pub use panic::Panic;
-pub use process::{Process, spawn};
+pub use process::{Process, StillRunning, spawn};
 pub use status::Status;
 pub use table::{ActiveChild, active_children};
 pub use task::{Argument, Arguments, Returned, Run, Stateless, Task};

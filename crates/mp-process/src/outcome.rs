@@ -10,14 +10,15 @@ use serde::de::DeserializeOwned;
 
 use crate::panic::Panic;
 use crate::parcel::{self, OUTCOME, Parcel};
-use crate::returned_err::is_err;
+use crate::returned_err::err_text;
 
 /// What the child says before it exits.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The task returned; its value is kept as it came, so that it can be read more than once.
     Returned {
-        is_err: bool,
+        /// What its `Err` holds, as text, if it is one; the text stays in the child.
+        err: Option<String>,
         value: Vec<u8>,
         descriptors: Vec<OwnedFd>,
     },
@@ -37,7 +38,7 @@ impl Outcome {
         let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(value));
         match bytes {
             Ok(bytes) => Self::Returned {
-                is_err: is_err(value),
+                err: err_text(value),
                 value: bytes,
                 descriptors,
             },
@@ -53,10 +54,19 @@ impl Outcome {
         Self::Refused(postcard::to_stdvec(error).unwrap_or_default())
     }
 
+    /// What is to be said of an end that is an error; nothing of a panic, which has spoken already.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        match self {
+            Self::Returned { err, .. } => err.clone(),
+            Self::Panicked(_) => None,
+            Self::Refused(error) => Some(format!("{:?}", decode_refusal(error))),
+        }
+    }
+
     /// The exit code that goes with it.
     pub(crate) fn code(&self) -> i32 {
         match self {
-            Self::Returned { is_err: false, .. } => 0,
+            Self::Returned { err: None, .. } => 0,
             _ => 1,
         }
     }
@@ -72,7 +82,7 @@ impl Outcome {
     fn send_once(self, socket: BorrowedFd<'_>) -> std::io::Result<()> {
         let (mut bytes, descriptors, tag) = match self {
             Self::Returned {
-                is_err: false,
+                err: None,
                 value,
                 descriptors,
             } => (value, descriptors, RETURNED_OK),
@@ -102,7 +112,7 @@ impl Outcome {
         } = parcel;
         match value.pop() {
             Some(tag @ (RETURNED_OK | RETURNED_ERR)) => Self::Returned {
-                is_err: tag == RETURNED_ERR,
+                err: (tag == RETURNED_ERR).then(String::new),
                 value,
                 descriptors,
             },
@@ -122,12 +132,16 @@ impl Outcome {
             Self::Panicked(panic) => {
                 Err(Error::new(ErrorKind::Panicked, "run", process).with_detail(panic.to_string()))
             }
-            Self::Refused(error) => Err(postcard::from_bytes(error).unwrap_or_else(|_| {
-                Error::new(ErrorKind::Decode, "receive", "the result")
-                    .with_detail("what the child sent is not understood")
-            })),
+            Self::Refused(error) => Err(decode_refusal(error)),
         }
     }
+}
+
+fn decode_refusal(error: &[u8]) -> Error {
+    postcard::from_bytes(error).unwrap_or_else(|_| {
+        Error::new(ErrorKind::Decode, "receive", "the result")
+            .with_detail("what the child sent is not understood")
+    })
 }
 
 fn decode_value<R: DeserializeOwned>(value: &[u8], descriptors: &[OwnedFd]) -> Result<R> {

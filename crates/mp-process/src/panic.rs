@@ -5,6 +5,12 @@ use std::backtrace::Backtrace;
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+use std::thread;
+
+use mp_os::robust::tid;
+
+use crate::{current, report};
 
 /// What a task's panic said, where it was, and how the program got there.
 ///
@@ -87,19 +93,34 @@ impl fmt::Display for Panic {
     }
 }
 
-/// Lets every panic be noted, after the hook that is there has printed it. Where a panic aborts the
-/// process, `before_abort` is called with it.
+type Hook = dyn Fn(&PanicHookInfo<'_>) + Send + Sync;
+
+/// Lets every panic be noted, after it was printed: by the hook that code before `main` has set or, in place of
+/// std's, with the name of this process. Where a panic aborts the process, `before_abort` is called with it.
 pub(crate) fn note_panics(before_abort: fn(Panic)) {
     let previous = take_hook();
+    // Taken twice, what comes the second time is std's own.
+    let is_stds = is_same(&*previous, &*take_hook());
     set_hook(Box::new(move |info| {
-        previous(info);
+        if !is_stds {
+            previous(info);
+        }
         let noted = Noted::of(info);
+        if is_stds {
+            report::say(&noted.report());
+        }
         if cfg!(panic = "abort") {
             before_abort(noted.resolve());
         } else {
             LAST.set(Some(noted));
         }
     }));
+}
+
+/// Whether both are the same function without captures, as std's own hook is.
+fn is_same(one: &Hook, other: &Hook) -> bool {
+    // A function that is taken for another one has the same code.
+    std::ptr::eq(one, other)
 }
 
 /// Runs `task` and returns its value, or its panic.
@@ -119,6 +140,34 @@ impl Noted {
             location: info.location().map(ToString::to_string),
             backtrace: (!unwanted).then(Backtrace::force_capture),
         }
+    }
+
+    /// What std prints of a panic, with the name of this process.
+    fn report(&self) -> String {
+        static HINT: Once = Once::new();
+        let thread = thread::current();
+        // The first thread of a child is not std's `main`, and has no name.
+        let thread = match (tid() == std::process::id(), thread.name()) {
+            (true, None) => String::new(),
+            (_, name) => format!(", thread '{}'", name.unwrap_or("<unnamed>")),
+        };
+        let location = self.location.as_deref().unwrap_or("an unknown place");
+        let mut text = format!(
+            "\n{}{thread} panicked at {location}:\n{}\n",
+            current::title(),
+            self.message
+        );
+        match &self.backtrace {
+            Some(backtrace) if std::env::var_os("RUST_BACKTRACE").is_some() => {
+                text.push_str(&format!("stack backtrace:\n{backtrace}"));
+            }
+            _ => HINT.call_once(|| {
+                text.push_str(
+                    "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n",
+                );
+            }),
+        }
+        text
     }
 
     /// Looking up the names of the calls takes long, so it is done only for a panic that ends the task.

@@ -59,7 +59,7 @@ pub struct Process<R> {
     returns: PhantomData<fn() -> R>,
 }
 
-impl<R: Returned> Process<R> {
+impl<R> Process<R> {
     /// Describes a process that will call `task` with `arguments`, a tuple.
     ///
     /// `task` is a function or a closure without captures. Arguments are serde values or shared objects of mp,
@@ -70,20 +70,21 @@ impl<R: Returned> Process<R> {
     /// mp_process::Process::new(move || println!("{text}"), ());
     /// ```
     #[must_use = "a process runs when it is started"]
-    pub fn new<F, A>(task: F, arguments: A) -> Self
+    pub fn new<F, A, W>(task: F, arguments: A) -> Self
     where
         F: Task<A, Output = R> + Stateless,
         A: Arguments,
+        R: Returned<W>,
     {
         // A value of a function's type is needed to name the type, and for nothing else.
         let _: F = task;
         let identity = current::next_identity();
         Self {
-            entry: Entry::of::<F, A>(),
+            entry: Entry::of::<F, A, W>(),
             arguments: Mutex::new(Some(Box::new(arguments))),
             name: current::default_name(&identity),
             identity,
-            daemon: false,
+            daemon: current::is_daemon(),
             options: Options::default(),
             running: None,
             returns: PhantomData,
@@ -92,7 +93,10 @@ impl<R: Returned> Process<R> {
 
     /// Describes a process whose task is `value.run()`.
     #[must_use = "a process runs when it is started"]
-    pub fn from_run<T: Run<Output = R>>(value: T) -> Self {
+    pub fn from_run<T: Run<Output = R>>(value: T) -> Self
+    where
+        R: Returned,
+    {
         let name = value.name();
         let process = Self::new(|value: T| value.run(), (value,));
         match name {
@@ -110,7 +114,8 @@ impl<R: Returned> Process<R> {
         self
     }
 
-    /// Whether it is ended (SIGTERM, then SIGKILL) when this process exits, instead of waited for.
+    /// Whether it is ended (SIGTERM, then SIGKILL) when this process exits, instead of waited for. Without, it is what this
+    /// process is: children of daemons are daemons.
     #[must_use = "a process runs when it is started"]
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
@@ -170,12 +175,13 @@ impl<R: Returned> Process<R> {
     /// [`ErrorKind::Panicked`] with message and location, [`ErrorKind::ProcessDied`] with pid and signal or exit
     /// code, [`ErrorKind::Decode`] or [`ErrorKind::Encode`] if arguments or result did not survive the way,
     /// [`ErrorKind::InvalidState`] if it was not started.
-    pub fn result(&self) -> Result<R> {
+    pub fn result<W>(&self) -> Result<R>
+    where
+        R: Returned<W>,
+    {
         self.started("take the result of")?.result()
     }
-}
 
-impl<R> Process<R> {
     /// Waits for its end.
     ///
     /// # Errors
@@ -266,14 +272,11 @@ impl<R> Process<R> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidState`] if it has not ended: it goes on then, as if it had been dropped.
-    pub fn close(self) -> Result<()> {
+    /// [`StillRunning`], with the process, if it has not ended.
+    #[expect(clippy::result_large_err, reason = "it is the process itself")]
+    pub fn close(self) -> std::result::Result<(), StillRunning<R>> {
         if self.is_alive() {
-            return Err(invalid(
-                &self.name,
-                "close",
-                "it still runs; join or kill it first",
-            ));
+            return Err(StillRunning(self));
         }
         Ok(())
     }
@@ -297,6 +300,52 @@ impl<R> fmt::Debug for Process<R> {
     }
 }
 
+/// The answer of [`Process::close`] for a process that still runs, which it gives back.
+///
+/// It converts into [`Error`], of the kind [`ErrorKind::InvalidState`]; the process goes on then, as if it had been
+/// dropped.
+///
+/// ```
+/// use mp_process::{StillRunning, spawn};
+///
+/// let sleeper = spawn(|| std::thread::sleep(std::time::Duration::MAX), ())?;
+/// let Err(StillRunning(sleeper)) = sleeper.close() else {
+///     unreachable!("it sleeps")
+/// };
+/// sleeper.kill()?;
+/// sleeper.join()?;
+/// sleeper.close()?;
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[must_use = "the process is in it"]
+pub struct StillRunning<R>(pub Process<R>);
+
+const STILL_RUNS: &str = "it still runs; join or kill it first";
+
+impl<R> fmt::Display for StillRunning<R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.get_name();
+        write!(formatter, "close process {name:?}: {STILL_RUNS}")
+    }
+}
+
+impl<R> fmt::Debug for StillRunning<R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("StillRunning")
+            .field(&self.0)
+            .finish()
+    }
+}
+
+impl<R> std::error::Error for StillRunning<R> {}
+
+impl<R> From<StillRunning<R>> for Error {
+    fn from(StillRunning(process): StillRunning<R>) -> Self {
+        invalid(process.get_name(), "close", STILL_RUNS)
+    }
+}
+
 /// Starts a process that calls `task` with `arguments`: [`Process::new`] and [`Process::start`].
 ///
 /// ```
@@ -308,10 +357,10 @@ impl<R> fmt::Debug for Process<R> {
 /// # Errors
 ///
 /// Those of [`Process::start`].
-pub fn spawn<F, A>(task: F, arguments: A) -> Result<Process<F::Output>>
+pub fn spawn<F, A, W>(task: F, arguments: A) -> Result<Process<F::Output>>
 where
     F: Task<A> + Stateless,
-    F::Output: Returned,
+    F::Output: Returned<W>,
     A: Arguments,
 {
     let mut process = Process::new(task, arguments);

@@ -1,16 +1,19 @@
-//! Whether a value is an `Err`, asked of any serde type.
+//! Whether a value is an `Err`, and of what, asked of any serde type.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 
 use serde::ser::{self, Impossible, Serialize, Serializer};
 
-/// Whether `value` is the `Err` of a `Result`, as serde sees it. Nothing below the top level is visited.
-pub(crate) fn is_err(value: &impl Serialize) -> bool {
-    value.serialize(Probe).is_ok_and(|Answer(is_err)| is_err)
+use crate::debug_text::DebugText;
+
+/// What the `Err` of a `Result` holds, as `Debug` would write it; `None` for every other value, of which nothing below
+/// the top level is visited.
+pub(crate) fn err_text(value: &impl Serialize) -> Option<String> {
+    value.serialize(Probe).ok().and_then(|Answer(text)| text)
 }
 
 struct Probe;
-struct Answer(bool);
+struct Answer(Option<String>);
 
 /// Ends the visit where it would go deeper: then the value is no `Result`.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ impl ser::Error for Deeper {
 macro_rules! no {
     ($($method:ident($type:ty);)*) => {$(
         fn $method(self, _: $type) -> Result<Answer, Deeper> {
-            Ok(Answer(false))
+            Ok(Answer(None))
         }
     )*};
 }
@@ -62,9 +65,16 @@ impl Serializer for Probe {
         name: &'static str,
         _: u32,
         variant: &'static str,
-        _: &T,
+        value: &T,
     ) -> Result<Answer, Deeper> {
-        Ok(Answer((name, variant) == ("Result", "Err")))
+        let mut text = String::new();
+        if (name, variant) == ("Result", "Err") {
+            if write!(text, "{:?}", DebugText(value)).is_err() {
+                text.push_str("(it cannot be written)");
+            }
+            return Ok(Answer(Some(text)));
+        }
+        Ok(Answer(None))
     }
 
     no! {
@@ -101,19 +111,19 @@ impl Serializer for Probe {
         _: u32,
         _: &'static str,
     ) -> Result<Answer, Deeper> {
-        Ok(Answer(false))
+        Ok(Answer(None))
     }
 
     fn serialize_none(self) -> Result<Answer, Deeper> {
-        Ok(Answer(false))
+        Ok(Answer(None))
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<Answer, Deeper> {
-        Ok(Answer(false))
+        Ok(Answer(None))
     }
 
     fn serialize_unit(self) -> Result<Answer, Deeper> {
-        Ok(Answer(false))
+        Ok(Answer(None))
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -121,24 +131,42 @@ impl Serializer for Probe {
         _: &'static str,
         _: &T,
     ) -> Result<Answer, Deeper> {
-        Ok(Answer(false))
+        Ok(Answer(None))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_err;
+    use serde::{Serialize, Serializer};
+
+    use super::err_text;
+
+    /// Refuses to be written.
+    struct Unwritable;
+
+    impl Serialize for Unwritable {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("never"))
+        }
+    }
 
     #[test]
     fn only_a_top_level_err_is_one() {
-        assert!(is_err(&Err::<u8, u8>(3)));
-        assert!(is_err(&Err::<Vec<u8>, ()>(())));
-        assert!(!is_err(&Ok::<u8, u8>(3)));
-        assert!(!is_err(&Ok::<Result<u8, u8>, u8>(Err(3))));
-        assert!(!is_err(&Some(Err::<u8, u8>(3))));
-        assert!(!is_err(&vec![Err::<u8, u8>(3)]));
-        assert!(!is_err(&(Err::<u8, u8>(3), 1)));
-        assert!(!is_err(&()));
-        assert!(!is_err(&"Err"));
+        assert_eq!(err_text(&Err::<u8, u8>(3)).as_deref(), Some("3"));
+        assert_eq!(err_text(&Err::<Vec<u8>, ()>(())).as_deref(), Some("()"));
+        assert_eq!(err_text(&Err::<u8, _>("why")).as_deref(), Some("\"why\""));
+        assert_eq!(err_text(&Ok::<u8, u8>(3)), None);
+        assert_eq!(err_text(&Ok::<Result<u8, u8>, u8>(Err(3))), None);
+        assert_eq!(err_text(&Some(Err::<u8, u8>(3))), None);
+        assert_eq!(err_text(&vec![Err::<u8, u8>(3)]), None);
+        assert_eq!(err_text(&(Err::<u8, u8>(3), 1)), None);
+        assert_eq!(err_text(&()), None);
+        assert_eq!(err_text(&"Err"), None);
+    }
+
+    #[test]
+    fn an_err_that_serde_cannot_write_is_one() {
+        let text = err_text(&Err::<u8, _>(Unwritable)).unwrap();
+        assert!(text.contains("cannot be written"), "{text}");
     }
 }

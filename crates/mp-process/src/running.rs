@@ -4,8 +4,8 @@
 //!
 //! - I1: the child is reaped once, by whoever first finds it ended, inside the initialiser of `end`; so its
 //!   number cannot be reused while `end` is empty.
-//! - I2: the child sends its outcome before it exits. An outcome that is not in the socket when the child has
-//!   ended never comes.
+//! - I2: the child sends its outcome before it exits. An outcome that is neither in the socket nor at the listener
+//!   when the child has ended never comes.
 //!
 //! # If a process dies
 //!
@@ -20,11 +20,12 @@ use std::{io, mem};
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::Deadline;
 use mp_os::pidfd::PidFd;
-use serde::de::DeserializeOwned;
 
+use crate::for_children::ForChildren;
 use crate::outcome::Outcome;
 use crate::status::Status;
 use crate::table;
+use crate::way_back::WayBack;
 
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -162,11 +163,11 @@ impl Running {
         }
     }
 
-    pub(crate) fn result<R: DeserializeOwned>(&self) -> Result<R> {
+    pub(crate) fn result<R: WayBack<W>, W>(&self) -> Result<R> {
         self.wait(Deadline::NEVER)?;
         let end = self.end.get();
         match end.and_then(|end| end.outcome.as_ref()) {
-            Some(outcome) => outcome.decode(&self.title()),
+            Some(outcome) => R::arrive(outcome, &self.title()),
             None => Err(self.died(end.map_or(Status::Unknown, End::status))),
         }
     }
@@ -207,6 +208,7 @@ impl Running {
         let exit = self.watch.wait_status();
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = mem::take(&mut *socket).and_then(|socket| Outcome::receive(socket.as_fd()));
+        let outcome = outcome.or_else(|| ForChildren::outcome_of(self.pid));
         End { exit, outcome }
     }
 }
@@ -268,6 +270,6 @@ mod tests {
         );
         running.send_signal(libc::SIGKILL).unwrap();
         assert_eq!(running.exitcode(), Some(0));
-        assert_eq!(running.result::<u8>().unwrap(), 7);
+        assert_eq!(running.result::<u8, _>().unwrap(), 7);
     }
 }

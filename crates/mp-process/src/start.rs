@@ -7,18 +7,19 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_object::transfer;
-use mp_os::life::LifePipe;
 use mp_os::spawn::{Options, Started, run_self};
 use mp_os::{memfd, socket};
 use serde::Serialize;
 
 use crate::current::{self, DEPTH_MAX};
 use crate::entry::Entry;
+use crate::for_children::ForChildren;
 use crate::hello::Hello;
+use crate::image::Image;
 use crate::parcel::{self, HELLO};
 use crate::running::{Running, Watch};
 use crate::{child, table};
@@ -72,6 +73,13 @@ impl Start<'_> {
                 "processes can be started when `main` has begun, not by code that runs before it",
             ));
         }
+        if Image::of_this_program().is_run_by_its_loader() {
+            return Err(self.error(ErrorKind::Unsupported).with_detail(
+                "this program was started through its loader (`ld.so ./program`), which is what /proc/self/exe names \
+                 then, and what would be started; start the program itself, and if it needs a loader of its own, \
+                 set that with `patchelf --set-interpreter`",
+            ));
+        }
         if current::depth() >= DEPTH_MAX {
             return Err(self.error(ErrorKind::InvalidState).with_detail(format!(
                 "it would be process {} inside a process inside ...: a task starts itself without end",
@@ -101,24 +109,24 @@ impl Start<'_> {
 
     /// Sends all that the child needs.
     fn greet(&self, socket: &OwnedFd) -> Result<()> {
-        let life = life_pipe().map_err(|source| self.explain(source))?;
+        let for_children = ForChildren::of_this_process().map_err(|source| self.explain(source))?;
         let stdin = io::stdin();
         // A descriptor that is closed has no size; the child gets /dev/null then.
         let stdin = Some(stdin.as_fd()).filter(|stdin| memfd::size_of_file(*stdin).is_ok());
         let hello = Hello {
-            entry_offset: self.entry.offset()?,
-            type_hash: self.entry.hash(),
+            entry: self.entry.address()?,
             depth: current::depth() + 1,
             name: self.name.to_owned(),
             identity: self.identity.to_vec(),
             daemon: self.daemon,
             parent_pid: std::process::id(),
             parent_name: current::current_process().name().to_owned(),
+            listener: for_children.listener_name().to_vec(),
         };
         let bytes = hello.to_bytes(stdin.is_some())?;
         let (bytes, objects) = transfer::outgoing(|| self.arguments.append_to(bytes));
         let bytes = bytes.map_err(|error| self.unencoded(&error))?;
-        let descriptors: Vec<_> = [Some(life.read_end()), stdin]
+        let descriptors: Vec<_> = [Some(for_children.life_end()), stdin]
             .into_iter()
             .flatten()
             .chain(objects.iter().map(AsFd::as_fd))
@@ -139,6 +147,11 @@ impl Start<'_> {
 
     /// The system's error, with the way out.
     fn explain(&self, source: io::Error) -> Error {
+        if source.kind() == io::ErrorKind::Unsupported {
+            return self
+                .error(ErrorKind::Unsupported)
+                .with_detail(source.to_string());
+        }
         let in_place = self.options.directory.is_none();
         let way_out = match source.raw_os_error() {
             Some(libc::EAGAIN) => {
@@ -161,20 +174,4 @@ impl Start<'_> {
         };
         Error::os("start", format!("process {:?}", self.name), source).with_detail(way_out)
     }
-}
-
-/// The pipe that all children of this process hang on.
-fn life_pipe() -> io::Result<Arc<LifePipe>> {
-    /// With the process that made it: a forked copy must not hold its parent's children alive.
-    static PIPE: Mutex<Option<(u32, Arc<LifePipe>)>> = Mutex::new(None);
-    let mut pipe = PIPE.lock().unwrap_or_else(PoisonError::into_inner);
-    let me = std::process::id();
-    if let Some((owner, pipe)) = &*pipe
-        && *owner == me
-    {
-        return Ok(Arc::clone(pipe));
-    }
-    let made = Arc::new(LifePipe::new()?);
-    *pipe = Some((me, Arc::clone(&made)));
-    Ok(made)
 }

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::way_back::{ByValue, HasOutput, Never, WayBack};
+
 /// A value that travels to another process as an argument: any serde type that owns its data, and every
 /// shared object of mp.
 ///
@@ -26,16 +28,37 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Argument for T {}
 )]
 pub trait Arguments: Serialize + DeserializeOwned + Send + 'static {}
 
-/// A value that a task gives back: any serde type that owns its data.
+/// What a task gives back: any serde type that owns its data, or `!` of a task that never returns.
+///
+/// It is implemented for all of them; there is nothing to write. `W` is the way it takes: the compiler finds it, and
+/// generic code that names this trait for values leaves it out.
+///
+/// ```
+/// use mp_process::{Process, Returned};
+///
+/// fn started<R: Returned>(mut process: Process<R>) -> mp_layout::Result<Process<R>> {
+///     process.start()?;
+///     Ok(process)
+/// }
+///
+/// let leaves = Process::new(|| std::process::exit(3), ());
+/// let process = started(Process::new(|| 7, ()))?;
+/// assert_eq!(process.result()?, 7);
+/// # drop(leaves);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot come back from another process",
     label = "what the task returns stays in its process",
     note = "a result is `Serialize + DeserializeOwned`: own the data and derive serde's traits; end with `;` to return `()`"
 )]
-pub trait Returned: Serialize + DeserializeOwned + 'static {}
+pub trait Returned<W = ByValue>: WayBack<W> + 'static {}
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + 'static> Returned for T {}
+impl<T: Serialize + DeserializeOwned + 'static> Returned<ByValue> for T {}
+
+#[diagnostic::do_not_recommend]
+impl Returned<Never> for <fn() -> ! as HasOutput>::Output {}
 
 /// What another process can run by its address alone: a function, or a closure without captures.
 #[diagnostic::on_unimplemented(

@@ -1,5 +1,6 @@
 //! Code that the loader calls before `main`, and before this crate's own.
 
+use std::fs::File;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -11,7 +12,11 @@ static REFUSED: OnceLock<String> = OnceLock::new();
 #[unsafe(link_section = ".init_array.00200")]
 static EAGER: extern "C" fn() = start_too_early;
 
+/// As other code may have done by then; close-on-exec, as std opens everything.
+static OPENED: OnceLock<File> = OnceLock::new();
+
 extern "C" fn start_too_early() {
+    OPENED.get_or_init(|| File::open("/proc/self/exe").expect("a program has one"));
     if let Err(error) = spawn(|| (), ()) {
         REFUSED.get_or_init(|| error.to_string());
     }
@@ -34,4 +39,14 @@ fn a_question_before_main_does_not_mislead_a_child() {
     let (name, has_parent, was_refused) = process.result().unwrap();
     assert_eq!(name, process.get_name());
     assert!(has_parent && was_refused);
+}
+
+#[test]
+fn a_file_that_was_opened_before_main_stays_open_in_a_child() {
+    fn length() -> u64 {
+        OPENED.get().unwrap().metadata().unwrap().len()
+    }
+    let process = spawn(length, ()).unwrap();
+    assert!(process.join_timeout(Duration::from_secs(20)).unwrap());
+    assert_eq!(process.result().unwrap(), length());
 }

@@ -252,8 +252,8 @@ fn nothing_is_left_behind() {
     let process = spawn(check, ()).unwrap();
     joined(&process);
     let (before, after, children) = process.result().unwrap();
-    // The two ends of the pipe that all children hang on stay.
-    assert_eq!(before + 2, after);
+    // The two ends of the pipe that all children hang on stay, and the listener that they can reach by name.
+    assert_eq!(before + 3, after);
     assert_eq!(children.trim(), "");
 }
 
@@ -335,15 +335,12 @@ fn at_the_limit_of_processes_a_start_is_an_error() {
         };
         // SAFETY: reads the limits that it is given.
         let limited = unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) };
+        assert_eq!(limited, 0, "{}", io::Error::last_os_error());
+        // The limit holds for every user but the system's root, who becomes nobody. A namespace's own root cannot, and is
+        // limited as any user.
         // SAFETY: takes a number, and changes this process only.
-        let nobody = unsafe { libc::setuid(65534) };
-        assert_eq!((limited, nobody), (0, 0), "{}", io::Error::last_os_error());
+        unsafe { libc::setuid(65534) };
         spawn(|| (), ()).map(drop).unwrap_err().to_string()
-    }
-    // SAFETY: takes nothing and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        // Root alone can become nobody, who has no other processes.
-        return;
     }
     let process = spawn(check, ()).unwrap();
     joined(&process);
@@ -353,15 +350,15 @@ fn at_the_limit_of_processes_a_start_is_an_error() {
 
 #[test]
 fn recursion_ends_with_an_error() {
-    fn dive(depth: u32) -> Result<u32, String> {
+    fn dive(depth: u32) -> String {
         match spawn(dive, (depth + 1,)) {
-            Ok(child) => child.result().map_err(|error| error.to_string())?,
-            Err(error) => Err(format!("{depth}: {error}")),
+            Ok(child) => child.result().unwrap_or_else(|error| error.to_string()),
+            Err(error) => format!("{depth}: {error}"),
         }
     }
     let process = spawn(dive, (1,)).unwrap();
     joined(&process);
-    let text = process.result().unwrap().unwrap_err();
+    let text = process.result().unwrap();
     assert!(
         text.starts_with("64: ") && text.contains("without end"),
         "{text}"
@@ -478,4 +475,263 @@ fn a_strangers_socket_as_standard_input_is_left_alone() {
     let mut buffer = [0; 64];
     let message = mp_os::socket::recv_deadline(&kept, &mut buffer, Deadline::PASSED).unwrap();
     assert_eq!(&buffer[..message.len], b"for somebody else");
+}
+
+/// The path of the dynamic loader that runs this program; `None` for a static program.
+fn own_loader() -> Option<String> {
+    // SAFETY: takes a number, and reads what the kernel told this process at its start.
+    let place = unsafe { libc::getauxval(libc::AT_BASE) };
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps
+        .lines()
+        .find(|line| line.starts_with(&format!("{place:x}-")))?;
+    Some(line[line.find('/')?..].to_owned())
+}
+
+#[test]
+#[cfg_attr(
+    target_feature = "crt-static",
+    ignore = "a static program has no loader"
+)]
+fn a_program_that_its_loader_runs_does_not_start_the_loader_in_its_place() {
+    let loader = own_loader().expect("this program is dynamic");
+    let mut program = Command::new(loader);
+    let ran = program
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "helper_is_run_by_its_loader", "--ignored"])
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(
+        String::from_utf8_lossy(&ran.stdout).contains("1 passed"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+#[ignore = "run by another test through the loader"]
+fn helper_is_run_by_its_loader() {
+    let error = spawn(|| 3_u8, ()).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let text = error.to_string();
+    assert!(
+        text.contains("through its loader") && text.contains("/proc/self/exe"),
+        "{text}"
+    );
+}
+
+/// Makes one system call fail for the rest of this process's life, as old kernels and sandboxes do.
+fn forbid(call: libc::c_long, error: libc::c_int) {
+    let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let answer = libc::SECCOMP_RET_ERRNO | error.unsigned_abs();
+    let mut steps = [
+        // The number of the call is the first word of what the filter sees.
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            call as u32,
+        ),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, answer),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog {
+        len: steps.len() as u16,
+        filter: steps.as_mut_ptr(),
+    };
+    // SAFETY: takes numbers, and binds this process only.
+    let bound = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: the filter and its steps live across the call, which copies them.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) };
+    assert_eq!((bound, set), (0, 0), "{}", io::Error::last_os_error());
+}
+
+#[test]
+fn a_start_without_process_descriptors_names_the_call_and_the_way_out() {
+    fn check(call: i64, error: i32, ran: Event) -> String {
+        forbid(call, error);
+        let refused = spawn(|ran: Event| ran.set(), (ran,)).map(drop).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
+        refused.to_string()
+    }
+    for (call, name, error) in [
+        (libc::SYS_pidfd_open, "pidfd_open", libc::ENOSYS),
+        (libc::SYS_pidfd_open, "pidfd_open", libc::EPERM),
+        (
+            libc::SYS_pidfd_send_signal,
+            "pidfd_send_signal",
+            libc::ENOSYS,
+        ),
+        (libc::SYS_waitid, "waitid with P_PIDFD", libc::EINVAL),
+    ] {
+        let ran = Event::new().unwrap();
+        let process = spawn(check, (call, error, ran.clone())).unwrap();
+        joined(&process);
+        let text = process.result().unwrap();
+        for part in [
+            &format!("{name} is not offered"),
+            "Linux 5.4",
+            "seccomp",
+            "valgrind",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!ran.is_set(), "it was started all the same");
+    }
+}
+
+fn standard_error_of(helper: &str) -> String {
+    let mut program = this_program(std::env::current_exe().unwrap(), helper);
+    let ran = program.env_remove("RUST_BACKTRACE").output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    String::from_utf8(ran.stderr).unwrap()
+}
+
+#[test]
+fn a_panic_on_standard_error_names_the_process() {
+    let text = standard_error_of("helper_children_panic");
+    let has = |wanted: &str| text.lines().any(|line| line.contains(wanted));
+    assert!(has("process 'first' (") && has(") panicked at "), "{text}");
+    assert!(text.contains("tests/lifetime.rs:"), "{text}");
+    assert!(has("not today") && has("RUST_BACKTRACE=1"), "{text}");
+    assert!(
+        has("process 'second' (") && has(", thread 'helper' panicked at "),
+        "{text}"
+    );
+    assert!(
+        has("process 'third' (") && has("with a trace") && has("stack backtrace:"),
+        "{text}"
+    );
+    assert!(!text.contains("unnamed"), "{text}");
+}
+
+#[test]
+#[ignore = "run by another test that reads its standard error"]
+fn helper_children_panic() {
+    fn in_a_thread() {
+        let thread = std::thread::Builder::new().name("helper".to_owned());
+        let ended = thread.spawn(|| panic!("in a thread")).unwrap().join();
+        assert!(ended.is_err());
+    }
+    let processes = [
+        Process::new(|| panic!("not today"), ()).name("first"),
+        Process::new(in_a_thread, ()).name("second"),
+        Process::new(|| panic!("with a trace"), ())
+            .name("third")
+            .env("RUST_BACKTRACE", "1"),
+    ];
+    for mut process in processes {
+        process.start().unwrap();
+        joined(&process);
+    }
+}
+
+#[test]
+fn an_err_is_said_on_standard_error_though_the_parent_only_joins() {
+    let text = standard_error_of("helper_children_return_err");
+    let says = |name: &str, error: &str| {
+        text.lines().any(|line| {
+            line.starts_with(&format!("process '{name}' ("))
+                && line.ends_with(&format!("): Error: {error}"))
+        })
+    };
+    assert!(says("text", "\"3 is bad\""), "{text}");
+    assert!(
+        says("own", "TooLarge { limit: 7, given: [8, 9] }"),
+        "{text}"
+    );
+    assert!(says("mp", "Closed(put into a queue: closed)"), "{text}");
+    let unread = text.lines().find(|line| line.contains("'unread'"));
+    assert!(
+        unread.is_some_and(|line| line.contains("Error: Decode(") && line.contains("Lossy")),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 4, "{text}");
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+enum OwnError {
+    TooLarge { limit: u8, given: Vec<u8> },
+}
+
+/// Writes nothing, and then lacks what it reads.
+struct Lossy;
+
+impl serde::Serialize for Lossy {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Lossy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u8::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+#[test]
+#[ignore = "run by another test that reads its standard error"]
+fn helper_children_return_err() {
+    fn join_only<R: mp_process::Returned>(name: &str, process: Process<R>) -> Process<R> {
+        let mut process = process.name(name);
+        process.start().unwrap();
+        joined(&process);
+        assert_eq!(process.exitcode(), Some(1));
+        process
+    }
+    let text = Process::new(|n: u8| Err::<(), _>(format!("{n} is bad")), (3,));
+    let text = join_only("text", text);
+    let own = || {
+        Err::<u8, _>(OwnError::TooLarge {
+            limit: 7,
+            given: vec![8, 9],
+        })
+    };
+    join_only("own", Process::new(own, ()));
+    let closed = || {
+        let error = mp_layout::Error::new(ErrorKind::Closed, "put into", "a queue");
+        Err::<(), _>(error)
+    };
+    join_only("mp", Process::new(closed, ()));
+    join_only("unread", Process::new(|_: Lossy| (), (Lossy,)));
+    let also = text.result().unwrap();
+    assert_eq!(
+        also,
+        Err("3 is bad".to_owned()),
+        "the parent has it as well"
+    );
+}
+
+#[test]
+fn a_child_that_closed_its_way_and_finds_no_other_says_so() {
+    let text = standard_error_of("helper_child_cannot_answer");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("process 'mute' ("));
+    let says = |line: &str| line.contains("the task closed the descriptor");
+    assert!(line.is_some_and(says), "{text}");
+}
+
+#[test]
+#[ignore = "run by another test that reads its standard error"]
+fn helper_child_cannot_answer() {
+    fn mute() -> u8 {
+        forbid(libc::SYS_connect, libc::EPERM);
+        // SAFETY: what is being tested is what happens to those who use them.
+        unsafe { libc::close_range(3, u32::MAX, 0) };
+        1
+    }
+    let mut process = Process::new(mute, ()).name("mute");
+    process.start().unwrap();
+    joined(&process);
+    let error = process.result().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ProcessDied);
+    assert_eq!(process.exitcode(), Some(1));
 }

@@ -7,7 +7,8 @@ use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex};
 use mp_os::clock::Deadline;
 use mp_process::{
-    Process, Run, Stateless, Status, Task, active_children, current_process, parent_process, spawn,
+    Process, Run, Stateless, Status, StillRunning, Task, active_children, current_process,
+    parent_process, spawn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -428,13 +429,68 @@ fn the_sentinel_tells_the_end() {
 }
 
 #[test]
-fn close_refuses_a_running_process() {
+fn close_gives_a_running_process_back() {
     let (process, end) = running();
-    assert_eq!(process.close().unwrap_err().kind(), ErrorKind::InvalidState);
+    let pid = process.pid();
+    let Err(StillRunning(process)) = process.close() else {
+        panic!("it runs");
+    };
+    assert_eq!((process.pid(), process.is_alive()), (pid, true));
+    let refused = process.close().unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("join or kill it first"), "{text}");
     end.set();
-    let process = spawn(add, (1, 1)).unwrap();
+    joined(&refused.0);
+    refused.0.close().unwrap();
+
+    let (process, end) = running();
+    let error = mp_layout::Error::from(process.close().unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::InvalidState);
+    let text = error.to_string();
+    assert!(text.contains("join or kill it first"), "{text}");
+    end.set();
+}
+
+#[test]
+fn a_task_that_never_returns_is_a_task() {
+    fn serves(ready: Event) -> ! {
+        ready.set();
+        loop {
+            std::thread::park();
+        }
+    }
+    let ready = Event::new().unwrap();
+    let process = spawn(serves, (ready.clone(),)).unwrap();
+    assert!(ready.wait_timeout(LONG), "it never ran");
+    process.terminate().unwrap();
     joined(&process);
-    process.close().unwrap();
+    assert_eq!(process.exitcode(), Some(-libc::SIGTERM));
+    let error = process.result().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ProcessDied);
+
+    let process = spawn(|code: i32| std::process::exit(code), (3,)).unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(3));
+
+    let process = spawn(|| panic!("as it does"), ()).unwrap();
+    joined(&process);
+    let error = process.result().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Panicked);
+}
+
+#[test]
+fn a_child_of_a_daemon_is_a_daemon_unless_told_otherwise() {
+    fn children() -> (bool, bool, bool) {
+        let by_itself = Process::new(|| (), ());
+        let told = Process::new(|| (), ()).daemon(false);
+        let me = current_process().is_daemon();
+        (me, by_itself.is_daemon(), told.is_daemon())
+    }
+    for daemon in [true, false] {
+        let process = started(Process::new(children, ()).daemon(daemon));
+        joined(&process);
+        assert_eq!(process.result().unwrap(), (daemon, daemon, false));
+    }
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub use mp_object::{Event, Lock, Mutex, ProcessIdentity};
 pub use mp_os::clock::Deadline;
 pub use mp_process::{
     ActiveChild, Argument, Arguments, CurrentProcess, Panic, ParentProcess, Process, Returned, Run,
-    Stateless, Status, Task, active_children, cpu_count, current_process, parent_process, spawn,
+    Stateless, Status, StillRunning, Task, active_children, cpu_count, current_process,
+    parent_process, spawn,
 };
 pub use mp_queue::{
     Batch, Builder, GetError, Iter, PutError, PutManyError, Queue, Receiver, Sender, channel,

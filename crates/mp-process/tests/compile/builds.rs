@@ -19,6 +19,12 @@ fn worker(id: i32, name: String, total: Mutex<u64>, done: Option<Event>) -> Resu
     Ok(id)
 }
 
+fn serves(_: Mutex<u64>) -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
 fn generic<T: Into<f64>>(value: T) -> f64 {
     value.into()
 }
@@ -41,6 +47,22 @@ fn main() {
     .unwrap()
     .join()
     .unwrap();
+
+    let process = spawn(serves, (total.clone(),)).unwrap();
+    process.kill().unwrap();
+    assert!(process.result().is_err());
+    let process = spawn(|code: i32| std::process::exit(code), (3,)).unwrap();
+    process.join().unwrap();
+    assert_eq!(process.exitcode(), Some(3));
+    let mut process = Process::new(
+        || loop {
+            std::thread::park();
+        },
+        (),
+    );
+    process.start().unwrap();
+    process.kill().unwrap();
+    spawn(|| panic!("this one ends"), ()).unwrap().join().unwrap();
 
     let mut process = Process::from_run(Job(vec![0; 3]));
     process.start().unwrap();

@@ -1,0 +1,55 @@
+//! A child's way to its parent.
+//!
+//! An outcome goes through the socket on which the child was greeted. A task may close that descriptor, and open another
+//! file that gets its number. So the socket is known by its inode: nothing is written to another file, and a child whose
+//! socket is gone connects to its parent's listener, which needs no descriptor.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use mp_layout::{Error, Result};
+use mp_os::listener;
+
+use crate::hello::Hello;
+use crate::outcome::Outcome;
+
+/// The socket to the parent, and how to reach the parent without it.
+#[derive(Debug)]
+pub(crate) struct ToParent {
+    socket: OwnedFd,
+    inode: (u64, u64),
+    listener: Vec<u8>,
+    parent_pid: u32,
+}
+
+impl ToParent {
+    pub(crate) fn new(socket: OwnedFd, hello: &Hello) -> io::Result<Self> {
+        Ok(Self {
+            inode: inode_of(&socket)?,
+            socket,
+            listener: hello.listener.clone(),
+            parent_pid: hello.parent_pid,
+        })
+    }
+
+    /// Tells the parent how the task went.
+    pub(crate) fn send(&self, outcome: Outcome) -> Result<()> {
+        if inode_of(&self.socket).is_ok_and(|inode| inode == self.inode) {
+            return outcome.send(self.socket.as_fd());
+        }
+        let socket = listener::connect(&self.listener, self.parent_pid).map_err(|source| {
+            Error::os("send", "the result", source).with_detail(
+                "the task closed the descriptor for it, and the parent cannot be reached in another way",
+            )
+        })?;
+        outcome.send(socket.as_fd())
+    }
+}
+
+/// Device and inode of an open file.
+fn inode_of(file: &OwnedFd) -> io::Result<(u64, u64)> {
+    let file = File::from(file.try_clone()?).metadata()?;
+    Ok((file.dev(), file.ino()))
+}

@@ -1,0 +1,163 @@
+//! Which descriptors a child has, and what becomes of a task that closes those it did not open.
+
+use std::fs::File;
+use std::io::{PipeReader, Read, pipe};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use mp_object::{Event, Mutex};
+use mp_process::{Process, Status, spawn};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn joined<R>(process: &Process<R>) {
+    if !process.join_timeout(LONG).unwrap() {
+        process.kill().unwrap();
+        panic!("{process:?} does not end");
+    }
+}
+
+/// Lets programs that this process starts inherit the descriptor.
+fn make_inheritable(descriptor: BorrowedFd<'_>) {
+    // SAFETY: takes numbers; no flag is set.
+    let set = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFD, 0) };
+    assert_eq!(set, 0);
+}
+
+fn inode(file: OwnedFd) -> (u64, u64) {
+    let file = File::from(file).metadata().unwrap();
+    (file.dev(), file.ino())
+}
+
+#[test]
+fn a_descriptor_without_close_on_exec_stays_in_its_process() {
+    fn child(ready: Event, end: Event) {
+        ready.set();
+        end.wait();
+    }
+    let (mut reader, writer): (PipeReader, _) = pipe().unwrap();
+    make_inheritable(writer.as_fd());
+    let (ready, end) = (Event::new().unwrap(), Event::new().unwrap());
+    let process = spawn(child, (ready.clone(), end.clone())).unwrap();
+    assert!(ready.wait_timeout(LONG));
+    drop(writer);
+    // Blocks for as long as the child has the other end.
+    let (done, is_done) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let read = reader.read(&mut [0; 8]).unwrap();
+        done.send(read).unwrap();
+    });
+    let read = is_done.recv_timeout(LONG);
+    end.set();
+    joined(&process);
+    thread.join().unwrap();
+    assert_eq!(read, Ok(0), "the child keeps the pipe open");
+}
+
+#[test]
+fn standard_output_travels_and_objects_do() {
+    fn look(object: Mutex<u8>) -> (u8, u64) {
+        let out = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
+        (*object.lock().unwrap(), inode(out).1)
+    }
+    let out = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
+    let process = spawn(look, (Mutex::new(7).unwrap(),)).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), (7, inode(out).1));
+}
+
+fn close_all() {
+    // SAFETY: what is being tested is what happens to those who use them.
+    assert_eq!(unsafe { libc::close_range(0, u32::MAX, 0) }, 0);
+}
+
+#[test]
+fn a_task_that_closed_every_descriptor_returns_its_value() {
+    fn number() -> u32 {
+        close_all();
+        42
+    }
+    fn many() -> Vec<u32> {
+        close_all();
+        (0..1_000_000).collect()
+    }
+    fn object() -> (Mutex<u64>, u8) {
+        close_all();
+        (Mutex::new(5).unwrap(), 6)
+    }
+    fn error() -> Result<(), String> {
+        close_all();
+        Err("late".to_owned())
+    }
+    let process = spawn(number, ()).unwrap();
+    joined(&process);
+    assert_eq!(
+        (process.result().unwrap(), process.exitcode()),
+        (42, Some(0))
+    );
+    let process = spawn(many, ()).unwrap();
+    joined(&process);
+    assert!(process.result().unwrap().into_iter().eq(0..1_000_000));
+    let process = spawn(object, ()).unwrap();
+    joined(&process);
+    let (mutex, six) = process.result().unwrap();
+    assert_eq!((*mutex.lock().unwrap(), six), (5, 6));
+    let process = spawn(error, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), Err("late".to_owned()));
+    assert_eq!(process.exitcode(), Some(1));
+}
+
+#[test]
+fn a_task_that_closed_every_descriptor_and_panics_is_heard() {
+    let process = spawn(
+        || {
+            close_all();
+            panic!("in the dark")
+        },
+        (),
+    )
+    .unwrap();
+    joined(&process);
+    let Status::Panicked(panic) = process.status() else {
+        panic!("{process:?}");
+    };
+    assert_eq!(panic.message(), "in the dark");
+}
+
+#[test]
+fn values_of_many_that_closed_everything_go_to_their_own_processes() {
+    fn number(n: u32) -> u32 {
+        close_all();
+        n
+    }
+    let processes: Vec<_> = (0..30).map(|n| spawn(number, (n,)).unwrap()).collect();
+    // From the last, so that each finds those of the others first.
+    for (process, n) in processes.iter().zip(0..30).rev() {
+        joined(process);
+        assert_eq!(process.result().unwrap(), n);
+    }
+}
+
+#[test]
+fn a_file_that_got_the_number_of_a_closed_descriptor_is_not_written_to() {
+    fn task(path: String) -> u8 {
+        let most = std::fs::read_dir("/proc/self/fd").unwrap().count() as i32 + 8;
+        close_all();
+        for _ in 0..most {
+            // Left open, so that every number below is a file of the task.
+            let file = File::options().append(true).open(&path).unwrap();
+            std::mem::forget(file);
+        }
+        9
+    }
+    let path = std::env::temp_dir().join(format!("mp-process-taken-{}", std::process::id()));
+    std::fs::write(&path, b"").unwrap();
+    let process = spawn(task, (path.to_str().unwrap().to_owned(),)).unwrap();
+    joined(&process);
+    let written = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(process.result().unwrap(), 9);
+    assert!(written.is_empty(), "{} bytes were written", written.len());
+}
