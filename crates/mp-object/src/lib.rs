@@ -28,8 +28,8 @@ mod owner;
 mod placed;
 mod plan;
 mod shared;
-pub mod transfer;
 
+pub use mp_shm::transfer;
 pub use object::Object;
 pub use object_type::ObjectType;
 pub use owner::{OwnerWord, ProcessIdentity};

@@ -4,6 +4,7 @@
 //!   made, so that no access can fail later; the kernel frees it with its last user, however that one ends.
 //! - [`SharedMemory`]: named and raw. The payload starts at offset 0 and is exactly as long as asked, so programs in any
 //!   language open it with `shm_open`.
+//! - [`transfer`]: how handles cross to another process inside serialised values.
 //! - [`unused_names`] and [`unlink_unused`]: names whose users are all gone, proven by the kernel.
 //!
 //! ```
@@ -30,6 +31,7 @@ mod segment;
 mod shared_memory;
 #[cfg(feature = "shared_memory")]
 mod shmem;
+pub mod transfer;
 mod unused;
 
 pub use segment::Segment;

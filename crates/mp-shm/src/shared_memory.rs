@@ -10,15 +10,30 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use mp_layout::{Cells, Error, ErrorKind, Plain, PlainSlice, Region, Result};
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::Segment;
 use crate::copy::{copy_in, copy_out};
+use crate::{Segment, transfer};
 
 /// A named block of bytes in `/dev/shm`, as Python's `multiprocessing.shared_memory.SharedMemory`.
 ///
 /// It is raw: no header, the payload at offset 0, exactly as many bytes as asked for. Other processes may write at any
 /// time, so bytes are copied in and out or reached through [`Cells`]; a slice needs `unsafe` and a protocol of yours.
-/// Dropping it unmaps; the name stays until [`SharedMemory::unlink`].
+/// Clones are the same bytes, and dropping the last unmaps; the name stays until [`SharedMemory::unlink`]. It is passed to a
+/// process as an argument or result; other programs open it by name.
+///
+/// # Python
+///
+/// `shared_memory.SharedMemory(name)` opens it. A Python before 3.13 takes a name that it merely attached for its own and
+/// unlinks it when it exits; whoever has the memory open keeps it, but nobody finds the name any more. Three ways around:
+///
+/// - From 3.13 on, `SharedMemory(name, track=False)`.
+/// - Before, `resource_tracker.unregister(shm._name, "shared_memory")` right after attaching (`resource_tracker` is of
+///   `multiprocessing`).
+/// - `mmap.mmap(os.open("/dev/shm/" + name, os.O_RDWR), 0)`, or `numpy.memmap("/dev/shm/" + name, ...)`, which no tracker
+///   hears of. While this process lives, `/proc/PID/fd/N` (`as_fd()`) opens the same bytes, also without a name.
 ///
 /// # Limits
 ///
@@ -49,13 +64,46 @@ use crate::copy::{copy_in, copy_out};
 /// cells.get(0);
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SharedMemory {
     segment: Segment,
     name: String,
 }
 
+/// What a handle says beside its descriptor: the descriptor's place, the name, and the number of bytes.
+type Handle<Name> = (u32, Name, u64);
+
 impl SharedMemory {
+    /// Makes `len` zeroed bytes under a name that nothing else has: `mp_` and 16 hexadecimal digits.
+    ///
+    /// The name stays until it is unlinked, as one that was chosen does.
+    ///
+    /// ```
+    /// use mp_shm::SharedMemory;
+    ///
+    /// let memory = SharedMemory::new(800)?;
+    /// assert!(SharedMemory::open(memory.name())?.is_same(&memory));
+    /// SharedMemory::unlink(memory.name())?;
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedMemory::create`] but `AlreadyExists` and `InvalidName`.
+    pub fn new(len: usize) -> Result<Self> {
+        Self::create_under_free(random_name, len)
+    }
+
+    /// Makes it under the first of the names that is free.
+    fn create_under_free(mut name: impl FnMut() -> Result<String>, len: usize) -> Result<Self> {
+        loop {
+            match Self::create(&name()?, len) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                created => return created,
+            }
+        }
+    }
+
     /// Makes `len` zeroed bytes under `name`, readable and writable by this user only.
     ///
     /// One leading `/` is dropped, so `"/jobs"` and `"jobs"` are the same. The bytes are committed before the name
@@ -68,7 +116,7 @@ impl SharedMemory {
     pub fn create(name: &str, len: usize) -> Result<Self> {
         let segment = Segment::unpublished(name, len)?;
         segment.publish(name)?;
-        Ok(Self::new(segment, name))
+        Ok(Self::of(segment, name))
     }
 
     /// Opens the bytes under `name`, whoever made them; their number is that of the file.
@@ -79,7 +127,7 @@ impl SharedMemory {
     /// [`ErrorKind::Foreign`] if it is a symbolic link, a directory or anything else but a file,
     /// [`ErrorKind::Truncated`] if it has no bytes.
     pub fn open(name: &str) -> Result<Self> {
-        Segment::open(name).map(|segment| Self::new(segment, name))
+        Segment::open(name).map(|segment| Self::of(segment, name))
     }
 
     /// Opens the bytes under `name`, or makes `len` zeroed ones if there are none.
@@ -135,7 +183,13 @@ impl SharedMemory {
         self.segment.is_empty()
     }
 
-    /// Unmaps the bytes, as dropping does.
+    /// Whether both handles are of the same bytes, perhaps mapped twice. The name alone does not tell: it may be another's
+    /// by now.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.segment.is_of(other.as_fd())
+    }
+
+    /// Drops this handle, the last of which unmaps the bytes.
     pub fn close(self) {}
 
     /// The bytes as elements of `T`; a remainder at the end is left out.
@@ -207,7 +261,13 @@ impl SharedMemory {
         self.segment.region()
     }
 
-    fn new(segment: Segment, name: &str) -> Self {
+    fn receive((index, name, len): Handle<String>) -> Result<Self> {
+        let segment = Segment::from_named_descriptor(transfer::take(index)?, &name)?;
+        let memory = Self::of(segment, &name);
+        memory.expect_len(usize::try_from(len).unwrap_or(usize::MAX))
+    }
+
+    fn of(segment: Segment, name: &str) -> Self {
         Self {
             segment,
             name: name.strip_prefix('/').unwrap_or(name).to_owned(),
@@ -232,5 +292,47 @@ impl SharedMemory {
 impl AsFd for SharedMemory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
+    }
+}
+
+impl Serialize for SharedMemory {
+    /// Writes the handle; its descriptor travels next to it, see [`transfer::outgoing`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+        let index = transfer::put(self.as_fd()).map_err(S::Error::custom)?;
+        let handle: Handle<&str> = (index, &self.name, self.len() as u64);
+        handle.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SharedMemory {
+    /// Maps what came with the handle, see [`transfer::incoming`]; the name may be another's by now.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+        Self::receive(Handle::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// As Python's `psm_` and 8 digits, but of so many random bits that two are never the same.
+fn random_name() -> Result<String> {
+    let id = mp_os::random::random_id()
+        .map_err(|source| Error::os("draw", "a name for shared memory", source))?;
+    Ok(id[..8]
+        .iter()
+        .fold("mp_".to_owned(), |name, byte| format!("{name}{byte:02x}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_name_that_is_taken_is_drawn_again() {
+        let taken = SharedMemory::new(8).unwrap();
+        let mut names = [taken.name().to_owned(), random_name().unwrap()].into_iter();
+        let made = SharedMemory::create_under_free(|| Ok(names.next().unwrap()), 16).unwrap();
+        assert!(!made.is_same(&taken) && names.next().is_none());
+        for (memory, len) in [(taken, 8), (made, 16)] {
+            assert_eq!(SharedMemory::open(memory.name()).unwrap().len(), len);
+            SharedMemory::unlink(memory.name()).unwrap();
+        }
     }
 }

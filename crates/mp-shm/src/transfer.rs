@@ -1,24 +1,25 @@
-//! How handles of shared objects cross to another process inside serialised values.
+//! How handles of shared memory cross to another process inside serialised values.
 //!
-//! A handle's bytes say which object it is; the object itself is a file descriptor, which bytes cannot carry. So whoever
-//! serialises opens a scope that collects the descriptors, sends them beside the bytes, and opens a scope with them on
-//! the other side while deserialising.
+//! A handle's bytes say what it is; the memory itself is a file descriptor, which bytes cannot carry. The sender opens a
+//! scope that collects the descriptors while it serialises, and sends them next to the bytes; the receiver opens a scope
+//! with them while it deserialises.
 //!
 //! ```
-//! use mp_object::{Event, transfer};
+//! use mp_shm::{SharedMemory, transfer};
 //!
-//! let event = Event::new()?;
-//! let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(&event));
-//! let bytes = bytes.expect("an event is a handle");
+//! let memory = SharedMemory::new(8)?;
+//! let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(&memory));
+//! let bytes = bytes.expect("it is a handle");
 //! // ... both travel ...
-//! let received: Event =
-//!     transfer::incoming(descriptors, || postcard::from_bytes(&bytes)).expect("the same event");
-//! event.set();
-//! assert!(received.is_set());
+//! let received: SharedMemory =
+//!     transfer::incoming(descriptors, || postcard::from_bytes(&bytes)).expect("the same memory");
+//! memory.write(0, b"shared")?;
+//! assert_eq!(received.cells::<u8>()?.get(5), b'd');
+//! SharedMemory::unlink(memory.name())?;
 //! # Ok::<(), mp_layout::Error>(())
 //! ```
 //!
-//! Outside such a scope a handle does not serialise, and says so. Objects with a name travel in the same way, also when
+//! Outside such a scope a handle does not serialise, and says so. Memory with a name travels in the same way, also when
 //! the name is unlinked on the way.
 
 use std::cell::RefCell;
@@ -74,8 +75,12 @@ pub fn incoming<R>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> R) -> R {
     value
 }
 
-/// Adds a duplicate of `descriptor` to what travels, and returns its place.
-pub(crate) fn put(descriptor: BorrowedFd<'_>) -> Result<u32> {
+/// Adds a duplicate of `descriptor` to what travels, and returns its place: what a handle serialises.
+///
+/// # Errors
+///
+/// [`ErrorKind::Unsupported`] outside [`outgoing`], [`ErrorKind::TooManyDescriptors`].
+pub fn put(descriptor: BorrowedFd<'_>) -> Result<u32> {
     SCOPES.with_borrow_mut(|scopes| match scopes.last_mut() {
         Some(Scope::Outgoing(descriptors)) => {
             let copy = descriptor
@@ -91,8 +96,12 @@ pub(crate) fn put(descriptor: BorrowedFd<'_>) -> Result<u32> {
     })
 }
 
-/// Takes the descriptor at `index` of those that came.
-pub(crate) fn take(index: u32) -> Result<OwnedFd> {
+/// Takes the descriptor at `index` of those that came: what a handle deserialises.
+///
+/// # Errors
+///
+/// [`ErrorKind::Decode`] outside [`incoming`], and if no such descriptor came or another handle took it.
+pub fn take(index: u32) -> Result<OwnedFd> {
     let taken = SCOPES.with_borrow_mut(|scopes| match scopes.last_mut() {
         Some(Scope::Incoming(descriptors)) => {
             descriptors.get_mut(index as usize).and_then(Option::take)

@@ -1,12 +1,13 @@
 //! Named memory: names, sizes, what else may lie in `/dev/shm`, other languages.
 
 use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 
 use mp_layout::ErrorKind;
-use mp_shm::SharedMemory;
-use mp_testkit::UniqueName;
+use mp_shm::{SharedMemory, transfer};
+use mp_testkit::{Forked, UniqueName};
 
 #[test]
 fn has_exactly_the_bytes_asked_for() {
@@ -40,6 +41,106 @@ fn both_sides_see_the_same_bytes() {
     other.read(96, &mut bytes).unwrap();
     assert_eq!(&bytes, b"6789");
     assert_eq!(other.name(), &*name);
+}
+
+/// A generated name, removed when the test ends.
+struct RemovedAtTheEnd(String);
+
+impl Drop for RemovedAtTheEnd {
+    fn drop(&mut self) {
+        // The test may have removed it.
+        drop(SharedMemory::unlink(&self.0));
+    }
+}
+
+#[test]
+fn generated_names_are_never_the_same() {
+    let made: Vec<_> = (0..100).map(|_| SharedMemory::new(8).unwrap()).collect();
+    let mut names: Vec<_> = made.iter().map(SharedMemory::name).collect();
+    for name in &names {
+        let digits = name.strip_prefix("mp_").unwrap();
+        assert!(digits.len() == 16 && u64::from_str_radix(digits, 16).is_ok());
+        SharedMemory::unlink(name).unwrap();
+    }
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 100);
+}
+
+#[test]
+fn clone_is_the_same_mapping_and_outlives_the_first() {
+    let name = UniqueName::new("clone");
+    let memory = SharedMemory::create(&name, 8).unwrap();
+    let clone = memory.clone();
+    assert_eq!(memory.region().as_ptr(), clone.region().as_ptr());
+    memory.write(0, b"kept").unwrap();
+    memory.close();
+    let mut bytes = [0; 4];
+    clone.read(0, &mut bytes).unwrap();
+    assert_eq!((&bytes, clone.name()), (b"kept", &*name));
+}
+
+#[test]
+fn same_bytes_are_known_by_the_file_and_not_by_the_name() {
+    let name = UniqueName::new("same");
+    let first = SharedMemory::create(&name, 8).unwrap();
+    let opened = SharedMemory::open(&name).unwrap();
+    assert!(first.is_same(&opened) && opened.is_same(&first.clone()));
+    SharedMemory::unlink(&name).unwrap();
+    let second = SharedMemory::create(&name, 8).unwrap();
+    assert!(!second.is_same(&first));
+}
+
+fn send(memory: &SharedMemory) -> (Vec<u8>, Vec<OwnedFd>) {
+    let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(memory));
+    (bytes.unwrap(), descriptors)
+}
+
+fn receive(bytes: &[u8], with: Vec<OwnedFd>) -> Result<SharedMemory, postcard::Error> {
+    transfer::incoming(with, || postcard::from_bytes(bytes))
+}
+
+#[test]
+fn handle_crosses_to_another_process() {
+    let name = UniqueName::new("travels");
+    let memory = SharedMemory::create(&name, 100).unwrap();
+    let (bytes, descriptors) = send(&memory);
+    let mut descriptors = Some(descriptors);
+    let child = Forked::new(|| {
+        let received = receive(&bytes, descriptors.take().unwrap()).unwrap();
+        received.write(96, b"back").unwrap();
+        received.is_same(&memory) && (received.len(), received.name()) == (100, &*name)
+    });
+    assert!(child.succeeds());
+    let mut back = [0; 4];
+    memory.read(96, &mut back).unwrap();
+    assert_eq!(&back, b"back");
+}
+
+#[test]
+fn handle_whose_name_is_anothers_by_now_is_still_the_first() {
+    let name = UniqueName::new("anew");
+    let first = SharedMemory::create(&name, 8).unwrap();
+    let (bytes, descriptors) = send(&first);
+    SharedMemory::unlink(&name).unwrap();
+    let second = SharedMemory::create(&name, 8).unwrap();
+    let received = receive(&bytes, descriptors).unwrap();
+    assert!(received.is_same(&first) && !received.is_same(&second));
+}
+
+#[test]
+fn handle_alone_or_of_truncated_memory_is_refused() {
+    let name = UniqueName::new("refused");
+    let memory = SharedMemory::create(&name, 8).unwrap();
+    postcard::to_stdvec(&memory).expect_err("no descriptor travels");
+    let (bytes, descriptors) = send(&memory);
+    receive(&bytes, Vec::new()).expect_err("its descriptor did not come");
+    let file = std::fs::File::options().write(true).open(name.path());
+    for len in [4, 0] {
+        file.as_ref().unwrap().set_len(len).unwrap();
+        let copies = descriptors.iter().map(|fd| fd.try_clone().unwrap());
+        receive(&bytes, copies.collect()).expect_err("it has fewer bytes than it had");
+    }
 }
 
 #[test]
@@ -267,6 +368,69 @@ fn too_much_memory_is_refused_with_both_figures() {
     }
 }
 
+/// What a script prints; `None`, said loudly, where there is no python3.
+#[track_caller]
+fn python(script: &str) -> Option<String> {
+    let output = match Command::new("python3").args(["-c", script]).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            mp_testkit::not_checked("there is no python3");
+            return None;
+        }
+        output => output.unwrap(),
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+/// Each script attaches memory, shows that it is the same, and exits.
+#[test]
+fn python_before_3_13_unlinks_what_it_attached_unless_told_not_to() {
+    let attached = |script: &str| {
+        let memory = SharedMemory::new(8).unwrap();
+        let _removed_at_the_end = RemovedAtTheEnd(memory.name().to_owned());
+        memory.write(0, b"shared").unwrap();
+        let descriptor = memory.as_fd().as_raw_fd();
+        let ours = format!("/proc/{}/fd/{descriptor}", std::process::id());
+        let script = format!(
+            "import mmap, os, sys\n\
+             from multiprocessing import resource_tracker, shared_memory\n\
+             name, ours = {:?}, {ours:?}\n\
+             {script}\n\
+             assert bytes(buf[:6]) == b'shared'\n\
+             print(sys.version_info >= (3, 13))\n\
+             buf.release()\n",
+            memory.name()
+        );
+        let printed = python(&script)?;
+        let mut bytes = [0; 6];
+        memory.read(0, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"shared", "who has it open keeps it");
+        let is_there = SharedMemory::open(memory.name()).is_ok();
+        Some((printed.trim() == "True", is_there))
+    };
+    let Some((is_new, is_there)) =
+        attached("shm = shared_memory.SharedMemory(name); buf = shm.buf")
+    else {
+        return;
+    };
+    assert!(!is_there, "the tracker has unlinked it");
+    let untracked = if is_new {
+        "shm = shared_memory.SharedMemory(name, track=False); buf = shm.buf"
+    } else {
+        "shm = shared_memory.SharedMemory(name)\n\
+         resource_tracker.unregister(shm._name, 'shared_memory')\n\
+         buf = shm.buf"
+    };
+    for script in [
+        untracked,
+        "buf = memoryview(mmap.mmap(os.open('/dev/shm/' + name, os.O_RDWR), 0))",
+        "buf = memoryview(mmap.mmap(os.open(ours, os.O_RDWR), 0))",
+    ] {
+        assert_eq!(attached(script), Some((is_new, true)), "{script}");
+    }
+}
+
 #[test]
 fn python_opens_ours_and_we_open_pythons() {
     let (ours, theirs) = (UniqueName::new("shm"), UniqueName::new("shm"));
@@ -285,15 +449,9 @@ fn python_opens_ours_and_we_open_pythons() {
          \x20   resource_tracker.unregister(each._name, 'shared_memory')\n",
         &*ours, &*theirs
     );
-    let output = Command::new("python3")
-        .args(["-c", &script])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    if python(&script).is_none() {
+        return;
+    }
     assert_eq!(memory.cells::<f64>().unwrap().get(0), 4.5);
     let opened = SharedMemory::open(&theirs).unwrap();
     let mut last = [0];

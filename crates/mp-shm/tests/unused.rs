@@ -124,12 +124,18 @@ fn programs_in_other_languages_count() {
          sys.stdin.read()\n",
         &*name
     );
-    let mut python = Command::new("python3")
+    let python = Command::new("python3")
         .args(["-c", &script])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("python3");
+        .spawn();
+    let mut python = match python {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            mp_testkit::not_checked("there is no python3");
+            return;
+        }
+        started => started.expect("python3"),
+    };
     let mut open = [0; 4];
     let mut output = python.stdout.take().expect("piped");
     std::io::Read::read_exact(&mut output, &mut open).expect("it opens the memory");
