@@ -1,10 +1,10 @@
 //! Several processes at one queue, some of which are killed.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use killcheck::{SharedArea, storm};
-use mp_queue::{Plain, Queue, Wait};
+use mp_queue::{GetError, Plain, PutError, Queue, Wait};
 use mp_testkit::Watchdog;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -31,15 +31,34 @@ fn parts(message: [u64; 6]) -> Result<(usize, u64), String> {
 }
 
 const PLACES: usize = 4;
-const MANY: usize = 1 << 20;
 
-/// What the processes note outside the queue.
+/// Numbers of one place: each is put once at most, whoever fills the place by then.
+const EACH: usize = 1 << 20;
+
+/// Longer than the recheck of who waits for a lock: an operation that is refused for the lock after so long failed.
+const PATIENT: Duration = Duration::from_secs(2);
+
+/// What became of one number's put.
+const RETURNED: u8 = 1;
+const REFUSED: u8 = 2;
+
+/// What the processes of one place note outside the queue.
+struct Place {
+    /// The last number that one of them began to put.
+    begun: AtomicU64,
+    /// What it saw of the put; 0 if it was killed before it could note that.
+    put: [AtomicU8; EACH],
+    /// 1 for each number that was got.
+    got: [AtomicU8; EACH],
+    /// The latest process, and how many there were.
+    process: AtomicU32,
+    processes: AtomicU64,
+}
+
 struct Notes {
-    /// The last message of each place of which `put` has returned.
-    put: [AtomicU64; PLACES],
-    /// How often each message was got.
-    got: [AtomicU32; MANY],
+    places: [Place; PLACES],
     torn: AtomicU64,
+    twice: AtomicU64,
 }
 
 struct Scene {
@@ -57,14 +76,73 @@ impl Scene {
         }
     }
 
+    /// Puts the place's next number.
     fn produce(&self, place: usize) {
-        let number = self.notes.put[place].load(Ordering::Relaxed) + 1;
-        let put = self
-            .queue
-            .put_timeout(message(place as u64, number), Duration::from_millis(100));
-        if put.is_ok() {
-            self.notes.put[place].store(number, Ordering::Relaxed);
+        let notes = &self.notes.places[place];
+        let number = notes.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        let Some(put) = notes.put.get(number as usize) else {
+            notes.begun.store(EACH as u64 - 1, Ordering::Relaxed);
+            return;
+        };
+        let message = message(place as u64, number);
+        match self.queue.put_timeout(message, PATIENT) {
+            Ok(()) => put.store(RETURNED, Ordering::Relaxed),
+            Err(PutError::Full(_)) => put.store(REFUSED, Ordering::Relaxed),
+            Err(error) => panic!("place {place}, {number}: {error}"),
         }
+    }
+
+    /// Gets a message and notes it; false if there is none.
+    fn consume(&self, timeout: Duration) -> bool {
+        match self.queue.get_timeout(timeout).map(parts) {
+            Ok(Ok((place, number))) => {
+                self.note_got(place, number);
+                true
+            }
+            Ok(Err(_torn)) => {
+                self.notes.torn.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Err(GetError::Empty) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn note_got(&self, place: usize, number: u64) {
+        let got = &self.notes.places[place].got[number as usize];
+        if got.swap(1, Ordering::Relaxed) != 0 {
+            self.notes.twice.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts the processes of a place.
+    fn count_process(&self, place: usize) {
+        let notes = &self.notes.places[place];
+        let me = std::process::id();
+        if notes.process.swap(me, Ordering::Relaxed) != me {
+            notes.processes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Nothing torn, nothing twice, nothing that was refused; how many that were put were not got.
+    fn missing(&self) -> Result<u64, String> {
+        let [torn, twice] = [&self.notes.torn, &self.notes.twice];
+        let bad = [torn, twice].map(|count| count.load(Ordering::Relaxed));
+        if bad != [0, 0] {
+            let [torn, twice] = bad;
+            return Err(format!("{torn} torn, {twice} came a second time"));
+        }
+        let mut missing = 0;
+        for (place, notes) in self.notes.places.iter().enumerate() {
+            for (number, (put, got)) in notes.put.iter().zip(&notes.got).enumerate() {
+                match (put.load(Ordering::Relaxed), got.load(Ordering::Relaxed)) {
+                    (RETURNED, 0) => missing += 1,
+                    (REFUSED, 1) => return Err(format!("place {place}: {number} was refused")),
+                    _ => {}
+                }
+            }
+        }
+        Ok(missing)
     }
 }
 
@@ -74,29 +152,25 @@ fn killed_producers_lose_nothing_they_have_put() {
     let scene = Scene::new(Queue::plain().expect("a queue"));
     let report = storm("producers")
         .processes(PLACES)
-        .worker(|scene: &Scene, place| {
-            // Not more than what is quickly looked through at the end.
-            if scene.queue.len() < 500_000 {
-                scene.produce(place);
-            }
-        })
+        .worker(Scene::produce)
         .invariant(|scene| {
             let mut last = [0; PLACES];
-            while let Ok(message) = scene.queue.try_get() {
-                let (place, number) = parts(message)?;
-                // The successor of one that was killed before it could note its put puts the same once more.
-                if number != last[place] && number != last[place] + 1 {
+            loop {
+                let (place, number) = match scene.queue.try_get().map(parts) {
+                    Ok(parts) => parts?,
+                    Err(GetError::Empty) => break,
+                    Err(error) => return Err(error.to_string()),
+                };
+                if number <= last[place] {
                     return Err(format!("place {place}: {number} after {}", last[place]));
                 }
                 last[place] = number;
+                scene.note_got(place, number);
             }
-            for (place, last) in last.into_iter().enumerate() {
-                let put = scene.notes.put[place].load(Ordering::Relaxed);
-                if last < put {
-                    return Err(format!("place {place}: {put} were put, {last} came"));
-                }
+            match scene.missing()? {
+                0 => Ok(()),
+                missing => Err(format!("{missing} were put and did not come")),
             }
-            Ok(())
         })
         .duration(Duration::from_secs(2))
         .limit(Duration::from_secs(20))
@@ -113,107 +187,62 @@ fn killed_consumers_take_no_more_than_what_they_had_got() {
     let report = storm("consumers")
         .processes(PLACES)
         .setup(|scene: &Scene| {
-            let all: Vec<_> = (0..MANY as u64).map(|number| message(9, number)).collect();
-            scene.queue.put_many(&all).expect("room");
-        })
-        .worker(|scene, _| {
-            if let Ok(message) = scene.queue.get_timeout(Duration::from_millis(1)) {
-                note(&scene.notes, message);
+            for place in 0..PLACES {
+                let put = &scene.notes.places[place].put[..EACH / 8];
+                put.iter()
+                    .for_each(|put| put.store(RETURNED, Ordering::Relaxed));
+                let numbers = 0..put.len() as u64;
+                let all: Vec<_> = numbers.map(|n| message(place as u64, n)).collect();
+                scene.queue.put_many(&all).expect("room");
             }
         })
-        .invariant(|scene| {
-            while let Ok(message) = scene.queue.try_get() {
-                note(&scene.notes, message);
-            }
-            let often = scene
-                .notes
-                .got
-                .iter()
-                .filter(|got| got.load(Ordering::Relaxed) > 1);
-            match (scene.notes.torn.load(Ordering::Relaxed), often.count()) {
-                (0, 0) => Ok(()),
-                (torn, often) => Err(format!("{torn} torn, {often} got more than once")),
-            }
+        .worker(|scene, place| {
+            scene.count_process(place);
+            scene.consume(PATIENT);
         })
+        .invariant(drain_and_judge)
         .duration(Duration::from_secs(2))
         .limit(Duration::from_secs(20))
         .run(&scene)
         .expect("the storm runs");
     println!("{report}");
     report.assert_safe();
-    let missing = scene
-        .notes
-        .got
-        .iter()
-        .filter(|got| got.load(Ordering::Relaxed) == 0);
-    assert!(
-        missing.count() as u64 <= report.kills(),
-        "a kill costs at most the message in hand"
-    );
 }
 
-fn note(notes: &Notes, message: [u64; 6]) {
-    match parts(message) {
-        Ok((_, number)) => notes.got[number as usize % MANY].fetch_add(1, Ordering::Relaxed),
-        Err(_) => notes.torn.fetch_add(1, Ordering::Relaxed) as u32,
-    };
+/// Gets the rest. Each process that was killed may have had one message in hand.
+fn drain_and_judge(scene: &Scene) -> Result<(), String> {
+    while scene.consume(Duration::ZERO) {}
+    let counts = scene.notes.places.iter().map(|place| &place.processes);
+    let consumers: u64 = counts.map(|count| count.load(Ordering::Relaxed)).sum();
+    match scene.missing()? {
+        missing if missing <= consumers => Ok(()),
+        missing => Err(format!("{missing} missing, of {consumers} consumers")),
+    }
 }
 
 #[test]
 fn two_producers_and_two_consumers_go_on_while_any_of_them_is_killed() {
     let _watchdog = Watchdog::new(LIMIT);
     let scene = Scene::new(Queue::plain_bounded(8).expect("a queue"));
-    // Messages are numbered per place; each place's numbers are noted in its half.
     let report = storm("2 producers, 2 consumers, 8 messages")
         .processes(PLACES)
         .worker(|scene: &Scene, place| {
             if place < 2 {
                 scene.produce(place);
             } else {
-                if let Ok(message) = scene.queue.get_timeout(Duration::from_millis(100)) {
-                    note_half(&scene.notes, message);
-                }
+                scene.count_process(place);
+                scene.consume(PATIENT);
             }
         })
-        .invariant(|scene| {
-            while let Ok(message) = scene.queue.try_get() {
-                note_half(&scene.notes, message);
-            }
-            match scene.notes.torn.load(Ordering::Relaxed) {
-                0 => Ok(()),
-                torn => Err(format!("{torn} torn")),
-            }
-        })
+        .invariant(drain_and_judge)
         .duration(Duration::from_secs(3))
-        .limit(Duration::from_secs(5))
+        .limit(Duration::from_secs(20))
         .run(&scene)
         .expect("the storm runs");
     println!("{report}");
     report.assert_safe();
-    let mut missing = 0;
-    for place in 0..2 {
-        let put = scene.notes.put[place].load(Ordering::Relaxed);
-        assert!(put > 100, "producer {place} went on: {put}");
-        for number in 1..=put.min(HALF - 1) {
-            let got = &scene.notes.got[place * HALF as usize + number as usize];
-            missing += u64::from(got.load(Ordering::Relaxed) == 0);
-        }
+    for (place, notes) in scene.notes.places.iter().enumerate().take(2) {
+        let begun = notes.begun.load(Ordering::Relaxed);
+        assert!(begun > 100, "producer {place} went on: {begun}");
     }
-    assert!(
-        missing <= report.kills(),
-        "{missing} missing after {} kills",
-        report.kills()
-    );
-}
-
-const HALF: u64 = MANY as u64 / 2;
-
-fn note_half(notes: &Notes, message: [u64; 6]) {
-    match parts(message) {
-        Ok((place @ 0..2, number)) if number < HALF => {
-            notes.got[place * HALF as usize + number as usize].fetch_add(1, Ordering::Relaxed)
-        }
-        Ok(_) => 0,
-        Err(_) => notes.torn.fetch_add(1, Ordering::Relaxed) as u32,
-    };
 }

@@ -494,15 +494,23 @@ fn corrupt_control_words_are_errors() {
     let expect_corrupt = |queue: &Queue<u64, Plain>, what: &str| {
         let got = Error::from(queue.try_get().expect_err(what));
         assert_eq!(got.kind(), ErrorKind::Corrupt, "{what}: {got}");
-        drop(queue.try_put(5));
-        drop(queue.put_many(&[5; 100]));
-        assert!(queue.len() < usize::MAX, "{what}");
+        for put in [
+            queue.try_put(5).map_err(Error::from),
+            queue.try_put_many(&[5; 100]).map_err(Error::from),
+        ] {
+            let kind = put.err().map(|error| error.kind());
+            assert!(matches!(kind, None | Some(ErrorKind::Corrupt)), "{what}");
+        }
+        // No ring has more records than units of 8 bytes, and the first has 256 KiB.
+        assert!(queue.len() <= 32 << 10, "{what}: {}", queue.len());
     };
     for (offset, value, what) in [
         (128, 40, "leg written"),
         (132, 40, "leg read"),
         (4096 + 128, 1_000_000, "tail position"),
+        (4096 + 132, 1_000_000, "records pushed"),
         (4096 + 256, 1_000_000, "head position"),
+        (4096 + 260, 1_000_000, "records popped"),
         (4096 + 384, 1_000_000, "record length"),
         (4096 + 384, u32::MAX, "skip mark"),
     ] {
