@@ -28,7 +28,8 @@
 //!   producers' lock, who makes it anew before its next leg. So each leg starts at its ring's first byte.
 //! - I4: the first `backed[r]` bytes of ring `r`'s region have memory. It is raised after memory was reserved and lowered
 //!   before memory is given back, and never below a page, where the ring's words are.
-//! - I5: no record is written where I4 does not say that memory is there.
+//! - I5: no record is written where I4 does not say that memory is there. After each record there is memory for the mark
+//!   that skips the rest of its ring: where no more is to be had, the next record goes to the ring's start.
 //! - I6: `closed` is set under the producers' lock, which a put holds when it looks at it: nothing is put after it.
 //! - I7: nobody sleeps holding either lock.
 //!

@@ -67,6 +67,54 @@ fn a_full_dev_shm_refuses_a_put_and_loses_nothing() {
     assert!(child.succeeds());
 }
 
+/// Puts messages whose lengths `len` gives until one is refused, and returns how many are in.
+fn fill(queue: &Queue<Vec<u8>, Bytes>, len: impl Fn(u8) -> usize) -> u8 {
+    let mut count = 0;
+    let refused = loop {
+        match queue.put(vec![count; len(count)]) {
+            Ok(()) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_says(&refused.into(), &["/dev/shm has ", " were asked for"]);
+    count
+}
+
+/// The memory ends within the smallest ring, which a put writes without asking as long as some is known to be there.
+#[test]
+#[ignore = "needs the right to mount"]
+fn a_put_beyond_the_memory_of_the_first_ring_is_refused_and_gets_make_room_again() {
+    // 384 bytes of words come before the records, 8 before each: in the second case each ends where a page does.
+    for (first, others, least) in [(5000, 5000, 12), (4096 - 384 - 8, 4088, 15)] {
+        let len = |n| if n == 0 { first } else { others };
+        let child = Forked::new(|| {
+            own_dev_shm(120 << 10);
+            let queue = Queue::<Vec<u8>, Bytes>::create_named("jobs").expect("its first pages");
+            let in_memory = fill(&queue, len);
+            assert!((least..29).contains(&in_memory), "{in_memory} in 120 KiB");
+            for round in 0..100 {
+                let count = if round == 0 { in_memory } else { 5 };
+                for n in 0..count {
+                    let (got, len) = (queue.get().expect("a message"), len(n));
+                    assert_eq!(got, vec![n; if round == 0 { len } else { 4088 }]);
+                }
+                for n in 0..5 {
+                    let put = queue.put(vec![n; 4088]);
+                    put.unwrap_or_else(|error| panic!("round {round}: {error}"));
+                }
+            }
+            while queue.try_get().is_ok() {}
+            let again = fill(&queue, |_| 4088);
+            assert!(again >= in_memory / 2, "{again} after {in_memory}");
+            for n in 0..again {
+                assert_eq!(queue.get().expect("a message"), vec![n; 4088]);
+            }
+            true
+        });
+        assert!(child.succeeds());
+    }
+}
+
 #[test]
 #[ignore = "needs the right to mount"]
 fn no_room_for_a_first_page_is_told() {

@@ -9,6 +9,9 @@ use mp_ring::{ByteRing, ClaimError, PopError, ReserveError, Role};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+/// Where the data starts in a ring's region.
+const DATA: usize = 384;
+
 const fn id(number: u64) -> NonZeroU64 {
     NonZeroU64::new(number).unwrap()
 }
@@ -140,6 +143,40 @@ fn spans_tell_what_is_written_before_it_is() {
 }
 
 #[test]
+fn a_record_at_the_start_skips_the_rest() {
+    let mut memory = memory(64);
+    let ring = ByteRing::new(&mut memory, 64, None).unwrap();
+    let (mut producer, mut consumer) = ring.split().unwrap();
+    assert_eq!(
+        producer.reserve_at_start(8).unwrap().span().skipped.len(),
+        0
+    );
+    producer.push(&[1; 16]).unwrap();
+    producer.push(&[2; 3]).unwrap();
+    assert_eq!(
+        producer.reserve_at_start(0).unwrap_err(),
+        ReserveError::Full
+    );
+    let too_large = ReserveError::TooLarge { len: 25, max: 24 };
+    assert_eq!(producer.reserve_at_start(25).unwrap_err(), too_large);
+    consumer.peek().unwrap().release();
+    assert_eq!(
+        producer.reserve_at_start(17).unwrap_err(),
+        ReserveError::Full
+    );
+    let mut grant = producer.reserve_at_start(16).unwrap();
+    assert_eq!(grant.span().skipped, DATA + 40..DATA + 64);
+    assert_eq!(grant.span().record, DATA..DATA + 24);
+    grant.bytes().fill(3);
+    grant.commit_all();
+    assert_eq!(consumer.peek().unwrap().bytes(), [2; 3]);
+    consumer.peek().unwrap().release();
+    assert_eq!(consumer.peek().unwrap().bytes(), [3; 16]);
+    consumer.peek().unwrap().release();
+    assert!(ring.is_empty() && ring.used() == 0);
+}
+
+#[test]
 fn dropped_grant_and_record_change_nothing() {
     let mut memory = memory(64);
     let (mut producer, mut consumer) = ByteRing::new(&mut memory, 64, None)
@@ -218,6 +255,7 @@ enum Step {
     Push(u32, Vec<u8>),
     PushMany(Vec<Vec<u8>>),
     Grant(usize, usize, bool),
+    GrantAtStart(usize),
     Pop,
     Peek(bool),
     Records(usize, bool),
@@ -234,6 +272,7 @@ fn step() -> impl Strategy<Value = Step> {
             kept.min(len),
             commit
         )),
+        (0..40_usize).prop_map(Step::GrantAtStart),
         Just(Step::Pop),
         any::<bool>().prop_map(Step::Peek),
         (0..6_usize, any::<bool>()).prop_map(|(count, release)| Step::Records(count, release)),
@@ -277,6 +316,16 @@ proptest! {
                         grant.commit(kept);
                         model.push_back((0, vec![len as u8; kept]));
                     }
+                },
+                Step::GrantAtStart(len) => match producer.reserve_at_start(len) {
+                    Ok(mut grant) => {
+                        prop_assert_eq!(grant.span().record.start, DATA);
+                        grant.bytes().fill(len as u8);
+                        grant.commit_all();
+                        model.push_back((0, vec![len as u8; len]));
+                    }
+                    // An empty ring has at least a unit before its place, or its place is the start.
+                    Err(error) => prop_assert!(len > 0 || !model.is_empty(), "{}", error),
                 },
                 Step::Pop => {
                     let popped = consumer.pop_into(&mut bytes).ok().map(|tag| (tag, bytes.clone()));

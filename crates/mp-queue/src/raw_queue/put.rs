@@ -3,16 +3,19 @@
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind};
 use mp_os::clock::Deadline;
-use mp_ring::{ByteProducer, ByteRing, ReserveError, Span};
+use mp_ring::{ByteGrant, ByteProducer, ByteRing, ReserveError, Span};
 use mp_sync::Wait;
 
 use super::{RawQueue, lock};
-use crate::control::Control;
 use crate::error::Refusal;
 use crate::geometry::{FIRST_RING, PAGE, capacity, max_record, region_size};
 
 /// Once per so many bytes a producer in a large ring asks whether a small one would do.
 const LOOK_EVERY: usize = 64 << 10;
+
+/// Bytes of the mark that skips the rest of a ring. There is memory for one after each record (I5), so that a producer that
+/// gets no more can go back to the ring's start.
+const MARK: usize = 8;
 
 impl RawQueue {
     /// Puts messages, from the first on, as many as there is room for but one at least, and returns how many.
@@ -85,9 +88,7 @@ impl RawQueue {
     /// Whatever else it finds it leaves to [`push_locked`](Self::push_locked), and does nothing.
     #[inline]
     fn push_in_place(&self, message: &[u8]) -> bool {
-        let Control {
-            legs, not_empty, ..
-        } = self.control();
+        let legs = &self.control().legs;
         let write = legs.write.load(Ordering::Relaxed);
         let read = legs.read.load(Ordering::Acquire);
         if read != write || self.class_of(write) != 0 {
@@ -100,26 +101,33 @@ impl RawQueue {
         let Ok(mut producer) = (unsafe { ring.locked_producer() }) else {
             return false;
         };
-        let Ok(mut grant) = producer.reserve(message.len()) else {
+        let Ok(grant) = producer.reserve(message.len()) else {
             return false;
         };
         let Span { skipped, record } = grant.span();
         // I5. A skipped end is marked.
         let end = if skipped.is_empty() {
-            record.end
+            record.end + MARK
         } else {
             skipped.end
         };
         if end > self.backed(0) {
             return false;
         }
+        self.fill(grant, message);
+        true
+    }
+
+    /// Writes a message into memory that is there, commits it, and wakes.
+    #[inline]
+    fn fill(&self, mut grant: ByteGrant<'_, '_>, message: &[u8]) {
+        let not_empty = &self.control().not_empty;
         grant.bytes().copy_from_slice(message);
         // Rule (a): begun after the lock was taken, so that the bell is what is pending.
         not_empty.under_bell(|| {
             grant.commit_all();
             not_empty.notify(1);
         });
-        true
     }
 
     #[inline(never)]
@@ -147,6 +155,12 @@ impl RawQueue {
                     }
                     Ok(span) => match self.back_some(class, &span, messages) {
                         Ok(backed) => self.commit(&mut producer, backed),
+                        Err(error)
+                            if error.kind() == ErrorKind::NotEnoughMemory
+                                && self.push_at_start(&mut producer, class, messages) =>
+                        {
+                            return Ok(1);
+                        }
                         Err(error) => {
                             write = self.begin_backed_leg(first, read, write, error)?;
                             continue;
@@ -205,19 +219,43 @@ impl RawQueue {
             fits
         });
         let count = fitting.count().max(1);
-        // A skipped end is marked in its first 8 bytes.
+        // A skipped end is marked in its first bytes.
         let mark = if first.skipped.is_empty() {
             0
         } else {
-            first.skipped.start + 8
+            first.skipped.start + MARK
         };
-        let least = first.record.end.max(mark);
-        let count = match self.ensure_backed(class, end.max(least)) {
+        let least = (first.record.end + MARK).max(mark);
+        let count = match self.ensure_backed(class, (end + MARK).max(least)) {
             Ok(()) => count,
             Err(_) if count > 1 => self.ensure_backed(class, least).map(|()| 1)?,
             Err(error) => return Err(error),
         };
         Ok(messages.get(..count).unwrap_or(messages))
+    }
+
+    /// Puts one message at the ring's start, where the memory is that was reserved first, and skips what has none. Otherwise
+    /// a ring that is empty, or nearly, would refuse messages when it has come to the end of its memory.
+    #[cold]
+    fn push_at_start<B: AsRef<[u8]>>(
+        &self,
+        producer: &mut ByteProducer<'_>,
+        class: usize,
+        messages: &[B],
+    ) -> bool {
+        let Some(message) = messages.first().map(AsRef::as_ref) else {
+            return false;
+        };
+        let Ok(grant) = producer.reserve_at_start(message.len()) else {
+            return false;
+        };
+        let Span { skipped, record } = grant.span();
+        // I5, for the mark of what is skipped as well.
+        if (record.end + MARK).max(skipped.start + MARK) > self.backed(class) {
+            return false;
+        }
+        self.fill(grant, message);
+        true
     }
 
     /// Begins a leg on a free ring that has memory for a message of `len` bytes, where `error` says that there is no more
