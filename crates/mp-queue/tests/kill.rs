@@ -1,6 +1,9 @@
 //! Killed at every instruction of an operation, with nobody else there and with somebody asleep.
 #![cfg(target_arch = "x86_64")]
 
+#[path = "kill/channel.rs"]
+mod channel;
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -236,7 +239,7 @@ fn a_close_while_a_consumer_sleeps() {
     report.assert_safe();
 }
 
-fn word<T, C>(queue: &Queue<T, C>, offset: usize) -> &AtomicU32 {
+fn word<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>, offset: usize) -> &AtomicU32 {
     // SAFETY: bare words, reached by nobody with a reference to more.
     unsafe { queue.object().payload() }
         .place(offset)
@@ -244,7 +247,7 @@ fn word<T, C>(queue: &Queue<T, C>, offset: usize) -> &AtomicU32 {
 }
 
 /// No operation does that.
-fn reopen<T, C>(queue: &Queue<T, C>) {
+fn reopen<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>) {
     word(queue, 16).store(0, Ordering::Relaxed);
 }
 
