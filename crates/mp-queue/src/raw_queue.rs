@@ -60,7 +60,7 @@
 //!   until this ring is trimmed the next time. Never does `backed` promise what is not there.
 //! - Making a free ring anew: it stays free, and is made anew again.
 //! - Beginning a leg is one store, of `write` or of `read`; before it nothing has changed for others.
-//! - Closing: the store closes; the bell or the recheck wakes who sleeps, and each that sees it wakes all others.
+//! - Closing: the store closes; the bell wakes one of those that sleep, and each that sees it wakes all others.
 //!
 //! The eventcount's **known gap** stands here: while a woken consumer acquires the consumers' lock, and in a bounded queue
 //! while it commits under the producers' bell, a kill is not heard by other sleeping consumers. The message it was
@@ -395,16 +395,22 @@ impl RawQueue {
         Ok(next)
     }
 
-    /// Closes the queue and wakes everybody.
+    /// Closes the queue and wakes all that sleep.
     pub(crate) fn close(&self) -> Result<()> {
         let control = self.control();
         let guard = lock(&control.producers, Deadline::NEVER)?;
-        control.not_full.under_bell(|| {
-            control.not_empty.under_bell(|| {
+        // Only the inner bell would ring: it is that of the side that sleeps, where each that wakes wakes all others.
+        let (inner, outer) = if control.not_full.has_sleepers() {
+            (&control.not_full, &control.not_empty)
+        } else {
+            (&control.not_empty, &control.not_full)
+        };
+        outer.under_bell(|| {
+            inner.under_bell(|| {
                 control.shape.closed.store(1, Ordering::Release);
-                control.not_empty.notify_all();
+                inner.notify_all();
             });
-            control.not_full.notify_all();
+            outer.notify_all();
         });
         drop(guard);
         Ok(())

@@ -1,9 +1,11 @@
-//! Killed at every instruction of an operation, with nobody else there and with somebody asleep.
+//! Killed at every instruction of an operation, with nobody else there and with others asleep.
 #![cfg(target_arch = "x86_64")]
 
 #[path = "kill/channel.rs"]
 mod channel;
 
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,10 +20,6 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 /// Every instruction in a release build; a debug build has ten times as many.
 const STRIDE: usize = if cfg!(debug_assertions) { 7 } else { 1 };
-
-/// Less than the recheck of a waiter for a lock (500 ms), so that a survivor which only that helps is a hang. On a machine
-/// with two busy loops beside the tests nobody took 150 ms.
-const PATIENT: Duration = Duration::from_millis(400);
 
 /// Why a death may go unheard: a thread has one pending slot for the kernel to look at.
 const ONE_SLOT: &str = "the pending slot names the lock, or the bell of the other side, and the recheck comes at most 250 ms \
@@ -104,7 +102,7 @@ fn a_put() {
                 queue.put(number(3)).map_err(|error| error.to_string())?;
                 expect_one_of(drain(queue)?, &[&[1, 3], &[1, 2, 3]])
             })
-            .limit(PATIENT)
+            .without_timeouts()
             .stride(STRIDE)
             .run(&queue)
             .expect("the check runs");
@@ -124,7 +122,7 @@ fn a_get() {
                 queue.put(number(3)).map_err(|error| error.to_string())?;
                 expect_one_of(drain(queue)?, &[&[1, 2, 3], &[2, 3]])
             })
-            .limit(PATIENT)
+            .without_timeouts()
             .stride(STRIDE)
             .run(&queue)
             .expect("the check runs");
@@ -144,7 +142,6 @@ fn a_put_while_a_consumer_sleeps() {
         .survivor(|queue| queue.put(number(3)).map_err(|error| error.to_string()))
         .without_timeouts()
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .limit(PATIENT)
         .stride(STRIDE)
         .run(&unbounded())
         .expect("the check runs");
@@ -163,7 +160,6 @@ fn a_get_while_a_producer_sleeps() {
         .survivor(|queue| queue.get().map(|_| ()).map_err(|error| error.to_string()))
         .without_timeouts()
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .limit(PATIENT)
         .stride(STRIDE)
         .run(&bounded(2))
         .expect("the check runs");
@@ -187,7 +183,6 @@ fn a_woken_consumer_while_another_sleeps() {
             .survivor(|queue| queue.put(number(3)).map_err(|error| error.to_string()))
             .allow_rescues(unheard(most), ONE_SLOT)
             .allow_missed(0.01, WHICH_PROCESSOR)
-            .limit(PATIENT)
             .stride(STRIDE)
             .run(&queue)
             .expect("the check runs");
@@ -209,9 +204,88 @@ fn a_woken_producer_while_another_sleeps() {
         .survivor(|queue| queue.get().map(|_| ()).map_err(|error| error.to_string()))
         .allow_rescues(unheard(90), ONE_SLOT)
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .limit(PATIENT)
         .stride(STRIDE)
         .run(&bounded(2))
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+/// A death between the commit and the notification rings for one: who is woken by it wakes the other.
+#[test]
+fn a_batch_put_while_two_consumers_sleep() {
+    let _watchdog = begin();
+    let report = Check::new("put_many, two consumers asleep")
+        .setup(|queue: &Numbers| restart(queue, &[]))
+        .victim(|queue| queue.put_many(&[number(2), number(3)]).expect("room"))
+        .sleepers(2, |queue| {
+            let got = queue.get().expect("a message")[0];
+            assert!((2..=5).contains(&got), "{got}");
+        })
+        .must_wake_count(Queue::len)
+        .survivor(|queue| {
+            let put = queue.put_many(&[number(4), number(5)]);
+            put.map_err(|error| error.to_string())
+        })
+        .without_timeouts()
+        .allow_missed(0.01, WHICH_PROCESSOR)
+        .stride(STRIDE)
+        .run(&unbounded())
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+#[test]
+fn a_batch_get_while_two_producers_sleep() {
+    let _watchdog = begin();
+    let report = Check::new("get_many, two producers asleep")
+        .setup(|queue: &Numbers| restart(queue, &[1, 2]))
+        .victim(|queue| assert_eq!(queue.get_many(2).expect("messages").len(), 2))
+        .sleepers(2, |queue| queue.put(number(5)).expect("open"))
+        .must_wake_count(|queue| 2 - queue.len())
+        .survivor(|queue| {
+            let got = queue.get_many(2);
+            got.map(|_| ()).map_err(|error| error.to_string())
+        })
+        .without_timeouts()
+        .allow_missed(0.01, WHICH_PROCESSOR)
+        .stride(STRIDE)
+        .run(&bounded(2))
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+#[test]
+fn a_close_while_two_sleep() {
+    let _watchdog = begin();
+    let close = |name| {
+        Check::new(name)
+            .victim(|queue: &Numbers| queue.close().expect("a lock"))
+            .must_wake(Queue::is_closed)
+            .survivor(|queue| queue.close().map_err(|error| error.to_string()))
+            .without_timeouts()
+            .allow_missed(0.01, WHICH_PROCESSOR)
+            .stride(STRIDE)
+    };
+    let report = close("close, two consumers asleep")
+        .setup(|queue: &Numbers| {
+            reopen(queue);
+            restart(queue, &[]);
+        })
+        .sleepers(2, |queue| drop(queue.get().expect_err("closed")))
+        .run(&unbounded())
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+    let report = close("close, two producers asleep")
+        .setup(|queue: &Numbers| {
+            reopen(queue);
+            restart(queue, &[1]);
+        })
+        .sleepers(2, |queue| drop(queue.put(number(2)).expect_err("closed")))
+        .run(&bounded(1))
         .expect("the check runs");
     println!("{report}");
     report.assert_safe();
@@ -231,7 +305,6 @@ fn a_close_while_a_consumer_sleeps() {
         .survivor(|queue| queue.close().map_err(|error| error.to_string()))
         .without_timeouts()
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .limit(PATIENT)
         .stride(STRIDE)
         .run(&unbounded())
         .expect("the check runs");
@@ -246,9 +319,14 @@ fn word<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>, offset: usize) -> &Atomic
         .expect("a word")
 }
 
+/// Offsets of control words in the payload.
+const CLOSED: usize = 16;
+const LEG_READ: usize = 132;
+const BACKED: usize = 768;
+
 /// No operation does that.
 fn reopen<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>) {
-    word(queue, 16).store(0, Ordering::Relaxed);
+    word(queue, CLOSED).store(0, Ordering::Relaxed);
 }
 
 type Blobs = Queue<Vec<u8>, Bytes>;
@@ -307,7 +385,7 @@ fn put_that_begins_a_leg(name: &'static str) -> Check<'static, Blobs> {
                 other => Err(format!("{other:?}")),
             }
         })
-        .limit(PATIENT)
+        .without_timeouts()
 }
 
 #[test]
@@ -334,7 +412,7 @@ fn a_put_that_reserves_memory() {
         .setup(|queue| {
             fill_first_ring(queue);
             // What `backed` says of the second ring.
-            word(queue, 776).store(0, Ordering::Relaxed);
+            word(queue, BACKED + 8).store(0, Ordering::Relaxed);
         })
         .max_points(60)
         .allow_missed(0.2, "what /proc tells of memory is never the same twice")
@@ -365,12 +443,88 @@ fn a_get_that_begins_a_leg() {
                 other => Err(format!("{other:?}")),
             }
         })
-        .limit(PATIENT)
+        .without_timeouts()
         .stride(STRIDE)
         .run(&queue)
         .expect("the check runs");
     println!("{report}");
     report.assert_safe();
+}
+
+/// A consumer that leaves a ring makes room, though no message was got yet.
+#[test]
+fn a_get_that_begins_a_leg_while_a_producer_sleeps() {
+    let _watchdog = begin();
+    let queue = Queue::builder().room(768 << 10).bounded(100).create();
+    let queue: Blobs = queue.expect("a queue of two rings");
+    let report = Check::new("get from the next ring, a producer asleep")
+        .setup(|queue: &Blobs| {
+            fill_first_ring(queue);
+            for len in [303, 250_001, 250_002] {
+                queue.put(blob(len)).expect("room in the second ring");
+            }
+            for _ in 0..3 {
+                queue.get().expect("a message of the first ring");
+            }
+        })
+        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(303)))
+        .sleeper(|queue| queue.put(blob(100_003)).expect("open"))
+        .must_wake(|queue| word(queue, LEG_READ).load(Ordering::Relaxed) != 0)
+        .survivor(|queue| queue.get().map(|_| ()).map_err(|error| error.to_string()))
+        .without_timeouts()
+        .stride(STRIDE)
+        .run(&queue)
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+/// Bytes of memory that the queue's control words promise, with the pages before the rings.
+fn promised(queue: &Blobs) -> u64 {
+    let kib = (0..17).map(|class| word(queue, BACKED + 8 * class).load(Ordering::Relaxed) >> 10);
+    let before = queue.object().payload_offset() as u64 + 4096;
+    before + kib.map(|kib| u64::from(kib) << 10).sum::<u64>()
+}
+
+/// Bytes of memory that there are.
+fn memory(queue: &Blobs) -> u64 {
+    let descriptor = queue.object().as_fd().as_raw_fd();
+    let file = std::fs::metadata(format!("/proc/self/fd/{descriptor}"));
+    file.expect("an open descriptor").blocks() * 512
+}
+
+/// I4: a page that was given back and is still promised would kill whoever writes there when memory is exhausted.
+#[test]
+fn a_get_that_gives_memory_back_never_promises_what_is_gone() {
+    let _watchdog = begin();
+    let queue = Queue::bytes().expect("a queue");
+    let fill = |queue: &Blobs| {
+        while queue.try_get().is_ok() {}
+        queue.put(blob(600_000)).expect("room");
+        queue.put(blob(301)).expect("room");
+        queue.get().expect("the large one");
+    };
+    fill(&queue);
+    assert_eq!(memory(&queue), promised(&queue), "all memory is recorded");
+    let report = Check::new("get the last message of a large ring; the memory")
+        .setup(fill)
+        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(301)))
+        .observer(|queue, point| {
+            let (memory, promised) = (memory(queue), promised(queue));
+            assert!(
+                memory >= promised,
+                "{memory} of {promised} bytes at {point}"
+            );
+        })
+        .survivor(|queue| lengths(queue).map(|_| ()))
+        .without_timeouts()
+        .stride(STRIDE)
+        .allow_missed(0.05, "arithmetic on the time")
+        .run(&queue)
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+    assert!(promised(&queue) < 512 << 10, "it was given back");
 }
 
 #[test]
@@ -396,7 +550,7 @@ fn a_get_that_gives_memory_back() {
                 other => Err(format!("{other:?}")),
             }
         })
-        .limit(PATIENT)
+        .without_timeouts()
         .stride(if cfg!(debug_assertions) { 61 } else { 11 })
         .allow_missed(0.05, "arithmetic on the time")
         .run(&queue)
@@ -453,7 +607,6 @@ fn a_lock_that_does_not_know_its_owner_is_caught() {
             queue.put(b"survivor");
             Ok(())
         })
-        .limit(Duration::from_millis(100))
         .stop_after(3)
         .run(&area)
         .expect("the check runs");
@@ -487,7 +640,7 @@ fn a_commit_without_the_bell_is_caught() {
             bell.count.notify(1);
             Ok(())
         })
-        .limit(Duration::from_millis(100))
+        .without_timeouts()
         .stop_after(1)
         .run(&area)
         .expect("the check runs");

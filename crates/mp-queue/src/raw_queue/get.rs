@@ -149,14 +149,9 @@ impl RawQueue {
                 return Ok(0);
             }
             left_large_ring |= class > Self::KEPT_CLASS;
-            // Producers had left this ring before it was found empty. The one store that begins the next leg:
-            control
-                .legs
-                .read
-                .store(read.wrapping_add(1), Ordering::Release);
-            if self.is_bounded() {
-                control.not_full.under_bell(|| control.not_full.notify(1));
-            }
+            // Producers had left this ring before it was found empty. The one store that begins the next leg frees it:
+            let next = read.wrapping_add(1);
+            self.give_room(1, || control.legs.read.store(next, Ordering::Release));
         }
     }
 
@@ -169,7 +164,7 @@ impl RawQueue {
         }
     }
 
-    /// Gives the room of so many messages back, and wakes who waits for it.
+    /// Gives room back by one store, that of so many messages or of a ring, and wakes who waits for it.
     #[inline]
     fn give_room(&self, count: usize, release: impl FnOnce()) {
         if !self.is_bounded() {

@@ -12,7 +12,7 @@ use mp_ring::Ring;
 use mp_sync::EventCount;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
-use super::{PATIENT, STRIDE, begin, unheard};
+use super::{STRIDE, begin, unheard};
 
 /// As small as the values that lie beside the ring's tail, and of two words, so that one of them may be torn.
 type Value = [u64; 2];
@@ -193,13 +193,15 @@ fn text(error: impl std::fmt::Display) -> String {
 #[track_caller]
 fn assert_safe(check: Check<'_, Scene>) {
     let report = check
-        .limit(PATIENT)
         .stride(STRIDE)
         .run(&Scene::default())
         .expect("the check runs");
     println!("{report}");
     report.assert_safe();
 }
+
+/// So many points of what is too long to try them all.
+const POINTS: usize = 200;
 
 /// Why the other end needs its recheck to hear of a death.
 const OUTSIDE: &str = "a death outside the bell is noticed by the recheck";
@@ -334,8 +336,9 @@ fn an_end_that_is_passed_on_is_never_without_a_keeper() {
             })
             .sleeper(|scene| scene.receive_or_hear(0))
             .must_wake(|_| true)
-            .allow_rescues(usize::MAX, OUTSIDE)
-            .max_points(200),
+            .allow_rescues(POINTS, OUTSIDE)
+            .allow_missed(0.1, "libc does not always go the same way")
+            .max_points(POINTS),
     );
     let name = "passing the receiver on, the sender asleep";
     assert_safe(
@@ -348,8 +351,9 @@ fn an_end_that_is_passed_on_is_never_without_a_keeper() {
             })
             .sleeper(|scene| scene.send_or_hear(2))
             .must_wake(|_| true)
-            .allow_rescues(usize::MAX, OUTSIDE)
-            .max_points(200),
+            .allow_rescues(POINTS, OUTSIDE)
+            .allow_missed(0.1, "libc does not always go the same way")
+            .max_points(POINTS),
     );
 }
 
@@ -370,8 +374,9 @@ fn an_end_that_is_taken_belongs_to_the_dead_or_to_nobody() {
                 }
                 Ok(())
             })
-            .allow_rescues(usize::MAX, OUTSIDE)
-            .max_points(200),
+            .allow_rescues(POINTS, OUTSIDE)
+            .allow_missed(0.1, "libc does not always go the same way")
+            .max_points(POINTS),
     );
     assert_safe(
         Check::new("taking the receiver, the sender asleep")
@@ -386,7 +391,8 @@ fn an_end_that_is_taken_belongs_to_the_dead_or_to_nobody() {
                 }
                 Ok(())
             })
-            .allow_rescues(usize::MAX, OUTSIDE)
-            .max_points(200),
+            .allow_rescues(POINTS, OUTSIDE)
+            .allow_missed(0.1, "libc does not always go the same way")
+            .max_points(POINTS),
     );
 }
