@@ -16,6 +16,7 @@
 //! | [`listener`] | a socket that is reached by its name |
 //! | [`life`] | children that die with their parent process |
 //! | [`spawn`] | this program, started again |
+//! | [`this_process`] | its standard input, signals, name and end |
 //! | [`cpu`] | how many processors, and which one |
 //!
 //! Nothing here follows a pointer that it read from shared memory without checking it first, and
@@ -57,6 +58,7 @@ mod ready;
 pub mod robust;
 pub mod socket;
 pub mod spawn;
+pub mod this_process;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

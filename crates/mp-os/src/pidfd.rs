@@ -76,8 +76,17 @@ fn is_refusal(error: &io::Error) -> bool {
     let number = error.raw_os_error();
     matches!(
         number,
-        Some(libc::ENOSYS | libc::EPERM | libc::EACCES | libc::EINVAL)
+        Some(libc::ENOSYS | libc::EPERM | libc::EOPNOTSUPP | libc::EACCES | libc::EINVAL)
     )
+}
+
+/// All that the kernel tells of a child's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ended {
+    /// How it ended.
+    pub exit: Exit,
+    /// Whether the kernel wrote a core dump.
+    pub dumped_core: bool,
 }
 
 impl PidFd {
@@ -134,13 +143,22 @@ impl PidFd {
     ///
     /// `ECHILD` if it is not a child of this process, or was reaped before.
     pub fn wait_exit(&self, deadline: Deadline) -> io::Result<Option<Exit>> {
+        Ok(self.reap(deadline)?.map(|ended| ended.exit))
+    }
+
+    /// As [`wait_exit`](Self::wait_exit), and tells of a core dump.
+    ///
+    /// # Errors
+    ///
+    /// `ECHILD` if it is not a child of this process, or was reaped before.
+    pub fn reap(&self, deadline: Deadline) -> io::Result<Option<Ended>> {
         if !self.wait_end(deadline)? {
             return Ok(None);
         }
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         loop {
             match waitid(WaitId::PidFd(self.as_fd()), options) {
-                Ok(status) => return Ok(status.and_then(|status| Exit::of(&status))),
+                Ok(status) => return Ok(status.and_then(|status| Ended::of(&status))),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -166,12 +184,14 @@ impl PidFd {
     }
 }
 
-impl Exit {
+impl Ended {
     fn of(status: &WaitIdStatus) -> Option<Self> {
-        status
-            .exit_status()
-            .map(Self::Code)
-            .or(status.terminating_signal().map(Self::Signal))
+        let code = status.exit_status().map(Exit::Code);
+        let exit = code.or(status.terminating_signal().map(Exit::Signal))?;
+        Some(Self {
+            exit,
+            dumped_core: status.dumped(),
+        })
     }
 }
 

@@ -209,6 +209,29 @@ pub fn peek(fd: impl AsFd) -> io::Result<Option<usize>> {
     }
 }
 
+/// Copies the start of the next message into `start` and leaves the message where it is; how many bytes it was. 0 if the
+/// other end closed.
+///
+/// # Errors
+///
+/// `EAGAIN` if there is no message yet.
+pub fn peek_start(fd: impl AsFd, start: &mut [u8]) -> io::Result<usize> {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    loop {
+        match recv_raw(fd.as_fd(), &mut *start, flags) {
+            Ok((len, _)) => return Ok(len),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether the process that made the other end of a pair was of this process's user then.
+#[must_use]
+pub fn peer_is_same_user(fd: impl AsFd) -> bool {
+    sockopt::socket_peercred(fd).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
+}
+
 /// Whether the descriptor is a UNIX `SOCK_SEQPACKET` socket.
 #[must_use]
 pub fn is_seqpacket(fd: impl AsFd) -> bool {

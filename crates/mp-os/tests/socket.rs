@@ -145,3 +145,20 @@ fn knows_its_own_kind() {
     let (stream, _other) = std::os::unix::net::UnixStream::pair().expect("two descriptors");
     assert!(!socket::is_seqpacket(&stream));
 }
+
+#[test]
+fn looking_at_a_start_takes_nothing() {
+    let (left, right) = socket::pair().expect("two descriptors");
+    let mut start = [0; 3];
+    let error = socket::peek_start(&right, &mut start).expect_err("nothing was sent");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    socket::send(&left, b"hello", &[]).expect("room");
+    for _ in 0..2 {
+        assert_eq!(socket::peek_start(&right, &mut start).expect("sent"), 3);
+        assert_eq!(&start, b"hel");
+    }
+    assert_eq!(socket::peek(&right).expect("sent"), Some(5));
+    assert!(socket::peer_is_same_user(&right));
+    let null = File::open("/dev/null").expect("exists");
+    assert!(!socket::peer_is_same_user(&null), "no socket at all");
+}

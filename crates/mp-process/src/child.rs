@@ -10,15 +10,15 @@
 //! The first thing a child does is to ask the kernel to be killed when its parent is gone, so nothing of the task
 //! runs without a parent. What a child had to say is in the socket before it exits.
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{c_char, c_int};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mp_layout::{Error, Result};
-use mp_os::life;
+use mp_os::{life, this_process};
 
 use crate::current;
 use crate::entry::Entry;
@@ -167,13 +167,14 @@ fn settle(greeted: Greeted) -> Result<Errand> {
     life::die_with(life.as_fd())
         .map_err(|source| Error::os("tie", "the process to its parent's life", source))?;
     drop(life);
-    show_name(&hello.name);
+    // Without it the process is shown under its executable's name, and is the same otherwise.
+    drop(this_process::show_name(&hello.name));
     let entry = hello.entry.clone();
     current::become_child(hello);
     restore_stdin(stdin).map_err(|source| Error::os("restore", "standard input", source))?;
-    // SAFETY: sets a signal's disposition while this process has one thread; as Rust's runtime does before `main`.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-    unblock_signals();
+    this_process::ignore_broken_pipes();
+    // Else `terminate` could do nothing where the thread that started this process had blocked signals.
+    this_process::unblock_signals();
     let entry = Entry::at(&entry)?;
     panic::note_panics(tell_before_abort);
     Ok(Errand {
@@ -183,32 +184,12 @@ fn settle(greeted: Greeted) -> Result<Errand> {
     })
 }
 
-/// Lets all signals in, whatever the thread that started this process had blocked: else `terminate` could do nothing.
-fn unblock_signals() {
-    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: initialises the set.
-    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
-    // SAFETY: a set that was initialised; the old one is not asked for.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
-}
-
 fn restore_stdin(real: Option<OwnedFd>) -> io::Result<()> {
     let real = match real {
         Some(real) => real,
         None => File::open("/dev/null")?.into(),
     };
-    // SAFETY: replaces descriptor 0, which the socket's duplicate has made superfluous and nobody owns.
-    if unsafe { libc::dup2(real.as_raw_fd(), libc::STDIN_FILENO) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-/// Names the process for `ps` and `top`, which would show `exe`.
-fn show_name(name: &str) {
-    let Ok(name) = CString::new(name) else { return };
-    // SAFETY: the kernel reads up to 16 bytes of a string that ends with NUL.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+    this_process::replace_stdin(real.as_fd())
 }
 
 fn tell_before_abort(panic: panic::Panic) {

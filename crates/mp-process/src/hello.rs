@@ -1,13 +1,13 @@
 //! What a parent tells its child before the child exists.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use mp_layout::{Error, ErrorKind, Result};
+use mp_os::socket;
 
 use crate::build::Build;
 use crate::entry::Address;
-use crate::parcel::{self, HELLO, Parcel};
+use crate::parcel::{self, HELLO, OPENING_SIZE, Parcel};
 
 /// Who the child is and what it runs. Behind it on the wire come its arguments.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,44 +117,18 @@ impl Hello {
 /// Whether `descriptor` is a socket on which a process of the same user has said hello. Nothing is
 /// taken from it, and any other descriptor costs one system call.
 pub(crate) fn is_waiting(descriptor: BorrowedFd<'_>) -> bool {
-    mp_os::socket::is_seqpacket(descriptor)
-        && opening(descriptor).is_ok_and(|opening| opening == HELLO.opening())
-        && peer_is_same_user(descriptor)
-}
-
-fn opening(socket: BorrowedFd<'_>) -> io::Result<[u8; 12]> {
-    use std::os::fd::AsRawFd;
-    let mut opening = [0_u8; 12];
-    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-    let start = opening.as_mut_ptr().cast();
-    // SAFETY: `start` points to the 12 bytes of `opening`, which live across the call.
-    let length = unsafe { libc::recv(socket.as_fd().as_raw_fd(), start, opening.len(), flags) };
-    if length < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // A shorter message leaves zeros, which open nothing.
-    Ok(opening)
-}
-
-fn peer_is_same_user(socket: BorrowedFd<'_>) -> bool {
-    use std::os::fd::AsRawFd;
-    let mut peer = libc::ucred {
-        pid: 0,
-        uid: libc::uid_t::MAX,
-        gid: libc::gid_t::MAX,
-    };
-    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
-    let place = (&raw mut peer).cast();
-    let (level, option) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
-    // SAFETY: `place` points to a `ucred` of the `size` bytes that are named; both live across the call.
-    let done = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, place, &raw mut size) };
-    // SAFETY: takes nothing and cannot fail.
-    let me = unsafe { libc::geteuid() };
-    done == 0 && peer.uid == me
+    let mut opening = [0; OPENING_SIZE];
+    socket::is_seqpacket(descriptor)
+        // A shorter message leaves zeros, which open nothing.
+        && socket::peek_start(descriptor, &mut opening).is_ok()
+        && opening == HELLO.opening()
+        && socket::peer_is_same_user(descriptor)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     fn some_hello() -> Hello {
@@ -176,7 +150,7 @@ mod tests {
 
     #[test]
     fn is_received_as_it_was_sent() {
-        let (left, right) = mp_os::socket::pair().unwrap();
+        let (left, right) = socket::pair().unwrap();
         let mut bytes = some_hello().to_bytes(false).unwrap();
         bytes.extend_from_slice(b"the arguments");
         parcel::send(left.as_fd(), HELLO, &bytes, &[left.as_fd()]).unwrap();
@@ -192,12 +166,12 @@ mod tests {
     fn nothing_else_is_taken_for_it() {
         let null = std::fs::File::open("/dev/null").unwrap();
         assert!(!is_waiting(null.as_fd()));
-        let (left, right) = mp_os::socket::pair().unwrap();
+        let (left, right) = socket::pair().unwrap();
         assert!(!is_waiting(right.as_fd()), "an empty socket");
-        mp_os::socket::send(&left, b"mp hello", &[]).unwrap();
+        socket::send(&left, b"mp hello", &[]).unwrap();
         assert!(!is_waiting(right.as_fd()), "a message that stops too early");
         let mut buffer = [0; 64];
-        let message = mp_os::socket::recv(&right, &mut buffer).unwrap();
+        let message = socket::recv(&right, &mut buffer).unwrap();
         assert_eq!(
             &buffer[..message.len],
             b"mp hello",

@@ -32,6 +32,8 @@ pub(crate) const HELLO: Label = Label(u64::from_le_bytes(*b"mp hello"));
 pub(crate) const OUTCOME: Label = Label(u64::from_le_bytes(*b"mp ended"));
 
 const VERSION: u32 = 1;
+/// Label and version.
+pub(crate) const OPENING_SIZE: usize = 12;
 const HEAD_SIZE: usize = 32;
 
 /// Bytes up to here travel in the message; they fit the smallest usual socket buffer three times.
@@ -55,8 +57,8 @@ struct Head {
 
 impl Label {
     /// The first bytes of a parcel of this label and of this version.
-    pub(crate) fn opening(self) -> [u8; 12] {
-        let mut opening = [0; 12];
+    pub(crate) fn opening(self) -> [u8; OPENING_SIZE] {
+        let mut opening = [0; OPENING_SIZE];
         opening[..8].copy_from_slice(&self.0.to_le_bytes());
         opening[8..].copy_from_slice(&VERSION.to_le_bytes());
         opening

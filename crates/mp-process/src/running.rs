@@ -13,13 +13,13 @@
 //! signal. The parent's death ends the child, see [`mp_os::life`].
 
 use std::io::PipeReader;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::{io, mem};
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::Deadline;
-use mp_os::pidfd::PidFd;
+use mp_os::pidfd::{Ended, Exit, PidFd};
 
 use crate::for_children::ForChildren;
 use crate::outcome::Outcome;
@@ -70,10 +70,10 @@ impl Watch {
         }
     }
 
-    fn wait_status(&self) -> Exit {
+    fn reap(&self) -> Option<Ended> {
         match self {
-            Self::Process(process) => wait_status(process),
-            Self::Forgotten(_) => Exit::Unknown,
+            Self::Process(process) => process.reap(Deadline::PASSED).ok().flatten(),
+            Self::Forgotten(_) => None,
         }
     }
 }
@@ -89,19 +89,9 @@ impl AsFd for Watch {
 
 #[derive(Debug)]
 struct End {
-    exit: Exit,
+    /// `None` if another part of the program, or the kernel, reaped it.
+    ended: Option<Ended>,
     outcome: Option<Outcome>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Exit {
-    Code(i32),
-    Signal {
-        signal: i32,
-        core: bool,
-    },
-    /// Somebody else reaped it.
-    Unknown,
 }
 
 impl Running {
@@ -205,50 +195,28 @@ impl Running {
 
     /// Called once, when the process has ended.
     fn reap(&self) -> End {
-        let exit = self.watch.wait_status();
+        let ended = self.watch.reap();
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = mem::take(&mut *socket).and_then(|socket| Outcome::receive(socket.as_fd()));
         let outcome = outcome.or_else(|| ForChildren::outcome_of(self.pid));
-        End { exit, outcome }
+        End { ended, outcome }
     }
 }
 
 impl End {
     fn status(&self) -> Status {
-        match (self.exit, &self.outcome) {
-            (Exit::Code(code), _) => Status::Exited(code),
-            (Exit::Signal { signal, core }, _) => Status::Signaled { signal, core },
+        match (self.ended, &self.outcome) {
+            (Some(ended), _) => match ended.exit {
+                Exit::Code(code) => Status::Exited(code),
+                Exit::Signal(signal) => Status::Signaled {
+                    signal,
+                    core: ended.dumped_core,
+                },
+            },
             // It exits with this code right after it has spoken.
-            (Exit::Unknown, Some(outcome)) => Status::Exited(outcome.code()),
-            (Exit::Unknown, None) => Status::Unknown,
+            (None, Some(outcome)) => Status::Exited(outcome.code()),
+            (None, None) => Status::Unknown,
         }
-    }
-}
-
-/// Reaps a child that has ended. `PidFd::wait_exit` does not tell core dumps.
-fn wait_status(process: &PidFd) -> Exit {
-    let id = process.as_fd().as_raw_fd() as libc::id_t;
-    let options = libc::WEXITED | libc::WNOHANG;
-    // SAFETY: `siginfo_t` consists of integers and pointers that are only read as integers; zero is valid.
-    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
-    loop {
-        // SAFETY: `info` is a siginfo of its own that lives across the call.
-        let result = unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, options) };
-        match result {
-            0 => break,
-            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            _ => return Exit::Unknown,
-        }
-    }
-    // SAFETY: waitid succeeded, so the fields of SIGCHLD are filled (or still zero).
-    let status = unsafe { info.si_status() };
-    match info.si_code {
-        libc::CLD_EXITED => Exit::Code(status),
-        libc::CLD_KILLED | libc::CLD_DUMPED => Exit::Signal {
-            signal: status,
-            core: info.si_code == libc::CLD_DUMPED,
-        },
-        _ => Exit::Unknown,
     }
 }
 

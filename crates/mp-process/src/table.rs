@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mp_layout::Result;
 use mp_os::clock::Deadline;
+use mp_os::this_process;
 
 use crate::running::Running;
 use crate::status::Status;
@@ -123,9 +124,8 @@ pub fn active_children() -> Vec<ActiveChild> {
 pub(crate) fn register(child: Arc<Running>) {
     static AT_EXIT: Once = Once::new();
     AT_EXIT.call_once(|| {
-        // SAFETY: `wait_for_children` is a function of this program. Without memory for the registration
-        // nobody is waited for, and the children die with this process.
-        unsafe { libc::atexit(wait_for_children) };
+        // Without memory for it nobody is waited for, and the children die with this process.
+        drop(this_process::at_exit(wait_for_children));
     });
     locked().push(child);
 }

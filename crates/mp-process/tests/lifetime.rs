@@ -11,6 +11,7 @@ use mp_object::{Event, Mutex};
 use mp_os::clock::Deadline;
 use mp_os::pidfd::PidFd;
 use mp_process::{Process, Status, spawn};
+use mp_testkit::refuse;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -383,7 +384,13 @@ fn starts_when_the_executable_was_deleted() {
     let directory = std::env::temp_dir().join(format!("mp-process-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let copy = directory.join("program");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    // By a process of its own: one that other tests start at this moment would inherit the open copy, and a file that is
+    // open for writing does not run (ETXTBSY).
+    let copied = spawn(
+        |to: std::path::PathBuf| std::fs::copy("/proc/self/exe", to).is_ok(),
+        (copy.clone(),),
+    );
+    assert!(copied.unwrap().result().unwrap());
     let ran = this_program(&copy, "helper_deletes_itself")
         .output()
         .unwrap();
@@ -520,43 +527,10 @@ fn helper_is_run_by_its_loader() {
     );
 }
 
-/// Makes one system call fail for the rest of this process's life, as old kernels and sandboxes do.
-fn forbid(call: libc::c_long, error: libc::c_int) {
-    let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    };
-    let answer = libc::SECCOMP_RET_ERRNO | error.unsigned_abs();
-    let mut steps = [
-        // The number of the call is the first word of what the filter sees.
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            0,
-            1,
-            call as u32,
-        ),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, answer),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let filter = libc::sock_fprog {
-        len: steps.len() as u16,
-        filter: steps.as_mut_ptr(),
-    };
-    // SAFETY: takes numbers, and binds this process only.
-    let bound = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    let mode = libc::SECCOMP_MODE_FILTER;
-    // SAFETY: the filter and its steps live across the call, which copies them.
-    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) };
-    assert_eq!((bound, set), (0, 0), "{}", io::Error::last_os_error());
-}
-
 #[test]
 fn a_start_without_process_descriptors_names_the_call_and_the_way_out() {
     fn check(call: i64, error: i32, ran: Event) -> String {
-        forbid(call, error);
+        refuse(call, error, None);
         let refused = spawn(|ran: Event| ran.set(), (ran,)).map(drop).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
         refused.to_string()
@@ -723,7 +697,7 @@ fn a_child_that_closed_its_way_and_finds_no_other_says_so() {
 #[ignore = "run by another test that reads its standard error"]
 fn helper_child_cannot_answer() {
     fn mute() -> u8 {
-        forbid(libc::SYS_connect, libc::EPERM);
+        refuse(libc::SYS_connect, libc::EPERM, None);
         // SAFETY: what is being tested is what happens to those who use them.
         unsafe { libc::close_range(3, u32::MAX, 0) };
         1

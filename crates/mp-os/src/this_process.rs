@@ -1,0 +1,54 @@
+//! What a process sets right about itself: its standard input, its signals, its name, and what it does at its end.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+
+/// Makes descriptor 0 a copy of `file`, whatever it was.
+///
+/// # Errors
+///
+/// `EMFILE` if this process may have no descriptor 0.
+pub fn replace_stdin(file: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::stdio::dup2_stdin(file)?)
+}
+
+/// Lets all signals in, whatever the thread had blocked that started this process.
+pub fn unblock_signals() {
+    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: initialises the set.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: a set that was initialised; the old one is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
+}
+
+/// Makes writing to a pipe that has no reader an error instead of the end of this process, as Rust's runtime does before
+/// `main`.
+pub fn ignore_broken_pipes() {
+    // SAFETY: ignoring a signal runs no code of this process.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Names the calling thread, and if that is the first one the process, for `ps` and `top`: the first 15 bytes up to a NUL.
+///
+/// # Errors
+///
+/// What a sandbox answers that forbids it.
+pub fn show_name(name: &str) -> io::Result<()> {
+    let shown = name.split('\0').next().unwrap_or_default();
+    Ok(rustix::thread::set_name(&CString::new(shown)?)?)
+}
+
+/// Has `last` called when this process exits, before what was given earlier; not when a signal ends it.
+///
+/// # Errors
+///
+/// `OutOfMemory` if there is none to remember it.
+pub fn at_exit(last: extern "C" fn()) -> io::Result<()> {
+    // SAFETY: a function that may be called at any time; libc keeps its address.
+    match unsafe { libc::atexit(last) } {
+        0 => Ok(()),
+        _ => Err(io::ErrorKind::OutOfMemory.into()),
+    }
+}
