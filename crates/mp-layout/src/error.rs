@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io;
 
 /// What the fallible operations of every crate return.
-pub type Result<T> = core::result::Result<T, Error>;
+pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 /// What went wrong, what was attempted, and on which object.
 ///

@@ -23,6 +23,7 @@ mod described;
 mod error;
 mod header;
 mod kind;
+mod owner_word;
 mod padded;
 mod plain;
 mod region;
@@ -37,6 +38,7 @@ pub use described::Described;
 pub use error::{Error, ErrorKind, Result};
 pub use header::{Environment, Expected, HEADER_SIZE, Header, Libc};
 pub use kind::Kind;
+pub use owner_word::OwnerWord;
 pub use padded::{CACHE_LINE, Padded};
 pub use plain::{Plain, PlainSlice, assert_zeros, bytes_of, checked, value_of, zeroed};
 #[cfg(loom)]
@@ -56,7 +58,8 @@ pub use type_layout::generated;
 
 /// The shared structures of this crate, for `docs/memory-layout.md`.
 #[doc(hidden)]
-pub const TABLES: &[Table] = &[Header::TABLE];
+#[cfg(not(loom))]
+pub const TABLES: &[Table] = &[Header::TABLE, OwnerWord::TABLE];
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

@@ -4,7 +4,7 @@
 //! - [`ObjectType`] and [`handle!`]: what a new kind of object states, and what it gets for it.
 //! - [`Shared<T>`]: an object whose payload is one structure, such as [`Lock`], [`Event`] and [`Mutex<T>`].
 //! - [`transfer`]: how handles cross to a new process inside serialised arguments.
-//! - [`OwnerWord`]: claims by a process, given back by its proven death.
+//! - [`owner`]: which process an [`OwnerWord`] names, and the proof that it is dead.
 //!
 //! ```
 //! use mp_object::Mutex;
@@ -24,15 +24,16 @@ mod environment;
 mod object;
 mod object_type;
 mod open_objects;
-mod owner;
+pub mod owner;
 mod placed;
 mod plan;
 mod shared;
 
+pub use mp_layout::OwnerWord;
 pub use mp_shm::transfer;
 pub use object::Object;
 pub use object_type::ObjectType;
-pub use owner::{OwnerWord, ProcessIdentity};
+pub use owner::ProcessIdentity;
 pub use placed::Placed;
 pub use plan::Plan;
 pub use shared::{Event, Lock, Mutex, Shared};
@@ -44,7 +45,3 @@ pub use serde;
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]
 struct Readme;
-
-/// The shared structures of this crate, for `docs/memory-layout.md`.
-#[doc(hidden)]
-pub const TABLES: &[mp_layout::Table] = &[OwnerWord::TABLE];

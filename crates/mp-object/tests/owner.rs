@@ -4,8 +4,8 @@ use std::sync::Barrier;
 use std::thread;
 
 use mp_layout::atomic::{AtomicU64, Ordering};
-use mp_layout::{ErrorKind, Kind, TypeTag};
-use mp_object::{Object, OwnerWord, Plan, ProcessIdentity};
+use mp_layout::{ErrorKind, Kind, Result, TypeTag};
+use mp_object::{Object, OwnerWord, Plan, ProcessIdentity, owner};
 use mp_testkit::{Forked, PATIENCE, Watchdog};
 
 /// A word in memory that children share.
@@ -17,9 +17,9 @@ impl SharedWord {
         Self(Object::create(&plan, |_| Ok(())).unwrap())
     }
 
-    fn owner_word(&self) -> &OwnerWord {
+    fn owner_word(&self) -> Word<'_> {
         // SAFETY: bare words, reached by nobody with a reference to more.
-        unsafe { self.0.payload() }.place(0).unwrap()
+        Word(unsafe { self.0.payload() }.place(0).unwrap())
     }
 
     /// What a peer with a bug, or another life of a PID, leaves in the word.
@@ -35,13 +35,40 @@ impl SharedWord {
     }
 }
 
+/// An owner word as processes use it.
+#[derive(Clone, Copy)]
+struct Word<'a>(&'a OwnerWord);
+
+impl Word<'_> {
+    fn claim(self) -> Result<Result<(), ProcessIdentity>> {
+        match self.0.claim(me().into()) {
+            Ok(()) => Ok(Ok(())),
+            Err(other) => owner::process(other).map(Err),
+        }
+    }
+
+    fn release(self) {
+        // Not this process's in a child that was forked.
+        let _was_ours = self.0.release(me().into());
+    }
+
+    fn owner(self) -> Option<ProcessIdentity> {
+        self.0.owner().and_then(|owner| owner::process(owner).ok())
+    }
+
+    fn sweep(self) -> Result<Option<ProcessIdentity>> {
+        owner::sweep(self.0)
+    }
+}
+
 fn me() -> ProcessIdentity {
     ProcessIdentity::current().unwrap()
 }
 
 #[test]
 fn second_claim_is_refused_and_names_the_owner() {
-    let word = OwnerWord::free();
+    let free = OwnerWord::free();
+    let word = Word(&free);
     assert_eq!(word.owner(), None);
     assert_eq!(word.claim().unwrap(), Ok(()));
     assert_eq!(word.owner(), Some(me()));
@@ -53,7 +80,7 @@ fn second_claim_is_refused_and_names_the_owner() {
 
 #[test]
 fn free_word_has_nothing_to_sweep() {
-    assert_eq!(OwnerWord::free().sweep().unwrap(), None);
+    assert_eq!(owner::sweep(&OwnerWord::free()).unwrap(), None);
 }
 
 #[test]
@@ -179,7 +206,8 @@ fn one_of_many_threads_claims() {
     const THREADS: usize = 8;
     let _watchdog = Watchdog::new(PATIENCE);
     for _ in 0..200 {
-        let (word, start) = (OwnerWord::free(), Barrier::new(THREADS));
+        let (free, start) = (OwnerWord::free(), Barrier::new(THREADS));
+        let word = Word(&free);
         let claimed = thread::scope(|scope| {
             let claims = [(); THREADS].map(|()| {
                 scope.spawn(|| {

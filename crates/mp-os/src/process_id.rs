@@ -301,6 +301,13 @@ impl ProcessIdentity {
     }
 }
 
+impl From<ProcessIdentity> for NonZeroU64 {
+    /// The word, as what is never 0.
+    fn from(process: ProcessIdentity) -> Self {
+        process.0
+    }
+}
+
 impl fmt::Debug for ProcessIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessIdentity")

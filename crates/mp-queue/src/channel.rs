@@ -37,9 +37,9 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 use core::num::NonZeroU64;
 
-use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering};
+use mp_layout::atomic::{AtomicU32, Ordering};
 use mp_layout::{Error, ErrorKind, Kind, Padded, Plain, Region, Result, TypeTag, shared_struct};
-use mp_object::{Object, Placed, Plan, ProcessIdentity};
+use mp_object::{Object, OwnerWord, Placed, Plan, owner};
 use mp_os::clock::Deadline;
 use mp_ring::{Ring, Role};
 use mp_sync::{EventCount, Wait};
@@ -52,7 +52,7 @@ const RING: usize = 384;
 shared_struct! {
     /// What is said about one end.
     pub(crate) struct End as "Channel: end": 16 bytes {
-        keeper: AtomicU64 = "the process that answers for the end while nobody has claimed it",
+        keeper: OwnerWord = "the process that answers for the end while no process has claimed it",
         ended: AtomicU32 = "1 once the end was dropped",
         reserved: AtomicU32 = "0",
     }
@@ -106,7 +106,7 @@ pub fn channel<T: Plain>(capacity: usize) -> Result<(Sender<T>, Receiver<T>)> {
     let object = Object::create(&plan, |payload| {
         let words = payload.place::<ChannelWords>(0)?;
         for end in [&words.ends.sender, &words.ends.receiver] {
-            end.keeper.store(me.get(), Ordering::Relaxed);
+            end.keeper.set(Some(me));
         }
         let ring = payload.subregion(RING, payload.len() - RING)?;
         // SAFETY: nobody else reaches the payload before this returns; whoever attaches finds a header that says ring of
@@ -121,9 +121,7 @@ pub fn channel<T: Plain>(capacity: usize) -> Result<(Sender<T>, Receiver<T>)> {
 
 /// This process as a ring's claims name it.
 pub(crate) fn this_process() -> Result<NonZeroU64> {
-    let me = ProcessIdentity::current()
-        .map_err(|source| Error::os("read the start time of", "this process", source))?;
-    NonZeroU64::new(me.word()).ok_or_else(|| Error::new(ErrorKind::Corrupt, "name", "this process"))
+    owner::this_process().map(NonZeroU64::from)
 }
 
 /// A channel mapped, for one of its ends.
@@ -215,17 +213,16 @@ impl<T> Channel<T> {
 
     /// Becomes the keeper of an end.
     pub(crate) fn keep(&self, role: Role, me: NonZeroU64) {
-        self.end(role).keeper.store(me.get(), Ordering::Release);
+        self.end(role).keeper.set(Some(me));
     }
 
     /// Whether the process that answers for an end is proven dead: the one that has claimed it or, if nobody has, its
     /// keeper. Where that cannot be told the end counts as alive.
     #[cold]
-    pub(crate) fn is_dead(&self, role: Role, owner: Option<NonZeroU64>) -> bool {
-        let keeper = self.end(role).keeper.load(Ordering::Acquire);
-        let answers = owner.map_or(keeper, NonZeroU64::get);
-        ProcessIdentity::from_word(answers)
-            .is_some_and(|process| process.is_dead().unwrap_or(false))
+    pub(crate) fn is_dead(&self, role: Role, claimed_by: Option<NonZeroU64>) -> bool {
+        let answers = claimed_by.or_else(|| self.end(role).keeper.owner());
+        let dead = answers.map(|process| owner::process(process).and_then(owner::is_dead));
+        matches!(dead, Some(Ok(true)))
     }
 
     /// Waits for `attempt`, which gives `None` while it is not possible; `gone` is told to it once the other side is known

@@ -254,7 +254,7 @@ fn assert_nothing_lost(bound: Option<usize>) -> Result<()> {
                 assert_eq!(text, message(producer, number).2);
                 got[producer as usize] += 1;
             }
-            Result::Ok(got)
+            Ok::<_, mp::Error>(got)
         })
     };
     let mut random = Random::new();
@@ -320,7 +320,7 @@ fn killed_consumers_take_at_most_one_message_each() -> Result<()> {
             for _ in 0..2 {
                 queue.put((END, 0, String::new()))?;
             }
-            Result::Ok(put)
+            Ok::<_, mp::Error>(put)
         })
     };
     let survivors: Vec<_> = outlive(start, start, &begun, &stop)?;
@@ -390,7 +390,7 @@ fn exit_and_the_end_of_a_thread_are_deaths_of_an_owner() -> Result<()> {
             std::mem::forget(pair.lock().map_err(mp::Error::from)?);
             std::mem::forget(value.lock()?);
             std::mem::forget(array.lock().map_err(mp::Error::from)?);
-            Result::Ok(())
+            Ok::<_, mp::Error>(())
         });
         thread.join().expect("no panic")
     }
