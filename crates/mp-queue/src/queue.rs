@@ -25,6 +25,9 @@ const BATCH: usize = 64;
 /// Clones are the same queue. A handle goes to another process as an argument; separately started programs open a queue
 /// by name. A message belongs to the queue once `put` returns: its sender may end.
 ///
+/// A message is of any type that serde can write and read with all its fields; [`Serde`] says which cannot be, and are
+/// refused.
+///
 /// Without a bound a put never waits for a consumer. A message may have 1 GiB, all messages together 4 GiB; memory is
 /// taken as they need it, and given back when they are got ([`Builder::room`] sets other figures).
 ///
