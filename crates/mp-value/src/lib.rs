@@ -39,6 +39,8 @@
 //! assert_eq!(sum.get(), squares.lock()?.iter().sum::<u64>());
 //! # Ok::<(), mp_layout::Error>(())
 //! ```
+// Under loom there is `tests/loom.rs` alone, which includes what it models.
+#![cfg(not(loom))]
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)

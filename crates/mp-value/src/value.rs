@@ -98,7 +98,7 @@ impl<T: Plain> Value<T> {
     /// [`ErrorKind::TooManyHeld`].
     pub fn set(&self, value: T) -> Result<()> {
         let held = self.control.enter()?;
-        self.control.commit(self.copies(), value);
+        self.commit(value);
         drop(held);
         Ok(())
     }
@@ -115,7 +115,7 @@ impl<T: Plain> Value<T> {
         let old = self.try_get()?;
         held.lend();
         let new = change(old);
-        self.control.commit(self.copies(), new);
+        self.commit(new);
         Ok(new)
     }
 
@@ -170,7 +170,8 @@ impl<T: Plain> Value<T> {
     /// Replaces the value; the caller holds the mutex.
     #[inline]
     pub(crate) fn commit(&self, value: T) {
-        self.control.commit(self.copies(), value);
+        let copies = self.copies();
+        self.control.commit(|copy| copies.set(copy, value));
     }
 
     #[inline]
@@ -230,7 +231,7 @@ impl<T: Number> Value<T> {
     pub fn fetch_add(&self, number: T) -> Result<T> {
         let held = self.control.enter()?;
         let old = self.get();
-        self.control.commit(self.copies(), old.plus(number));
+        self.commit(old.plus(number));
         drop(held);
         Ok(old)
     }

@@ -39,14 +39,14 @@
 //! `lent` and goes on; there is nothing to recover.
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use mp_layout::{Cells, Plain, Result, shared_struct};
+use mp_layout::{Result, shared_struct};
 use mp_os::clock::Deadline;
 use mp_sync::{Guard, Outcome, RawLockError, RawMutex};
 
 use crate::refusal::refusal;
 
-/// Failed attempts after which a reader keeps writers out.
-const ATTEMPTS: u32 = 64;
+/// Failed attempts after which a reader keeps writers out; under loom so few that this is tried, too.
+const ATTEMPTS: u32 = if cfg!(loom) { 2 } else { 64 };
 
 shared_struct! {
     /// What lies in front of the two copies.
@@ -121,13 +121,13 @@ impl ValueControl {
         }
     }
 
-    /// Replaces the value (I3); under the mutex.
+    /// Replaces the value by what `write` stores into the other copy (I3); under the mutex.
     #[inline]
-    pub(crate) fn commit<T: Plain>(&self, copies: Cells<'_, T>, value: T) {
+    pub(crate) fn commit(&self, write: impl FnOnce(usize)) {
         let next = self.version.load(Ordering::Relaxed).wrapping_add(1);
         // Release: pairs with the fence in `read`.
         fence(Ordering::Release);
-        copies.set((next & 1) as usize, value);
+        write((next & 1) as usize);
         // Release: pairs with the first load in `read`.
         self.version.store(next, Ordering::Release);
     }
@@ -156,3 +156,7 @@ impl Drop for Held<'_> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[path = "value_control/tests.rs"] // this file is also included by a model
+mod tests;
