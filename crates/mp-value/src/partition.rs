@@ -178,7 +178,10 @@ impl Partition<'_> {
                 _ => error,
             })?,
         };
-        let mut wanted = vec![0; if dead.is_empty() { 0 } else { self.words.len() }];
+        let mut wanted = Vec::new();
+        if !dead.is_empty() {
+            wanted.resize(self.words.len(), 0);
+        }
         for (index, owner) in &dead {
             let touched = self.elements(current, *index);
             for word in &mut wanted[touched.start / chunk_len..touched.end.div_ceil(chunk_len)] {

@@ -190,6 +190,16 @@ fn a_death_leaves_the_old_value_and_nobody_is_told() {
 }
 
 #[test]
+fn changes_under_the_bare_lock_go_on_after_a_death_with_a_guard() {
+    let value = Value::new(1).unwrap();
+    Forked::holding(|| value.lock().unwrap()).kill_and_reap();
+    let lock = value.get_lock().unwrap();
+    value.set(5).unwrap();
+    assert_eq!(value.update(|value| value + 1).unwrap(), 6);
+    drop(lock);
+}
+
+#[test]
 fn a_forked_childs_copy_of_the_guard_writes_nothing() {
     let value = Value::new(1).unwrap();
     let mut guard = value.lock().unwrap();

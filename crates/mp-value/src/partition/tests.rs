@@ -196,7 +196,11 @@ fn run(steps: &[Step], cast: &Cast) {
 #[test]
 fn behaves_as_the_model() {
     let cast = Cast::new();
-    proptest!(ProptestConfig::with_cases(400), |(steps in steps())| run(&steps, &cast));
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(400)
+    };
+    proptest!(config, |(steps in steps())| run(&steps, &cast));
 }
 
 #[test]
