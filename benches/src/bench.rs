@@ -9,7 +9,7 @@ use criterion::Criterion;
 use crate::contest::{Contest, Outcome, Spread};
 use crate::mode::Mode;
 use crate::record::{Bound, Goal, Record};
-use crate::{Placement, cores, table};
+use crate::{Leftovers, Placement, cores, table};
 
 /// One bench: its contests, its goals, and then criterion with our own operations.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ impl Bench {
     /// Starts the bench `name`, which leaves its rows beside `target_tmpdir`, cargo's `CARGO_TARGET_TMPDIR`.
     pub fn start(name: &str, target_tmpdir: &str) -> Self {
         cores::allowed();
+        Leftovers::remove_of_dead_benches();
         let (mode, filter) = Mode::from_arguments();
         let mut bench = Self {
             mode,
@@ -121,7 +122,7 @@ impl Bench {
     ///
     /// # Panics
     ///
-    /// If the target directory cannot be written.
+    /// If the target directory cannot be written, or if a peer's files are left.
     pub fn finish(mut self) -> Criterion {
         if matches!(self.mode, Mode::Measure { .. }) {
             println!("\n{}", table::of_one(&self.record));
@@ -129,6 +130,8 @@ impl Bench {
                 self.write();
             }
         }
+        let left = Leftovers::of_this_process();
+        assert!(left.is_empty(), "the bench leaves {left:?}");
         Criterion::default()
             .sample_size(10)
             .warm_up_time(Duration::from_millis(100))

@@ -7,6 +7,7 @@
 //!   becomes slower slows all of them. Figures are medians over rounds; a ratio is taken per round.
 //! - [`Pair`] and [`Crowd`]: two or more processes, or threads, each pinned to a stated core.
 //! - [`limits`]: what no program on this machine can beat; [`peers`]: what users would pick instead.
+//! - [`Leftovers`]: files of peers, removed also when a side was killed.
 //! - [`Watchdog`]: ends a bench that hangs.
 
 mod bench;
@@ -15,6 +16,7 @@ mod contest;
 mod cores;
 mod crowd;
 mod figures;
+mod leftovers;
 pub mod limits;
 mod machine;
 mod mode;
@@ -32,6 +34,7 @@ pub use child::Child;
 pub use contest::{Contest, Outcome, Spread};
 pub use cores::Placement;
 pub use crowd::{Crowd, now};
+pub use leftovers::Leftovers;
 pub use pair::{Kind, Pair};
 pub use sample::Sample;
 pub use summary::Summary;

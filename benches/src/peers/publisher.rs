@@ -1,12 +1,16 @@
 //! Messages of one size through iceoryx2.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use iceoryx2::config::Config;
 use iceoryx2::port::publisher::Publisher as Port;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
+
+use crate::Leftovers;
 
 /// A service with one subscriber, made by the process that receives.
 pub struct Lane<const WORDS: usize> {
@@ -14,6 +18,8 @@ pub struct Lane<const WORDS: usize> {
     subscriber: Subscriber<ipc::Service, [u64; WORDS], ()>,
     _factory: PortFactory<ipc::Service, [u64; WORDS], ()>,
     _node: Node<ipc::Service>,
+    /// Dropped last, when the other side has ended, which never drops its port.
+    leftovers: Arc<Leftovers>,
 }
 
 /// A lane that only the forked process uses, in which it is as it was made.
@@ -40,6 +46,7 @@ impl<const WORDS: usize> Elsewhere<WORDS> {
 pub struct Publisher<const WORDS: usize> {
     name: ServiceName,
     connected: Option<Connected<WORDS>>,
+    leftovers: Arc<Leftovers>,
 }
 
 struct Connected<const WORDS: usize> {
@@ -58,11 +65,9 @@ impl<const WORDS: usize> Lane<WORDS> {
     ///
     /// If iceoryx2 refuses.
     pub fn new(capacity: usize) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("mp-benches/{}/{number}", std::process::id());
-        let name = ServiceName::new(&name).expect("a valid name");
-        let node = node();
+        let leftovers = Arc::new(Leftovers::new());
+        let name = ServiceName::new("lane").expect("a valid name");
+        let node = node(&leftovers);
         let factory = node
             .service_builder(&name)
             .publish_subscribe::<[u64; WORDS]>()
@@ -80,6 +85,7 @@ impl<const WORDS: usize> Lane<WORDS> {
             subscriber,
             _factory: factory,
             _node: node,
+            leftovers,
         }
     }
 
@@ -88,6 +94,7 @@ impl<const WORDS: usize> Lane<WORDS> {
         Publisher {
             name: self.name,
             connected: None,
+            leftovers: Arc::clone(&self.leftovers),
         }
     }
 
@@ -109,24 +116,26 @@ impl<const WORDS: usize> Publisher<WORDS> {
     pub fn send(&mut self, message: &[u64; WORDS]) {
         let connected = self
             .connected
-            .get_or_insert_with(|| Connected::new(&self.name));
-        for _ in 0..ATTEMPTS {
+            .get_or_insert_with(|| Connected::new(&self.name, &self.leftovers));
+        let mut missed_since = None;
+        loop {
             let sample = connected.port.loan_uninit().expect("a free sample");
             match sample.write_payload(*message).send().expect("a connection") {
                 0 => std::thread::yield_now(),
                 receivers => return assert_eq!(receivers, 1),
             }
+            let missed = missed_since.get_or_insert_with(Instant::now).elapsed();
+            assert!(missed < PATIENCE, "iceoryx2 does not find the subscriber");
         }
-        panic!("iceoryx2 does not find the subscriber");
     }
 }
 
-/// How often a message is sent to nobody before that is an error: a subscriber is not always seen at once.
-const ATTEMPTS: usize = 10_000;
+/// How long a message is sent to nobody before that is an error: a subscriber is not always seen at once.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl<const WORDS: usize> Connected<WORDS> {
-    fn new(name: &ServiceName) -> Self {
-        let node = node();
+    fn new(name: &ServiceName, leftovers: &Leftovers) -> Self {
+        let node = node(leftovers);
         let factory = node
             .service_builder(name)
             .publish_subscribe::<[u64; WORDS]>()
@@ -145,9 +154,22 @@ impl<const WORDS: usize> Connected<WORDS> {
     }
 }
 
-fn node() -> Node<ipc::Service> {
+fn node(leftovers: &Leftovers) -> Node<ipc::Service> {
     set_log_level(LogLevel::Fatal);
-    NodeBuilder::new().create::<ipc::Service>().expect("a node")
+    let config = config(leftovers);
+    let builder = NodeBuilder::new().config(&config);
+    builder.create::<ipc::Service>().expect("a node")
+}
+
+/// Everything under a prefix and in a directory of its own, where no other program's iceoryx2 is either.
+fn config(leftovers: &Leftovers) -> Config {
+    let mut config = Config::default();
+    let prefix = leftovers.prefix().as_bytes();
+    config.global.prefix = FileName::new(prefix).expect("a valid name");
+    let directory = leftovers.directory();
+    let directory = Path::new(directory.as_os_str().as_encoded_bytes()).expect("a valid path");
+    config.global.set_root_path(&directory);
+    config
 }
 
 impl<const WORDS: usize> fmt::Debug for Lane<WORDS> {
