@@ -188,7 +188,7 @@ impl<R> Process<R> {
     ///
     /// [`ErrorKind::InvalidState`] if it was not started.
     pub fn join(&self) -> Result<()> {
-        self.started("join")?.wait(Deadline::NEVER).map(drop)
+        self.started("join")?.join(Deadline::NEVER).map(drop)
     }
 
     /// Waits for its end; false if the time is up first.
@@ -197,7 +197,7 @@ impl<R> Process<R> {
     ///
     /// [`ErrorKind::InvalidState`] if it was not started.
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
-        self.started("join")?.wait(Deadline::after(timeout))
+        self.started("join")?.join(Deadline::after(timeout))
     }
 
     /// Whether it was started and has not ended.
@@ -221,7 +221,7 @@ impl<R> Process<R> {
     pub fn status(&self) -> Status {
         self.running
             .as_ref()
-            .map_or(Status::NotStarted, |running| running.status())
+            .map_or(Status::NotStarted, |running| running.poll_status())
     }
 
     /// Its name.

@@ -106,17 +106,17 @@ impl Running {
         }
     }
 
-    /// Waits for its end; false if the deadline came first.
-    pub(crate) fn wait(&self, deadline: Deadline) -> Result<bool> {
-        let ended = self.has_ended(deadline)?;
+    /// Waits for its end, reaps it and takes it out of the table; false if the deadline came first.
+    pub(crate) fn join(&self, deadline: Deadline) -> Result<bool> {
+        let ended = self.reap_by(deadline)?;
         if ended {
             table::forget(self);
         }
         Ok(ended)
     }
 
-    /// As [`wait`](Self::wait), but leaves it in the table.
-    pub(crate) fn has_ended(&self, deadline: Deadline) -> Result<bool> {
+    /// Waits for its end and reaps it; false if the deadline came first.
+    pub(crate) fn reap_by(&self, deadline: Deadline) -> Result<bool> {
         if self.end.get().is_some() {
             return Ok(true);
         }
@@ -128,8 +128,9 @@ impl Running {
         Ok(true)
     }
 
-    pub(crate) fn status(&self) -> Status {
-        if !matches!(self.wait(Deadline::PASSED), Ok(true)) {
+    /// How it ended, if it has; then it is reaped.
+    pub(crate) fn poll_status(&self) -> Status {
+        if !matches!(self.join(Deadline::PASSED), Ok(true)) {
             return Status::Running;
         }
         match self.end.get() {
@@ -143,7 +144,7 @@ impl Running {
     }
 
     pub(crate) fn exitcode(&self) -> Option<i32> {
-        if !matches!(self.wait(Deadline::PASSED), Ok(true)) {
+        if !matches!(self.join(Deadline::PASSED), Ok(true)) {
             return None;
         }
         match self.end.get()?.status() {
@@ -154,7 +155,7 @@ impl Running {
     }
 
     pub(crate) fn result<R: WayBack<W>, W>(&self) -> Result<R> {
-        self.wait(Deadline::NEVER)?;
+        self.join(Deadline::NEVER)?;
         let end = self.end.get();
         match end.and_then(|end| end.outcome.as_ref()) {
             Some(outcome) => R::arrive(outcome, &self.title()),

@@ -63,12 +63,12 @@ impl ActiveChild {
 
     /// Whether it still runs.
     pub fn is_alive(&self) -> bool {
-        self.0.status() == Status::Running
+        self.0.poll_status() == Status::Running
     }
 
     /// What it is doing, or how it ended.
     pub fn status(&self) -> Status {
-        self.0.status()
+        self.0.poll_status()
     }
 
     /// As [`Process::exitcode`](crate::Process::exitcode).
@@ -82,7 +82,7 @@ impl ActiveChild {
     ///
     /// What the kernel reports.
     pub fn join(&self) -> Result<()> {
-        self.0.wait(Deadline::NEVER).map(drop)
+        self.0.join(Deadline::NEVER).map(drop)
     }
 
     /// Waits for its end; false if the time is up first.
@@ -91,7 +91,7 @@ impl ActiveChild {
     ///
     /// What the kernel reports.
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
-        self.0.wait(Deadline::after(timeout))
+        self.0.join(Deadline::after(timeout))
     }
 
     /// Sends SIGKILL, if it still runs.
@@ -116,7 +116,7 @@ impl ActiveChild {
 /// The children that have not ended, and reaps those that have.
 pub fn active_children() -> Vec<ActiveChild> {
     let mut children = locked();
-    children.retain(|child| !has_ended(child));
+    children.retain(|child| !reap_if_ended(child));
     children.iter().cloned().map(ActiveChild).collect()
 }
 
@@ -144,11 +144,11 @@ pub(crate) fn forget(child: &Running) {
 
 /// Reaps the children that ended and whose handles were dropped.
 pub(crate) fn reap_dropped() {
-    locked().retain(|child| Arc::strong_count(child) > 1 || !has_ended(child));
+    locked().retain(|child| Arc::strong_count(child) > 1 || !reap_if_ended(child));
 }
 
-fn has_ended(child: &Running) -> bool {
-    matches!(child.has_ended(Deadline::PASSED), Ok(true))
+fn reap_if_ended(child: &Running) -> bool {
+    matches!(child.reap_by(Deadline::PASSED), Ok(true))
 }
 
 fn locked() -> MutexGuard<'static, Vec<Arc<Running>>> {
@@ -173,12 +173,12 @@ extern "C" fn wait_for_children() {
     }
     let deadline = Deadline::after(DAEMON_GRACE);
     for daemon in &daemons {
-        if !matches!(daemon.has_ended(deadline), Ok(true)) {
+        if !matches!(daemon.reap_by(deadline), Ok(true)) {
             drop(daemon.send_signal(libc::SIGKILL));
-            drop(daemon.has_ended(Deadline::NEVER));
+            drop(daemon.reap_by(Deadline::NEVER));
         }
     }
     for child in others {
-        drop(child.has_ended(Deadline::NEVER));
+        drop(child.reap_by(Deadline::NEVER));
     }
 }
