@@ -57,6 +57,6 @@ kinds! {
     RawArray = 7, "raw array";
     /// A queue of messages.
     Queue = 8, "queue";
-    /// A single-producer single-consumer ring.
-    Ring = 9, "ring";
+    /// A channel from one sender to one receiver.
+    Channel = 9, "channel";
 }

@@ -102,14 +102,14 @@ pub fn channel<T: Plain>(capacity: usize) -> Result<(Sender<T>, Receiver<T>)> {
             .with_detail(format!("a capacity of {capacity} is more than addresses"))
     })?;
     let me = this_process()?;
-    let plan = Plan::new(Kind::Ring, TypeTag::of::<T>(), size).page_aligned();
+    let plan = Plan::new(Kind::Channel, TypeTag::of::<T>(), size).page_aligned();
     let object = Object::create(&plan, |payload| {
         let words = payload.place::<ChannelWords>(0)?;
         for end in [&words.ends.sender, &words.ends.receiver] {
             end.keeper.set(Some(me));
         }
         let ring = payload.subregion(RING, payload.len() - RING)?;
-        // SAFETY: nobody else reaches the payload before this returns; whoever attaches finds a header that says ring of
+        // SAFETY: no other process reaches the payload before this returns; an attacher finds a header that says channel of
         // this type.
         unsafe { Ring::<T>::create(ring, capacity) }?;
         Ok(())
@@ -143,8 +143,10 @@ impl<T: Plain> Channel<T> {
 
     pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
         deserializer: D,
-    ) -> core::result::Result<Self, D::Error> {
-        let plan = Plan::new(Kind::Ring, TypeTag::of::<T>(), RING + RING);
+    ) -> Result<Self, D::Error> {
+        let least =
+            size_of::<ChannelWords>() + Ring::<T>::size_for(1).map_err(serde::de::Error::custom)?;
+        let plan = Plan::new(Kind::Channel, TypeTag::of::<T>(), least);
         let object = Object::deserialize(deserializer, plan.expected())?;
         Self::attach(object).map_err(serde::de::Error::custom)
     }
@@ -161,7 +163,7 @@ impl<T: Plain> Channel<T> {
         let start = part.pointer_to::<u8>(0, part.len())?;
         // SAFETY: mapped as long as `words`; the caller's promise is that nothing made of it lives longer.
         let region = unsafe { Region::<'static>::new(start, part.len()) };
-        // SAFETY: the header says that this is a ring of `T`.
+        // SAFETY: the header says that this is a channel of `T`.
         unsafe { Ring::attach(region) }
     }
 }

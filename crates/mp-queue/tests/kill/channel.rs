@@ -57,7 +57,7 @@ struct View(Object);
 
 impl<'de> Deserialize<'de> for View {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let plan = Plan::new(Kind::Ring, TypeTag::of::<Value>(), 2 * RING);
+        let plan = Plan::new(Kind::Channel, TypeTag::of::<Value>(), 2 * RING);
         Object::deserialize(deserializer, plan.expected()).map(View)
     }
 }
