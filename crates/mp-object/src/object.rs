@@ -213,7 +213,7 @@ impl Object {
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
         expected: &Expected,
-    ) -> core::result::Result<Self, D::Error> {
+    ) -> Result<Self, D::Error> {
         let (index, id, name) = Handle::<String>::deserialize(deserializer)?;
         Self::receive(index, id, name, expected).map_err(D::Error::custom)
     }
@@ -301,7 +301,7 @@ impl AsFd for Object {
 
 impl Serialize for Object {
     /// Writes the handle; its descriptor goes beside it, see [`transfer::outgoing`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let index = transfer::put(self.as_fd()).map_err(S::Error::custom)?;
         let handle: Handle<&str> = (index, self.0.header.id(), self.name());
         handle.serialize(serializer)

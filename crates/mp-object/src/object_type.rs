@@ -108,7 +108,7 @@ pub trait ObjectType: Sized {
     /// # Errors
     ///
     /// Those of [`Object::deserialize`].
-    fn receive<'de, D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+    fn receive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let object = Object::deserialize(deserializer, Self::any().expected())?;
         attached(Ok(object)).map_err(de::Error::custom)
     }

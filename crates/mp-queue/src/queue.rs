@@ -124,7 +124,7 @@ impl Queue<Vec<u8>, Bytes> {
     ///
     /// As [`put`](Self::put).
     #[inline]
-    pub fn put_bytes(&self, bytes: &[u8]) -> core::result::Result<(), PutError<()>> {
+    pub fn put_bytes(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
         self.put_bytes_deadline(bytes, Deadline::NEVER)
     }
 
@@ -134,11 +134,7 @@ impl Queue<Vec<u8>, Bytes> {
     ///
     /// As [`put_deadline`](Self::put_deadline).
     #[inline]
-    pub fn put_bytes_deadline(
-        &self,
-        bytes: &[u8],
-        deadline: Deadline,
-    ) -> core::result::Result<(), PutError<()>> {
+    pub fn put_bytes_deadline(&self, bytes: &[u8], deadline: Deadline) -> Result<(), PutError<()>> {
         let put = self.raw.put(&[bytes], self.wait, deadline);
         put.map_or_else(|refusal| Err(PutError::new((), refusal)), |_| Ok(()))
     }
@@ -149,7 +145,7 @@ impl Queue<Vec<u8>, Bytes> {
     ///
     /// As [`get`](Self::get); `bytes` is unchanged then.
     #[inline]
-    pub fn get_bytes_into(&self, bytes: &mut Vec<u8>) -> core::result::Result<(), GetError> {
+    pub fn get_bytes_into(&self, bytes: &mut Vec<u8>) -> Result<(), GetError> {
         self.get_bytes_into_deadline(bytes, Deadline::NEVER)
     }
 
@@ -163,7 +159,7 @@ impl Queue<Vec<u8>, Bytes> {
         &self,
         bytes: &mut Vec<u8>,
         deadline: Deadline,
-    ) -> core::result::Result<(), GetError> {
+    ) -> Result<(), GetError> {
         self.raw.get(1, self.wait, deadline, |message| {
             bytes.clear();
             bytes.extend_from_slice(message);
@@ -208,7 +204,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// All of [`PutError`] but `Full`, each with the message.
     #[inline]
-    pub fn put(&self, value: T) -> core::result::Result<(), PutError<T>> {
+    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
         self.put_deadline(value, Deadline::NEVER)
     }
 
@@ -220,7 +216,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// All of [`PutError`], each with the message.
     #[inline]
-    pub fn try_put(&self, value: T) -> core::result::Result<(), PutError<T>> {
+    pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
         self.put_deadline(value, Deadline::PASSED)
     }
 
@@ -230,11 +226,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// All of [`PutError`], each with the message; `Full` if the time was up.
     #[inline]
-    pub fn put_timeout(
-        &self,
-        value: T,
-        timeout: Duration,
-    ) -> core::result::Result<(), PutError<T>> {
+    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
         self.put_deadline(value, Deadline::after(timeout))
     }
 
@@ -244,11 +236,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// As [`put_timeout`](Self::put_timeout).
     #[inline]
-    pub fn put_deadline(
-        &self,
-        value: T,
-        deadline: Deadline,
-    ) -> core::result::Result<(), PutError<T>> {
+    pub fn put_deadline(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
         match self.send(&value, deadline) {
             Ok(()) => Ok(()),
             Err(refusal) => Err(PutError::new(value, refusal)),
@@ -256,7 +244,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     }
 
     #[inline]
-    fn send(&self, value: &T, deadline: Deadline) -> core::result::Result<(), Refusal> {
+    fn send(&self, value: &T, deadline: Deadline) -> Result<(), Refusal> {
         let encoded = C::encode(value).map_err(Refusal::Unwritable)?;
         self.raw.put(&[encoded], self.wait, deadline)?;
         Ok(())
@@ -268,7 +256,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// # Errors
     ///
     /// As [`put`](Self::put) for the first message that was not put, with how many were.
-    pub fn put_many(&self, values: &[T]) -> core::result::Result<(), PutManyError> {
+    pub fn put_many(&self, values: &[T]) -> Result<(), PutManyError> {
         self.put_many_deadline(values, Deadline::NEVER)
     }
 
@@ -277,7 +265,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// # Errors
     ///
     /// As [`try_put`](Self::try_put) for the first message that was not put, with how many were.
-    pub fn try_put_many(&self, values: &[T]) -> core::result::Result<(), PutManyError> {
+    pub fn try_put_many(&self, values: &[T]) -> Result<(), PutManyError> {
         self.put_many_deadline(values, Deadline::PASSED)
     }
 
@@ -286,11 +274,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// # Errors
     ///
     /// As [`put_timeout`](Self::put_timeout) for the first message that was not put, with how many were.
-    pub fn put_many_timeout(
-        &self,
-        values: &[T],
-        timeout: Duration,
-    ) -> core::result::Result<(), PutManyError> {
+    pub fn put_many_timeout(&self, values: &[T], timeout: Duration) -> Result<(), PutManyError> {
         self.put_many_deadline(values, Deadline::after(timeout))
     }
 
@@ -299,11 +283,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// # Errors
     ///
     /// As [`put_many_timeout`](Self::put_many_timeout).
-    pub fn put_many_deadline(
-        &self,
-        values: &[T],
-        deadline: Deadline,
-    ) -> core::result::Result<(), PutManyError> {
+    pub fn put_many_deadline(&self, values: &[T], deadline: Deadline) -> Result<(), PutManyError> {
         let mut put = 0;
         for chunk in values.chunks(BATCH) {
             self.send_chunk(chunk, deadline, &mut put)
@@ -316,12 +296,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     }
 
     /// Adds to `put` also what was put before an error.
-    fn send_chunk(
-        &self,
-        chunk: &[T],
-        deadline: Deadline,
-        put: &mut usize,
-    ) -> core::result::Result<(), Refusal> {
+    fn send_chunk(&self, chunk: &[T], deadline: Deadline, put: &mut usize) -> Result<(), Refusal> {
         let mut encoded = Vec::with_capacity(chunk.len());
         let written = chunk.iter().try_for_each(|value| {
             encoded.push(C::encode(value)?);
@@ -342,7 +317,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// All of [`GetError`] but `Empty`.
     #[inline]
-    pub fn get(&self) -> core::result::Result<T, GetError> {
+    pub fn get(&self) -> Result<T, GetError> {
         self.get_deadline(Deadline::NEVER)
     }
 
@@ -354,7 +329,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// All of [`GetError`].
     #[inline]
-    pub fn try_get(&self) -> core::result::Result<T, GetError> {
+    pub fn try_get(&self) -> Result<T, GetError> {
         self.get_deadline(Deadline::PASSED)
     }
 
@@ -364,7 +339,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// All of [`GetError`]; `Empty` if the time was up.
     #[inline]
-    pub fn get_timeout(&self, timeout: Duration) -> core::result::Result<T, GetError> {
+    pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
         self.get_deadline(Deadline::after(timeout))
     }
 
@@ -374,7 +349,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// As [`get_timeout`](Self::get_timeout).
     #[inline]
-    pub fn get_deadline(&self, deadline: Deadline) -> core::result::Result<T, GetError> {
+    pub fn get_deadline(&self, deadline: Deadline) -> Result<T, GetError> {
         let mut taken = None;
         self.raw
             .get(1, self.wait, deadline, |bytes| taken = Some(C::take(bytes)))?;
@@ -390,7 +365,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// # Errors
     ///
     /// [`GetError::Closed`] and [`GetError::Os`]; what does not decode is an item of the batch.
-    pub fn get_many(&self, max: usize) -> core::result::Result<Batch<T, C>, GetError> {
+    pub fn get_many(&self, max: usize) -> Result<Batch<T, C>, GetError> {
         self.get_many_deadline(max, Deadline::NEVER)
     }
 
@@ -399,7 +374,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// # Errors
     ///
     /// As [`get_many`](Self::get_many), and [`GetError::Empty`].
-    pub fn try_get_many(&self, max: usize) -> core::result::Result<Batch<T, C>, GetError> {
+    pub fn try_get_many(&self, max: usize) -> Result<Batch<T, C>, GetError> {
         self.get_many_deadline(max, Deadline::PASSED)
     }
 
@@ -408,11 +383,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// # Errors
     ///
     /// As [`get_many`](Self::get_many), and [`GetError::Empty`] if the time was up.
-    pub fn get_many_timeout(
-        &self,
-        max: usize,
-        timeout: Duration,
-    ) -> core::result::Result<Batch<T, C>, GetError> {
+    pub fn get_many_timeout(&self, max: usize, timeout: Duration) -> Result<Batch<T, C>, GetError> {
         self.get_many_deadline(max, Deadline::after(timeout))
     }
 
@@ -425,7 +396,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
         &self,
         max: usize,
         deadline: Deadline,
-    ) -> core::result::Result<Batch<T, C>, GetError> {
+    ) -> Result<Batch<T, C>, GetError> {
         let mut taken = Vec::new();
         self.raw.get(max, self.wait, deadline, |bytes| {
             taken.push(C::take(bytes));

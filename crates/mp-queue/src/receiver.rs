@@ -68,7 +68,7 @@ impl<T: Plain> Receiver<T> {
     /// [`GetError::Closed`] if the sender is gone and everything was received; [`GetError::Decode`] if the bytes are not a
     /// `T`, which takes them; [`GetError::Os`] if the shared bytes are corrupt or this handle was passed on.
     #[inline]
-    pub fn recv(&mut self) -> core::result::Result<T, GetError> {
+    pub fn recv(&mut self) -> Result<T, GetError> {
         self.recv_deadline(Deadline::NEVER)
     }
 
@@ -78,7 +78,7 @@ impl<T: Plain> Receiver<T> {
     ///
     /// As [`recv`](Self::recv), and [`GetError::Empty`].
     #[inline]
-    pub fn try_recv(&mut self) -> core::result::Result<T, GetError> {
+    pub fn try_recv(&mut self) -> Result<T, GetError> {
         self.recv_deadline(Deadline::PASSED)
     }
 
@@ -88,7 +88,7 @@ impl<T: Plain> Receiver<T> {
     ///
     /// As [`recv`](Self::recv), and [`GetError::Empty`] if the time was up.
     #[inline]
-    pub fn recv_timeout(&mut self, timeout: Duration) -> core::result::Result<T, GetError> {
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, GetError> {
         self.recv_deadline(Deadline::after(timeout))
     }
 
@@ -98,7 +98,7 @@ impl<T: Plain> Receiver<T> {
     ///
     /// As [`recv_timeout`](Self::recv_timeout).
     #[inline]
-    pub fn recv_deadline(&mut self, deadline: Deadline) -> core::result::Result<T, GetError> {
+    pub fn recv_deadline(&mut self, deadline: Deadline) -> Result<T, GetError> {
         self.receive(deadline, |consumer| match consumer.pop() {
             Ok(value) => Ok(Some(value)),
             Err(PopError::Empty) => Ok(None),
@@ -112,7 +112,7 @@ impl<T: Plain> Receiver<T> {
     /// # Errors
     ///
     /// As [`recv`](Self::recv). For no `values` it is 0 at once.
-    pub fn recv_many(&mut self, values: &mut [T]) -> core::result::Result<usize, GetError>
+    pub fn recv_many(&mut self, values: &mut [T]) -> Result<usize, GetError>
     where
         T: PlainSlice,
     {
@@ -133,8 +133,8 @@ impl<T: Plain> Receiver<T> {
     fn receive<R>(
         &mut self,
         deadline: Deadline,
-        mut take: impl FnMut(&mut Consumer<'static, T>) -> core::result::Result<Option<R>, GetError>,
-    ) -> core::result::Result<R, GetError> {
+        mut take: impl FnMut(&mut Consumer<'static, T>) -> Result<Option<R>, GetError>,
+    ) -> Result<R, GetError> {
         let Some(consumer) = self.consumer.get_mut() else {
             return Err(GetError::Os(passed_on()));
         };
@@ -213,7 +213,7 @@ impl<T: Plain> fmt::Debug for Receiver<T> {
 
 impl<T: Plain> Serialize for Receiver<T> {
     /// Passes the end on; this handle is spent then. See [`mp_object::transfer`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.consumer.borrow().is_none() {
             return Err(S::Error::custom(passed_on()));
         }
@@ -225,7 +225,7 @@ impl<T: Plain> Serialize for Receiver<T> {
 }
 
 impl<'de, T: Plain> Deserialize<'de> for Receiver<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::claim(Channel::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }

@@ -67,7 +67,7 @@ impl<T: Plain> Sender<T> {
     /// [`PutError::Closed`] if the receiver is gone; [`PutError::Os`] if the shared bytes are corrupt or this handle was
     /// passed on.
     #[inline]
-    pub fn send(&mut self, value: T) -> core::result::Result<(), PutError<T>> {
+    pub fn send(&mut self, value: T) -> Result<(), PutError<T>> {
         self.send_deadline(value, Deadline::NEVER)
     }
 
@@ -77,7 +77,7 @@ impl<T: Plain> Sender<T> {
     ///
     /// As [`send`](Self::send), and [`PutError::Full`].
     #[inline]
-    pub fn try_send(&mut self, value: T) -> core::result::Result<(), PutError<T>> {
+    pub fn try_send(&mut self, value: T) -> Result<(), PutError<T>> {
         self.send_deadline(value, Deadline::PASSED)
     }
 
@@ -87,11 +87,7 @@ impl<T: Plain> Sender<T> {
     ///
     /// As [`send`](Self::send), and [`PutError::Full`] if the time was up.
     #[inline]
-    pub fn send_timeout(
-        &mut self,
-        value: T,
-        timeout: Duration,
-    ) -> core::result::Result<(), PutError<T>> {
+    pub fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
         self.send_deadline(value, Deadline::after(timeout))
     }
 
@@ -101,11 +97,7 @@ impl<T: Plain> Sender<T> {
     ///
     /// As [`send_timeout`](Self::send_timeout).
     #[inline]
-    pub fn send_deadline(
-        &mut self,
-        value: T,
-        deadline: Deadline,
-    ) -> core::result::Result<(), PutError<T>> {
+    pub fn send_deadline(&mut self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
         let Some(producer) = self.producer.get_mut() else {
             return Err(PutError::Os(value, passed_on()));
         };
@@ -122,7 +114,7 @@ impl<T: Plain> Sender<T> {
     /// # Errors
     ///
     /// As [`send`](Self::send), with the number of values that were sent.
-    pub fn send_many(&mut self, values: &[T]) -> core::result::Result<(), (usize, PutError<()>)> {
+    pub fn send_many(&mut self, values: &[T]) -> Result<(), (usize, PutError<()>)> {
         let Some(producer) = self.producer.get_mut() else {
             return Err((0, PutError::Os((), passed_on())));
         };
@@ -188,7 +180,7 @@ fn push<T: Plain>(
     channel: &Channel<T>,
     producer: &mut Producer<'static, T>,
     value: T,
-) -> core::result::Result<(), PutError<T>> {
+) -> Result<(), PutError<T>> {
     if channel.has_ended(Role::Consumer) {
         return Err(PutError::Closed(value));
     }
@@ -211,7 +203,7 @@ fn send_when_there_is_room<T: Plain>(
     value: T,
     wait: Wait,
     deadline: Deadline,
-) -> core::result::Result<(), PutError<T>> {
+) -> Result<(), PutError<T>> {
     let ring = producer.ring();
     let is_dead = || channel.is_dead(Role::Consumer, ring.owner(Role::Consumer));
     let attempt = |gone| {
@@ -259,7 +251,7 @@ impl<T: Plain> fmt::Debug for Sender<T> {
 
 impl<T: Plain> Serialize for Sender<T> {
     /// Passes the end on; this handle is spent then. See [`mp_object::transfer`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.producer.borrow().is_none() {
             return Err(S::Error::custom(passed_on()));
         }
@@ -271,7 +263,7 @@ impl<T: Plain> Serialize for Sender<T> {
 }
 
 impl<'de, T: Plain> Deserialize<'de> for Sender<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::claim(Channel::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }

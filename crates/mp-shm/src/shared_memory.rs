@@ -297,7 +297,7 @@ impl AsFd for SharedMemory {
 
 impl Serialize for SharedMemory {
     /// Writes the handle; its descriptor travels next to it, see [`transfer::outgoing`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let index = transfer::put(self.as_fd()).map_err(S::Error::custom)?;
         let handle: Handle<&str> = (index, &self.name, self.len() as u64);
         handle.serialize(serializer)
@@ -306,7 +306,7 @@ impl Serialize for SharedMemory {
 
 impl<'de> Deserialize<'de> for SharedMemory {
     /// Maps what came with the handle, see [`transfer::incoming`]; the name may be another's by now.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::receive(Handle::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }

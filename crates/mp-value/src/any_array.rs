@@ -84,7 +84,7 @@ trait AnyTyped: Send + Sync {
     fn len(&self) -> usize;
     fn get(&self, code: TypeCode, index: usize) -> Result<Scalar>;
     fn set(&self, code: TypeCode, index: usize, scalar: Scalar) -> Result<()>;
-    fn get_lock(&self) -> core::result::Result<ArrayLock<'_>, LockError<ArrayLock<'_>>>;
+    fn get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>>;
     fn numpy_line(&self) -> String;
     fn object(&self) -> &Object;
 }
@@ -102,7 +102,7 @@ impl<T: Element> AnyTyped for Array<T> {
         self.set(index, T::from_scalar(code, scalar)?)
     }
 
-    fn get_lock(&self) -> core::result::Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
+    fn get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
         self.get_lock()
     }
 
@@ -178,7 +178,7 @@ impl AnyArray {
     /// # Errors
     ///
     /// As for [`Array::get_lock`].
-    pub fn get_lock(&self) -> core::result::Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
+    pub fn get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
         self.array.get_lock()
     }
 
@@ -240,13 +240,13 @@ impl fmt::Debug for AnyArray {
 
 impl Serialize for AnyArray {
     /// Writes the code and the handle, see [`mp_object::transfer`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (self.code.as_char(), self.array.object()).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for AnyArray {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (code, object) = deserialize_coded(deserializer, Kind::Array)?;
         Self::from_object(code, object).map_err(serde::de::Error::custom)
     }

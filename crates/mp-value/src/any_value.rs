@@ -157,17 +157,14 @@ pub(crate) fn open_coded(name: &str, kind: Kind) -> Result<(TypeCode, Object)> {
 pub(crate) fn deserialize_coded<'de, D: Deserializer<'de>>(
     deserializer: D,
     kind: Kind,
-) -> core::result::Result<(TypeCode, Object), D::Error> {
+) -> Result<(TypeCode, Object), D::Error> {
     /// An object of any kind and type code: what it is was said before it.
     struct Seed(Plan);
 
     impl<'de> serde::de::DeserializeSeed<'de> for Seed {
         type Value = Object;
 
-        fn deserialize<D: Deserializer<'de>>(
-            self,
-            deserializer: D,
-        ) -> core::result::Result<Object, D::Error> {
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
             Object::deserialize(deserializer, self.0.expected())
         }
     }
@@ -184,7 +181,7 @@ pub(crate) fn deserialize_coded<'de, D: Deserializer<'de>>(
         fn visit_seq<A: serde::de::SeqAccess<'de>>(
             self,
             mut parts: A,
-        ) -> core::result::Result<Self::Value, A::Error> {
+        ) -> Result<Self::Value, A::Error> {
             use serde::de::Error as _;
             let missing = |place| A::Error::invalid_length(place, &"a code and a handle");
             let code = parts.next_element::<char>()?.ok_or_else(|| missing(0))?;
@@ -210,13 +207,13 @@ impl fmt::Debug for AnyValue {
 
 impl Serialize for AnyValue {
     /// Writes the code and the handle, see [`mp_object::transfer`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (self.code.as_char(), self.value.object()).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for AnyValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (code, object) = deserialize_coded(deserializer, Kind::Value)?;
         Self::from_object(code, object).map_err(serde::de::Error::custom)
     }

@@ -215,7 +215,7 @@ impl<T: Plain> Array<T> {
     ///
     /// All of [`LockError`] but `Timeout`. [`LockError::OwnerDied`] has the guard: an owner died, and nobody called
     /// [`recover`](ArrayLock::recover) since.
-    pub fn get_lock(&self) -> core::result::Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
+    pub fn get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
         ArrayLock::acquire(
             self.memory.control(),
             self.memory.partition(),
@@ -311,7 +311,7 @@ impl<T: PlainSlice> Array<T> {
     /// [`LockError::OwnerDied`] has the guard: somebody died in here or with a chunk, the elements may be half written,
     /// and nobody called [`recover`](ArrayGuard::recover) since. [`ErrorKind::Claimed`] while anybody has a chunk,
     /// [`ErrorKind::InvalidState`] if the array is frozen, and all of [`LockError`] but `Timeout`.
-    pub fn lock(&self) -> core::result::Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
+    pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
         ArrayGuard::acquire(&self.memory, Deadline::NEVER)
     }
 
@@ -323,7 +323,7 @@ impl<T: PlainSlice> Array<T> {
     pub fn lock_timeout(
         &self,
         timeout: Duration,
-    ) -> core::result::Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
+    ) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
         ArrayGuard::acquire(&self.memory, Deadline::after(timeout))
     }
 }

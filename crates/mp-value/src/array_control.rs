@@ -97,7 +97,7 @@ impl ArrayControl {
     pub(crate) fn acquire(
         &self,
         deadline: Deadline,
-    ) -> core::result::Result<(Guard<'_>, Option<ProcessIdentity>), LockError<Infallible>> {
+    ) -> Result<(Guard<'_>, Option<ProcessIdentity>), LockError<Infallible>> {
         let raw = self.mutex.lock_deadline(deadline)?;
         let damage = self.damage().map_err(LockError::Os)?;
         Ok((raw, damage))

@@ -74,13 +74,13 @@ impl<T: PlainSlice + fmt::Debug> fmt::Debug for FrozenArray<T> {
 
 impl<T: PlainSlice> Serialize for FrozenArray<T> {
     /// Writes the handle, see [`mp_object::transfer`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.array.serialize(serializer)
     }
 }
 
 impl<'de, T: PlainSlice> Deserialize<'de> for FrozenArray<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> core::result::Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Array::deserialize(deserializer)
             .and_then(|array| Self::new(array).map_err(serde::de::Error::custom))
     }

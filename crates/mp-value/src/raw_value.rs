@@ -109,7 +109,7 @@ impl<T: Plain> RawValue<T> {
     /// # Errors
     ///
     /// [`ErrorKind::Corrupt`] as for [`RawValue::try_get`].
-    pub fn compare_exchange(&self, current: T, new: T) -> Result<core::result::Result<T, T>> {
+    pub fn compare_exchange(&self, current: T, new: T) -> Result<Result<T, T>> {
         let (current, new) = (to_word(current), to_word(new));
         match self
             .word

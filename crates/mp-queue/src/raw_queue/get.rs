@@ -23,7 +23,7 @@ impl RawQueue {
         wait: Wait,
         deadline: Deadline,
         mut visit: impl FnMut(&[u8]),
-    ) -> core::result::Result<usize, Stop> {
+    ) -> Result<usize, Stop> {
         match self.pop_or_stop(max, deadline, &mut visit) {
             Some(result) => result,
             None if deadline == Deadline::PASSED => Err(Stop::Empty),
@@ -37,7 +37,7 @@ impl RawQueue {
         wait: Wait,
         deadline: Deadline,
         visit: &mut impl FnMut(&[u8]),
-    ) -> core::result::Result<usize, Stop> {
+    ) -> Result<usize, Stop> {
         let mut may_be_stream = wait != Wait::Sleep && self.bound >= LEAST_OF_STREAM;
         let attempt = || {
             if core::mem::take(&mut may_be_stream) {
@@ -62,7 +62,7 @@ impl RawQueue {
         max: usize,
         deadline: Deadline,
         visit: &mut impl FnMut(&[u8]),
-    ) -> Option<core::result::Result<usize, Stop>> {
+    ) -> Option<Result<usize, Stop>> {
         let closed = self.is_closed();
         match self.pop(max, deadline, visit) {
             // Closed before it was looked at: nothing was put since (I6).
