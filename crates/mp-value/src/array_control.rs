@@ -84,7 +84,13 @@ impl ArrayControl {
     /// Acquires the mutex for one operation, unless this thread has it already without the data.
     #[inline]
     pub(crate) fn enter(&self) -> Result<Held<'_>> {
-        let raw = match self.mutex.lock() {
+        self.enter_deadline(Deadline::NEVER)
+    }
+
+    /// [`enter`](Self::enter), waiting until the deadline.
+    #[inline]
+    pub(crate) fn enter_deadline(&self, deadline: Deadline) -> Result<Held<'_>> {
+        let raw = match self.mutex.lock_deadline(deadline) {
             Ok(guard) => Some(guard),
             Err(RawLockError::Recursive) if !self.is_lent_to(this_process()?) => None,
             Err(error) => return Err(refusal(error)),

@@ -2,9 +2,11 @@
 
 use core::fmt;
 use core::ops::Range;
+use core::time::Duration;
 
 use mp_layout::{Error, ErrorKind, PlainSlice, Result};
 use mp_object::ProcessIdentity;
+use mp_os::clock::Deadline;
 
 use crate::Chunk;
 use crate::array_control::{MAX_CHUNKS, half_written};
@@ -98,16 +100,31 @@ impl<T: PlainSlice> Chunks<T> {
         start..start.saturating_add(self.chunk_len).min(len)
     }
 
-    /// Claims chunk `index` for this process, without waiting for who has it.
+    /// Claims chunk `index` for this process, without waiting for its owner.
     ///
-    /// A chunk whose owner died is taken over; then [`Chunk::abandoned_by`] names the dead.
+    /// A chunk whose owner died is taken over; then [`Chunk::abandoned_by`] names the dead. This and the other claims wait
+    /// for the array's lock, which every claim has for some microseconds, and an [`Array::lock`](crate::Array::lock) for
+    /// as long as its guard lives.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if there is no such chunk, [`ErrorKind::Claimed`] while somebody has chunks of another
-    /// length, [`ErrorKind::Recursive`] under this thread's own lock guard, [`ErrorKind::OwnerDied`] if somebody died
-    /// while it had locked the array and nobody recovered it, [`ErrorKind::InvalidState`] if the array is frozen.
+    /// [`ErrorKind::InvalidInput`] if there is no such chunk, [`ErrorKind::Claimed`] while another process has chunks of
+    /// another length, [`ErrorKind::Recursive`] under this thread's own lock guard, [`ErrorKind::OwnerDied`] if a process
+    /// died while it had locked the array and none recovered it, [`ErrorKind::InvalidState`] if the array is frozen.
     pub fn claim(&self, index: usize) -> Result<Claim<T>> {
+        self.claim_deadline(index, Deadline::NEVER)
+    }
+
+    /// [`claim`](Self::claim), waiting up to `timeout` for the array's lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`claim`](Self::claim), and [`ErrorKind::TimedOut`], whose message names the holder.
+    pub fn claim_timeout(&self, index: usize, timeout: Duration) -> Result<Claim<T>> {
+        self.claim_deadline(index, Deadline::after(timeout))
+    }
+
+    fn claim_deadline(&self, index: usize, deadline: Deadline) -> Result<Claim<T>> {
         if index >= self.count() {
             return Err(Error::mismatch(
                 ErrorKind::InvalidInput,
@@ -118,15 +135,15 @@ impl<T: PlainSlice> Chunks<T> {
             ));
         }
         let me = this_process()?;
-        self.under_lock(
-            || match self.memory.partition().claim(self.chunk_len, index, me)? {
+        self.under_lock(deadline, || {
+            match self.memory.partition().claim(self.chunk_len, index, me)? {
                 Attempt::Taken(owner) => Ok(Claim::Taken(owner)),
                 attempt => Ok(Claim::Claimed(self.chunk(index, me, attempt))),
-            },
-        )
+            }
+        })
     }
 
-    /// Claims the first chunk that nobody living has; `None` if there is none.
+    /// Claims the first chunk that no living process has; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -135,14 +152,36 @@ impl<T: PlainSlice> Chunks<T> {
         self.claim_from(0)
     }
 
-    /// Claims the first chunk at or behind `index` that nobody living has; `None` if there is none.
+    /// [`claim_next`](Self::claim_next), waiting up to `timeout` for the array's lock.
     ///
     /// # Errors
     ///
-    /// Those of [`claim_next`](Self::claim_next).
+    /// Those of [`claim_timeout`](Self::claim_timeout) but `InvalidInput`.
+    pub fn claim_next_timeout(&self, timeout: Duration) -> Result<Option<Chunk<T>>> {
+        self.claim_from_timeout(0, timeout)
+    }
+
+    /// Claims the first chunk from `index` on that no living process has; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`claim`](Self::claim) but `InvalidInput`.
     pub fn claim_from(&self, index: usize) -> Result<Option<Chunk<T>>> {
+        self.claim_from_deadline(index, Deadline::NEVER)
+    }
+
+    /// [`claim_from`](Self::claim_from), waiting up to `timeout` for the array's lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`claim_timeout`](Self::claim_timeout) but `InvalidInput`.
+    pub fn claim_from_timeout(&self, index: usize, timeout: Duration) -> Result<Option<Chunk<T>>> {
+        self.claim_from_deadline(index, Deadline::after(timeout))
+    }
+
+    fn claim_from_deadline(&self, index: usize, deadline: Deadline) -> Result<Option<Chunk<T>>> {
         let me = this_process()?;
-        self.under_lock(|| {
+        self.under_lock(deadline, || {
             let claimed = self
                 .memory
                 .partition()
@@ -157,9 +196,22 @@ impl<T: PlainSlice> Chunks<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`claim_next`](Self::claim_next).
+    /// Those of [`claim`](Self::claim) but `InvalidInput`.
     pub fn sweep(&self) -> Result<Vec<(usize, ProcessIdentity)>> {
-        self.under_lock(|| self.memory.partition().sweep(self.chunk_len))
+        self.sweep_deadline(Deadline::NEVER)
+    }
+
+    /// [`sweep`](Self::sweep), waiting up to `timeout` for the array's lock.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`claim_timeout`](Self::claim_timeout) but `InvalidInput`.
+    pub fn sweep_timeout(&self, timeout: Duration) -> Result<Vec<(usize, ProcessIdentity)>> {
+        self.sweep_deadline(Deadline::after(timeout))
+    }
+
+    fn sweep_deadline(&self, deadline: Deadline) -> Result<Vec<(usize, ProcessIdentity)>> {
+        self.under_lock(deadline, || self.memory.partition().sweep(self.chunk_len))
     }
 
     /// Who has chunk `index`, dead or alive; it may be given back already when this returns.
@@ -169,9 +221,9 @@ impl<T: PlainSlice> Chunks<T> {
         self.memory.partition().owner(self.chunk_len, index)
     }
 
-    fn under_lock<R>(&self, claim: impl FnOnce() -> Result<R>) -> Result<R> {
+    fn under_lock<R>(&self, deadline: Deadline, claim: impl FnOnce() -> Result<R>) -> Result<R> {
         let control = self.memory.control();
-        let held = control.enter()?;
+        let held = control.enter_deadline(deadline)?;
         control.expect_writable()?;
         if let Some(dead) = held.damage {
             return Err(half_written("claim chunks of", dead));

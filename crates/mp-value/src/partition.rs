@@ -38,6 +38,9 @@
 //!
 //! Its words stay. It can die between any two stores here: before `chunk_len` nothing happened, behind it words may be
 //! marked dead that need not be (see [`Partition::adopt`]), which makes somebody look twice at whole data.
+//!
+//! A word names its process by PID and start time. A PID that is used again within the same 10 ms tick counts as alive: the
+//! dead claim stays until that other process ends. Nothing is torn by it.
 
 use core::ops::Range;
 

@@ -86,7 +86,8 @@ impl fmt::Display for Scalar {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Int(int) => int.fmt(formatter),
-            Self::Float(float) => float.fmt(formatter),
+            // `Debug` has an exponent where `Display` has three hundred digits.
+            Self::Float(float) => write!(formatter, "{float:?}"),
             Self::Bool(bool) => bool.fmt(formatter),
             Self::Char(char) => write!(formatter, "{char:?}"),
         }

@@ -3,9 +3,12 @@
 #[path = "shared/handles.rs"]
 mod handles;
 
+use std::time::Duration;
+
 use handles::kind;
 use mp_layout::ErrorKind;
 use mp_object::transfer;
+use mp_sync::LockError;
 use mp_testkit::Forked;
 use mp_value::{Array, Chunk, Chunks, Claim};
 
@@ -31,6 +34,39 @@ fn the_last_chunk_may_be_shorter() {
     assert_eq!(claimed(&chunks, 2).len(), 2);
     assert_eq!(kind(chunks.claim(3)), ErrorKind::InvalidInput);
     assert_eq!(kind(chunks.claim(usize::MAX)), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn timed_claims_name_who_has_the_array_locked() {
+    const SHORT: Duration = Duration::from_millis(1);
+    let array = Array::<u64>::new(10).unwrap();
+    let chunks = array.chunks(4).unwrap();
+    let holder = Forked::holding(|| array.lock().unwrap());
+    let by = format!("process {}", holder.pid());
+    for refused in [
+        chunks.claim_timeout(0, SHORT).map(drop),
+        chunks.claim_next_timeout(SHORT).map(drop),
+        chunks.claim_from_timeout(1, SHORT).map(drop),
+        chunks.sweep_timeout(SHORT).map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.to_string().contains(&by), "{error}");
+    }
+    drop(holder);
+    array
+        .lock()
+        .or_else(LockError::into_guard)
+        .unwrap()
+        .recover();
+    const LONG: Duration = Duration::from_secs(60);
+    assert!(chunks.claim_timeout(2, LONG).unwrap().claimed().is_some());
+    assert_eq!(
+        chunks.claim_from_timeout(1, LONG).unwrap().unwrap().index(),
+        1
+    );
+    assert_eq!(kind(chunks.claim_timeout(3, LONG)), ErrorKind::InvalidInput);
+    assert_eq!(chunks.sweep_timeout(LONG).unwrap(), []);
 }
 
 #[test]
@@ -278,7 +314,7 @@ fn a_dead_processes_chunk_is_told_to_who_wants_the_whole() {
     assert_eq!(array.get(0).unwrap(), 0, "single elements are whole");
     assert_eq!(kind(array.freeze()), ErrorKind::OwnerDied);
     let mut slice = match array.lock() {
-        Err(mp_sync::LockError::OwnerDied(slice)) => slice,
+        Err(LockError::OwnerDied(slice)) => slice,
         other => panic!("{other:?}"),
     };
     slice.recover();

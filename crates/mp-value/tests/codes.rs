@@ -115,6 +115,18 @@ fn only_fitting_scalars_are_taken() {
 }
 
 #[test]
+fn large_numbers_are_short_in_messages() {
+    let error = AnyValue::from_code('f', 1e300).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let text = error.to_string();
+    assert!(
+        text.contains("found 1e300, expected at most 3.4028235e38"),
+        "{text}"
+    );
+    assert_eq!(Scalar::Float(3.0).to_string(), "3.0");
+}
+
+#[test]
 fn opens_by_name_with_the_code_it_was_made_with() {
     let (value_name, array_name) = (UniqueName::new("value"), UniqueName::new("array"));
     let value = Value::create_named(&value_name, 5_u16).unwrap();
@@ -149,7 +161,13 @@ fn typed_handles_are_the_same_object() {
     let typed = array.typed::<i64>().unwrap();
     typed.lock().unwrap()[0] = 9;
     assert_eq!(array.get(0).unwrap(), Scalar::Int(9));
-    assert_eq!(kind(array.typed::<u64>()), ErrorKind::WrongType);
+    let error = array.typed::<u64>().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongType);
+    let text = error.to_string();
+    assert!(
+        text.ends_with("found 'l' (i64), expected 'Q' (u64)"),
+        "{text}"
+    );
     assert_eq!(kind(array.typed::<i32>()), ErrorKind::WrongType);
     let value = AnyValue::from_code('?', true).unwrap();
     assert!(value.typed::<bool>().unwrap().try_get().unwrap());
