@@ -7,22 +7,27 @@
 //!
 //! # Progress
 //!
-//! Never blocks. Where another thread holds the table for longer than a few turns of the scheduler, the object is
-//! mapped once more instead. That is also what happens in a child that was forked while another thread held the table.
+//! Blocks for as long as other threads of this process look something up. A child that was forked while another thread had the
+//! table would wait for ever for that thread, which it does not have: so a child begins a table of its own.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::object::Parts;
-
-/// Turns of the scheduler that a busy table is waited for.
-const TURNS: usize = 64;
 
 /// Entries from which on the table is searched for objects that are closed.
 const LEAST_TO_SWEEP: usize = 64;
 
-static TABLE: Mutex<Option<Table>> = Mutex::new(None);
+/// The table of the process that made it. What it points to is never freed: one for each generation of forked children.
+static CURRENT: AtomicPtr<OfProcess> = AtomicPtr::new(ptr::null_mut());
+
+struct OfProcess {
+    pid: u32,
+    table: Mutex<Table>,
+}
 
 struct Table {
     open: HashMap<[u8; 16], Weak<Parts>>,
@@ -32,16 +37,13 @@ struct Table {
 
 /// The parts of the object with this identity whose file is `descriptor`'s, if this process has it open.
 pub(crate) fn find(id: &[u8; 16], descriptor: BorrowedFd<'_>) -> Option<Arc<Parts>> {
-    table()?.as_ref()?.find(id, descriptor)
+    table().find(id, descriptor)
 }
 
 /// Shares the mapping of the first handle of this object, or makes `parts` the first.
 pub(crate) fn share(parts: Parts) -> Arc<Parts> {
     let parts = Arc::new(parts);
-    let Some(mut table) = table() else {
-        return parts;
-    };
-    let table = table.get_or_insert_with(Table::new);
+    let mut table = table();
     let id = parts.header.id();
     if let Some(first) = table.find(&id, parts.segment.as_fd()) {
         return first;
@@ -73,15 +75,33 @@ impl Table {
     }
 }
 
-fn table() -> Option<MutexGuard<'static, Option<Table>>> {
-    for _ in 0..TURNS {
-        match TABLE.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
-            Err(TryLockError::Poisoned(poison)) => return Some(PoisonError::into_inner(poison)),
-            Ok(table) => return Some(table),
+fn table() -> MutexGuard<'static, Table> {
+    let table = &of_this_process().table;
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn of_this_process() -> &'static OfProcess {
+    let pid = std::process::id();
+    let mut current = CURRENT.load(Ordering::Acquire);
+    loop {
+        // SAFETY: null, or what a leaked box gave, which stays; a forked child has a copy of it.
+        let found = unsafe { current.as_ref() };
+        if let Some(ours) = found.filter(|found| found.pid == pid) {
+            return ours;
+        }
+        let made = Box::into_raw(Box::new(OfProcess {
+            pid,
+            table: Mutex::new(Table::new()),
+        }));
+        match CURRENT.compare_exchange(current, made, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => current = made,
+            Err(faster) => {
+                // SAFETY: made above, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(made) });
+                current = faster;
+            }
         }
     }
-    None
 }
 
 #[cfg(test)]
@@ -95,7 +115,7 @@ mod tests {
         for _ in 0..1000 {
             Event::new().unwrap();
         }
-        let len = table().unwrap().as_ref().unwrap().open.len();
+        let len = table().open.len();
         assert!(
             (100..300).contains(&len),
             "{len} entries for 100 open objects"

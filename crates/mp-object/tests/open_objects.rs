@@ -4,18 +4,11 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex as Turn, MutexGuard, PoisonError};
 
 use mp_object::{Event, Mutex, transfer};
 use mp_testkit::{Forked, PATIENCE, UniqueName, Watchdog};
 
 type Counter = Mutex<u64>;
-
-/// One test at a time: where another thread that was stopped holds the table, an object is mapped once more.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Turn<()> = Turn::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn send(counter: &Counter) -> (Vec<u8>, Vec<OwnedFd>) {
     let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(counter));
@@ -48,7 +41,6 @@ fn inode(counter: &Counter) -> u64 {
 
 #[test]
 fn a_received_handle_shares_the_mapping() {
-    let _alone = alone();
     let counter = Counter::new(1).unwrap();
     let twin = receive(send(&counter));
     assert_eq!(address(&twin), address(&counter));
@@ -61,7 +53,6 @@ fn a_received_handle_shares_the_mapping() {
 
 #[test]
 fn opening_a_name_again_shares_the_mapping() {
-    let _alone = alone();
     let name = UniqueName::new("opened-twice");
     let made = Counter::create_named(&name, 1).unwrap();
     let opened = Counter::open(&name).unwrap();
@@ -71,7 +62,6 @@ fn opening_a_name_again_shares_the_mapping() {
 
 #[test]
 fn a_name_made_again_is_another_object() {
-    let _alone = alone();
     let name = UniqueName::new("made-again");
     let old = Counter::create_named(&name, 1).unwrap();
     Counter::unlink(&name).unwrap();
@@ -84,7 +74,6 @@ fn a_name_made_again_is_another_object() {
 
 #[test]
 fn a_copied_file_is_another_object() {
-    let _alone = alone();
     let (name, copy) = (UniqueName::new("original"), UniqueName::new("copy"));
     let original = Counter::create_named(&name, 1).unwrap();
     let path = |name: &str| format!("/dev/shm/{name}");
@@ -97,7 +86,6 @@ fn a_copied_file_is_another_object() {
 
 #[test]
 fn a_shared_mapping_is_still_checked() {
-    let _alone = alone();
     let counter = Counter::new(1).unwrap();
     let (bytes, descriptors) = send(&counter);
     let wrong: Result<Event, _> = transfer::incoming(descriptors, || postcard::from_bytes(&bytes));
@@ -106,7 +94,6 @@ fn a_shared_mapping_is_still_checked() {
 
 #[test]
 fn a_thousand_handles_leave_one_mapping_and_then_none() {
-    let _alone = alone();
     let name = UniqueName::new("thousand");
     let first = Counter::create_named(&name, 1).unwrap();
     let inode = inode(&first);
@@ -116,10 +103,9 @@ fn a_thousand_handles_leave_one_mapping_and_then_none() {
     assert_eq!(mapped(inode), 0);
 }
 
-/// The table may be locked for ever in a child that was forked at the wrong moment: it works without.
+/// The lock of its parent's table may be held for ever by a thread that a child does not have.
 #[test]
 fn children_forked_at_any_moment_receive_handles() {
-    let _alone = alone();
     let _watchdog = Watchdog::new(PATIENCE * 4);
     let counter = Counter::new(0).unwrap();
     let done = AtomicBool::new(false);
@@ -144,7 +130,6 @@ fn children_forked_at_any_moment_receive_handles() {
 
 #[test]
 fn anonymous_memory_says_whose_it_is() {
-    let _alone = alone();
     let event = Event::new().unwrap();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     assert!(maps.contains("/memfd:mp:event"), "{maps}");
