@@ -10,6 +10,7 @@
 //! | [`FrozenArray<T>`] | an array that nobody writes any more | nothing |
 //! | [`RawValue<T>`] | up to 8 bytes without a lock | the value is the old or the new one |
 //! | [`RawArray<T>`] | elements without a lock | each element of up to 8 bytes is old or new |
+//! | [`WithLock`] of a value or an array | with a lock of one's own, which others may share | the lock's next user is told, once |
 //! | [`AnyValue`], [`AnyArray`] | the first two by type code: `Value('i', 0)` | as these |
 //!
 //! Three processes, or here threads, write one array side by side:
@@ -68,6 +69,7 @@ mod scalar;
 mod value;
 mod value_control;
 mod value_guard;
+mod with_lock;
 
 pub use any_array::{AnyArray, Contents};
 pub use any_value::AnyValue;
@@ -82,6 +84,7 @@ pub use raw_value::RawValue;
 pub use scalar::Scalar;
 pub use value::Value;
 pub use value_guard::{ValueGuard, ValueLock};
+pub use with_lock::{BothLocked, WithLock};
 
 /// The tables of this crate's structures in `docs/memory-layout.md`.
 pub const TABLES: &[mp_layout::Table] = &[

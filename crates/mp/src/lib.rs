@@ -50,8 +50,9 @@ pub use mp_queue::{
 pub use mp_shm::SharedMemory;
 pub use mp_sync::{Holder, LockError, LockGuard, MutexGuard, Wait};
 pub use mp_value::{
-    AnyArray, AnyValue, Array, ArrayGuard, ArrayLock, Chunk, Chunks, Claim, Contents, FrozenArray,
-    Integer, Number, RawArray, RawValue, Scalar, Value, ValueGuard, ValueLock,
+    AnyArray, AnyValue, Array, ArrayGuard, ArrayLock, BothLocked, Chunk, Chunks, Claim, Contents,
+    FrozenArray, Integer, Number, RawArray, RawValue, Scalar, Value, ValueGuard, ValueLock,
+    WithLock,
 };
 
 /// What the code that the derive of [`Plain`](trait@Plain) writes refers to.
