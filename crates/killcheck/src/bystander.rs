@@ -174,6 +174,11 @@ impl<'s> Bystander<'s> {
         }
     }
 
+    /// Returns the longest timeout that was taken from one of its waits.
+    pub(crate) fn longest_timeout(&self) -> Option<Duration> {
+        self.waits.as_ref().and_then(EndlessWaits::longest_timeout)
+    }
+
     /// Lets the timeout of its wait pass once, if that was taken from it.
     pub(crate) fn pass_timeout(&self) -> Result<(), Error> {
         self.waits

@@ -93,8 +93,9 @@ struct Outcome {
     /// Of each sleeper that woke by what the victim had left, after how many nanoseconds; `None` if
     /// before the kill.
     wakes: Vec<Option<u64>>,
-    /// Somebody needed a timeout.
+    /// A process needed a timeout.
     rescued: bool,
+    longest_timeout: Option<Duration>,
 }
 
 impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {

@@ -149,6 +149,12 @@ impl<'s> Company<'s> {
         })
     }
 
+    /// Returns the longest timeout that was taken from a wait of theirs.
+    pub(crate) fn longest_timeout(&self) -> Option<Duration> {
+        let timeouts = self.sleepers.iter().map(Bystander::longest_timeout);
+        timeouts.max().flatten()
+    }
+
     /// Reaps those that have ended and returns the first failure of one of them.
     pub(crate) fn take_ends(&mut self) -> Option<Failure> {
         let ended = self.sleepers.iter_mut().filter(|one| one.has_ended());

@@ -9,6 +9,7 @@
 //! the harness says so.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use libc::pid_t;
 
@@ -38,6 +39,7 @@ pub(crate) struct EndlessWaits {
     place: Cell<Place>,
     /// One interruption is under way that lets a timeout pass.
     passing: Cell<bool>,
+    longest_timeout: Cell<Option<Duration>>,
 }
 
 /// Lets the parent trace this process, from here on.
@@ -59,6 +61,7 @@ impl EndlessWaits {
             pid,
             place: Cell::new(Place::Outside),
             passing: Cell::new(false),
+            longest_timeout: Cell::new(None),
         };
         let first = waits.look(libc::WEXITED | libc::WNOWAIT)?;
         if first.si_code != libc::CLD_TRAPPED {
@@ -88,6 +91,11 @@ impl EndlessWaits {
             went_on = true;
         }
         Ok(went_on)
+    }
+
+    /// Returns the longest timeout that one of its waits had; the longest there is if one had none.
+    pub(crate) fn longest_timeout(&self) -> Option<Duration> {
+        self.longest_timeout.get()
     }
 
     /// Tells whether the process is in a system call that something else than the clock must end.
@@ -172,8 +180,13 @@ impl EndlessWaits {
         match self.place.get() {
             Place::Outside => {
                 let call = Call::entered(self.pid)?;
+                let endless = call.is_endless().then_some(Duration::MAX);
+                let timeout = call.take_timeout(self.pid, clock::now())?;
+                let this = timeout.as_ref().map(Timeout::left).or(endless);
+                self.longest_timeout
+                    .set(self.longest_timeout.get().max(this));
                 self.place.set(Place::Inside {
-                    timeout: call.take_timeout(self.pid, clock::now())?,
+                    timeout,
                     is_a_pause: call.is_a_pause(),
                 });
             }

@@ -113,6 +113,7 @@ pub struct Report {
     /// Nanoseconds from a kill to the wake of the sleeper, sorted.
     pub(crate) wakes: Vec<u64>,
     pub(crate) wakes_before: usize,
+    pub(crate) longest_timeout: Option<Duration>,
     pub(crate) rescued: Vec<KillPoint>,
     pub(crate) allowed_missed: Option<Allowed<f64>>,
     pub(crate) allowed_rescues: Option<Allowed<usize>>,
@@ -222,6 +223,17 @@ impl Report {
     #[must_use]
     pub fn longest_wake(&self) -> Option<Duration> {
         self.wakes.last().copied().map(Duration::from_nanos)
+    }
+
+    /// Returns the longest timeout that was taken from a wait of a sleeper, a survivor or an invariant;
+    /// [`Duration::MAX`] if one waited without a timeout, `None` if none waited.
+    ///
+    /// It bounds how late each of them looks again by itself. That is read off the system call and not
+    /// measured, so a busy machine does not change it: what is left of a deadline only gets less.
+    /// Known for checks [without timeouts](crate::Check::without_timeouts) and the calls listed there.
+    #[must_use]
+    pub fn longest_timeout(&self) -> Option<Duration> {
+        self.longest_timeout
     }
 
     /// Panics with the printed report if anything was wrong after any kill, or too much is unknown.
@@ -334,6 +346,11 @@ impl fmt::Display for Report {
                 write!(f, ": median {median:.0?}, longest {longest:.0?}")?;
             }
             writeln!(f)?;
+        }
+        match self.longest_timeout {
+            None => {}
+            Some(Duration::MAX) => writeln!(f, "  a wait has no timeout")?,
+            Some(longest) => writeln!(f, "  the longest timeout of a wait is {longest:.0?}")?,
         }
         if let Some(Allowed { most, reason }) = &self.allowed_rescues {
             let count = self.rescued.len();

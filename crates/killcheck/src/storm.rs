@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::bystander::{self, Bystander, Slip, Time};
 use crate::check::{Action, Judgement};
 use crate::report::{Failure, Role};
-use crate::{Error, ErrorKind, SharedArea};
+use crate::{Error, ErrorKind, SharedArea, clock};
 
 /// Set this variable to the seed of an earlier storm to repeat its choices.
 const SEED_VARIABLE: &str = "KILLCHECK_SEED";
@@ -17,6 +17,25 @@ const SEED_VARIABLE: &str = "KILLCHECK_SEED";
 struct Progress {
     stop: AtomicU32,
     operations: AtomicU64,
+}
+
+/// One of the storm's processes, from its start to its end or its kill.
+struct Worker<'s> {
+    process: Bystander<'s>,
+    /// 1 when it has come to its operation.
+    begun: SharedArea<AtomicU32>,
+}
+
+impl Worker<'_> {
+    /// Waits until it has come to its operation, or is no more.
+    fn await_begin(&self) {
+        for looks in 0.. {
+            if self.begun.load(Ordering::Relaxed) == 1 || self.process.has_ended() {
+                return;
+            }
+            clock::pause(looks);
+        }
+    }
 }
 
 type Work<'a, M> = Box<dyn Fn(&M, usize) + 'a>;
@@ -60,7 +79,7 @@ pub fn storm<'a, M: ?Sized>(name: impl Into<String>) -> Storm<'a, M> {
         processes: 4,
         duration: Duration::from_secs(1),
         max_kills: u64::MAX,
-        limit: Duration::from_secs(1),
+        limit: Duration::from_secs(10),
         seed: None,
     }
 }
@@ -89,7 +108,8 @@ impl<'a, M: ?Sized> Storm<'a, M> {
     /// Sets the operation that every process repeats; it is told which place, from 0, it fills.
     ///
     /// Its successor after a kill fills the same place. The operation must end by itself even if
-    /// all others have gone: one that does not return within the limit at the end is a hang.
+    /// all others have gone: one that does not return within the limit at the end is a hang. Every
+    /// process does it at least once, or is killed in it: the killer waits for its choice to begin.
     #[must_use]
     pub fn worker(mut self, worker: impl Fn(&M, usize) + 'a) -> Self {
         self.worker = Some(Box::new(worker));
@@ -116,7 +136,9 @@ impl<'a, M: ?Sized> Storm<'a, M> {
         self
     }
 
-    /// Sets how long the killer is at work; 1 s if not set.
+    /// Sets how long the killer is at work; 1 s if not set. How often it kills in that time depends on the
+    /// machine and its load: a test that counts on a number sets [`max_kills`](Self::max_kills) and a
+    /// duration that is too long.
     #[must_use]
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = duration;
@@ -130,7 +152,7 @@ impl<'a, M: ?Sized> Storm<'a, M> {
         self
     }
 
-    /// Sets how long one operation may take at the end, and the invariant; 1 s if not set.
+    /// Sets how long one operation may take at the end, and the invariant; 10 s if not set.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -164,26 +186,30 @@ impl<'a, M: ?Sized> Storm<'a, M> {
         let seed = self.seed.unwrap_or_else(chance);
         let start = Instant::now();
         let begin = |place: usize| {
-            Bystander::start(&slips[place], Time::Passes, &|| {
-                while progress.stop.load(Ordering::Relaxed) == 0 {
+            // SAFETY: an atomic, for which zero is valid.
+            let begun = unsafe { SharedArea::<AtomicU32>::zeroed() }?;
+            let process = Bystander::start(&slips[place], Time::Passes, &|| {
+                begun.store(1, Ordering::Relaxed);
+                loop {
                     worker(mem, place);
                     progress.operations.fetch_add(1, Ordering::Relaxed);
+                    if progress.stop.load(Ordering::Relaxed) == 1 {
+                        return Ok(());
+                    }
                 }
-                Ok(())
-            })
+            })?;
+            Ok(Worker { process, begun })
         };
         let mut workers = (0..self.processes)
             .map(begin)
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, Error>>()?;
         let mut failures = Vec::new();
         let kills = self.rage(seed, begin, &mut workers, &mut failures)?;
+        workers.iter().for_each(Worker::await_begin);
         progress.stop.store(1, Ordering::Relaxed);
         for worker in workers {
-            failures.extend(
-                worker
-                    .finish(self.limit)
-                    .map(|failure| (Role::Survivor, failure)),
-            );
+            let failure = worker.process.finish(self.limit);
+            failures.extend(failure.map(|failure| (Role::Survivor, failure)));
         }
         if let Some(invariant) = &self.invariant {
             let invariant = Bystander::start(&slips[0], Time::Passes, &|| invariant(mem))?;
@@ -203,22 +229,24 @@ impl<'a, M: ?Sized> Storm<'a, M> {
     fn rage<'s>(
         &self,
         seed: u64,
-        begin: impl Fn(usize) -> Result<Bystander<'s>, Error>,
-        workers: &mut [Bystander<'s>],
+        begin: impl Fn(usize) -> Result<Worker<'s>, Error>,
+        workers: &mut [Worker<'s>],
         failures: &mut Vec<(Role, Failure)>,
     ) -> Result<u64, Error> {
         let start = Instant::now();
         let mut random = Random(seed);
         let mut kills = 0;
         while kills < self.max_kills && start.elapsed() < self.duration {
-            std::thread::sleep(Duration::from_micros(random.below(2000)));
             let place = random.below(self.processes as u64) as usize;
             let worker = &mut workers[place];
-            if worker.ends_within(Duration::ZERO) {
-                let failure = worker.take_end();
+            // On a busy machine it may not have run at all by now, and its death would show nothing.
+            worker.await_begin();
+            std::thread::sleep(Duration::from_micros(random.below(2000)));
+            if worker.process.has_ended() {
+                let failure = worker.process.take_end();
                 failures.extend(failure.map(|failure| (Role::Survivor, failure)));
             } else {
-                worker.kill();
+                worker.process.kill();
                 kills += 1;
             }
             workers[place] = begin(place)?;

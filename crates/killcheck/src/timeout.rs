@@ -5,7 +5,7 @@ pub(crate) use x86_64::*;
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
-    use std::time::{SystemTime, UNIX_EPOCH};
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use libc::{c_int, c_long, pid_t, user_regs_struct};
 
@@ -28,8 +28,10 @@ mod x86_64 {
         Monotonic,
         /// The address of a point in time of the day.
         Realtime,
-        /// The address of a span, in seconds and a fraction of one.
+        /// The address of a span, in seconds and nanoseconds.
         Span,
+        /// The address of a span, in seconds and microseconds.
+        CoarseSpan,
         /// Milliseconds, negative for none.
         Millis,
     }
@@ -48,6 +50,7 @@ mod x86_64 {
         original: u64,
         /// What the call returns when its timeout passes.
         passed: i64,
+        left: Duration,
     }
 
     impl Call {
@@ -82,15 +85,27 @@ mod x86_64 {
                 Form::Millis => u64::MAX,
                 _ => 0,
             };
-            if !lies_ahead(pid, form, original, now)? {
+            let Some(left) = left(pid, form, original, now)? else {
                 return Ok(None);
-            }
+            };
             set_argument(pid, argument, endless)?;
             Ok(Some(Timeout {
                 argument,
                 original,
                 passed,
+                left,
             }))
+        }
+
+        /// Tells whether it is one that could have a timeout and has none.
+        pub(crate) fn is_endless(&self) -> bool {
+            self.timeout().is_some_and(|(argument, form, _)| {
+                let timeout = self.argument(argument);
+                match form {
+                    Form::Millis => (timeout as c_int) < 0,
+                    _ => timeout == 0,
+                }
+            })
         }
 
         /// Which argument is the timeout, how it is written, and what the call returns after it.
@@ -105,7 +120,8 @@ mod x86_64 {
                 SYS_FUTEX_WAIT => (4, clock(5), TIMED_OUT),
                 libc::SYS_poll => (2, Form::Millis, NONE_READY),
                 libc::SYS_ppoll => (2, Form::Span, NONE_READY),
-                libc::SYS_select | libc::SYS_pselect6 => (4, Form::Span, NONE_READY),
+                libc::SYS_select => (4, Form::CoarseSpan, NONE_READY),
+                libc::SYS_pselect6 => (4, Form::Span, NONE_READY),
                 libc::SYS_epoll_wait | libc::SYS_epoll_pwait => (3, Form::Millis, NONE_READY),
                 libc::SYS_epoll_pwait2 => (3, Form::Span, NONE_READY),
                 libc::SYS_semtimedop => (3, Form::Span, TRY_AGAIN),
@@ -143,6 +159,11 @@ mod x86_64 {
     const FUTEX_LOCK_PI2: c_int = 13;
 
     impl Timeout {
+        /// Returns how long the wait would have taken at most.
+        pub(crate) fn left(&self) -> Duration {
+            self.left
+        }
+
         /// Gives the process back the register that it had; the call has returned.
         pub(crate) fn put_back(self, pid: pid_t) -> Result<(), Error> {
             set_argument(pid, self.argument, self.original)
@@ -172,25 +193,30 @@ mod x86_64 {
         set_registers(pid, &r)
     }
 
-    /// Tells whether there is a timeout that had not passed by `now`.
-    fn lies_ahead(pid: pid_t, form: Form, argument: u64, now: u64) -> Result<bool, Error> {
+    /// Returns what was left at `now` of a timeout that had not passed.
+    fn left(pid: pid_t, form: Form, argument: u64, now: u64) -> Result<Option<Duration>, Error> {
         if form == Form::Millis {
-            return Ok(argument as c_int > 0);
+            let millis = u64::try_from(argument as c_int).ok();
+            return Ok(millis.filter(|&some| some > 0).map(Duration::from_millis));
         }
         if argument == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let seconds = tracee::peek(pid, argument)? as i64;
         let fraction = tracee::peek(pid, argument + 8)? as i64;
+        let unit = if form == Form::CoarseSpan { 1000 } else { 1 };
+        let until = i128::from(seconds) * 1_000_000_000 + i128::from(fraction) * unit;
         let now = match form {
-            Form::Monotonic => u128::from(now),
-            Form::Realtime => SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_nanos())
-                .saturating_sub(u128::from(clock::now().saturating_sub(now))),
-            Form::Span | Form::Millis => return Ok((seconds, fraction) > (0, 0)),
+            Form::Monotonic => i128::from(now),
+            Form::Realtime => {
+                let today = SystemTime::now().duration_since(UNIX_EPOCH);
+                let today = today.map_or(0, |since| since.as_nanos() as i128);
+                today - i128::from(clock::now().saturating_sub(now))
+            }
+            Form::Span | Form::CoarseSpan | Form::Millis => 0,
         };
-        Ok(i128::from(seconds) * 1_000_000_000 + i128::from(fraction) > now as i128)
+        let left = u64::try_from((until - now).min(i128::from(u64::MAX))).ok();
+        Ok(left.filter(|&some| some > 0).map(Duration::from_nanos))
     }
 }
 
@@ -199,6 +225,8 @@ pub(crate) use elsewhere::*;
 
 #[cfg(not(target_arch = "x86_64"))]
 mod elsewhere {
+    use std::time::Duration;
+
     use libc::pid_t;
 
     use crate::{Error, ErrorKind};
@@ -226,12 +254,20 @@ mod elsewhere {
             false
         }
 
+        pub(crate) fn is_endless(&self) -> bool {
+            false
+        }
+
         pub(crate) fn take_timeout(&self, _: pid_t, _: u64) -> Result<Option<Timeout>, Error> {
             Err(unsupported())
         }
     }
 
     impl Timeout {
+        pub(crate) fn left(&self) -> Duration {
+            Duration::ZERO
+        }
+
         pub(crate) fn put_back(self, _: pid_t) -> Result<(), Error> {
             Err(unsupported())
         }

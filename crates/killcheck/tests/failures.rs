@@ -36,10 +36,61 @@ fn a_survivor_asleep_for_ever_hangs_and_costs_the_limit() {
         Failure::Hang(LIMIT)
     );
     assert!(start.elapsed() >= 2 * LIMIT);
-    assert!(
-        start.elapsed() < Duration::from_secs(20),
-        "it was not waited for"
+}
+
+/// Waits for what no process does.
+fn wait_in_vain(timeout: libc::c_int) {
+    // SAFETY: no descriptors.
+    unsafe { libc::poll(std::ptr::null_mut(), 0, timeout) };
+}
+
+/// Were the verdict a matter of time, this would take an hour.
+#[test]
+fn a_survivor_that_waits_in_vain_is_stuck_and_costs_no_limit() {
+    for timeout in [-1, 3_600_000] {
+        let waits = check().limit(Duration::from_secs(3600));
+        let waits = waits.without_timeouts().survivor(move |()| {
+            wait_in_vain(timeout);
+            Ok(())
+        });
+        assert_eq!(failure_of(waits), Failure::Stuck);
+    }
+}
+
+#[test]
+fn an_invariant_that_waits_in_vain_is_stuck() {
+    let report = check()
+        .limit(Duration::from_secs(3600))
+        .invariant(|()| {
+            wait_in_vain(-1);
+            Ok(())
+        })
+        .without_timeouts()
+        .run(&())
+        .expect("it runs");
+    let found = &report.findings()[0];
+    assert_eq!(
+        (found.role, &found.failure),
+        (Role::Invariant, &Failure::Stuck)
     );
+    assert!(report.to_string().contains("2 hangs"), "{report}");
+}
+
+#[test]
+fn a_survivor_saved_by_its_timeout_is_rescued() {
+    let waits = || {
+        let waits = check().without_timeouts();
+        waits.survivor(|()| {
+            wait_in_vain(3_600_000);
+            Ok(())
+        })
+    };
+    assert_eq!(failure_of(waits()), Failure::Stuck);
+    let rescued = waits().allow_rescues(2, "by way of experiment");
+    let rescued = rescued.run(&()).expect("it runs");
+    rescued.assert_safe();
+    assert_eq!(rescued.rescued().len(), 2);
+    assert_eq!(rescued.longest_timeout(), Some(Duration::from_secs(3600)));
 }
 
 #[test]

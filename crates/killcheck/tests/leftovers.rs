@@ -42,7 +42,6 @@ fn no_process_and_no_descriptor_is_left() {
             .victim(|word: &SharedArea<AtomicU32>| {
                 word.fetch_add(2, Ordering::Relaxed);
             })
-            .limit(Duration::from_millis(50))
             .max_points(3)
     };
     check()
@@ -52,6 +51,7 @@ fn no_process_and_no_descriptor_is_left() {
         .assert_safe();
     assert_childless();
     check()
+        .limit(Duration::from_millis(50))
         .setup(|word| word.reset())
         .sleeper(|word| wait_for_ever(word))
         .must_wake(|_| true)

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use killcheck::{Check, Failure, KillPoint, Moment, Report, Role, SharedArea};
 
-const LIMIT: Duration = Duration::from_millis(500);
+/// How long a sleeper that is lost, and has its timeouts, is waited for; others are in time on a busy machine, too.
+const LIMIT: Duration = Duration::from_secs(3);
 
 /// A counting semaphore whose waiters recheck so often, or never of their own accord.
 struct Semaphore {
@@ -76,7 +77,7 @@ fn dying_publisher<'a>(recheck: Option<Duration>) -> Check<'a, SharedArea<Semaph
 #[test]
 fn a_publisher_that_dies_between_commit_and_wake_is_caught() {
     let report = dying_publisher(None)
-        .stop_after(8)
+        .stop_after(2)
         .run(&Semaphore::area())
         .expect("the check runs");
     report.assert_caught();
@@ -124,7 +125,7 @@ fn dying_sleeper<'a>(recheck: Option<Duration>) -> Check<'a, SharedArea<Semaphor
 #[test]
 fn a_woken_victim_that_dies_with_the_wake_is_caught() {
     let report = dying_sleeper(None)
-        .stop_after(8)
+        .stop_after(2)
         .run(&Semaphore::area())
         .expect("the check runs");
     report.assert_caught();

@@ -9,25 +9,39 @@ use crate::report::{Failure, Role};
 
 impl<'a, M: ?Sized> Campaign<'_, 'a, M> {
     /// Lets the others go on after the last kill.
-    pub(super) fn aftermath(&self, company: Company<'_>, killed_at: u64) -> Result<Outcome, Error> {
+    pub(super) fn aftermath(
+        &self,
+        mut company: Company<'_>,
+        killed_at: u64,
+    ) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
-        outcome.finding = self.judge(company, killed_at, &mut outcome)?;
+        outcome.finding = self.judge(&mut company, killed_at, &mut outcome)?;
+        outcome.longest_timeout = outcome.longest_timeout.max(company.longest_timeout());
+        if outcome.finding.is_some() {
+            return Ok(outcome);
+        }
+        drop(company);
+        if let Some(invariant) = &self.check.invariant {
+            let failure = self.let_act(invariant, &Company::new(), &mut outcome)?;
+            outcome.finding = failure.map(|failure| (Role::Invariant, failure));
+        }
         Ok(outcome)
     }
 
+    /// Lets sleepers and survivor go on and says what was wrong with them.
     fn judge(
         &self,
-        mut company: Company<'_>,
+        company: &mut Company<'_>,
         killed_at: u64,
         outcome: &mut Outcome,
     ) -> Result<Option<(Role, Failure)>, Error> {
         let limit = self.check.limit;
-        if self.a_wake_is_lost(&company, outcome)? {
+        if self.a_wake_is_lost(company, outcome)? {
             return Ok(Some((Role::Sleeper, Failure::LostWake(limit))));
         }
         outcome.wakes = company.wakes(killed_at).collect();
         if let Some(survivor) = &self.check.survivor {
-            if let Some(failure) = self.let_act(survivor, &company, outcome)? {
+            if let Some(failure) = self.let_act(survivor, company, outcome)? {
                 return Ok(Some((Role::Survivor, failure)));
             }
             let failure = match company.end_within(limit, usize::MAX)? {
@@ -39,16 +53,7 @@ impl<'a, M: ?Sized> Campaign<'_, 'a, M> {
                 return Ok(Some((Role::Sleeper, failure)));
             }
         }
-        if let Some(failure) = company.take_ends() {
-            return Ok(Some((Role::Sleeper, failure)));
-        }
-        drop(company);
-        if let Some(invariant) = &self.check.invariant
-            && let Some(failure) = self.let_act(invariant, &Company::new(), outcome)?
-        {
-            return Ok(Some((Role::Invariant, failure)));
-        }
-        Ok(None)
+        Ok(company.take_ends().map(|failure| (Role::Sleeper, failure)))
     }
 
     /// Lets survivor or invariant run in a process of its own and says what was wrong with it.
@@ -67,6 +72,7 @@ impl<'a, M: ?Sized> Campaign<'_, 'a, M> {
             watch = company.accompany(&actor, limit)?;
             outcome.rescued |= watch == Watch::Reached;
         }
+        outcome.longest_timeout = outcome.longest_timeout.max(actor.longest_timeout());
         Ok(match watch {
             Watch::Reached => actor.take_end(),
             Watch::Stuck => Some(Failure::Stuck),

@@ -18,6 +18,7 @@ pub(crate) struct Tally {
     pub(crate) findings: Vec<Finding>,
     wakes: Vec<u64>,
     wakes_before: usize,
+    longest_timeout: Option<Duration>,
     /// Instructions of the longest recovery.
     pub(crate) longest_recovery: usize,
 }
@@ -27,6 +28,7 @@ impl Tally {
         self.kills.push(kill);
         self.wakes.extend(outcome.wakes.iter().flatten());
         self.wakes_before += outcome.wakes.iter().filter(|after| after.is_none()).count();
+        self.longest_timeout = self.longest_timeout.max(outcome.longest_timeout);
         if outcome.rescued {
             self.rescued.push(kill);
         }
@@ -82,6 +84,7 @@ impl Tally {
             findings: self.findings,
             wakes: self.wakes,
             wakes_before: self.wakes_before,
+            longest_timeout: self.longest_timeout,
             rescued: self.rescued.iter().map(|kill| kill.victim).collect(),
             allowed_missed: check.allowed_missed.clone(),
             allowed_rescues: check.allowed_rescues.clone(),
