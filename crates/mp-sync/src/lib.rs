@@ -54,6 +54,9 @@ pub use holder::Holder;
 pub use lock::{Lock, LockGuard};
 pub use lock_error::LockError;
 pub use mutex::{Mutex, MutexGuard};
+#[cfg(loom)]
+#[doc(hidden)]
+pub use owner::as_another_owner;
 pub use raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
 pub use wait::Wait;
 

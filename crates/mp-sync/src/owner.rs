@@ -4,7 +4,9 @@
 pub(crate) use real::*;
 
 #[cfg(loom)]
-pub(crate) use model::*;
+pub use model::as_another_owner;
+#[cfg(loom)]
+pub(crate) use model::{is_dead, known_list, learn_process, list, start, tid};
 
 #[cfg(not(loom))]
 mod real {
@@ -77,8 +79,28 @@ mod real {
 mod model {
     //! Under loom all threads are one thread of the kernel, and nobody dies.
 
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use mp_os::process_id::ProcessIdentity;
     use mp_os::robust::Current;
+
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+
+    fn new_owner() -> u32 {
+        NEXT.fetch_add(1, Ordering::Relaxed) % 0xff_ffff + 1
+    }
+
+    loom::thread_local! {
+        static TID: Cell<u32> = Cell::new(new_owner());
+    }
+
+    /// Runs `act` as another thread would, in its turn: fewer threads are fewer interleavings.
+    pub fn as_another_owner(act: impl FnOnce()) {
+        let me = TID.with(|tid| tid.replace(new_owner()));
+        act();
+        TID.with(|tid| tid.set(me));
+    }
 
     pub(crate) fn learn_process(_me: ProcessIdentity) {}
 
@@ -91,19 +113,16 @@ mod model {
     }
 
     pub(crate) fn tid() -> u32 {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        loom::thread_local! {
-            static TID: u32 = NEXT.fetch_add(1, Ordering::Relaxed) & 0xff_ffff;
-        }
-        TID.with(|tid| *tid)
+        TID.with(Cell::get)
     }
 
+    /// Every owner's start time is its number.
     pub(crate) fn start() -> u32 {
-        0
+        tid()
     }
 
-    pub(crate) fn is_dead(_tid: u32, _start: u32) -> bool {
-        false
+    /// A living owner is taken for a dead one that had its number if the start is another's.
+    pub(crate) fn is_dead(tid: u32, start: u32) -> bool {
+        start != 0 && start != tid
     }
 }

@@ -35,18 +35,6 @@ fn wakes_waiters_of_every_policy() {
 }
 
 #[test]
-fn set_that_is_cleared_at_once_wakes_who_slept() {
-    let memory = shared_memory();
-    let ready: &Event = place(memory, 0);
-    let ev: &AtomicU32 = place(memory, 8);
-    let waiter = child(|| assert!(ready.wait_with(Wait::Sleep, Deadline::NEVER)));
-    until(|| ev.load(Ordering::Relaxed) & 1 == 1);
-    ready.set();
-    ready.clear();
-    waiter.join();
-}
-
-#[test]
 fn ping_pong_loses_no_set() {
     let memory = shared_memory();
     let [ping, pong]: [&Event; 2] = [place(memory, 0), place(memory, 64)];

@@ -4,36 +4,38 @@
 //! Debug builds try a sample of the points.
 #![cfg(all(target_arch = "x86_64", not(loom)))]
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use killcheck::{Check, Failure, SharedArea};
 use mp_os::clock::Deadline;
 use mp_os::futex;
-use mp_sync::{Event, EventCount, LockError, Mutex, Wait};
+use mp_sync::{Event, EventCount, LockError, Mutex, Outcome, RawMutex, Wait};
 
 const OWNER_DIED: u32 = 1 << 30;
 
-/// Less than the lock's recheck, so that only the kernel's wake is in time for a survivor; the sleepers
-/// here have no timeouts at all. Without a robust list the rechecks must do.
-fn limit() -> Duration {
-    if mp_os::robust::supported() {
-        Duration::from_millis(400)
-    } else {
-        Duration::from_secs(2)
-    }
-}
-
+/// Time stands still where the kernel hears of deaths, so that no recheck stands in for its wake; the rechecks
+/// must do where it does not.
 fn check<'a, T>(name: &str) -> Check<'a, SharedArea<T>> {
     let most = match (mp_os::robust::supported(), cfg!(debug_assertions)) {
         (false, _) => 12, // each death takes a recheck to be noticed
         (true, true) => 100,
         (true, false) => usize::MAX,
     };
-    Check::new(name)
-        .limit(limit())
-        .max_points(most)
-        .stop_after(4)
+    let check = Check::new(name).max_points(most).stop_after(4);
+    if mp_os::robust::supported() {
+        check.without_timeouts()
+    } else {
+        check
+    }
+}
+
+/// For a recoverer that dies after the victim: so many of all pairs of points.
+fn check_pairs<'a, T>(name: &str) -> Check<'a, SharedArea<T>> {
+    check(name).max_points(match (mp_os::robust::supported(), cfg!(debug_assertions)) {
+        (false, _) => 12,
+        (true, true) => 400,
+        (true, false) => 2500,
+    })
 }
 
 type Pair = SharedArea<Mutex<[u64; 2]>>;
@@ -59,12 +61,14 @@ fn change(pair: &Pair) {
         other => other.expect("the lock is there to be had"),
     };
     held[0] += 1;
+    // Two stores, not one of both: a death between them must be told.
+    compiler_fence(Ordering::SeqCst);
     held[1] += 1;
 }
 
 /// The lock can be had, and what it guards is whole or said to be torn.
 fn whole_or_told(pair: &Pair) -> Result<(), String> {
-    match pair.lock_timeout(limit()) {
+    match pair.lock() {
         Ok(held) if held[0] == held[1] => Ok(()),
         Ok(held) => Err(format!("torn, and nobody said so: {:?}", *held)),
         Err(LockError::OwnerDied(_)) => Ok(()),
@@ -136,6 +140,131 @@ fn recoverer() {
         .assert_safe();
 }
 
+#[test]
+fn recoverer_dies_after_the_owner() {
+    let report = check_pairs("mutex: lock, change, unlock; then one that recovers what that left")
+        .setup(|pair: &Pair| pair.reset())
+        .warm_up(|pair| drop(pair.lock()))
+        .victim(change)
+        .recoverer(change)
+        .survivor(whole_or_told)
+        .invariant(whole_or_told)
+        .run(&pair())
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+/// It is told of the death and leaves the data as it is.
+#[test]
+fn witness_dies_after_the_owner() {
+    let report = check_pairs("mutex: lock, change, unlock; then one that only looks")
+        .setup(|pair: &Pair| pair.reset())
+        .warm_up(|pair| drop(pair.lock()))
+        .victim(change)
+        .recoverer(|pair| drop(pair.lock()))
+        .survivor(whole_or_told)
+        .invariant(whole_or_told)
+        .run(&pair())
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+/// What structures embed: they keep their own words whole, or mend them as soon as they are told.
+#[repr(C)]
+struct Guarded {
+    mutex: RawMutex,
+    words: [AtomicU64; 2],
+}
+
+impl Guarded {
+    fn area() -> SharedArea<Self> {
+        // SAFETY: as in `pair`.
+        unsafe { SharedArea::zeroed() }.expect("a page")
+    }
+
+    fn change(&self) {
+        let mut held = self.mutex.lock().expect("not held here");
+        if held.outcome() == Outcome::OwnerDied {
+            let first = self.words[0].load(Ordering::Relaxed);
+            self.words[1].store(first, Ordering::Relaxed);
+            held.recover();
+        }
+        for word in &self.words {
+            word.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn whole_or_told(&self) -> Result<(), String> {
+        let held = self.mutex.lock().expect("not held here");
+        let words = self
+            .words
+            .each_ref()
+            .map(|word| word.load(Ordering::Relaxed));
+        if held.outcome() == Outcome::OwnerDied {
+            // Each death was of an owner, or the mark would not be there.
+            return match self.mutex.death_epoch() {
+                1 | 2 => Ok(()),
+                deaths => Err(format!("{deaths} owners died")),
+            };
+        }
+        match words {
+            [first, second] if first == second => Ok(()),
+            torn => Err(format!("torn, and nobody said so: {torn:?}")),
+        }
+    }
+}
+
+#[test]
+fn recoverer_of_a_raw_mutex_dies_after_the_owner() {
+    let report = check_pairs("raw mutex: lock, mend, change, unlock; then another")
+        .setup(|guarded: &SharedArea<Guarded>| guarded.reset())
+        .warm_up(|guarded| drop(guarded.mutex.lock()))
+        .victim(|guarded| guarded.change())
+        .recoverer(|guarded| guarded.change())
+        .survivor(|guarded| guarded.whole_or_told())
+        .run(&Guarded::area())
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+fn is_refused(pair: &Pair) -> bool {
+    match pair.lock() {
+        Err(LockError::Os(error)) => error.kind() == mp_layout::ErrorKind::Claimed,
+        _ => false,
+    }
+}
+
+/// A thread of this process leaked its guard. A process that is refused the data for that, and dies of
+/// something else meanwhile, must not leave the data to the next.
+#[test]
+fn refused_process_dies() {
+    // In each refusal a second passes, in which the data's process could still end: no timeout may be taken away.
+    let report = Check::new("mutex: refused, since a living process has the data")
+        .max_points(if cfg!(debug_assertions) { 12 } else { 40 })
+        .stop_after(2)
+        .setup(|pair: &Pair| {
+            pair.reset();
+            std::thread::scope(|scope| {
+                scope.spawn(|| std::mem::forget(pair.lock().expect("fresh")));
+            });
+        })
+        .warm_up(|_| learn_who_one_is())
+        .victim(|pair| assert!(is_refused(pair)))
+        .allow_missed(0.5, "the wait for the other process looks at the clock")
+        .survivor(|pair| {
+            is_refused(pair)
+                .then_some(())
+                .ok_or_else(|| "a second reference to the data".to_owned())
+        })
+        .run(&pair())
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
 /// Held by this process, which lives, until somebody releases it as its owner would.
 fn held_by_the_harness(pair: &Pair) {
     pair.reset();
@@ -149,13 +278,12 @@ fn release_for_the_harness(pair: &Pair) {
 }
 
 #[test]
-fn woken_waiter_with_another_asleep() {
-    check("mutex: woken, lock, change, unlock; another sleeps")
-        .without_timeouts()
+fn woken_waiter_with_two_asleep() {
+    check("mutex: woken, lock, change, unlock; two others sleep")
         .setup(held_by_the_harness)
         .warm_up(|_| learn_who_one_is())
         .victim(change)
-        .sleeper(|pair: &Pair| drop(pair.lock()))
+        .sleepers(2, |pair: &Pair| drop(pair.lock()))
         .waker(release_for_the_harness)
         .must_wake(|_| true)
         .survivor(whole_or_told)
@@ -170,12 +298,34 @@ fn event() -> SharedArea<Event> {
 }
 
 #[test]
-fn event_set_with_a_sleeper() {
-    check("event: set; a waiter sleeps")
-        .without_timeouts()
+fn event_set_with_two_sleepers() {
+    let report = check("event: set; two waiters sleep")
         .setup(|event: &SharedArea<Event>| event.reset())
-        .sleeper(|event| assert!(event.wait_with(Wait::Sleep, Deadline::NEVER)))
+        .sleepers(2, |event| {
+            assert!(event.wait_with(Wait::Sleep, Deadline::NEVER))
+        })
         .victim(|event| event.set())
+        .must_wake(|event| event.is_set())
+        .survivor(|event| {
+            event.set();
+            Ok(())
+        })
+        .run(&event())
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+#[test]
+fn event_waiter_woken_with_two_asleep() {
+    check("event: woken; two others sleep")
+        .allow_missed(0.05, "a waiter may be woken before it sleeps")
+        .setup(|event: &SharedArea<Event>| event.reset())
+        .victim(|event| assert!(event.wait_with(Wait::Sleep, Deadline::NEVER)))
+        .sleepers(2, |event| {
+            assert!(event.wait_with(Wait::Sleep, Deadline::NEVER))
+        })
+        .waker(|event| event.set())
         .must_wake(|event| event.is_set())
         .survivor(|event| {
             event.set();
@@ -186,15 +336,17 @@ fn event_set_with_a_sleeper() {
         .assert_safe();
 }
 
+/// The first setter dies, then the second, which finds the flag set. Both leave the waiters to the bell.
 #[test]
-fn event_waiter_woken_with_another_asleep() {
-    check("event: woken; another sleeps")
-        .without_timeouts()
-        .allow_missed(0.05, "a waiter may be woken before it sleeps")
+fn event_set_again_after_its_setter_died() {
+    check_pairs("event: set, set again; two waiters sleep")
         .setup(|event: &SharedArea<Event>| event.reset())
-        .victim(|event| assert!(event.wait_with(Wait::Sleep, Deadline::NEVER)))
-        .sleeper(|event| assert!(event.wait_with(Wait::Sleep, Deadline::NEVER)))
-        .waker(|event| event.set())
+        .warm_up(|_| learn_who_one_is())
+        .sleepers(2, |event| {
+            assert!(event.wait_with(Wait::Sleep, Deadline::NEVER))
+        })
+        .victim(|event| event.set())
+        .recoverer(|event| event.set())
         .must_wake(|event| event.is_set())
         .survivor(|event| {
             event.set();
@@ -240,6 +392,14 @@ impl Units {
         self.count.under_bell(|| self.give_without_bell());
     }
 
+    /// Gives two and wakes one: rule (b) is for the other.
+    fn give_two(&self) {
+        self.count.under_bell(|| {
+            self.left.fetch_add(2, Ordering::SeqCst);
+            self.count.notify_committed(1);
+        });
+    }
+
     fn give_without_bell(&self) {
         self.left.fetch_add(1, Ordering::SeqCst);
         self.count.notify_committed(1);
@@ -255,8 +415,8 @@ impl Units {
         }
     }
 
-    fn is_there(&self) -> bool {
-        self.left.load(Ordering::SeqCst) > 0
+    fn there(&self) -> usize {
+        self.left.load(Ordering::SeqCst) as usize
     }
 }
 
@@ -264,11 +424,10 @@ type Taking = fn(&Units);
 
 fn giver_dies<'a>(give: Taking, take: Taking) -> Check<'a, SharedArea<Units>> {
     check("eventcount: give a unit; a taker sleeps")
-        .without_timeouts()
         .setup(|units: &SharedArea<Units>| units.reset())
         .sleeper(move |units| take(units))
         .victim(move |units| give(units))
-        .must_wake(|units| units.is_there())
+        .must_wake_count(|units| units.there())
         .survivor(move |units| {
             give(units);
             Ok(())
@@ -277,12 +436,11 @@ fn giver_dies<'a>(give: Taking, take: Taking) -> Check<'a, SharedArea<Units>> {
 
 fn taker_dies<'a>(give: Taking, take: Taking) -> Check<'a, SharedArea<Units>> {
     check("eventcount: a taker woken; another sleeps")
-        .without_timeouts()
         .setup(|units: &SharedArea<Units>| units.reset())
         .victim(move |units| take(units))
         .sleeper(move |units| take(units))
         .waker(move |units| give(units))
-        .must_wake(|units| units.is_there())
+        .must_wake_count(|units| units.there())
         .survivor(move |units| {
             give(units);
             Ok(())
@@ -300,6 +458,25 @@ fn giver_with_a_sleeper() {
 #[test]
 fn woken_taker_with_another_asleep() {
     taker_dies(Units::give, Units::take)
+        .run(&Units::area())
+        .expect("runs")
+        .assert_safe();
+}
+
+#[test]
+fn giver_of_two_with_two_sleepers() {
+    giver_dies(Units::give_two, Units::take)
+        .warm_up(|_| learn_who_one_is())
+        .sleeper(|units| units.take())
+        .run(&Units::area())
+        .expect("runs")
+        .assert_safe();
+}
+
+#[test]
+fn woken_taker_of_one_of_two_with_two_asleep() {
+    taker_dies(Units::give_two, Units::take)
+        .sleeper(|units| units.take())
         .run(&Units::area())
         .expect("runs")
         .assert_safe();

@@ -9,7 +9,7 @@ use mp_sync::{Lock, LockError};
 #[path = "shared/processes.rs"]
 mod processes;
 use mp_testkit::stay;
-use processes::{child, death_noticed_within, place, shared_memory, until, until_waited_for};
+use processes::{child, place, shared_memory, until, until_waited_for};
 
 #[test]
 fn waiter_gets_the_lock_of_a_killed_holder() {
@@ -26,14 +26,9 @@ fn waiter_gets_the_lock_of_a_killed_holder() {
         other => panic!("{other:?}"),
     });
     until_waited_for(word);
-    let killed = Instant::now();
     holder.kill();
+    // How soon is for the kill checks, whose waiters have no timeouts.
     until(|| told.load(Ordering::Acquire) == 1);
-    assert!(
-        killed.elapsed() < death_noticed_within(),
-        "took {:?}",
-        killed.elapsed()
-    );
     waiter.join();
     assert!(lock.lock().is_ok(), "the death was reported once already");
 }
@@ -126,7 +121,8 @@ fn timeout_names_the_holder() {
         stay();
     });
     until(|| lock.holder().is_some());
-    let timeout = Duration::from_millis(30);
+    // Long enough for a busy machine to let the waiter come to its sleep.
+    let timeout = Duration::from_secs(1);
     let start = Instant::now();
     let error = lock.lock_timeout(timeout).unwrap_err();
     assert!(start.elapsed() >= timeout);

@@ -11,7 +11,7 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 use mp_layout::Place;
 use mp_os::clock::Deadline;
-use mp_sync::{Event, EventCount, RawMutex, Wait};
+use mp_sync::{Event, EventCount, RawLockError, RawMutex, Wait};
 
 /// Explores with at most three involuntary switches, where almost all bugs show.
 fn model(run: impl Fn() + Sync + Send + 'static) {
@@ -65,6 +65,37 @@ fn two_threads_exclude_each_other() {
 #[test]
 fn three_threads_exclude_each_other() {
     excludes(3, 1);
+}
+
+/// A thread that tries the lock reads the number of one owner and the start time of the next, which signed in
+/// between. Were that a proof of death, the first owner would lose the lock that it has again by then. It takes
+/// five involuntary switches.
+#[test]
+fn start_of_another_owner_proves_no_death() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(5);
+    builder.check(|| {
+        let shared = Arc::new(Guarded {
+            mutex: RawMutex::zeroed(),
+            data: UnsafeCell::new(0),
+        });
+        let held = shared.mutex.lock().unwrap();
+        let prover = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || match shared.mutex.try_lock() {
+                // SAFETY: the mutex is held; loom checks the claim.
+                Ok(_guard) => shared.data.with_mut(|data| unsafe { *data += 1 }),
+                Err(error) => assert!(matches!(error, RawLockError::TimedOut(_))),
+            })
+        };
+        drop(held);
+        mp_sync::as_another_owner(|| drop(shared.mutex.lock().unwrap()));
+        let again = shared.mutex.lock().unwrap();
+        // SAFETY: as above.
+        shared.data.with_mut(|data| unsafe { *data += 1 });
+        drop(again);
+        prover.join().unwrap();
+    });
 }
 
 /// A waiter and a notifier of one flag.

@@ -95,7 +95,7 @@ fn suspicion_runs_when_a_wait_takes_long() {
     let mut suspected = 0;
     let result = count.wait_until_or_suspect(
         Wait::Sleep,
-        Deadline::after(Duration::from_millis(if cfg!(miri) { 2000 } else { 20 })),
+        Deadline::after(Duration::from_millis(if cfg!(miri) { 2000 } else { 600 })),
         || None::<()>,
         || suspected += 1,
     );

@@ -70,12 +70,3 @@ pub(crate) fn until(mut condition: impl FnMut() -> bool) {
 pub(crate) fn until_waited_for(word: &AtomicU32) {
     until(|| word.load(Ordering::Relaxed) >> 31 == 1);
 }
-
-/// How soon a death is noticed: by the kernel's wake, or by a recheck on the path without it.
-pub(crate) fn death_noticed_within() -> Duration {
-    if mp_os::robust::supported() {
-        Duration::from_millis(100)
-    } else {
-        Duration::from_secs(2)
-    }
-}
