@@ -182,6 +182,8 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         if self.check.waker.is_none() {
             company = self.start_sleepers()?;
         }
+        // Its warm-up comes before the victim's, as before each kill.
+        let recoverer = self.start_recoverer()?;
         let victim = self.start_victim()?;
         if self.check.waker.is_some() {
             let until = if self.check.without_timeouts {
@@ -203,6 +205,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         trace.expect_orderly(end)?;
         trace.probe(&victim);
         drop(victim);
+        drop(recoverer);
         drop(company);
         Ok(Itinerary::of(trace, first, self.check.mode))
     }
@@ -244,11 +247,11 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         point: &KillPoint,
     ) -> Result<Option<Scene<'_>>, Error> {
         self.prepare();
-        let recoverer = self.start_recoverer()?;
         let mut company = Company::new();
         if self.check.waker.is_none() {
             company = self.start_sleepers()?;
         }
+        let recoverer = self.start_recoverer()?;
         let victim = self.start_victim()?;
         let guide = self.guide(&victim, itinerary);
         if let Some(route) = itinerary.to_sleep.last() {
