@@ -6,20 +6,38 @@ use core::ops::Range;
 #[cfg(not(loom))]
 use mp_layout::CACHE_LINE;
 #[cfg(loom)]
-use mp_layout::atomic::{AtomicU64, Ordering};
+use mp_layout::Place;
 use mp_layout::{Plain, Region};
 
 use crate::PopError;
 
 /// Payload bytes: reached through raw pointers, because the peer writes its part of them meanwhile.
 ///
-/// Under loom they are relaxed atomic words, so that an ordering missing from head or tail shows as stale payload.
+/// Under loom they are cells of a word each, which it watches: an ordering missing from head or tail shows as a write that
+/// does not come after the other side's last access.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payload<'a> {
     #[cfg(not(loom))]
     region: Region<'a>,
     #[cfg(loom)]
-    words: &'a [AtomicU64],
+    words: &'a [Word],
+}
+
+/// A word of payload under the model checker.
+#[cfg(loom)]
+#[derive(Debug)]
+struct Word(loom::cell::UnsafeCell<u64>);
+
+// SAFETY: loom panics in an access that is not ordered with the ones before it.
+#[cfg(loom)]
+unsafe impl Sync for Word {}
+
+// SAFETY: a word, zero is valid, no destructor that matters to a model.
+#[cfg(loom)]
+unsafe impl Place for Word {
+    fn zeroed() -> Self {
+        Self(loom::cell::UnsafeCell::new(0))
+    }
 }
 
 #[cfg(not(loom))]
@@ -146,15 +164,18 @@ impl<'a> Payload<'a> {
             // SAFETY: `start < size`, and the source has `size` bytes by the contract of the other `write`.
             let part = unsafe { core::slice::from_raw_parts(source.add(start), count) };
             bytes[..count].copy_from_slice(part);
-            self.words[(offset + start) / 8].store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+            let word = &self.words[(offset + start) / 8];
+            // SAFETY: the caller's alone by the contract, which loom watches.
+            word.0
+                .with_mut(|word| unsafe { *word = u64::from_ne_bytes(bytes) });
         }
     }
 
     pub(crate) unsafe fn read(&self, offset: usize, target: *mut u8, size: usize) {
         for start in (0..size).step_by(8) {
-            let bytes = self.words[(offset + start) / 8]
-                .load(Ordering::Relaxed)
-                .to_ne_bytes();
+            let word = &self.words[(offset + start) / 8];
+            // SAFETY: the caller's alone by the contract, which loom watches.
+            let bytes = word.0.with(|word| unsafe { *word }).to_ne_bytes();
             let count = (size - start).min(8);
             // SAFETY: `start < size`, and the target has `size` bytes by the contract of the other `read`.
             unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(start), count) };

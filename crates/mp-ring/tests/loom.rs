@@ -232,18 +232,18 @@ fn producers_under_a_lock_take_turns() {
 }
 
 #[test]
-#[should_panic(expected = "stale")]
+#[should_panic(expected = "Causality violation")]
 fn model_finds_a_value_published_without_release() {
     explore(|| {
         let (mut producer, mut consumer) = ring(2).split().unwrap();
         let pushing = thread::spawn(move || producer.push_unordered(7));
-        assert!(pop(&mut consumer) == 7, "stale");
+        assert_eq!(pop(&mut consumer), 7);
         pushing.join().unwrap();
     });
 }
 
 #[test]
-#[should_panic(expected = "stale")]
+#[should_panic(expected = "Causality violation")]
 fn model_finds_a_record_published_without_release() {
     explore(|| {
         let (mut producer, mut consumer) = byte_ring(64).split().unwrap();
@@ -252,7 +252,7 @@ fn model_finds_a_record_published_without_release() {
         while !matches!(consumer.pop_into(&mut bytes), Ok(_)) {
             thread::yield_now();
         }
-        assert!(bytes == [7; 8], "stale");
+        assert_eq!(bytes, [7; 8]);
         pushing.join().unwrap();
     });
 }
