@@ -363,25 +363,27 @@ fn lengths(queue: &Blobs) -> Result<Vec<usize>, String> {
     }
 }
 
+/// Those that are put and got by a victim have less than 64 bytes: libc copies more in loops, whose way depends on where the
+/// allocator puts them.
 fn blob(len: usize) -> Vec<u8> {
     vec![len as u8; len]
 }
 
-/// Ring 0 full but for a hundred bytes.
+/// Ring 0 full but for 24 bytes.
 fn fill_first_ring(queue: &Blobs) {
     rewind(queue);
-    for len in [120_001, 130_002, 12_000] {
+    for len in [120_001, 130_002, 12_080] {
         queue.put(blob(len)).expect("room");
     }
 }
 
 fn put_that_begins_a_leg(name: &'static str) -> Check<'static, Blobs> {
     Check::new(name)
-        .victim(|queue: &Blobs| queue.put(blob(503)).expect("room"))
+        .victim(|queue: &Blobs| queue.put(blob(53)).expect("room"))
         .survivor(|queue| {
-            queue.put(blob(504)).map_err(|error| error.to_string())?;
+            queue.put(blob(54)).map_err(|error| error.to_string())?;
             match &lengths(queue)?[..] {
-                [120_001, 130_002, 12_000, 504] | [120_001, 130_002, 12_000, 503, 504] => Ok(()),
+                [120_001, 130_002, 12_080, 54] | [120_001, 130_002, 12_080, 53, 54] => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         })
@@ -394,7 +396,7 @@ fn a_put_that_begins_a_leg() {
     let queue = Queue::bytes().expect("a queue");
     // Once before, so that the second ring has memory.
     fill_first_ring(&queue);
-    queue.put(blob(503)).expect("room");
+    queue.put(blob(53)).expect("room");
     let report = put_that_begins_a_leg("put into the next ring")
         .setup(fill_first_ring)
         .stride(STRIDE)
@@ -431,15 +433,15 @@ fn a_get_that_begins_a_leg() {
             rewind(queue);
             queue.put(blob(120_001)).expect("room");
             queue.put(blob(140_002)).expect("room");
-            queue.put(blob(303)).expect("room");
+            queue.put(blob(43)).expect("room");
             queue.get().expect("the first");
             queue.get().expect("the second");
         })
-        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(303)))
+        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(43)))
         .survivor(|queue| {
-            queue.put(blob(304)).map_err(|error| error.to_string())?;
+            queue.put(blob(44)).map_err(|error| error.to_string())?;
             match &lengths(queue)?[..] {
-                [303, 304] | [304] => Ok(()),
+                [43, 44] | [44] => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         })
@@ -460,14 +462,14 @@ fn a_get_that_begins_a_leg_while_a_producer_sleeps() {
     let report = Check::new("get from the next ring, a producer asleep")
         .setup(|queue: &Blobs| {
             fill_first_ring(queue);
-            for len in [303, 250_001, 250_002] {
+            for len in [43, 250_001, 250_002] {
                 queue.put(blob(len)).expect("room in the second ring");
             }
             for _ in 0..3 {
                 queue.get().expect("a message of the first ring");
             }
         })
-        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(303)))
+        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(43)))
         .sleeper(|queue| queue.put(blob(100_003)).expect("open"))
         .must_wake(|queue| word(queue, LEG_READ).load(Ordering::Relaxed) != 0)
         .survivor(|queue| queue.get().map(|_| ()).map_err(|error| error.to_string()))
@@ -501,14 +503,14 @@ fn a_get_that_gives_memory_back_never_promises_what_is_gone() {
     let fill = |queue: &Blobs| {
         while queue.try_get().is_ok() {}
         queue.put(blob(600_000)).expect("room");
-        queue.put(blob(301)).expect("room");
+        queue.put(blob(41)).expect("room");
         queue.get().expect("the large one");
     };
     fill(&queue);
     assert_eq!(memory(&queue), promised(&queue), "all memory is recorded");
     let report = Check::new("get the last message of a large ring; the memory")
         .setup(fill)
-        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(301)))
+        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(41)))
         .observer(|queue, point| {
             let (memory, promised) = (memory(queue), promised(queue));
             assert!(
@@ -535,18 +537,18 @@ fn a_get_that_gives_memory_back() {
         .setup(|queue: &Blobs| {
             while queue.try_get().is_ok() {}
             queue.put(blob(3_000_000)).expect("room");
-            queue.put(blob(301)).expect("room");
+            queue.put(blob(41)).expect("room");
             queue.get().expect("the large one");
         })
-        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(301)))
+        .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(41)))
         .survivor(|queue| {
             // In the same ring again: what was given back must be taken anew.
             queue
                 .put(blob(3_000_004))
                 .map_err(|error| error.to_string())?;
-            queue.put(blob(302)).map_err(|error| error.to_string())?;
+            queue.put(blob(42)).map_err(|error| error.to_string())?;
             match &lengths(queue)?[..] {
-                [301, 3_000_004, 302] | [3_000_004, 302] => Ok(()),
+                [41, 3_000_004, 42] | [3_000_004, 42] => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         })
