@@ -7,7 +7,7 @@ use mp_object::transfer;
 use mp_queue::{GetError, PutError, Receiver, Sender, Wait, channel};
 use mp_testkit::{Forked, Watchdog, stay};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 
 #[test]
 fn values_come_in_order_however_one_waits() {

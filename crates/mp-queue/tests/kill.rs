@@ -16,7 +16,7 @@ use mp_queue::{Bytes, Plain, Queue, Wait};
 use mp_ring::ByteRing;
 use mp_testkit::Watchdog;
 
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// Every instruction in a release build; a debug build has ten times as many.
 const STRIDE: usize = if cfg!(debug_assertions) { 7 } else { 1 };

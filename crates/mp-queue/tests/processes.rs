@@ -7,7 +7,7 @@ use killcheck::{SharedArea, storm};
 use mp_queue::{GetError, Plain, PutError, Queue, Wait};
 use mp_testkit::Watchdog;
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// A message of which every word tells whether the others belong to it.
 fn message(producer: u64, number: u64) -> [u64; 6] {
@@ -173,7 +173,7 @@ fn killed_producers_lose_nothing_they_have_put() {
             }
         })
         .duration(Duration::from_secs(2))
-        .limit(Duration::from_secs(20))
+        .limit(Duration::from_secs(60))
         .run(&scene)
         .expect("the storm runs");
     println!("{report}");
@@ -202,7 +202,7 @@ fn killed_consumers_take_no_more_than_what_they_had_got() {
         })
         .invariant(drain_and_judge)
         .duration(Duration::from_secs(2))
-        .limit(Duration::from_secs(20))
+        .limit(Duration::from_secs(60))
         .run(&scene)
         .expect("the storm runs");
     println!("{report}");
@@ -236,7 +236,7 @@ fn two_producers_and_two_consumers_go_on_while_any_of_them_is_killed() {
         })
         .invariant(drain_and_judge)
         .duration(Duration::from_secs(3))
-        .limit(Duration::from_secs(20))
+        .limit(Duration::from_secs(60))
         .run(&scene)
         .expect("the storm runs");
     println!("{report}");

@@ -7,7 +7,7 @@ use mp_object::transfer;
 use mp_queue::{Bytes, GetError, Plain, PutError, Queue, Wait};
 use mp_testkit::{UniqueName, Watchdog};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Bytes of memory behind the queue's segment.
 fn memory_of<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>) -> u64 {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mp_queue::{GetError, Plain, PutError, Queue, Wait, channel};
 use mp_testkit::Watchdog;
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Less than any sleeper's recheck, of which the shortest, without `futex_waitv`, comes after 50 ms.
 const BEFORE_ANY_RECHECK: Duration = Duration::from_millis(45);

@@ -2,6 +2,7 @@
 #![cfg(not(loom))]
 
 use std::hint::spin_loop;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,16 +10,59 @@ use mp_ring::{ByteRing, PopError, Ring};
 
 const VALUES: u64 = if cfg!(miri) { 60 } else { 200_000 };
 
-/// Lets the other side run. A minute is more than any of these tests takes.
-fn idle(since: Instant) {
-    assert!(
-        since.elapsed() < Duration::from_secs(60),
-        "the other side is gone"
-    );
-    if cfg!(miri) {
-        thread::yield_now();
-    } else {
-        spin_loop();
+/// Where a busy machine lets the two threads run in turn only, so many do.
+const LEAST: u64 = 1000;
+
+/// How long the producer goes on beyond that.
+const LONG: Duration = Duration::from_secs(10);
+
+/// How many values there are, which the producer says when it has ended.
+struct Total {
+    total: AtomicU64,
+    start: Instant,
+}
+
+impl Total {
+    fn new() -> Self {
+        Self {
+            total: AtomicU64::new(u64::MAX),
+            start: Instant::now(),
+        }
+    }
+
+    /// Whether the producer goes on after so many.
+    fn is_more(&self, pushed: u64) -> bool {
+        let is_more = pushed < VALUES && (pushed < LEAST || self.start.elapsed() < LONG);
+        if !is_more {
+            self.total.store(pushed, Ordering::Relaxed);
+        }
+        is_more
+    }
+
+    fn is_reached(&self, popped: u64) -> bool {
+        self.total.load(Ordering::Relaxed) == popped
+    }
+}
+
+/// One side's wait for the other.
+#[derive(Default)]
+struct Idle(Option<Instant>);
+
+impl Idle {
+    /// Lets the other side run. If it does nothing for a minute it is gone.
+    fn turn(&mut self) {
+        let waited = self.0.get_or_insert_with(Instant::now).elapsed();
+        assert!(waited < Duration::from_secs(60), "the other side is gone");
+        if cfg!(miri) || waited > Duration::from_micros(20) {
+            thread::yield_now();
+        } else {
+            spin_loop();
+        }
+    }
+
+    /// The other side has done something.
+    fn end(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -26,24 +70,32 @@ fn idle(since: Instant) {
 fn values_pass_one_by_one() {
     let mut memory = vec![0; Ring::<[u64; 3]>::words_for(5).unwrap()];
     let (mut producer, mut consumer) = Ring::new(&mut memory, 5).unwrap().split().unwrap();
-    let start = Instant::now();
+    let total = Total::new();
     thread::scope(|scope| {
-        scope.spawn(move || {
-            for value in 0..VALUES {
-                while producer.push([value, !value, value]).is_err() {
-                    idle(start);
+        scope.spawn(|| {
+            let (mut value, mut idle) = (0, Idle::default());
+            while total.is_more(value) {
+                if producer.push([value, !value, value]).is_ok() {
+                    value += 1;
+                    idle.end();
+                } else {
+                    idle.turn();
                 }
             }
         });
-        for value in 0..VALUES {
-            let popped = loop {
-                match consumer.pop() {
-                    Ok(popped) => break popped,
-                    Err(error) => assert_eq!(error, PopError::Empty),
+        let (mut value, mut idle) = (0, Idle::default());
+        while !total.is_reached(value) {
+            match consumer.pop() {
+                Ok(popped) => {
+                    assert_eq!(popped, [value, !value, value]);
+                    value += 1;
+                    idle.end();
                 }
-                idle(start);
-            };
-            assert_eq!(popped, [value, !value, value]);
+                Err(error) => {
+                    assert_eq!(error, PopError::Empty);
+                    idle.turn();
+                }
+            }
         }
     });
 }
@@ -52,18 +104,23 @@ fn values_pass_one_by_one() {
 fn values_pass_in_slices_and_in_place() {
     let mut memory = vec![0; Ring::<u64>::words_for(7).unwrap()];
     let (mut producer, mut consumer) = Ring::new(&mut memory, 7).unwrap().split().unwrap();
-    let start = Instant::now();
+    let total = Total::new();
     thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut next = 0;
-            while next < VALUES {
+        scope.spawn(|| {
+            let (mut next, mut idle) = (0, Idle::default());
+            while total.is_more(next) {
                 let values: Vec<u64> = (next..VALUES.min(next + 3)).collect();
-                next += producer.push_slice(&values).unwrap() as u64;
+                let pushed = producer.push_slice(&values).unwrap() as u64;
+                next += pushed;
+                if pushed > 0 {
+                    idle.end();
+                }
                 let len = (VALUES - next).min(2) as usize;
                 let Ok(mut grant) = producer.reserve(len) else {
-                    idle(start);
+                    idle.turn();
                     continue;
                 };
+                idle.end();
                 let (one, two) = grant.slices();
                 for slot in one.iter_mut().chain(two) {
                     *slot = next;
@@ -72,18 +129,20 @@ fn values_pass_in_slices_and_in_place() {
                 grant.commit_all();
             }
         });
-        let mut next = 0;
-        while next < VALUES {
+        let (mut next, mut idle) = (0, Idle::default());
+        while !total.is_reached(next) {
             let mut values = [0; 3];
             let count = consumer.pop_slice(&mut values).unwrap();
             for value in &values[..count] {
                 assert_eq!(*value, next);
                 next += 1;
+                idle.end();
             }
             let Ok(chunk) = consumer.read_chunk(4) else {
-                idle(start);
+                idle.turn();
                 continue;
             };
+            idle.end();
             let (one, two) = chunk.slices();
             for value in one.iter().chain(two) {
                 assert_eq!(*value, next);
@@ -100,11 +159,12 @@ fn records_pass_in_every_form() {
     let ring = ByteRing::new(&mut memory, 128, Some(5)).unwrap();
     let (mut producer, mut consumer) = ring.split().unwrap();
     let record = |number: u64| vec![number as u8; (number % 50) as usize];
-    let start = Instant::now();
+    let total = Total::new();
     thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut next = 0;
-            while next < VALUES {
+        scope.spawn(|| {
+            let (mut next, mut idle) = (0, Idle::default());
+            while total.is_more(next) {
+                let before = next;
                 let len = record(next).len();
                 if next % 3 == 0 {
                     if let Ok(mut grant) = producer.reserve(len) {
@@ -116,12 +176,17 @@ fn records_pass_in_every_form() {
                     let records: Vec<_> = (next..VALUES.min(next + 2)).map(record).collect();
                     next += producer.push_many(&records).unwrap_or(0) as u64;
                 }
-                idle(start);
+                if next > before {
+                    idle.end();
+                } else {
+                    idle.turn();
+                }
             }
         });
-        let mut next = 0;
+        let (mut next, mut idle) = (0, Idle::default());
         let mut bytes = Vec::new();
-        while next < VALUES {
+        while !total.is_reached(next) {
+            let before = next;
             if next % 3 == 0 {
                 if consumer.pop_into(&mut bytes).is_ok() {
                     assert_eq!(bytes, record(next));
@@ -135,7 +200,11 @@ fn records_pass_in_every_form() {
                 }
                 records.release();
             }
-            idle(start);
+            if next > before {
+                idle.end();
+            } else {
+                idle.turn();
+            }
         }
     });
     assert!(ring.is_empty());
