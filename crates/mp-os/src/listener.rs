@@ -7,13 +7,17 @@
 //! What a process that connected had sent stays to be read after its end. A listener that dies refuses later connections.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, getsockname, listen,
-    socket_with, sockopt,
+    socket_with,
 };
+
+use crate::clock::Deadline;
+use crate::{ready, socket};
 
 /// As many connections as the kernel lets wait (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -72,18 +76,22 @@ impl Listener {
         &self.name
     }
 
-    /// The next connection that waits; `None` if there is none. Connections of other users are dropped.
+    /// The next connection that waits; `None` if there is none. Connections of other users, and of
+    /// processes outside this process's PID namespace, are dropped.
     ///
     /// # Errors
     ///
-    /// `EMFILE` or `ENFILE` without free descriptors.
+    /// `EMFILE` or `ENFILE` if one waits and there is no free descriptor.
     pub fn accept(&self) -> io::Result<Option<Accepted>> {
         loop {
+            // Without a free descriptor `accept` fails even if nothing waits.
+            if ready::wait(self.socket.as_fd(), PollFlags::IN, Deadline::PASSED)?.is_empty() {
+                return Ok(None);
+            }
             match accept_with(&self.socket, SocketFlags::CLOEXEC) {
                 Ok(socket) => {
-                    let peer = sockopt::socket_peercred(&socket)?;
-                    if peer.uid == rustix::process::geteuid() {
-                        let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
+                    let peer = socket::peer(&socket)?;
+                    if let Some(pid) = peer.pid.filter(|_| peer.is_same_user()) {
                         return Ok(Some(Accepted { pid, socket }));
                     }
                 }
@@ -105,8 +113,7 @@ impl Listener {
 pub fn connect(name: &[u8], pid: u32) -> io::Result<OwnedFd> {
     let socket = open()?;
     rustix::net::connect(&socket, &SocketAddrUnix::new_abstract_name(name)?)?;
-    let peer = sockopt::socket_peercred(&socket)?;
-    if peer.pid.as_raw_nonzero().get().unsigned_abs() != pid {
+    if socket::peer(&socket)?.pid != Some(pid) {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!("the listener is not that of process {pid}"),

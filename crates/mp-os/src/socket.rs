@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -227,9 +227,64 @@ pub fn peek_start(fd: impl AsFd, start: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Whether the process that made the other end of a pair was of this process's user then.
+///
+/// That process may be outside this process's PID namespace, as the parent of the first process inside is.
 #[must_use]
 pub fn peer_is_same_user(fd: impl AsFd) -> bool {
-    sockopt::socket_peercred(fd).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
+    peer(fd).is_ok_and(|peer| peer.is_same_user())
+}
+
+/// The process at the other end, as it was when the two were connected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// `None` if it is outside this process's PID namespace, where the kernel says 0.
+    pub(crate) pid: Option<u32>,
+    uid: libc::uid_t,
+}
+
+impl Peer {
+    pub(crate) fn is_same_user(self) -> bool {
+        self.uid == rustix::process::geteuid().as_raw()
+    }
+}
+
+/// Asks the kernel itself: rustix's answer holds a number that is not 0, which this one can be.
+pub(crate) fn peer(fd: impl AsFd) -> io::Result<Peer> {
+    let mut credentials = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    let place = (&raw mut credentials).cast();
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most `size` bytes to `place`, which has them, and any bytes are credentials.
+    let got = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            place,
+            &raw mut size,
+        )
+    };
+    if got != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Peer {
+        pid: u32::try_from(credentials.pid).ok().filter(|pid| *pid != 0),
+        uid: credentials.uid,
+    })
+}
+
+/// Device and inode of an open file: another file that gets the number of a closed descriptor has others.
+///
+/// # Errors
+///
+/// `EBADF` if the descriptor is closed.
+pub fn device_and_inode(fd: impl AsFd) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// Whether the descriptor is a UNIX `SOCK_SEQPACKET` socket.

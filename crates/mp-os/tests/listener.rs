@@ -2,13 +2,22 @@
 #![cfg(not(miri))]
 
 use std::io::ErrorKind;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mp_os::listener::{Listener, connect};
 use mp_os::socket;
-use mp_testkit::Forked;
+use mp_testkit::{Forked, not_checked};
+
+/// A forked child of one test would keep the listener of another one open.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[test]
 fn what_a_process_sent_is_read_after_its_end() {
+    let _alone = alone();
     let listener = Listener::new().expect("a socket");
     assert!(listener.accept().expect("open").is_none());
     let me = std::process::id();
@@ -36,6 +45,7 @@ fn what_a_process_sent_is_read_after_its_end() {
 
 #[test]
 fn a_name_is_found_only_while_it_is_listened_to_and_with_its_owner() {
+    let _alone = alone();
     let listener = Listener::new().expect("a socket");
     let me = std::process::id();
     let name = listener.name().to_vec();
@@ -45,4 +55,43 @@ fn a_name_is_found_only_while_it_is_listened_to_and_with_its_owner() {
     drop(listener);
     let gone = connect(&name, me).expect_err("nobody listens");
     assert_eq!(gone.kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn a_listener_outside_the_pid_namespace_is_nobodys() {
+    let _alone = alone();
+    let listener = Listener::new().expect("a socket");
+    let outer = Forked::new(|| {
+        // SAFETY: takes flags; this process has one thread.
+        if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
+            not_checked("a PID namespace needs root");
+            return true;
+        }
+        Forked::new(|| {
+            // There the kernel gives the listener's process the number 0.
+            [0, 1, 2].iter().all(|pid| {
+                connect(listener.name(), *pid)
+                    .is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+            })
+        })
+        .succeeds()
+    });
+    assert!(outer.succeeds());
+}
+
+#[test]
+fn without_descriptors_nothing_waits_at_an_empty_listener() {
+    let _alone = alone();
+    let child = Forked::new(|| {
+        let listener = Listener::new().expect("a socket");
+        // `poll` takes as many descriptors as the limit says.
+        let one = libc::rlimit {
+            rlim_cur: 1,
+            rlim_max: 1,
+        };
+        // SAFETY: takes a limit, which ends with this process.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &one) }, 0);
+        listener.accept().is_ok_and(|waiting| waiting.is_none())
+    });
+    assert!(child.succeeds());
 }
