@@ -4,13 +4,11 @@
 //! file that gets its number. So the socket is known by its inode: nothing is written to another file, and a child whose
 //! socket is gone connects to its parent's listener, which needs no descriptor.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 
 use mp_layout::{Error, Result};
-use mp_os::listener;
+use mp_os::{listener, socket};
 
 use crate::hello::Hello;
 use crate::outcome::Outcome;
@@ -27,7 +25,7 @@ pub(crate) struct ToParent {
 impl ToParent {
     pub(crate) fn new(socket: OwnedFd, hello: &Hello) -> io::Result<Self> {
         Ok(Self {
-            inode: inode_of(&socket)?,
+            inode: socket::device_and_inode(&socket)?,
             socket,
             listener: hello.listener.clone(),
             parent_pid: hello.parent_pid,
@@ -36,7 +34,7 @@ impl ToParent {
 
     /// Tells the parent how the task went.
     pub(crate) fn send(&self, outcome: Outcome) -> Result<()> {
-        if inode_of(&self.socket).is_ok_and(|inode| inode == self.inode) {
+        if self.is_there() {
             return outcome.send(self.socket.as_fd());
         }
         let socket = listener::connect(&self.listener, self.parent_pid).map_err(|source| {
@@ -46,10 +44,12 @@ impl ToParent {
         })?;
         outcome.send(socket.as_fd())
     }
-}
 
-/// Device and inode of an open file.
-fn inode_of(file: &OwnedFd) -> io::Result<(u64, u64)> {
-    let file = File::from(file.try_clone()?).metadata()?;
-    Ok((file.dev(), file.ino()))
+    /// Asked without a descriptor of its own: the task may have left none.
+    fn is_there(&self) -> bool {
+        match socket::device_and_inode(&self.socket) {
+            Ok(inode) => inode == self.inode,
+            Err(error) => error.raw_os_error() != Some(libc::EBADF),
+        }
+    }
 }

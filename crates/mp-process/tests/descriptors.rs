@@ -161,3 +161,22 @@ fn a_file_that_got_the_number_of_a_closed_descriptor_is_not_written_to() {
     assert_eq!(process.result().unwrap(), 9);
     assert!(written.is_empty(), "{} bytes were written", written.len());
 }
+
+#[test]
+fn a_task_that_leaks_files_up_to_its_limit_returns_its_value() {
+    fn leak() -> u32 {
+        let few = libc::rlimit {
+            rlim_cur: 64,
+            rlim_max: 64,
+        };
+        // SAFETY: takes a limit, which ends with this process.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &few) }, 0);
+        while let Ok(file) = File::open("/dev/null") {
+            std::mem::forget(file);
+        }
+        42
+    }
+    let process = spawn(leak, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.result().unwrap(), 42);
+}
