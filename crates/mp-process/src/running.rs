@@ -196,10 +196,11 @@ impl Running {
 
     /// Called once, when the process has ended.
     fn reap(&self) -> End {
-        let ended = self.watch.reap();
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = mem::take(&mut *socket).and_then(|socket| Outcome::receive(socket.as_fd()));
         let outcome = outcome.or_else(|| ForChildren::outcome_of(self.pid));
+        // Last: from here on its number can be that of another child, whose connection would be taken for this one's.
+        let ended = self.watch.reap();
         End { ended, outcome }
     }
 }
