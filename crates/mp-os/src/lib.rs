@@ -16,7 +16,7 @@
 //! | [`listener`] | a socket that is reached by its name |
 //! | [`life`] | children that die with their parent process |
 //! | [`spawn`] | this program, started again |
-//! | [`this_process`] | its standard input, signals, name and end |
+//! | [`this_process`] | its standard input and error, signals, name and end |
 //! | [`cpu`] | how many processors, and which one |
 //!
 //! Nothing here follows a pointer that it read from shared memory without checking it first, and

@@ -1,9 +1,16 @@
-//! What a process sets right about itself: its standard input, its signals, its name, and what it does at its end.
+//! What a process sets right about itself: its standard input and error, its signals, its name, and what it does at its end.
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
+
+use rustix::event::PollFlags;
+use rustix::fs::FileType;
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::clock::Deadline;
+use crate::ready;
 
 /// Makes descriptor 0 a copy of `file`, whatever it was.
 ///
@@ -12,6 +19,45 @@ use std::os::fd::BorrowedFd;
 /// `EMFILE` if this process may have no descriptor 0.
 pub fn replace_stdin(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::stdio::dup2_stdin(file)?)
+}
+
+/// Writes to standard error. Where that is a pipe or a socket that nobody reads, it gives up at the deadline.
+///
+/// Takes no lock: a thread that waits in `eprintln!` for the reader is not waited for.
+///
+/// # Errors
+///
+/// `TimedOut` if there was no room by the deadline; what `write` reports.
+pub fn write_stderr(mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
+    let stderr = rustix::stdio::stderr();
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(stderr)?.st_mode);
+    // A file and a terminal take what they get.
+    let mut may_wait = !matches!(kind, FileType::Fifo | FileType::Socket);
+    while !bytes.is_empty() {
+        let written = if may_wait {
+            rustix::io::write(stderr, bytes)
+        } else {
+            // The offset that means none, as pipes have none.
+            let pieces = [IoSlice::new(bytes)];
+            rustix::io::pwritev2(stderr, &pieces, u64::MAX, ReadWriteFlags::NOWAIT)
+        };
+        match written {
+            Ok(len) => bytes = &bytes[len..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                if ready::wait(stderr, PollFlags::OUT, deadline)?.is_empty() {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "nobody reads standard error",
+                    ));
+                }
+            }
+            // A kernel that cannot do it for this kind of file.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) if !may_wait => may_wait = true,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Lets all signals in, whatever the thread had blocked that started this process.

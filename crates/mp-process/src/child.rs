@@ -117,11 +117,13 @@ fn serve(socket: io::Result<OwnedFd>, construct_the_rest: impl FnOnce()) -> c_in
             errand.run()
         },
     );
-    if let Some(complaint) = outcome.complaint() {
+    let (complaint, code) = (outcome.complaint(), outcome.code());
+    let sent = to_parent.send(outcome);
+    // After the outcome, which does not depend on who reads standard error.
+    if let Some(complaint) = complaint {
         report::error(&complaint);
     }
-    let code = outcome.code();
-    match to_parent.send(outcome) {
+    match sent {
         Ok(()) => code,
         Err(error) => {
             report::error(&format!("{error:?}"));

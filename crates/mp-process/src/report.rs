@@ -1,8 +1,14 @@
 //! What a child says on standard error, for a parent that only joins it.
 
-use std::io::{Write, stderr};
+use std::time::Duration;
+
+use mp_os::clock::Deadline;
+use mp_os::this_process;
 
 use crate::current;
+
+/// How long it waits for the reader of a full pipe: one that reads after it has the result must get the result.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// As `main` does with the error that it returns, and with the name of this process.
 pub(crate) fn error(debug_text: &str) {
@@ -11,6 +17,9 @@ pub(crate) fn error(debug_text: &str) {
 
 /// Writes in one piece, so that the lines of several processes do not mix.
 pub(crate) fn say(text: &str) {
-    // Without a standard error there is no reader either.
-    drop(stderr().write_all(text.as_bytes()));
+    // Without a standard error there is no reader either, and the parent hears the outcome in any case.
+    drop(this_process::write_stderr(
+        text.as_bytes(),
+        Deadline::after(PATIENCE),
+    ));
 }

@@ -12,8 +12,35 @@ pub(crate) fn err_text(value: &impl Serialize) -> Option<String> {
     value.serialize(Probe).ok().and_then(|Answer(text)| text)
 }
 
+/// Bytes of an `Err` that are said: the line stays below 4096 bytes, which a pipe takes in one piece.
+const TEXT_MAX: usize = 3 << 10;
+
 struct Probe;
 struct Answer(Option<String>);
+
+/// The first [`TEXT_MAX`] bytes of what is written; what follows is an error, which ends the writing.
+#[derive(Default)]
+struct Start {
+    text: String,
+    is_cut: bool,
+}
+
+impl Write for Start {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = TEXT_MAX - self.text.len();
+        if self.is_cut || more.len() > room {
+            if !self.is_cut {
+                let mut ends = (0..=room).rev();
+                let end = ends.find(|end| more.is_char_boundary(*end));
+                self.text.push_str(&more[..end.unwrap_or(0)]);
+            }
+            self.is_cut = true;
+            return Err(fmt::Error);
+        }
+        self.text.push_str(more);
+        Ok(())
+    }
+}
 
 /// Ends the visit where it would go deeper: then the value is no `Result`.
 #[derive(Debug)]
@@ -67,14 +94,18 @@ impl Serializer for Probe {
         variant: &'static str,
         value: &T,
     ) -> Result<Answer, Deeper> {
-        let mut text = String::new();
-        if (name, variant) == ("Result", "Err") {
-            if write!(text, "{:?}", DebugText(value)).is_err() {
-                text.push_str("(it cannot be written)");
-            }
-            return Ok(Answer(Some(text)));
+        if (name, variant) != ("Result", "Err") {
+            return Ok(Answer(None));
         }
-        Ok(Answer(None))
+        let mut start = Start::default();
+        let written = write!(start, "{:?}", DebugText(value));
+        let Start { mut text, is_cut } = start;
+        if is_cut {
+            text.push_str(&format!("... (cut after {} bytes)", text.len()));
+        } else if written.is_err() {
+            text.push_str("(it cannot be written)");
+        }
+        Ok(Answer(Some(text)))
     }
 
     no! {
@@ -162,6 +193,17 @@ mod tests {
         assert_eq!(err_text(&(Err::<u8, u8>(3), 1)), None);
         assert_eq!(err_text(&()), None);
         assert_eq!(err_text(&"Err"), None);
+    }
+
+    #[test]
+    fn the_text_of_a_large_err_is_cut_and_says_so() {
+        for text in [
+            err_text(&Err::<u8, _>(vec![200_u8; 1 << 20])).unwrap(),
+            err_text(&Err::<u8, _>("\u{e9}".repeat(1 << 20))).unwrap(),
+        ] {
+            assert!(text.len() <= super::TEXT_MAX + 40, "{} bytes", text.len());
+            assert!(text.contains("(cut after 307"), "{text}");
+        }
     }
 
     #[test]

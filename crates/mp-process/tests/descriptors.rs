@@ -180,3 +180,23 @@ fn a_task_that_leaks_files_up_to_its_limit_returns_its_value() {
     joined(&process);
     assert_eq!(process.result().unwrap(), 42);
 }
+
+#[test]
+fn an_err_comes_back_while_nobody_reads_standard_error() {
+    fn parent() -> bool {
+        let (reader, writer) = pipe().unwrap();
+        // SAFETY: takes numbers; standard error of this process goes nowhere from here on.
+        assert_eq!(unsafe { libc::dup2(writer.as_raw_fd(), 2) }, 2);
+        // SAFETY: takes numbers.
+        let size = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_GETPIPE_SZ) };
+        std::io::Write::write_all(&mut &writer, &vec![b'.'; size as usize]).unwrap();
+        let process = spawn(|| Err::<(), _>(vec![7_u8; 1 << 20]), ()).unwrap();
+        joined(&process);
+        let is_returned = process.result().unwrap() == Err(vec![7; 1 << 20]);
+        drop(reader);
+        is_returned
+    }
+    let process = spawn(parent, ()).unwrap();
+    joined(&process);
+    assert!(process.result().unwrap());
+}
