@@ -58,6 +58,7 @@ use std::sync::atomic::Ordering;
 
 use crate::process_id::ProcessIdentity;
 
+mod mappings;
 mod neighbour;
 mod node;
 mod thread;
@@ -65,6 +66,7 @@ mod thread;
 pub mod liveness;
 
 pub use liveness::{process_of_thread, thread_is_dead, thread_name, thread_start_time};
+pub use mappings::thread_maps;
 pub use node::{Links, Node};
 pub(crate) use thread::{Thread, forget_thread};
 
