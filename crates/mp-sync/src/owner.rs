@@ -68,6 +68,11 @@ mod real {
         robust::thread_is_dead(tid, None) || (start != 0 && reused())
     }
 
+    /// Whether the thread's process is proved not to map the memory at `address` of this process.
+    pub(crate) fn cannot_reach(tid: u32, address: usize) -> bool {
+        !cfg!(miri) && robust::thread_maps(tid, address) == Some(false)
+    }
+
     /// The start time's low half, never 0: at 100 ticks a second two bearers of one thread id
     /// are mistaken for each other if they started a multiple of 497 days apart.
     fn low_ticks(ticks: u64) -> u32 {
@@ -124,5 +129,10 @@ mod model {
     /// A living owner is taken for a dead one that had its number if the start is another's.
     pub(crate) fn is_dead(tid: u32, start: u32) -> bool {
         start != 0 && start != tid
+    }
+
+    /// All threads are of one process.
+    pub(crate) fn cannot_reach(_tid: u32, _address: usize) -> bool {
+        false
     }
 }

@@ -57,7 +57,7 @@ impl RawMutex {
             let expired = deadline.is_expired();
             if owner(word) == tid || (expired && self.may_be_unmarked(slept)) {
                 // A thread that had our number and died, or an owner the kernel did not mark.
-                if self.is_marked_dead(word) {
+                if self.mark_if_owner_is_gone(word, &seen) {
                     word = self.word.load(Ordering::Relaxed);
                     continue;
                 }
@@ -79,7 +79,7 @@ impl RawMutex {
             slept = WAITERS;
             let until = deadline.earlier(Deadline::after(self.recheck()));
             if futex::wait(&self.word, word, until) == Wake::TimedOut {
-                self.is_marked_dead(word);
+                self.mark_if_owner_is_gone(word, &seen);
             }
             // A running thread may have taken the lock before the woken one, and be done soon.
             word = self.spin(deadline);
@@ -152,17 +152,18 @@ impl RawMutex {
         let tenure = self.tenure.load(Ordering::Relaxed);
         // Relaxed: the Release below orders it.
         self.tenure.store(tenure.wrapping_add(1), Ordering::Relaxed);
-        // Release pairs with the Acquire in `is_marked_dead`.
+        // Release pairs with the Acquire in `mark_if_owner_is_gone`.
         self.owner_start.store(owner::start(), Ordering::Release);
     }
 
-    /// Marks the word, as the kernel would, if the owner it names is proved dead.
+    /// Marks the word, as the kernel would, if the owner it names is proved dead, or proved not to be one: a process that
+    /// does not map the lock's memory holds no lock in it, so the word was overwritten.
     ///
     /// False proof would break the lock, so the start time must be that of the owner: `tenure`
     /// is the same before and after, so nobody signed in between, and who held it before had
     /// cleared its start when it released the word (I4). What is left is the owner's id being
     /// given to a new thread, that acquires this lock, between the proof and the mark.
-    fn is_marked_dead(&self, word: u32) -> bool {
+    fn mark_if_owner_is_gone(&self, word: u32, seen: &Seen) -> bool {
         let tid = owner(word);
         let tenure = self.tenure.load(Ordering::Acquire);
         // Acquire: the word's release sequence starts with the last unlock, which came after
@@ -176,7 +177,8 @@ impl RawMutex {
         fence(Ordering::Acquire);
         let same = self.tenure.load(Ordering::Relaxed) == tenure;
         // A start of 0 is not known, or that of an owner with a list; then the id must suffice.
-        if !same || !owner::is_dead(tid, start) {
+        let is_gone = || owner::is_dead(tid, start) || self.is_stranger(tid, seen);
+        if !same || !is_gone() {
             return false;
         }
         if start != 0 {
@@ -188,6 +190,14 @@ impl RawMutex {
             }
         }
         self.mark(tid)
+    }
+
+    /// Whether `tid` names a thread that cannot hold this lock. It is asked of owners that were waited for as long as
+    /// between two rechecks: reading two processes' maps takes longer than most locks are held.
+    fn is_stranger(&self, tid: u32, seen: &Seen) -> bool {
+        let holder = seen.holder(tid);
+        let address = std::ptr::from_ref(self).addr();
+        holder.held_for >= self.recheck() && owner::cannot_reach(tid, address)
     }
 
     /// Replaces the dead owner by the mark; false if somebody else already did.
