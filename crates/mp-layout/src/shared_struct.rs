@@ -58,24 +58,26 @@ macro_rules! shared_struct {
             $(#[doc = $meaning] $field_visibility $field: $type,)+
         }
 
-        #[cfg(not(loom))]
-        const _: () = {
-            assert!(::core::mem::size_of::<$name>() == $size, "the size is not the one that is stated");
-            let fields = 0 $(+ ::core::mem::size_of::<$type>())+;
-            assert!(fields == $size, "there is padding that no field stands for");
-        };
+        $crate::with_real_atomics! {
+            const _: () = {
+                assert!(::core::mem::size_of::<$name>() == $size, "the size is not the one that is stated");
+                let fields = 0 $(+ ::core::mem::size_of::<$type>())+;
+                assert!(fields == $size, "there is padding that no field stands for");
+                assert!(!::core::mem::needs_drop::<$name>(), "shared memory is not dropped");
+            };
 
-        #[cfg(not(loom))]
-        impl $name {
-            /// The structure's rows in `docs/memory-layout.md`.
-            pub(crate) const TABLE: $crate::Table = $crate::layout!(
-                $crate::shared_struct!(@title $name $($title)?),
-                $name { $($field: $meaning),+ }
-            );
+            impl $name {
+                /// The structure's rows in `docs/memory-layout.md`.
+                #[allow(dead_code)]
+                pub(crate) const TABLE: $crate::Table = $crate::layout!(
+                    $crate::shared_struct!(@title $name $($title)?),
+                    $name { $($field: $meaning),+ }
+                );
+            }
         }
 
         // SAFETY: `repr(C)`, without padding; every field is a `Place`, so any bytes are a value, which is checked where it
-        // is used, and zero is the start; no field has a destructor.
+        // is used, and zero is the start; the assertion shows that nothing is dropped.
         unsafe impl $crate::Place for $name {
             const IS_BARE: bool = true $(&& <$type as $crate::Place>::IS_BARE)+;
 
@@ -86,4 +88,19 @@ macro_rules! shared_struct {
     };
     (@title $name:ident $title:literal) => { $title };
     (@title $name:ident) => { stringify!($name) };
+}
+
+/// Leaves its items out under loom, whose atomics are no bytes; decided here, since a user's crate need not know that cfg.
+#[doc(hidden)]
+#[cfg(not(loom))]
+#[macro_export]
+macro_rules! with_real_atomics {
+    ($($item:item)*) => { $($item)* };
+}
+
+#[doc(hidden)]
+#[cfg(loom)]
+#[macro_export]
+macro_rules! with_real_atomics {
+    ($($item:item)*) => {};
 }

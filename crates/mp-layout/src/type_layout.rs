@@ -200,7 +200,8 @@ impl TypeLayout {
         }
     }
 
-    /// FNV-1a over all that is known of the type: the same in every program that has the same type, and in no other.
+    /// FNV-1a over all that is known of the type: the same in every program that has the same type; another type has
+    /// another, but for a chance of 1 in 2^64.
     pub(crate) const fn hash(&self) -> u64 {
         self.mix_into(START)
     }

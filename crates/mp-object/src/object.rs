@@ -36,13 +36,17 @@ use crate::{Plan, open_objects, transfer};
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Object(Arc<Parts>);
+pub struct Object {
+    parts: Arc<Parts>,
+    /// The handle's own: two names may be of one file.
+    name: Option<Arc<str>>,
+}
 
+/// What all handles of the object in this process share.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) segment: Segment,
     pub(crate) header: Header,
-    name: Option<String>,
 }
 
 impl Object {
@@ -77,7 +81,7 @@ impl Object {
         initialise: impl FnOnce(Region<'_>) -> Result<()>,
     ) -> Result<Self> {
         let object = Self::unpublished(name, plan, initialise)?;
-        object.0.segment.publish(name)?;
+        object.parts.segment.publish(name)?;
         Ok(object)
     }
 
@@ -108,7 +112,7 @@ impl Object {
         let object = Self::unpublished(name, plan, initialise)?;
         // Once more only if another process made the name and a third unlinked it in between.
         loop {
-            match object.0.segment.publish(name) {
+            match object.parts.segment.publish(name) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 published => return published.map(|()| object),
             }
@@ -141,7 +145,7 @@ impl Object {
     /// They are reached only as objects of this kind are. A counter-example: an atomic placed over what a mutex guards,
     /// whose owner has a `&mut` to it.
     pub unsafe fn payload(&self) -> Region<'_> {
-        let (segment, header) = (&self.0.segment, &self.0.header);
+        let (segment, header) = (&self.parts.segment, &self.parts.header);
         let payload = segment
             .region()
             .subregion(header.payload_offset(), header.payload_size());
@@ -160,7 +164,7 @@ impl Object {
 
     /// The header as it was when it was checked; it never changes.
     pub fn header(&self) -> &Header {
-        &self.0.header
+        &self.parts.header
     }
 
     /// Commits the pages of `size` bytes from `offset` of the segment; see [`Segment::reserve`].
@@ -169,7 +173,7 @@ impl Object {
     ///
     /// Those of [`Segment::reserve`].
     pub fn reserve(&self, offset: usize, size: usize) -> Result<()> {
-        self.0.segment.reserve(offset, size)
+        self.parts.segment.reserve(offset, size)
     }
 
     /// Gives the whole pages within `size` bytes from `offset` of the segment back; see [`Segment::give_back`].
@@ -182,27 +186,27 @@ impl Object {
     ///
     /// Nobody uses those bytes, in any process.
     pub unsafe fn give_back(&self, offset: usize, size: usize) -> Result<()> {
-        self.0.segment.give_back(offset, size)
+        self.parts.segment.give_back(offset, size)
     }
 
     /// Bytes of the whole segment, header included.
     pub fn segment_size(&self) -> usize {
-        self.0.segment.len()
+        self.parts.segment.len()
     }
 
     /// Bytes from the segment's start to the payload.
     pub fn payload_offset(&self) -> usize {
-        self.0.header.payload_offset()
+        self.parts.header.payload_offset()
     }
 
     /// The name under which it was made or opened, without a leading `/`; somebody may have unlinked it.
     pub fn name(&self) -> Option<&str> {
-        self.0.name.as_deref()
+        self.name.as_deref()
     }
 
     /// Whether both handles are of the same object, perhaps mapped twice.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.0.header.id() == other.0.header.id()
+        self.parts.header.id() == other.parts.header.id() && self.parts.segment.is_of(other.as_fd())
     }
 
     /// Reads a handle that was serialised and checks that its object is what `expected` says.
@@ -225,7 +229,8 @@ impl Object {
         expected: &Expected,
     ) -> Result<Self> {
         let descriptor = transfer::take(index)?;
-        if let Some(open) = open_objects::find(&id, descriptor.as_fd()).map(Self) {
+        if let Some(parts) = open_objects::find(&id, descriptor.as_fd()) {
+            let open = Self::of_parts(parts, name.as_deref());
             return open.expect(expected).map(|()| open);
         }
         let segment = match &name {
@@ -270,19 +275,20 @@ impl Object {
     fn attach(segment: Segment, expected: &Expected, name: Option<&str>) -> Result<Self> {
         let label = label_of(expected, name);
         let header = Header::attach(segment.region(), expected, &environment()?, &label)?;
-        let name = name.map(|name| name.strip_prefix('/').unwrap_or(name).to_owned());
-        Ok(Self(open_objects::share(Parts {
-            segment,
-            header,
-            name,
-        })))
+        let parts = open_objects::share(Parts { segment, header });
+        Ok(Self::of_parts(parts, name))
+    }
+
+    fn of_parts(parts: Arc<Parts>, name: Option<&str>) -> Self {
+        let name = name.map(|name| Arc::from(name.strip_prefix('/').unwrap_or(name)));
+        Self { parts, name }
     }
 
     fn expect_id(self, id: [u8; 16]) -> Result<Self> {
-        if self.0.header.id() == id {
+        if self.parts.header.id() == id {
             return Ok(self);
         }
-        let label = self.0.header.kind().map(|kind| kind.to_string());
+        let label = self.parts.header.kind().map(|kind| kind.to_string());
         Err(
             Error::new(ErrorKind::Foreign, "attach", label.unwrap_or_default())
                 .with_detail("the descriptor that came with the handle is of another object"),
@@ -295,7 +301,7 @@ type Handle<Name> = (u32, [u8; 16], Option<Name>);
 
 impl AsFd for Object {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.segment.as_fd()
+        self.parts.segment.as_fd()
     }
 }
 
@@ -303,7 +309,7 @@ impl Serialize for Object {
     /// Writes the handle; its descriptor goes beside it, see [`transfer::outgoing`].
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let index = transfer::put(self.as_fd()).map_err(S::Error::custom)?;
-        let handle: Handle<&str> = (index, self.0.header.id(), self.name());
+        let handle: Handle<&str> = (index, self.parts.header.id(), self.name());
         handle.serialize(serializer)
     }
 }

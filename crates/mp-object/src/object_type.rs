@@ -28,7 +28,12 @@ pub trait ObjectType: Sized {
     /// # Errors
     ///
     /// Whatever keeps it from being filled; then nothing is made.
-    fn initialise(payload: Region<'_>, settings: Self::Settings<'_>) -> Result<()>;
+    ///
+    /// # Safety
+    ///
+    /// `payload` is that of an object which is being made by [`plan`](Self::plan) of these settings, and which nothing else
+    /// reaches during the call.
+    unsafe fn initialise(payload: Region<'_>, settings: Self::Settings<'_>) -> Result<()>;
 
     /// Finds the parts of an object.
     ///
@@ -57,7 +62,8 @@ pub trait ObjectType: Sized {
     /// Those of [`plan`](Self::plan), [`initialise`](Self::initialise) and [`Object::create`].
     fn create(settings: Self::Settings<'_>) -> Result<Self> {
         let plan = Self::plan(&settings)?;
-        let fill = |payload: Region<'_>| Self::initialise(payload, settings);
+        // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it publishes it.
+        let fill = |payload: Region<'_>| unsafe { Self::initialise(payload, settings) };
         attached(Object::create(&plan, fill))
     }
 
@@ -68,7 +74,8 @@ pub trait ObjectType: Sized {
     /// As [`create`](Self::create), and those of [`Object::create_named`].
     fn create_named(name: &str, settings: Self::Settings<'_>) -> Result<Self> {
         let plan = Self::plan(&settings)?;
-        let fill = |payload: Region<'_>| Self::initialise(payload, settings);
+        // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it publishes it.
+        let fill = |payload: Region<'_>| unsafe { Self::initialise(payload, settings) };
         attached(Object::create_named(name, &plan, fill))
     }
 
@@ -88,7 +95,8 @@ pub trait ObjectType: Sized {
     /// Those of [`open`](Self::open) and [`create_named`](Self::create_named) but `NotFound` and `AlreadyExists`.
     fn open_or_create(name: &str, settings: Self::Settings<'_>) -> Result<Self> {
         let plan = Self::plan(&settings)?;
-        let fill = |payload: Region<'_>| Self::initialise(payload, settings);
+        // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it publishes it.
+        let fill = |payload: Region<'_>| unsafe { Self::initialise(payload, settings) };
         attached(Object::open_or_create(name, &plan, fill))
     }
 
@@ -146,7 +154,7 @@ fn attached<T: ObjectType>(object: Result<Object>) -> Result<T> {
 ///         PLAN
 ///     }
 ///
-///     fn initialise(payload: Region<'_>, first: u64) -> Result<()> {
+///     unsafe fn initialise(payload: Region<'_>, first: u64) -> Result<()> {
 ///         payload.place::<AtomicU64>(0)?.store(first, Ordering::Relaxed);
 ///         Ok(())
 ///     }

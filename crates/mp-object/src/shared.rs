@@ -43,7 +43,7 @@ impl<T: Described> ObjectType for Shared<T> {
         Plan::new(T::KIND, T::tag(), size_of::<T>())
     }
 
-    fn initialise(payload: Region<'_>, initial: T::Initial) -> Result<()> {
+    unsafe fn initialise(payload: Region<'_>, initial: T::Initial) -> Result<()> {
         // SAFETY: no other process reaches the payload yet; it stays mapped meanwhile, and will be this `T` only.
         unsafe { payload.place_guarded::<T>(0) }?.initialise(initial)
     }

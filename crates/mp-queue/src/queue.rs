@@ -463,7 +463,7 @@ impl<T, C: Codec<T>> ObjectType for Queue<T, C> {
         Settings::any(C::tag())
     }
 
-    fn initialise(payload: Region<'_>, settings: Settings) -> Result<()> {
+    unsafe fn initialise(payload: Region<'_>, settings: Settings) -> Result<()> {
         settings.initialise(payload, C::NUMBER)
     }
 

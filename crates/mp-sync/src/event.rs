@@ -70,7 +70,8 @@ const SET: u32 = 1;
 
 const STEP: u32 = 2;
 
-impl Described for Event {
+// SAFETY: only `Event` is of kind event.
+unsafe impl Described for Event {
     const KIND: Kind = Kind::Event;
 
     type Initial = ();

@@ -46,7 +46,8 @@ shared_struct! {
     }
 }
 
-impl Described for Lock {
+// SAFETY: only `Lock` is of kind lock.
+unsafe impl Described for Lock {
     const KIND: Kind = Kind::Lock;
 
     type Initial = ();

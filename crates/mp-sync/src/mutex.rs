@@ -87,7 +87,8 @@ unsafe impl<T: PlainSlice> Place for Mutex<T> {
     }
 }
 
-impl<T: PlainSlice> Described for Mutex<T> {
+// SAFETY: only `Mutex` is of kind mutex, and the tag is that of its data.
+unsafe impl<T: PlainSlice> Described for Mutex<T> {
     const KIND: Kind = Kind::Mutex;
 
     type Initial = T;

@@ -339,7 +339,7 @@ impl<T: Plain> ObjectType for Array<T> {
         Plan::new(Kind::Array, TypeTag::of::<T>(), 0)
     }
 
-    fn initialise(payload: Region<'_>, first: First<Elements<'_, T>>) -> Result<()> {
+    unsafe fn initialise(payload: Region<'_>, first: First<Elements<'_, T>>) -> Result<()> {
         let elements = first.value;
         elements.write(ArrayMemory::fresh_cells(payload, elements.len())?)
     }

@@ -141,7 +141,7 @@ impl<T: Plain> ObjectType for RawArray<T> {
         Plan::new(Kind::RawArray, TypeTag::of::<T>(), 0)
     }
 
-    fn initialise(payload: Region<'_>, elements: Elements<'_, T>) -> Result<()> {
+    unsafe fn initialise(payload: Region<'_>, elements: Elements<'_, T>) -> Result<()> {
         elements.write(Cells::new(payload)?)
     }
 

@@ -132,7 +132,7 @@ impl<T: Plain> ObjectType for RawValue<T> {
         Plan::new(Kind::RawValue, TypeTag::of::<T>(), size_of::<AtomicU64>())
     }
 
-    fn initialise(payload: Region<'_>, value: T) -> Result<()> {
+    unsafe fn initialise(payload: Region<'_>, value: T) -> Result<()> {
         let word: &AtomicU64 = payload.place(0)?;
         word.store(to_word(value), Ordering::Relaxed);
         Ok(())

@@ -194,7 +194,7 @@ impl<T: Plain> ObjectType for Value<T> {
         Plan::new(Kind::Value, TypeTag::of::<T>(), size)
     }
 
-    fn initialise(payload: Region<'_>, first: First<T>) -> Result<()> {
+    unsafe fn initialise(payload: Region<'_>, first: First<T>) -> Result<()> {
         copies(payload)?.try_set(0, first.value)
     }
 
