@@ -3,6 +3,7 @@
 //! - [`Object`]: a segment, its [`Header`](mp_layout::Header) and its payload; what every shared type is built on.
 //! - [`ObjectType`] and [`handle!`]: what a new kind of object states, and what it gets for it.
 //! - [`Shared<T>`]: an object whose payload is one structure, such as [`Lock`], [`Event`] and [`Mutex<T>`].
+//! - `message` (with the feature of that name): values as bytes, written with all their fields and read to the last byte.
 //! - [`transfer`]: how handles cross to a new process inside serialised arguments.
 //! - [`owner`]: which process an [`OwnerWord`] names, and the proof that it is dead.
 //!
@@ -21,6 +22,8 @@
 )]
 
 mod environment;
+#[cfg(feature = "message")]
+pub mod message;
 mod object;
 mod object_type;
 mod open_objects;

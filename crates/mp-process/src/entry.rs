@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 
 use mp_layout::{Error, ErrorKind, Result};
-use mp_object::transfer;
+use mp_object::{message, transfer};
 
 use crate::build::Build;
 use crate::image::Image;
@@ -144,7 +144,7 @@ fn run<F: Task<A> + Stateless, A: Arguments, W>(bytes: &[u8], descriptors: Vec<O
 where
     F::Output: Returned<W>,
 {
-    let decoded = transfer::incoming(descriptors, || postcard::from_bytes::<A>(bytes));
+    let decoded = transfer::incoming(descriptors, || message::read::<A>(bytes));
     let arguments = match decoded {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -4,7 +4,7 @@ use std::any::type_name;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mp_layout::{Error, ErrorKind, Result};
-use mp_object::transfer;
+use mp_object::{message, transfer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,7 +35,7 @@ const REFUSED: u8 = 3;
 
 impl Outcome {
     pub(crate) fn returned<R: Serialize>(value: &R) -> Self {
-        let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(value));
+        let (bytes, descriptors) = transfer::outgoing(|| message::write(value));
         match bytes {
             Ok(bytes) => Self::Returned {
                 err: err_text(value),
@@ -147,7 +147,7 @@ fn decode_refusal(error: &[u8]) -> Error {
 fn decode_value<R: DeserializeOwned>(value: &[u8], descriptors: &[OwnedFd]) -> Result<R> {
     let copies: std::io::Result<Vec<_>> = descriptors.iter().map(OwnedFd::try_clone).collect();
     let copies = copies.map_err(|source| Error::os("receive", "the result", source))?;
-    transfer::incoming(copies, || postcard::from_bytes(value)).map_err(|error| {
+    transfer::incoming(copies, || message::read(value)).map_err(|error| {
         let detail = format!("{error} while reading {}", type_name::<R>());
         Error::new(ErrorKind::Decode, "receive", "the result").with_detail(detail)
     })

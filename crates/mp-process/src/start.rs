@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
+use mp_object::message::{self, Unfit};
 use mp_object::transfer;
 use mp_os::spawn::{Options, Started, run_self};
 use mp_os::{memfd, socket};
@@ -27,14 +28,14 @@ use crate::{child, table};
 /// The arguments of a task, whose types only its [`Entry`] knows.
 pub(crate) trait Encode: Send {
     /// Appends them to `bytes`.
-    fn append_to(&self, bytes: Vec<u8>) -> postcard::Result<Vec<u8>>;
+    fn append_to(&self, bytes: Vec<u8>) -> Result<Vec<u8>, Unfit>;
     /// The name of their type.
     fn type_name(&self) -> &'static str;
 }
 
 impl<A: Serialize + Send> Encode for A {
-    fn append_to(&self, bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
-        postcard::to_extend(self, bytes)
+    fn append_to(&self, bytes: Vec<u8>) -> Result<Vec<u8>, Unfit> {
+        message::append(self, bytes)
     }
 
     fn type_name(&self) -> &'static str {
@@ -135,7 +136,7 @@ impl Start<'_> {
             .map_err(|source| self.explain(source))
     }
 
-    fn unencoded(&self, error: &postcard::Error) -> Error {
+    fn unencoded(&self, error: &Unfit) -> Error {
         let what = self.arguments.type_name();
         self.error(ErrorKind::Encode)
             .with_detail(format!("{error} while writing the arguments {what}"))

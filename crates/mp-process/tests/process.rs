@@ -381,6 +381,84 @@ fn what_does_not_travel_is_an_error_and_no_hang() {
     assert_eq!(error.kind(), ErrorKind::Encode);
 }
 
+/// Loses a field now and then.
+#[derive(Serialize, Deserialize)]
+struct Sparse {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<u8>,
+    number: u8,
+    rest: Vec<u8>,
+}
+
+/// Without the note its bytes are those of another value.
+fn sparse(note: Option<u8>) -> Sparse {
+    Sparse {
+        note,
+        number: 1,
+        rest: vec![0],
+    }
+}
+
+#[test]
+fn an_argument_or_a_result_with_a_field_left_out_is_refused() {
+    fn sum(sparse: Sparse) -> u8 {
+        sparse.note.unwrap_or(0) + sparse.number + sparse.rest[0]
+    }
+
+    let error = spawn(sum, (sparse(None),)).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Encode);
+    assert!(error.to_string().contains("`note`"), "{error}");
+
+    let process = spawn(|| sparse(None), ()).unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(1));
+    let error = process.result().map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Encode);
+    assert!(error.to_string().contains("`note`"), "{error}");
+
+    assert_eq!(spawn(sum, (sparse(Some(5)),)).unwrap().result().unwrap(), 6);
+    let whole = spawn(|| sparse(Some(5)), ()).unwrap().result().unwrap();
+    assert_eq!((whole.note, whole.number), (Some(5), 1));
+}
+
+/// Writes more than it reads.
+#[derive(Serialize, Deserialize)]
+struct Longer {
+    number: u8,
+    #[serde(skip_deserializing)]
+    cached: u16,
+}
+
+#[test]
+fn an_argument_or_a_result_with_bytes_left_over_is_refused() {
+    fn longer() -> Longer {
+        Longer {
+            number: 1,
+            cached: 300,
+        }
+    }
+
+    let process = spawn(|given: Longer| given.cached, (longer(),)).unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(1));
+    let error = process.result().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Decode);
+    assert!(
+        error.to_string().contains("2 bytes are left over"),
+        "{error}"
+    );
+
+    let process = spawn(longer, ()).unwrap();
+    joined(&process);
+    assert_eq!(process.exitcode(), Some(0));
+    let error = process.result().map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Decode);
+    assert!(
+        error.to_string().contains("2 bytes are left over"),
+        "{error}"
+    );
+}
+
 #[test]
 fn may_be_waited_for_by_several_threads() {
     let (process, end) = running();

@@ -5,7 +5,6 @@ use mp_layout::{Result, TypeTag};
 mod bytes;
 mod plain;
 mod serde;
-mod whole;
 
 pub use bytes::Bytes;
 pub use plain::Plain;

@@ -135,6 +135,60 @@ struct NeverWritten {
     number: u64,
 }
 
+fn is_zero(number: &u8) -> bool {
+    *number == 0
+}
+
+/// Serde does not tell a writer of a tuple's field that is left out, and counts it out of the length.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SparseTuple(#[serde(skip_serializing_if = "is_zero")] u8, u8, Vec<u8>);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum SparseVariant {
+    Tuple(#[serde(skip_serializing_if = "is_zero")] u8, u8, Vec<u8>),
+}
+
+/// The bytes are those of another value, so a release build notices nothing.
+#[track_caller]
+fn assert_read_as_another<
+    T: Serialize + DeserializeOwned + PartialEq + core::fmt::Debug + Clone + 'static,
+>(
+    message: T,
+) {
+    let queue = Queue::new().expect("a queue");
+    let put = queue.put(message.clone());
+    if cfg!(debug_assertions) {
+        let error = put.expect_err("a debug build reads it back");
+        assert!(matches!(&error, PutError::Encode(back, _) if *back == message));
+        let text = error.to_string();
+        assert!(text.contains("another value is read"), "{text}");
+        assert!(queue.is_empty());
+    } else {
+        put.expect("a release build does not read it back");
+        assert_ne!(queue.get().expect("another message"), message);
+    }
+}
+
+#[test]
+fn a_tuple_with_a_field_left_out_is_refused_by_debug_builds() {
+    assert_unreadable(SparseTuple(0, 5, vec![6, 7]));
+    assert_unreadable(SparseVariant::Tuple(0, 5, vec![6, 7]));
+    // Read with all three fields, of which the last is empty.
+    assert_read_as_another(SparseTuple(0, 1, vec![0]));
+    assert_read_as_another(SparseVariant::Tuple(0, 1, vec![0]));
+    assert_read_as_another(vec![Some(SparseTuple(0, 1, vec![0]))]);
+    // What is read leaves the field out as well.
+    assert_read_as_another(SparseTuple(0, 0, vec![0]));
+}
+
+#[test]
+fn a_tuple_with_all_its_fields_passes() {
+    assert_passes(SparseTuple(1, 0, vec![0]));
+    assert_passes(SparseVariant::Tuple(1, 0, vec![0]));
+    let many = (1..=200).map(|n| (n, SparseTuple(n, 0, vec![n])));
+    assert_passes(many.collect::<HashMap<_, _>>());
+}
+
 /// A debug build reads each message back before it is put. A release build does not: who gets it is told.
 #[track_caller]
 fn assert_unreadable<

@@ -3,11 +3,11 @@
 use std::cell::Cell;
 
 use mp_layout::{Error, ErrorKind, Result, TypeTag};
+use mp_object::message::{self, Unfit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::sealed::Codec;
-use super::whole::Whole;
 
 pub(super) const NUMBER: u32 = 1;
 
@@ -15,11 +15,12 @@ pub(super) const NUMBER: u32 = 1;
 ///
 /// The format has no names and no types in it, so the writer and the reader must agree on every field of a message:
 ///
-/// - A message of which `skip_serializing_if` leaves a field out is refused by `put`. An `Option` takes one byte when it
-///   is `None`.
+/// - A message of which `skip_serializing_if` leaves a named field out is refused by `put`. An `Option` takes one byte
+///   when it is `None`.
+/// - Serde does not say so of a field of a tuple struct or a tuple variant. A debug build reads each message back before
+///   it is put, and refuses it if it is another one then; in a release build `get` fails, or gives another message.
 /// - A type whose reader must be told what comes (`untagged`, `tag` without `content`, `skip_serializing` alone) cannot be
-///   a message, nor can one with `flatten`. A debug build reads each message back before it is put, and refuses it; in a
-///   release build `get` fails with [`GetError::Decode`](crate::GetError::Decode).
+///   a message, nor can one with `flatten`. A debug build refuses it; in a release build `get` fails with [`GetError::Decode`](crate::GetError::Decode).
 /// - `skip`, `default`, `rename` and `with` are fine, as are enums that name their variants, maps and `NaN`.
 ///
 /// ```
@@ -45,12 +46,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for Serde {
     fn encode(value: &T) -> Result<Buffer> {
         let mut buffer = Buffer::reused();
         let bytes = core::mem::take(&mut buffer.0);
-        let skipped = Cell::new(None);
-        buffer.0 = postcard::to_extend(&Whole::new(value, &skipped), bytes)
-            .map_err(|error| unwritable(skipped.get(), &error))?;
-        if cfg!(debug_assertions) {
-            read::<T>(&buffer.0).map_err(|detail| unreadable::<T>(&detail))?;
-        }
+        buffer.0 = message::append_checked(value, bytes).map_err(|why| unwritable(&why))?;
         Ok(buffer)
     }
 
@@ -61,9 +57,9 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for Serde {
     }
 
     fn decode(taken: Buffer) -> Result<T> {
-        read(&taken.0).map_err(|detail| {
+        message::read(&taken.0).map_err(|why| {
             Error::new(ErrorKind::Decode, "get", "from a queue").with_detail(format!(
-                "a message of {} bytes is not a {}: {detail}",
+                "a message of {} bytes is not a {}: {why}",
                 taken.0.len(),
                 core::any::type_name::<T>()
             ))
@@ -71,34 +67,10 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for Serde {
     }
 }
 
-/// Reads a value that takes all of the bytes, or says what is wrong with them.
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> core::result::Result<T, String> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 #[cold]
-fn unwritable(skipped: Option<&str>, error: &postcard::Error) -> Error {
-    let detail = match skipped {
-        Some(field) => format!(
-            "the message cannot be written: its field `{field}` is left out (`skip_serializing_if`), and its reader would \
-             take the next one for it; write all fields, as `None` if need be"
-        ),
-        None => format!("the message cannot be written: {error}"),
-    };
-    Error::new(ErrorKind::Encode, "put", "to a queue").with_detail(detail)
-}
-
-#[cold]
-fn unreadable<T>(detail: &str) -> Error {
-    Error::new(ErrorKind::Encode, "put", "to a queue").with_detail(format!(
-        "the message cannot be read back as a {}: {detail}; a type whose reader must be told what comes (`untagged`, \
-         `tag`, `skip_serializing`) cannot be a message",
-        core::any::type_name::<T>()
-    ))
+fn unwritable(why: &Unfit) -> Error {
+    Error::new(ErrorKind::Encode, "put", "to a queue")
+        .with_detail(format!("the message cannot be written: {why}"))
 }
 
 /// Bytes of a message outside the queue. Its memory is used again by the thread's next message.

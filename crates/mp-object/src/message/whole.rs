@@ -13,15 +13,33 @@ use serde::{Serialize, Serializer};
 ///
 /// Formats without field names, such as postcard's, cannot tell the reader of a field that `skip_serializing_if` left
 /// out: it would take the next one for it. Serde tells the writer, which may ignore it; this refuses, and notes the
-/// field's name, since not all formats' errors keep a text.
+/// field's name, since not all formats' errors keep a text. Of a tuple's field serde does not tell.
 pub(super) struct Whole<'a, T: ?Sized> {
     value: &'a T,
-    skipped: &'a Cell<Option<&'static str>>,
+    notes: &'a Notes,
+}
+
+/// What was seen while a value was written.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// The named field that was left out.
+    pub(super) skipped: Cell<Option<&'static str>>,
+    /// Tuple structs and tuple variants, and their fields, that were written; counted in debug builds.
+    pub(super) tuple_fields: Cell<usize>,
+}
+
+impl Notes {
+    #[inline]
+    fn count(&self, fields: usize) {
+        if cfg!(debug_assertions) {
+            self.tuple_fields.set(self.tuple_fields.get() + fields);
+        }
+    }
 }
 
 impl<'a, T: ?Sized> Whole<'a, T> {
-    pub(super) fn new(value: &'a T, skipped: &'a Cell<Option<&'static str>>) -> Self {
-        Self { value, skipped }
+    pub(super) fn new(value: &'a T, notes: &'a Notes) -> Self {
+        Self { value, notes }
     }
 }
 
@@ -30,7 +48,7 @@ impl<T: Serialize + ?Sized> Serialize for Whole<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.value.serialize(Writer {
             inner: serializer,
-            skipped: self.skipped,
+            notes: self.notes,
         })
     }
 }
@@ -38,7 +56,7 @@ impl<T: Serialize + ?Sized> Serialize for Whole<'_, T> {
 /// A serializer, or a part of one, that passes everything on but a field left out.
 struct Writer<'a, S> {
     inner: S,
-    skipped: &'a Cell<Option<&'static str>>,
+    notes: &'a Notes,
 }
 
 /// Passes scalars on.
@@ -51,14 +69,15 @@ macro_rules! scalars {
     )*};
 }
 
-/// Passes the beginnings of compounds on.
+/// Passes the beginnings of compounds on, and counts those that may be without a field unsaid.
 macro_rules! compounds {
-    ($($method:ident($($name:ident: $type:ty),*) -> $compound:ident,)*) => {$(
+    ($($method:ident($($name:ident: $type:ty),*) -> $compound:ident counts $number:literal,)*) => {$(
         #[inline]
         fn $method(self, $($name: $type),*) -> Result<Self::$compound, S::Error> {
-            let skipped = self.skipped;
+            let notes = self.notes;
+            notes.count($number);
             let inner = self.inner.$method($($name),*)?;
-            Ok(Writer { inner, skipped })
+            Ok(Writer { inner, notes })
         }
     )*};
 }
@@ -95,13 +114,13 @@ impl<'a, S: Serializer> Serializer for Writer<'a, S> {
     }
 
     compounds! {
-        serialize_seq(len: Option<usize>) -> SerializeSeq,
-        serialize_tuple(len: usize) -> SerializeTuple,
-        serialize_tuple_struct(name: &'static str, len: usize) -> SerializeTupleStruct,
-        serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, len: usize) -> SerializeTupleVariant,
-        serialize_map(len: Option<usize>) -> SerializeMap,
-        serialize_struct(name: &'static str, len: usize) -> SerializeStruct,
-        serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, len: usize) -> SerializeStructVariant,
+        serialize_seq(len: Option<usize>) -> SerializeSeq counts 0,
+        serialize_tuple(len: usize) -> SerializeTuple counts 0,
+        serialize_tuple_struct(name: &'static str, len: usize) -> SerializeTupleStruct counts 1,
+        serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, len: usize) -> SerializeTupleVariant counts 1,
+        serialize_map(len: Option<usize>) -> SerializeMap counts 0,
+        serialize_struct(name: &'static str, len: usize) -> SerializeStruct counts 0,
+        serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, len: usize) -> SerializeStructVariant counts 0,
     }
 
     #[inline]
@@ -111,7 +130,7 @@ impl<'a, S: Serializer> Serializer for Writer<'a, S> {
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.inner.serialize_some(&Whole::new(value, self.skipped))
+        self.inner.serialize_some(&Whole::new(value, self.notes))
     }
 
     #[inline]
@@ -135,7 +154,7 @@ impl<'a, S: Serializer> Serializer for Writer<'a, S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let value = Whole::new(value, self.skipped);
+        let value = Whole::new(value, self.notes);
         self.inner.serialize_newtype_struct(name, &value)
     }
 
@@ -147,7 +166,7 @@ impl<'a, S: Serializer> Serializer for Writer<'a, S> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let value = Whole::new(value, self.skipped);
+        let value = Whole::new(value, self.notes);
         self.inner
             .serialize_newtype_variant(name, index, variant, &value)
     }
@@ -163,9 +182,9 @@ impl<'a, S: Serializer> Serializer for Writer<'a, S> {
     }
 }
 
-/// Passes the parts of a compound on, each of which is written whole.
+/// Passes the parts of a compound on, each of which is written whole, and counts those that serde may leave out unsaid.
 macro_rules! parts {
-    ($($trait:ident: $($method:ident)*,)*) => {$(
+    ($($trait:ident: $($method:ident)*, counts $fields:literal;)*) => {$(
         impl<S: $trait> $trait for Writer<'_, S> {
             type Ok = S::Ok;
             type Error = S::Error;
@@ -173,7 +192,8 @@ macro_rules! parts {
             $(
                 #[inline]
                 fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-                    self.inner.$method(&Whole::new(value, self.skipped))
+                    self.notes.count($fields);
+                    self.inner.$method(&Whole::new(value, self.notes))
                 }
             )*
 
@@ -186,11 +206,11 @@ macro_rules! parts {
 }
 
 parts! {
-    SerializeSeq: serialize_element,
-    SerializeTuple: serialize_element,
-    SerializeTupleStruct: serialize_field,
-    SerializeTupleVariant: serialize_field,
-    SerializeMap: serialize_key serialize_value,
+    SerializeSeq: serialize_element, counts 0;
+    SerializeTuple: serialize_element, counts 0;
+    SerializeTupleStruct: serialize_field, counts 1;
+    SerializeTupleVariant: serialize_field, counts 1;
+    SerializeMap: serialize_key serialize_value, counts 0;
 }
 
 /// The same for those whose fields have names, and may be left out.
@@ -206,12 +226,12 @@ macro_rules! named_parts {
                 name: &'static str,
                 value: &T,
             ) -> Result<(), S::Error> {
-                self.inner.serialize_field(name, &Whole::new(value, self.skipped))
+                self.inner.serialize_field(name, &Whole::new(value, self.notes))
             }
 
             #[cold]
             fn skip_field(&mut self, name: &'static str) -> Result<(), S::Error> {
-                self.skipped.set(Some(name));
+                self.notes.skipped.set(Some(name));
                 Err(S::Error::custom("a field is left out"))
             }
 
