@@ -2,7 +2,7 @@
 //!
 //! The format is postcard's. It has no names and no types in it, so the writer and the reader must agree on every field:
 //!
-//! - [`write`] refuses a value of which `skip_serializing_if` leaves a named field out. [`read`] would take the next
+//! - [`write()`] refuses a value of which `skip_serializing_if` leaves a named field out. [`read`] would take the next
 //!   field for it.
 //! - [`read`] takes all of the bytes, and refuses what is left over.
 //! - [`append_checked`] reads the value back in debug builds, and refuses what cannot be read. It finds most tuple
@@ -87,7 +87,7 @@ pub fn write<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unfit> {
 ///
 /// # Errors
 ///
-/// Those of [`write`]; the bytes are lost then.
+/// Those of [`write()`]; the bytes are lost then.
 #[inline]
 pub fn append<T: Serialize + ?Sized>(value: &T, bytes: Vec<u8>) -> Result<Vec<u8>, Unfit> {
     append_noting(value, bytes, &Notes::default())
@@ -99,7 +99,7 @@ pub fn append<T: Serialize + ?Sized>(value: &T, bytes: Vec<u8>) -> Result<Vec<u8
 ///
 /// # Errors
 ///
-/// Those of [`write`] and, in debug builds, what was written cannot be read as a `T`, or is read as another value.
+/// Those of [`write()`] and, in debug builds, what was written cannot be read as a `T`, or is read as another value.
 #[inline]
 pub fn append_checked<T: Serialize + DeserializeOwned>(
     value: &T,
