@@ -6,7 +6,7 @@ pub(crate) use real::*;
 #[cfg(loom)]
 pub use model::as_another_owner;
 #[cfg(loom)]
-pub(crate) use model::{is_dead, known_list, learn_process, list, start, tid};
+pub(crate) use model::{cannot_reach, is_dead, known_list, learn_process, list, start, tid};
 
 #[cfg(not(loom))]
 mod real {
