@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -86,6 +86,20 @@ impl Deadline {
     pub(crate) fn to_relative_timespec(self) -> Option<Timespec> {
         let left = self.remaining()?;
         Some(timespec(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A span from now, as [`Deadline::after`] counts it.
+impl From<Duration> for Deadline {
+    fn from(timeout: Duration) -> Self {
+        Self::after(timeout)
+    }
+}
+
+/// The same moment: `Instant` counts on the same clock, though it does not show its figure.
+impl From<Instant> for Deadline {
+    fn from(moment: Instant) -> Self {
+        Self::after(moment.saturating_duration_since(Instant::now()))
     }
 }
 

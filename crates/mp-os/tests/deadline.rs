@@ -1,6 +1,6 @@
 //! Deadlines at the edges of time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mp_os::clock::Deadline;
 
@@ -59,4 +59,22 @@ fn splits_seconds_from_nanoseconds() {
         .expect("not never");
     assert!(time.tv_sec >= 1);
     assert!((0..1_000_000_000).contains(&time.tv_nsec));
+}
+
+#[test]
+fn an_instant_and_a_span_are_the_same_moment() {
+    let span = Duration::from_secs(100);
+    let moment = Instant::now() + span;
+    let (early, late) = (Deadline::from(span), Deadline::from(moment + span));
+    let middle = Deadline::from(moment);
+    assert!(
+        middle < late && late.remaining() <= Some(2 * span),
+        "{late:?}"
+    );
+    assert!(early.remaining() <= Some(span) && middle.remaining() <= Some(span));
+    assert_eq!(
+        Deadline::from(Instant::now()).remaining(),
+        Some(Duration::ZERO)
+    );
+    assert_eq!(Deadline::from(Duration::MAX), Deadline::NEVER);
 }
