@@ -1,5 +1,7 @@
 //! Points in time on the monotonic clock, so that a wait that is woken early does not start again.
 
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -8,10 +10,14 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// A point on `CLOCK_MONOTONIC` at which a wait gives up.
+/// How often at least a hook is asked: as often as sleepers look again.
+const HOOK_PERIOD: Duration = Duration::from_millis(250);
+
+/// A point on `CLOCK_MONOTONIC` at which a wait gives up, and perhaps a hook that ends it earlier.
 ///
-/// The clock is the same for all processes of one machine (of one time namespace), so a deadline
-/// may be compared across processes.
+/// Every timed operation takes `impl Into<Deadline>`: a [`Duration`] from now, an [`Instant`], or a
+/// deadline that several calls share. The clock is the same for all processes of one machine (of
+/// one time namespace). Deadlines are compared by time only.
 ///
 /// # Examples
 ///
@@ -23,18 +29,58 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// assert_eq!(Deadline::after(Duration::MAX), Deadline::NEVER);
 /// assert!(Deadline::after(Duration::from_secs(60)).remaining() > Some(Duration::from_secs(59)));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     /// Nanoseconds since the clock's zero; `u64::MAX` (584 years) stands for never.
     nanos: u64,
+    hook: Option<fn() -> bool>,
 }
 
 impl Deadline {
     /// The deadline that does not come.
-    pub const NEVER: Self = Self { nanos: u64::MAX };
+    pub const NEVER: Self = Self::at(u64::MAX);
 
     /// The deadline that has always passed: try once, do not sleep.
-    pub const PASSED: Self = Self { nanos: 0 };
+    pub const PASSED: Self = Self::at(0);
+
+    const fn at(nanos: u64) -> Self {
+        Self { nanos, hook: None }
+    }
+
+    /// Lets `hook` end a wait: once it returns `true`, the wait returns as if the deadline had passed.
+    ///
+    /// For a host language whose signal handlers run outside the handler of the system, such as
+    /// Python's Ctrl-C: the hook runs them (`PyErr_CheckSignals`). It runs in the waiting thread,
+    /// when a signal handler has ended a system call and at least every 500 ms, so that a signal just
+    /// before the sleep is not missed. It must keep returning `true` until the wait has returned. A
+    /// handler installed with `SA_RESTART` does not end the sleep: the hook runs within the 500 ms.
+    ///
+    /// What the hook ends is the wait before an operation; an operation that has begun is finished.
+    ///
+    /// ```
+    /// use mp_os::clock::Deadline;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// static INTERRUPTED: AtomicBool = AtomicBool::new(false); // set by a signal handler
+    ///
+    /// let deadline = Deadline::NEVER.interruptible_by(|| INTERRUPTED.load(Ordering::Relaxed));
+    /// assert!(!deadline.is_expired());
+    /// INTERRUPTED.store(true, Ordering::Relaxed);
+    /// assert!(deadline.is_expired());
+    /// ```
+    #[must_use]
+    pub fn interruptible_by(self, hook: fn() -> bool) -> Self {
+        Self {
+            hook: Some(hook),
+            ..self
+        }
+    }
+
+    /// The same moment without its hook, for a wait in the middle of an operation.
+    #[must_use]
+    pub fn uninterruptible(self) -> Self {
+        Self::at(self.nanos)
+    }
 
     /// The deadline `timeout` from now; what does not fit is [`Deadline::NEVER`].
     ///
@@ -45,9 +91,7 @@ impl Deadline {
             return Self::PASSED;
         }
         match u64::try_from(timeout.as_nanos()) {
-            Ok(span) => Self {
-                nanos: now().saturating_add(span),
-            },
+            Ok(span) => Self::at(now().saturating_add(span)),
             Err(_) => Self::NEVER,
         }
     }
@@ -64,16 +108,27 @@ impl Deadline {
         Some(Duration::from_nanos(self.nanos.saturating_sub(now())))
     }
 
-    /// Whether the deadline has passed.
+    /// Whether the deadline has passed, or its hook ends the wait.
     #[must_use]
     pub fn is_expired(self) -> bool {
-        self.remaining() == Some(Duration::ZERO)
+        self.remaining() == Some(Duration::ZERO) || self.hook.is_some_and(|hook| hook())
     }
 
-    /// The sooner of two deadlines.
+    /// The sooner of two deadlines, with the hook of this one, or else of the other.
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {
-        self.min(other)
+        Self {
+            nanos: self.nanos.min(other.nanos),
+            hook: self.hook.or(other.hook),
+        }
+    }
+
+    /// The longest that one system call may sleep for this deadline: a hook must get its turn.
+    pub(crate) fn of_one_call(self) -> Self {
+        match self.hook {
+            Some(_) => self.earlier(Self::after(HOOK_PERIOD)),
+            None => self,
+        }
     }
 
     /// The absolute time the kernel takes; `None` for [`Deadline::NEVER`].
@@ -86,6 +141,32 @@ impl Deadline {
     pub(crate) fn to_relative_timespec(self) -> Option<Timespec> {
         let left = self.remaining()?;
         Some(timespec(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl PartialEq for Deadline {
+    fn eq(&self, other: &Self) -> bool {
+        self.nanos == other.nanos
+    }
+}
+
+impl Eq for Deadline {}
+
+impl PartialOrd for Deadline {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Deadline {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.nanos.cmp(&other.nanos)
+    }
+}
+
+impl Hash for Deadline {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.nanos.hash(state);
     }
 }
 

@@ -16,11 +16,13 @@ pub(crate) fn wait(
     deadline: Deadline,
 ) -> io::Result<PollFlags> {
     loop {
-        let timeout = deadline.to_relative_timespec();
+        let timeout = deadline.of_one_call().to_relative_timespec();
         let mut fds = [PollFd::from_borrowed_fd(fd, wanted)];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) if fds[0].revents().contains(PollFlags::NVAL) => return Err(Errno::BADF.into()),
+            Ok(0) if !deadline.is_expired() => {}
             Ok(_) => return Ok(fds[0].revents()),
+            Err(Errno::INTR) if deadline.is_expired() => return Ok(PollFlags::empty()),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

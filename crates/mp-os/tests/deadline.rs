@@ -78,3 +78,26 @@ fn an_instant_and_a_span_are_the_same_moment() {
     );
     assert_eq!(Deadline::from(Duration::MAX), Deadline::NEVER);
 }
+
+#[test]
+fn a_hook_expires_a_deadline_and_does_not_change_its_time() {
+    let later = Deadline::after(Duration::from_secs(1000));
+    for deadline in [Deadline::NEVER, later] {
+        assert!(!deadline.interruptible_by(|| false).is_expired());
+        let interrupted = deadline.interruptible_by(|| true);
+        assert!(interrupted.is_expired());
+        assert!(!interrupted.uninterruptible().is_expired());
+        assert_eq!(interrupted, deadline);
+        assert_eq!(
+            interrupted.remaining().is_none(),
+            deadline == Deadline::NEVER
+        );
+    }
+    let hooked = later.interruptible_by(|| true);
+    for earlier in [
+        Deadline::NEVER.earlier(hooked),
+        hooked.earlier(Deadline::NEVER),
+    ] {
+        assert!(earlier == later && earlier.is_expired());
+    }
+}

@@ -6,6 +6,7 @@ mod step;
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mp_os::clock::Deadline;
@@ -142,6 +143,15 @@ fn tells_how_a_child_ended() {
         .send_signal(libc::SIGTERM)
         .expect_err("gone");
     assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+}
+
+#[test]
+fn a_hook_ends_a_wait_for_a_process_without_any_signal() {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let me = PidFd::open(std::process::id()).expect("alive");
+    let deadline = Deadline::NEVER.interruptible_by(|| ASKED.fetch_add(1, Ordering::Relaxed) >= 1);
+    assert!(!me.wait_end(deadline).expect("polled"), "this process runs");
+    assert!(ASKED.load(Ordering::Relaxed) >= 2);
 }
 
 #[test]
