@@ -6,7 +6,8 @@
 
 #![forbid(unsafe_code)]
 
-use mp::{Event, LockError, Mutex};
+use mp::sync::LockError;
+use mp::{Event, Mutex};
 
 /// Moves money between two accounts, and is killed in the middle of it.
 fn transfer(accounts: Mutex<[i64; 2]>, half_done: Event) -> mp::Result<()> {

@@ -6,7 +6,8 @@
 
 #![forbid(unsafe_code)]
 
-use mp::{GetError, Queue};
+use mp::Queue;
+use mp::queue::GetError;
 
 const ITEMS: u64 = 20_000;
 

@@ -19,10 +19,9 @@
 use std::ops::Range;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use mp::{
-    Array, ArrayGuard, Chunk, Chunks, Claim, ErrorKind, Event, FrozenArray, LockError, Mutex,
-    MutexGuard, Plain, RawArray,
-};
+use mp::sync::{LockError, MutexGuard};
+use mp::value::{ArrayGuard, Chunk, Chunks, Claim};
+use mp::{Array, ErrorKind, Event, FrozenArray, Mutex, Plain, RawArray};
 use serde::{Deserialize, Serialize};
 
 use crate::clusters::{ChunkSums, Colour, MAX_COLOURS, assign_rows};

@@ -32,37 +32,57 @@
 //! | take turns | [`Lock`], [`Mutex`] |
 //! | wait for each other | [`Event`] |
 //! | share bytes with programs in other languages | [`SharedMemory`] |
+//!
+//! What these give and take (guards, iterators, errors, builders) is in a module per family: [`process`], [`value`],
+//! [`queue`] with [`codec`], and [`sync`].
 #![forbid(unsafe_code)]
 
 pub use mp_derive::PlainOfFacade as Plain;
 pub use mp_layout::generated::Plain;
-pub use mp_layout::{Cells, Error, ErrorKind, PlainSlice, Result, TypeCode, zeroed};
-pub use mp_object::{Event, Lock, Mutex, ProcessIdentity};
+pub use mp_layout::{Error, ErrorKind, Result, zeroed};
+pub use mp_object::{Event, Lock, Mutex};
 pub use mp_os::clock::Deadline;
-pub use mp_process::{
-    ActiveChild, Argument, Arguments, CurrentProcess, Panic, ParentProcess, Process, Returned, Run,
-    Stateless, Status, StillRunning, Task, active_children, cpu_count, current_process,
-    parent_process, spawn,
-};
-pub use mp_queue::{
-    Batch, Builder, GetError, Iter, PutError, PutManyError, Queue, Receiver, Sender, channel,
-};
+pub use mp_process::{Process, active_children, cpu_count, current_process, parent_process, spawn};
+pub use mp_queue::{Queue, Receiver, Sender, channel};
 pub use mp_shm::SharedMemory;
-pub use mp_sync::{Holder, LockError, LockGuard, MutexGuard, Wait};
-pub use mp_value::{
-    AnyArray, AnyValue, Array, ArrayGuard, ArrayLock, BothLocked, Chunk, Chunks, Claim, Contents,
-    FrozenArray, Integer, Number, RawArray, RawValue, Scalar, Value, ValueGuard, ValueLock,
-    WithLock,
-};
+pub use mp_value::{AnyArray, AnyValue, Array, FrozenArray, RawArray, RawValue, Value};
 
-/// What the code that the derive of [`Plain`](trait@Plain) writes refers to.
-#[doc(hidden)]
-pub use mp_layout::generated;
+/// Processes: what a task may be and return, how a child ended, and who this process is.
+pub mod process {
+    pub use mp_object::ProcessIdentity;
+    pub use mp_process::{
+        ActiveChild, Argument, Arguments, CurrentProcess, Panic, ParentProcess, Returned, Run,
+        Stateless, Status, StillRunning, Task,
+    };
+}
+
+/// Values and arrays: their guards, the chunks of an array, and the types of numbers they hold.
+pub mod value {
+    pub use mp_layout::{Cells, PlainSlice, TypeCode};
+    pub use mp_value::{
+        ArrayGuard, ArrayLock, BothLocked, Chunk, Chunks, Claim, Contents, Integer, Number, Scalar,
+        ValueGuard, ValueLock, WithLock,
+    };
+}
+
+/// Queues and channels: their builder, errors and batches.
+pub mod queue {
+    pub use mp_queue::{Batch, Builder, GetError, Iter, PutError, PutManyError};
+}
 
 /// How the messages of a [`Queue`] are written: by serde, as the bytes of plain data, or as bytes.
 pub mod codec {
     pub use mp_queue::{Bytes, Codec, Plain, Serde};
 }
+
+/// Locks and events: their guards, errors and ways to wait.
+pub mod sync {
+    pub use mp_sync::{Holder, LockError, LockGuard, MutexGuard, Wait};
+}
+
+/// What the code that the derive of [`Plain`](trait@Plain) writes refers to.
+#[doc(hidden)]
+pub use mp_layout::generated;
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use mp::sync::LockError;
 use mp::{
-    Array, ErrorKind, Event, Lock, LockError, Mutex, Process, Queue, RawArray, RawValue, Result,
-    SharedMemory, Value,
+    Array, ErrorKind, Event, Lock, Mutex, Process, Queue, RawArray, RawValue, Result, SharedMemory,
+    Value,
 };
 use mp_testkit::{LeakCheck, UniqueName, Watchdog};
 

@@ -5,9 +5,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mp::process::{Run, Status};
+use mp::value::Scalar;
 use mp::{
-    AnyArray, AnyValue, Array, Event, Lock, Process, Queue, RawValue, Result, Run, Scalar,
-    SharedMemory, Status, Value, current_process, parent_process,
+    AnyArray, AnyValue, Array, Event, Lock, Process, Queue, RawValue, Result, SharedMemory, Value,
+    current_process, parent_process,
 };
 use mp_testkit::{UniqueName, Watchdog};
 use serde::de::DeserializeOwned;

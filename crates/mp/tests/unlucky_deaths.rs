@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use mp::{
-    Array, Claim, ErrorKind, Event, GetError, Lock, LockError, Mutex, Process, Queue, RawArray,
-    RawValue, Result, Value,
-};
+use mp::queue::GetError;
+use mp::sync::LockError;
+use mp::value::Claim;
+use mp::{Array, ErrorKind, Event, Lock, Mutex, Process, Queue, RawArray, RawValue, Result, Value};
 use mp_testkit::Watchdog;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use mp::codec::{Bytes, Plain};
+use mp::queue::{GetError, PutError};
+use mp::sync::LockError;
 use mp::{
-    AnyArray, AnyValue, Array, Error, ErrorKind, Event, GetError, Lock, LockError, Mutex, Process,
-    PutError, Queue, RawArray, RawValue, Result, SharedMemory, Value,
+    AnyArray, AnyValue, Array, Error, ErrorKind, Event, Lock, Mutex, Process, Queue, RawArray,
+    RawValue, Result, SharedMemory, Value,
 };
 use mp_testkit::{UniqueName, Watchdog};
 

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use mp::codec::{Bytes, Plain};
+use mp::queue::GetError;
 use mp::{
-    AnyArray, AnyValue, Array, ErrorKind, Event, FrozenArray, GetError, Lock, Mutex, Queue,
-    RawArray, RawValue, Result, SharedMemory, Value,
+    AnyArray, AnyValue, Array, ErrorKind, Event, FrozenArray, Lock, Mutex, Queue, RawArray,
+    RawValue, Result, SharedMemory, Value,
 };
 use mp_testkit::{UniqueName, Watchdog};
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use mp::process::Status;
+use mp::sync::LockError;
 use mp::{
-    ErrorKind, Event, Lock, LockError, Mutex, Process, Queue, RawValue, Result, Status, Value,
-    active_children, current_process,
+    ErrorKind, Event, Lock, Mutex, Process, Queue, RawValue, Result, Value, active_children,
+    current_process,
 };
 use mp_testkit::Watchdog;
 use serde::{Deserialize, Serialize, Serializer};
