@@ -7,27 +7,20 @@
 //!
 //! # Progress
 //!
-//! Blocks for as long as other threads of this process look something up. A child that was forked while another thread had the
-//! table would wait for ever for that thread, which it does not have: so a child begins a table of its own.
+//! Blocks while other threads of this process look something up. A forked child has a table of its own, see [`OfProcess`].
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use mp_os::of_process::OfProcess;
 
 use crate::object::Parts;
 
 /// Entries from which on the table is searched for objects that are closed.
 const LEAST_TO_SWEEP: usize = 64;
 
-/// The table of the process that made it. What it points to is never freed: one for each generation of forked children.
-static CURRENT: AtomicPtr<OfProcess> = AtomicPtr::new(ptr::null_mut());
-
-struct OfProcess {
-    pid: u32,
-    table: Mutex<Table>,
-}
+static TABLE: OfProcess<Mutex<Table>> = OfProcess::new(|| Mutex::new(Table::new()));
 
 struct Table {
     open: HashMap<[u8; 16], Weak<Parts>>,
@@ -76,32 +69,7 @@ impl Table {
 }
 
 fn table() -> MutexGuard<'static, Table> {
-    let table = &of_this_process().table;
-    table.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn of_this_process() -> &'static OfProcess {
-    let pid = std::process::id();
-    let mut current = CURRENT.load(Ordering::Acquire);
-    loop {
-        // SAFETY: null, or what a leaked box gave, which stays; a forked child has a copy of it.
-        let found = unsafe { current.as_ref() };
-        if let Some(ours) = found.filter(|found| found.pid == pid) {
-            return ours;
-        }
-        let made = Box::into_raw(Box::new(OfProcess {
-            pid,
-            table: Mutex::new(Table::new()),
-        }));
-        match CURRENT.compare_exchange(current, made, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => current = made,
-            Err(faster) => {
-                // SAFETY: made above, and nobody else has seen it.
-                drop(unsafe { Box::from_raw(made) });
-                current = faster;
-            }
-        }
-    }
+    TABLE.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(crate) struct ForkPage {
     pub(crate) identity: AtomicU64,
     /// The program image it runs; valid once `identity` is.
     pub(crate) image: AtomicU32,
+    /// See [`generation`]; 0 before it is drawn.
+    generation: AtomicU64,
 }
 
 static PAGE: AtomicPtr<ForkPage> = AtomicPtr::new(std::ptr::null_mut());
@@ -29,6 +31,25 @@ pub(crate) fn get() -> Option<&'static ForkPage> {
     // SAFETY: `page` is a zeroed allocation of at least a ForkPage (all-zero is valid for its
     // atomics) that is never freed, and it is only ever reached through shared references.
     Some(unsafe { &*page })
+}
+
+/// A number that differs from that of the process this one was forked from, and of those before it.
+///
+/// 0 if the kernel has not one page left to give.
+pub(crate) fn generation() -> u64 {
+    /// The last number drawn by this process or by one that it was forked from.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let Some(page) = get() else { return 0 };
+    // Relaxed: the number alone matters.
+    let known = page.generation.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    let drawn = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    let stored = page
+        .generation
+        .compare_exchange(0, drawn, Ordering::Relaxed, Ordering::Relaxed);
+    stored.map_or_else(|faster| faster, |_| drawn)
 }
 
 #[cold]
@@ -98,6 +119,7 @@ extern "C" fn in_child() {
     if let Some(page) = get() {
         page.threads.store(std::ptr::null_mut(), Ordering::Relaxed);
         page.identity.store(0, Ordering::Relaxed);
+        page.generation.store(0, Ordering::Relaxed);
     }
     crate::robust::forget_thread();
 }

@@ -17,6 +17,7 @@
 //! | [`life`] | children that die with their parent process |
 //! | [`spawn`] | this program, started again |
 //! | [`this_process`] | its standard input and error, signals, name and end |
+//! | [`of_process`] | process-wide state that a forked child does not share |
 //! | [`cpu`] | how many processors, and which one |
 //!
 //! Nothing here follows a pointer that it read from shared memory without checking it first, and
@@ -50,6 +51,7 @@ mod limits;
 pub mod listener;
 pub mod memfd;
 pub mod named;
+pub mod of_process;
 pub mod pidfd;
 mod proc_stat;
 pub mod process_id;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -51,13 +51,15 @@ pub enum Exit {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn check_support() -> io::Result<()> {
-    static OFFERED: OnceLock<()> = OnceLock::new();
-    if OFFERED.get().is_some() {
+    // No `OnceLock`: a child that is forked while another thread fills it would wait for ever.
+    static OFFERED: AtomicBool = AtomicBool::new(false);
+    // Relaxed: the answer alone matters.
+    if OFFERED.load(Ordering::Relaxed) {
         return Ok(());
     }
     match PidFd::probe() {
         Ok(()) => {
-            OFFERED.get_or_init(|| ());
+            OFFERED.store(true, Ordering::Relaxed);
             Ok(())
         }
         Err((call, why)) if is_refusal(&why) => Err(io::Error::new(

@@ -12,6 +12,15 @@ use rustix::io::{Errno, ReadWriteFlags};
 use crate::clock::Deadline;
 use crate::ready;
 
+/// Descriptor 0; `None` if it is closed.
+///
+/// Takes no lock, unlike `std::io::stdin`: a child that is forked while another thread makes that would wait for ever.
+#[must_use]
+pub fn stdin() -> Option<BorrowedFd<'static>> {
+    let stdin = rustix::stdio::stdin();
+    rustix::io::fcntl_getfd(stdin).is_ok().then_some(stdin)
+}
+
 /// Makes descriptor 0 a copy of `file`, whatever it was.
 ///
 /// # Errors

@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mp_layout::Error;
 use mp_os::life::LifePipe;
 use mp_os::listener::{Accepted, Listener};
+use mp_os::of_process::OfProcess;
 
 use crate::outcome::Outcome;
 
 /// The pipe that children hang on, and the listener at which one knocks that has closed its way to its parent.
 #[derive(Debug)]
 pub(crate) struct ForChildren {
-    /// The process that made it: a forked copy must not hold its parent's children alive.
-    owner: u32,
     life: LifePipe,
     /// `None` in a sandbox that forbids it: then only the usual way is left.
     listener: Option<Listener>,
@@ -22,17 +21,16 @@ pub(crate) struct ForChildren {
     accepted: Mutex<Vec<Accepted>>,
 }
 
-static KEPT: Mutex<Option<Arc<ForChildren>>> = Mutex::new(None);
+static KEPT: OfProcess<Mutex<Option<Arc<ForChildren>>>> = OfProcess::new(Mutex::default);
 
 impl ForChildren {
     /// That of this process, made when it is first asked for.
     pub(crate) fn of_this_process() -> io::Result<Arc<Self>> {
-        let mut kept = locked(&KEPT);
-        if let Some(ours) = kept.as_ref().filter(|one| one.is_ours()) {
+        let mut kept = locked(KEPT.get());
+        if let Some(ours) = &*kept {
             return Ok(Arc::clone(ours));
         }
         let made = Arc::new(Self {
-            owner: std::process::id(),
             life: LifePipe::new()?,
             listener: made_or_forbidden(Listener::new())?,
             accepted: Mutex::new(Vec::new()),
@@ -53,10 +51,7 @@ impl ForChildren {
 
     /// The outcome that the child `pid`, which has ended, left at the listener; `None` if it left none.
     pub(crate) fn outcome_of(pid: u32) -> Option<Outcome> {
-        let ours = locked(&KEPT)
-            .as_ref()
-            .filter(|one| one.is_ours())
-            .cloned()?;
+        let ours = locked(KEPT.get()).clone()?;
         let mut accepted = locked(&ours.accepted);
         let failed = ours.accept_all(&mut accepted).err();
         match accepted.iter().position(|one| one.pid == pid) {
@@ -78,10 +73,6 @@ impl ForChildren {
         }
         Ok(())
     }
-
-    fn is_ours(&self) -> bool {
-        self.owner == std::process::id()
-    }
 }
 
 /// Without descriptors nothing else can be started either; what else fails is forbidden here.
@@ -97,4 +88,20 @@ fn made_or_forbidden(made: io::Result<Listener>) -> io::Result<Option<Listener>>
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use mp_testkit::Forked;
+
+    use super::*;
+
+    #[test]
+    fn a_child_forked_while_it_is_locked_starts_processes_of_its_own() {
+        let held = locked(KEPT.get());
+        let child = Forked::new(|| crate::spawn(|| 7_u8, ()).unwrap().result().unwrap() == 7);
+        let succeeds = child.succeeds();
+        drop(held);
+        assert!(succeeds);
+    }
 }

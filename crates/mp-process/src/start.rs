@@ -13,7 +13,7 @@ use mp_layout::{Error, ErrorKind, Result};
 use mp_object::message::{self, Unfit};
 use mp_object::transfer;
 use mp_os::spawn::{Options, Started, run_self};
-use mp_os::{memfd, socket};
+use mp_os::{socket, this_process};
 use serde::Serialize;
 
 use crate::current::{self, DEPTH_MAX};
@@ -111,9 +111,8 @@ impl Start<'_> {
     /// Sends all that the child needs.
     fn greet(&self, socket: &OwnedFd) -> Result<()> {
         let for_children = ForChildren::of_this_process().map_err(|source| self.explain(source))?;
-        let stdin = io::stdin();
-        // A descriptor that is closed has no size; the child gets /dev/null then.
-        let stdin = Some(stdin.as_fd()).filter(|stdin| memfd::size_of_file(*stdin).is_ok());
+        // The child gets /dev/null in place of one that is closed.
+        let stdin = this_process::stdin();
         let hello = Hello {
             entry: self.entry.address()?,
             depth: current::depth() + 1,

@@ -2,12 +2,13 @@
 //!
 //! Nothing here uses thread-local variables: at exit those of the exiting thread are gone already.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mp_layout::Result;
 use mp_os::clock::Deadline;
+use mp_os::of_process::OfProcess;
 use mp_os::this_process;
 
 use crate::running::Running;
@@ -16,11 +17,15 @@ use crate::status::Status;
 /// How long a daemon may clean up after SIGTERM before it is killed.
 const DAEMON_GRACE: Duration = Duration::from_millis(500);
 
-static CHILDREN: Mutex<Vec<Arc<Running>>> = Mutex::new(Vec::new());
+/// A forked copy of this process has none of its children.
+static TABLE: OfProcess<Mutex<Table>> = OfProcess::new(Mutex::default);
 
-/// Whose children these are: a forked copy of this process has none of them. Beside the lock, which
-/// another thread may have held at the fork.
-static OWNER: AtomicU32 = AtomicU32::new(0);
+#[derive(Default)]
+struct Table {
+    children: Vec<Arc<Running>>,
+    /// Whether [`wait_for_children`] is called when this process exits.
+    waits_at_exit: bool,
+}
 
 /// A child that has not been joined; what [`active_children`] gives. Clones are the same child.
 ///
@@ -115,25 +120,26 @@ impl ActiveChild {
 
 /// The children that have not ended, and reaps those that have.
 pub fn active_children() -> Vec<ActiveChild> {
-    let mut children = locked();
-    children.retain(|child| !reap_if_ended(child));
-    children.iter().cloned().map(ActiveChild).collect()
+    let mut table = locked();
+    table.children.retain(|child| !reap_if_ended(child));
+    table.children.iter().cloned().map(ActiveChild).collect()
 }
 
 /// Adds a child that was just started.
 pub(crate) fn register(child: Arc<Running>) {
-    static AT_EXIT: Once = Once::new();
-    AT_EXIT.call_once(|| {
-        // Without memory for it nobody is waited for, and the children die with this process.
+    let mut table = locked();
+    if !table.waits_at_exit {
+        table.waits_at_exit = true;
+        // Without memory for it no child is waited for, and the children die with this process.
         drop(this_process::at_exit(wait_for_children));
-    });
-    locked().push(child);
+    }
+    table.children.push(child);
 }
 
 /// Removes a child that has ended.
 pub(crate) fn forget(child: &Running) {
     let gone = {
-        let mut children = locked();
+        let children = &mut locked().children;
         let place = children
             .iter()
             .position(|one| std::ptr::eq(&raw const **one, child));
@@ -144,29 +150,22 @@ pub(crate) fn forget(child: &Running) {
 
 /// Reaps the children that ended and whose handles were dropped.
 pub(crate) fn reap_dropped() {
-    locked().retain(|child| Arc::strong_count(child) > 1 || !reap_if_ended(child));
+    let children = &mut locked().children;
+    children.retain(|child| Arc::strong_count(child) > 1 || !reap_if_ended(child));
 }
 
 fn reap_if_ended(child: &Running) -> bool {
     matches!(child.reap_by(Deadline::PASSED), Ok(true))
 }
 
-fn locked() -> MutexGuard<'static, Vec<Arc<Running>>> {
-    let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-    let me = std::process::id();
-    // Relaxed: only changed under the lock, and it changes only with the process.
-    if OWNER.swap(me, Ordering::Relaxed) != me {
-        children.clear();
-    }
-    children
+fn locked() -> MutexGuard<'static, Table> {
+    TABLE.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends the daemons and waits for the other children, as Python does at exit.
 extern "C" fn wait_for_children() {
-    if OWNER.load(Ordering::Relaxed) != std::process::id() {
-        return;
-    }
-    let (daemons, others): (Vec<_>, Vec<_>) = locked().drain(..).partition(|child| child.daemon);
+    let children = mem::take(&mut locked().children);
+    let (daemons, others): (Vec<_>, Vec<_>) = children.into_iter().partition(|child| child.daemon);
     // What fails here fails for children that have ended, or that die with this process.
     for daemon in &daemons {
         drop(daemon.send_signal(libc::SIGTERM));
@@ -180,5 +179,24 @@ extern "C" fn wait_for_children() {
     }
     for child in others {
         drop(child.reap_by(Deadline::NEVER));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mp_testkit::Forked;
+
+    use super::*;
+
+    #[test]
+    fn a_child_forked_while_the_table_is_locked_starts_processes_of_its_own() {
+        let held = locked();
+        let child = Forked::new(|| {
+            let process = crate::spawn(|| 7_u8, ()).unwrap();
+            process.result().unwrap() == 7 && active_children().is_empty()
+        });
+        let succeeds = child.succeeds();
+        drop(held);
+        assert!(succeeds);
     }
 }
