@@ -8,34 +8,36 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, getsockname, listen,
-    socket_with,
+    socket_with, sockopt,
 };
 
 use crate::clock::Deadline;
 use crate::{ready, socket};
 
-/// As many connections as the kernel lets wait (`net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
+/// How many connections wait to be accepted at most, or fewer as `net.core.somaxconn` says (4096 since Linux 5.4).
+pub const BACKLOG: i32 = 4096;
 
 /// A listening `SOCK_SEQPACKET` socket, close-on-exec and non-blocking.
 ///
 /// # Examples
 ///
 /// ```no_run
+/// use mp_os::clock::Deadline;
 /// use mp_os::listener::{self, Listener};
 /// use mp_os::socket;
 ///
 /// let listener = Listener::new()?;
-/// let connected = listener::connect(listener.name(), std::process::id())?;
+/// let connected = listener::connect(listener.name(), std::process::id(), Deadline::PASSED)?;
 /// socket::send(&connected, b"hello", &[])?;
 /// drop(connected);
 /// let accepted = listener.accept()?.expect("a connection waits");
-/// assert_eq!(accepted.pid, std::process::id());
+/// assert_eq!(accepted.pid, Some(std::process::id()));
 /// let mut buffer = [0; 8];
 /// assert_eq!(socket::recv(&accepted.socket, &mut buffer)?.len, 5);
 /// # Ok::<(), std::io::Error>(())
@@ -46,11 +48,12 @@ pub struct Listener {
     name: Vec<u8>,
 }
 
-/// A connection of a process of this user.
+/// A connection that was accepted.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The number of the process that connected.
-    pub pid: u32,
+    /// The number of the process that connected; `None` for a process of another user or outside this process's PID
+    /// namespace.
+    pub pid: Option<u32>,
     /// This end of the connection.
     pub socket: OwnedFd,
 }
@@ -76,8 +79,7 @@ impl Listener {
         &self.name
     }
 
-    /// The next connection that waits; `None` if there is none. Connections of other users, and of
-    /// processes outside this process's PID namespace, are dropped.
+    /// The next connection that waits; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -91,9 +93,8 @@ impl Listener {
             match accept_with(&self.socket, SocketFlags::CLOEXEC) {
                 Ok(socket) => {
                     let peer = socket::peer(&socket)?;
-                    if let Some(pid) = peer.pid.filter(|_| peer.is_same_user()) {
-                        return Ok(Some(Accepted { pid, socket }));
-                    }
+                    let pid = peer.pid.filter(|_| peer.is_same_user());
+                    return Ok(Some(Accepted { pid, socket }));
                 }
                 Err(Errno::AGAIN) => return Ok(None),
                 // A connection that ended before it was accepted is followed by others.
@@ -104,15 +105,38 @@ impl Listener {
     }
 }
 
-/// Connects to the listener `name` of the process that has the number `pid`, without waiting.
+/// Connects to the listener `name` of the process that has the number `pid`. Where [`BACKLOG`] connections wait there, it
+/// waits until one is accepted.
 ///
 /// # Errors
 ///
-/// `ECONNREFUSED` if there is none such, `EAGAIN` if 4096 connections wait already, `PermissionDenied` if the name is
-/// another process's.
-pub fn connect(name: &[u8], pid: u32) -> io::Result<OwnedFd> {
+/// `ECONNREFUSED` if there is no such listener, `TimedOut` if it had no room by the deadline, `PermissionDenied` if the
+/// name is another process's.
+pub fn connect(name: &[u8], pid: u32, deadline: Deadline) -> io::Result<OwnedFd> {
     let socket = open()?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new_abstract_name(name)?)?;
+    let address = SocketAddrUnix::new_abstract_name(name)?;
+    loop {
+        // The kernel waits for room on blocking sockets only, up to the time limit of sending; 0 would be no limit.
+        let left = deadline.remaining();
+        let is_last = left == Some(Duration::ZERO);
+        rustix::io::ioctl_fionbio(&socket, is_last)?;
+        if !is_last {
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, left)?;
+        }
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => break,
+            Err(Errno::AGAIN) if is_last => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!(
+                        "as many connections wait at the listener of process {pid} as it has room for"
+                    ),
+                ));
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     if socket::peer(&socket)?.pid != Some(pid) {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,

@@ -42,6 +42,7 @@ mod entry;
 mod for_children;
 mod hello;
 mod image;
+mod late_results;
 mod outcome;
 mod panic;
 mod parcel;

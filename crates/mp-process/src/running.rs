@@ -198,10 +198,33 @@ impl Running {
     fn reap(&self) -> End {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = mem::take(&mut *socket).and_then(|socket| Outcome::receive(socket.as_fd()));
-        let outcome = outcome.or_else(|| ForChildren::outcome_of(self.pid));
+        let for_children = ForChildren::if_made();
+        let late = match (&outcome, &for_children) {
+            (None, Some(for_children)) => for_children.late.outcome_of(self.pid),
+            _ => Ok(None),
+        };
+        if let Some(for_children) = for_children {
+            for_children.late.forget(self.pid);
+        }
         // Last: from here on its number can be that of another child, whose connection would be taken for this one's.
         let ended = self.watch.reap();
-        End { ended, outcome }
+        let late = late.unwrap_or_else(|source| self.unknown(ended, source));
+        End {
+            ended,
+            outcome: outcome.or(late),
+        }
+    }
+
+    /// What is known of the outcome where connections wait that cannot be accepted, one of which may be this child's.
+    fn unknown(&self, ended: Option<Ended>, source: io::Error) -> Option<Outcome> {
+        // Left no outcome: a child that sent one exits with its code.
+        if let Some(Ended { exit, .. }) = ended
+            && !matches!(exit, Exit::Code(0 | 1))
+        {
+            return None;
+        }
+        let object = format!("the result that {} may have left", self.title());
+        Some(Outcome::refused(&Error::os("receive", object, source)))
     }
 }
 

@@ -57,10 +57,13 @@ impl Start<'_> {
     pub(crate) fn run(self) -> Result<Arc<Running>> {
         self.check()?;
         table::reap_dropped();
+        let for_children = ForChildren::of_this_process().map_err(|source| self.explain(source))?;
         let (ours, theirs) = socket::pair().map_err(|source| self.explain(source))?;
-        self.greet(&ours)?;
+        self.greet(&ours, &for_children)?;
+        let starting = for_children.late.starting();
         let Started { pid, process } =
             run_self(theirs, self.options).map_err(|source| self.explain(source))?;
+        starting.started(pid);
         let watch = Watch::new(process).map_err(|source| self.explain(source))?;
         let running = Running::new(self.name.to_owned(), self.daemon, pid, watch, ours);
         let running = Arc::new(running);
@@ -109,8 +112,7 @@ impl Start<'_> {
     }
 
     /// Sends all that the child needs.
-    fn greet(&self, socket: &OwnedFd) -> Result<()> {
-        let for_children = ForChildren::of_this_process().map_err(|source| self.explain(source))?;
+    fn greet(&self, socket: &OwnedFd, for_children: &ForChildren) -> Result<()> {
         // The child gets /dev/null in place of one that is closed.
         let stdin = this_process::stdin();
         let hello = Hello {
@@ -121,7 +123,7 @@ impl Start<'_> {
             daemon: self.daemon,
             parent_pid: std::process::id(),
             parent_name: current::current_process().name().to_owned(),
-            listener: for_children.listener_name().to_vec(),
+            listener: for_children.late.listener_name().to_vec(),
         };
         let bytes = hello.to_bytes(stdin.is_some())?;
         let (bytes, objects) = transfer::outgoing(|| self.arguments.append_to(bytes));

@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex};
+use mp_os::clock::Deadline;
+use mp_os::pidfd::PidFd;
 use mp_process::{Process, Status, spawn};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -199,4 +202,53 @@ fn an_err_comes_back_while_nobody_reads_standard_error() {
     let process = spawn(parent, ()).unwrap();
     joined(&process);
     assert!(process.result().unwrap());
+}
+
+/// The pidfd tells the end and leaves the process unreaped.
+fn await_end<R>(process: &Process<R>) {
+    let sentinel = process.sentinel().unwrap().try_clone_to_owned().unwrap();
+    let ended = PidFd::from(sentinel).wait_end(Deadline::after(LONG));
+    assert!(ended.unwrap(), "{process:?} does not end");
+}
+
+#[test]
+fn results_that_wait_for_a_descriptor_are_not_taken_for_a_killed_childs() {
+    fn number(n: u32) -> u32 {
+        close_all();
+        n
+    }
+    fn parent() -> (Status, Option<ErrorKind>, Status, Vec<u32>) {
+        let late: Vec<_> = (1..=3).map(|n| spawn(number, (n,)).unwrap()).collect();
+        let killed = spawn(|| std::thread::sleep(Duration::MAX), ()).unwrap();
+        let left = spawn(|| std::process::exit(3), ()).unwrap();
+        killed.kill().unwrap();
+        late.iter().for_each(await_end);
+        await_end(&killed);
+        await_end(&left);
+        let few = libc::rlimit {
+            rlim_cur: 64,
+            rlim_max: 64,
+        };
+        // SAFETY: takes a limit, which ends with this process.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &few) }, 0);
+        let files: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        let status = killed.status();
+        let error = killed.result().err().map(|error| error.kind());
+        let left = left.status();
+        drop(files);
+        let values = late.iter().map(|process| process.result().unwrap());
+        (status, error, left, values.collect())
+    }
+    let process = spawn(|| format!("{:?}", parent()), ()).unwrap();
+    joined(&process);
+    let expected = (
+        Status::Signaled {
+            signal: libc::SIGKILL,
+            core: false,
+        },
+        Some(ErrorKind::ProcessDied),
+        Status::Exited(3),
+        vec![1, 2, 3],
+    );
+    assert_eq!(process.result().unwrap(), format!("{expected:?}"));
 }
