@@ -59,4 +59,8 @@ kinds! {
     Queue = 8, "queue";
     /// A channel from one sender to one receiver.
     Channel = 9, "channel";
+    /// Permits that any process takes and releases.
+    Semaphore = 10, "semaphore";
+    /// Permits of which there are never more than at first.
+    BoundedSemaphore = 11, "bounded semaphore";
 }

@@ -13,6 +13,12 @@ pub type Lock = Shared<mp_sync::Lock>;
 /// A flag that several processes wait for; see [`mp_sync::Event`] for what it does.
 pub type Event = Shared<mp_sync::Event>;
 
+/// Permits that several processes take and release; see [`mp_sync::Semaphore`] for what it does.
+pub type Semaphore = Shared<mp_sync::Semaphore>;
+
+/// Permits of which there are never more than at first; see [`mp_sync::BoundedSemaphore`].
+pub type BoundedSemaphore = Shared<mp_sync::BoundedSemaphore>;
+
 /// A value that several processes lock; see [`mp_sync::Mutex`] for what it does.
 pub type Mutex<T> = Shared<mp_sync::Mutex<T>>;
 
@@ -95,6 +101,8 @@ macro_rules! starts_as {
 
 starts_as!([] mp_sync::Lock, "a lock that no thread holds");
 starts_as!([] mp_sync::Event, "an event that is not set");
+starts_as!([] mp_sync::Semaphore, "a semaphore with so many permits", permits: u32);
+starts_as!([] mp_sync::BoundedSemaphore, "a semaphore with so many permits and never more", permits: u32);
 starts_as!([T: PlainSlice] mp_sync::Mutex<T>, "a mutex that owns `value`", value: T);
 
 impl<T> Deref for Shared<T> {

@@ -45,6 +45,7 @@ mod owner;
 mod raw_mutex;
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub mod raw_sync;
+mod semaphore;
 mod wait;
 mod word;
 
@@ -58,6 +59,7 @@ pub use mutex::{Mutex, MutexGuard};
 #[doc(hidden)]
 pub use owner::as_another_owner;
 pub use raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
+pub use semaphore::{BoundedSemaphore, Semaphore};
 pub use wait::Wait;
 
 /// The tables of this crate's structures in `docs/memory-layout.md`.
@@ -68,6 +70,8 @@ pub const TABLES: &[mp_layout::Table] = &[
     mutex::TABLE,
     event_count::TABLE,
     Event::TABLE,
+    Semaphore::TABLE,
+    BoundedSemaphore::TABLE,
 ];
 
 #[doc = include_str!("../README.md")]

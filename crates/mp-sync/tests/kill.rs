@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 use killcheck::{Check, Failure, SharedArea};
 use mp_os::clock::Deadline;
 use mp_os::futex;
-use mp_sync::{Event, EventCount, LockError, Mutex, Outcome, RawMutex, Wait};
+use mp_sync::{Event, EventCount, LockError, Mutex, Outcome, RawMutex, Semaphore, Wait};
 
 const OWNER_DIED: u32 = 1 << 30;
 
@@ -355,6 +355,62 @@ fn event_set_again_after_its_setter_died() {
         .run(&event())
         .expect("the check runs")
         .assert_safe();
+}
+
+fn semaphore() -> SharedArea<Semaphore> {
+    // SAFETY: as in `pair`.
+    unsafe { SharedArea::zeroed() }.expect("a page")
+}
+
+fn permits(semaphore: &Semaphore) -> usize {
+    semaphore.value() as usize
+}
+
+fn sleep_and_acquire(semaphore: &Semaphore) {
+    assert!(semaphore.acquire_with(Wait::Sleep, Deadline::NEVER));
+}
+
+fn release_one(semaphore: &Semaphore) -> Result<(), String> {
+    semaphore.release().map_err(|error| error.to_string())
+}
+
+fn releaser_dies<'a>(count: u32) -> Check<'a, SharedArea<Semaphore>> {
+    check(&format!(
+        "semaphore: release {count}; as many waiters sleep"
+    ))
+    .setup(|semaphore: &SharedArea<Semaphore>| semaphore.reset())
+    .sleepers(count as usize, |semaphore| sleep_and_acquire(semaphore))
+    .victim(move |semaphore| semaphore.release_many(count).expect("room"))
+    .must_wake_count(|semaphore| permits(semaphore))
+    .survivor(move |semaphore| (0..count).try_for_each(|_| release_one(semaphore)))
+}
+
+fn acquirer_dies<'a>(count: u32) -> Check<'a, SharedArea<Semaphore>> {
+    check(&format!(
+        "semaphore: woken by a release of {count}; as many others sleep"
+    ))
+    .setup(|semaphore: &SharedArea<Semaphore>| semaphore.reset())
+    .victim(|semaphore| sleep_and_acquire(semaphore))
+    .sleepers(count as usize, |semaphore| sleep_and_acquire(semaphore))
+    .waker(move |semaphore| semaphore.release_many(count).expect("room"))
+    .must_wake_count(|semaphore| permits(semaphore))
+    .survivor(move |semaphore| (0..count).try_for_each(|_| release_one(semaphore)))
+}
+
+#[test]
+fn releaser_of_a_permit_with_a_sleeper() {
+    for count in [1, 2] {
+        let report = releaser_dies(count).run(&semaphore()).expect("runs");
+        println!("{report}");
+        report.assert_safe();
+    }
+}
+
+#[test]
+fn acquirer_woken_with_others_asleep() {
+    let report = acquirer_dies(1).run(&semaphore()).expect("runs");
+    println!("{report}");
+    report.assert_safe();
 }
 
 /// A counting semaphore, with the bell or without.

@@ -11,7 +11,7 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 use mp_layout::Place;
 use mp_os::clock::Deadline;
-use mp_sync::{Event, EventCount, RawLockError, RawMutex, Wait};
+use mp_sync::{Event, EventCount, RawLockError, RawMutex, Semaphore, Wait};
 
 /// Explores with at most three involuntary switches, where almost all bugs show.
 fn model(run: impl Fn() + Sync + Send + 'static) {
@@ -183,5 +183,27 @@ fn units_notified_one_by_one_reach_both_takers() {
         take(&shared);
         taker.join().unwrap();
         giver.join().unwrap();
+    });
+}
+
+#[test]
+fn permits_released_together_reach_both_takers() {
+    model(|| {
+        let semaphore = Arc::new(Semaphore::zeroed());
+        let acquire = |semaphore: &Semaphore| {
+            assert!(semaphore.acquire_with(Wait::Sleep, Deadline::NEVER));
+        };
+        let other = {
+            let semaphore = Arc::clone(&semaphore);
+            thread::spawn(move || acquire(&semaphore))
+        };
+        let releaser = {
+            let semaphore = Arc::clone(&semaphore);
+            thread::spawn(move || semaphore.release_many(2).unwrap())
+        };
+        acquire(&semaphore);
+        other.join().unwrap();
+        releaser.join().unwrap();
+        assert_eq!(semaphore.value(), 0);
     });
 }
