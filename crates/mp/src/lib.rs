@@ -30,7 +30,7 @@
 //! | share many numbers | [`Array`], [`RawArray`], [`AnyArray`] |
 //! | send messages | [`Queue`], or [`channel`] from one sender to one receiver |
 //! | take turns | [`Lock`], [`Mutex`] |
-//! | wait for each other | [`Event`] |
+//! | wait for each other | [`Event`], [`Semaphore`], [`BoundedSemaphore`] |
 //! | share bytes with programs in other languages | [`SharedMemory`] |
 //!
 //! What these give and take (guards, iterators, errors, builders) is in a module per family: [`process`], [`value`],
