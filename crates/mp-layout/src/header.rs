@@ -33,7 +33,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::atomic::{AtomicU64, Ordering};
 use crate::type_tag::NAME_SIZE;
-use crate::{Error, ErrorKind, Kind, Region, Result, Table, TypeCode, TypeTag, layout};
+use crate::{Error, ErrorKind, Kind, Region, Result, Table, TypeCode, TypeTag, fnv, layout};
 
 /// Bytes of a header, and the least offset of a payload.
 pub const HEADER_SIZE: usize = 256;
@@ -432,11 +432,7 @@ impl Header {
 
 /// FNV-1a over whole words, which catches every single flipped bit (each step is a bijection of the sum).
 fn checksum(words: &[u64; WORDS]) -> u64 {
-    words[..SEALED_WORDS]
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |sum, word| {
-            (sum ^ word)
-                .wrapping_mul(0x0000_0100_0000_01b3)
-                .rotate_left(29)
-        })
+    words[..SEALED_WORDS].iter().fold(fnv::START, |sum, word| {
+        fnv::mix_unit(sum, *word).rotate_left(29)
+    })
 }

@@ -21,6 +21,7 @@ pub mod atomic;
 mod cells;
 mod described;
 mod error;
+mod fnv;
 mod header;
 mod kind;
 mod owner_word;
@@ -49,6 +50,8 @@ pub use type_code::{Class, TypeCode};
 pub use type_layout::{TypeField, TypeLayout};
 pub use type_tag::TypeTag;
 
+#[doc(hidden)]
+pub use fnv::hash_of_text;
 #[cfg(feature = "derive")]
 pub use mp_derive::Plain;
 #[doc(hidden)]

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::fnv::{START, mix, mix_text};
 use crate::{Class, TypeCode};
 
 /// How a [`Plain`](crate::Plain) type lies in memory, down to its numbers: what its header's hash covers, and what decides
@@ -245,38 +246,6 @@ fn number(bytes: &[u8]) -> u64 {
     let mut wide = [0; 8];
     wide[..bytes.len()].copy_from_slice(bytes);
     u64::from_le_bytes(wide)
-}
-
-/// FNV-1a over the path of a type of which nothing else is known.
-pub(crate) const fn hash_of_path(path: &str) -> u64 {
-    mix_text(START, path)
-}
-
-/// FNV-1a's.
-const START: u64 = 0xcbf2_9ce4_8422_2325;
-
-const fn mix_text(sum: u64, text: &str) -> u64 {
-    let (mut sum, bytes) = (mix(sum, text.len() as u64), text.as_bytes());
-    let mut index = 0;
-    while index < bytes.len() {
-        sum = mix_byte(sum, bytes[index]);
-        index += 1;
-    }
-    sum
-}
-
-const fn mix(mut sum: u64, number: u64) -> u64 {
-    let bytes = number.to_le_bytes();
-    let mut index = 0;
-    while index < bytes.len() {
-        sum = mix_byte(sum, bytes[index]);
-        index += 1;
-    }
-    sum
-}
-
-const fn mix_byte(sum: u64, byte: u8) -> u64 {
-    (sum ^ byte as u64).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
 impl fmt::Display for TypeLayout {

@@ -3,7 +3,7 @@
 use core::any::type_name;
 use core::fmt;
 
-use crate::type_layout::hash_of_path;
+use crate::fnv::hash_of_text;
 use crate::{Plain, TypeCode, TypeLayout};
 
 /// Bytes of a header for the name of its elements' type.
@@ -66,7 +66,7 @@ impl TypeTag {
         let name = type_name::<T>();
         Self {
             code: None,
-            hash: hash_of_path(name),
+            hash: hash_of_text(name),
             item_size: size_of::<T>() as u64,
             name: Name::Text(name),
         }

@@ -165,13 +165,8 @@ fn another_build(own: &Build, named: &Build) -> Error {
     ))
 }
 
-/// FNV-1a of the type's name.
 fn type_hash<T>() -> u64 {
-    type_name::<T>()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+    mp_layout::hash_of_text(type_name::<T>())
 }
 
 #[cfg(test)]

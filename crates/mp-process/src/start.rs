@@ -144,7 +144,12 @@ impl Start<'_> {
     }
 
     fn error(&self, kind: ErrorKind) -> Error {
-        Error::new(kind, "start", format!("process {:?}", self.name))
+        Error::new(kind, "start", self.title())
+    }
+
+    /// How errors call it.
+    fn title(&self) -> String {
+        format!("process {:?}", self.name)
     }
 
     /// The system's error, with the way out.
@@ -159,10 +164,6 @@ impl Start<'_> {
             Some(libc::EAGAIN) => {
                 "no further process is allowed; raise ulimit -u, or pids.max of the container"
             }
-            Some(libc::EMFILE) => {
-                "this process has no descriptor left; raise ulimit -n, or close some"
-            }
-            Some(libc::ENFILE) => "the system has no descriptor left; raise fs.file-max",
             Some(libc::ETOOMANYREFS) => {
                 "too many descriptors are under way at once; raise ulimit -n"
             }
@@ -172,8 +173,8 @@ impl Start<'_> {
                 "the executable may not be run; is its file system mounted noexec?"
             }
             Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES) => "its directory cannot be entered",
-            _ => "",
+            _ => return Error::os("start", self.title(), source),
         };
-        Error::os("start", format!("process {:?}", self.name), source).with_detail(way_out)
+        Error::os("start", self.title(), source).with_detail(way_out)
     }
 }
