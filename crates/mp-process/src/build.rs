@@ -18,7 +18,7 @@ pub(crate) struct Build(Vec<u8>);
 const FILE: [u8; 8] = *b"the file";
 
 impl Build {
-    /// That of this process.
+    /// That of this process; found out before `main` by [`note`](Self::note).
     pub(crate) fn of_this_program() -> Result<&'static Self> {
         static BUILD: OnceLock<Build> = OnceLock::new();
         if let Some(build) = BUILD.get() {
@@ -29,6 +29,12 @@ impl Build {
             None => Self::of_file("/proc/self/exe")?,
         };
         Ok(BUILD.get_or_init(|| build))
+    }
+
+    /// Finds out which build this process runs. Called before `main`: later the file may be another build's.
+    pub(crate) fn note() {
+        // What fails here fails again at the first start, which returns the error.
+        drop(Self::of_this_program());
     }
 
     /// Device, inode, size and time of change: a file that is built again is another one.

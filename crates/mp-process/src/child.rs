@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mp_layout::{Error, Result};
 use mp_os::{life, this_process};
 
+use crate::build::Build;
 use crate::current;
 use crate::entry::Entry;
 use crate::hello::{self, Greeted, Hello};
@@ -56,6 +57,7 @@ extern "C" fn before_main(
     environment: *const *const c_char,
 ) {
     HAS_RUN.store(true, Ordering::Relaxed);
+    Build::note();
     if let Some(socket) = greeted_socket() {
         let code = serve(socket, || construct_the_rest(count, arguments, environment));
         // As at the end of `main`: flushes standard output and waits for this process's own children.
@@ -209,7 +211,6 @@ mod tests {
     use mp_os::socket;
 
     use super::*;
-    use crate::build::Build;
     use crate::entry::Address;
     use crate::parcel::{self, HELLO};
 

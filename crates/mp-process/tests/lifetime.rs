@@ -380,38 +380,6 @@ fn this_program(program: impl AsRef<std::ffi::OsStr>, test: &str) -> Command {
 }
 
 #[test]
-fn starts_when_the_executable_was_deleted() {
-    let directory = std::env::temp_dir().join(format!("mp-process-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let copy = directory.join("program");
-    // By a process of its own: one that other tests start at this moment would inherit the open copy, and a file that is
-    // open for writing does not run (ETXTBSY).
-    let copied = spawn(
-        |to: std::path::PathBuf| std::fs::copy("/proc/self/exe", to).is_ok(),
-        (copy.clone(),),
-    );
-    assert!(copied.unwrap().result().unwrap());
-    let ran = this_program(&copy, "helper_deletes_itself")
-        .output()
-        .unwrap();
-    std::fs::remove_dir_all(&directory).unwrap();
-    assert!(ran.status.success(), "{ran:?}");
-    assert!(
-        String::from_utf8_lossy(&ran.stdout).contains("1 passed"),
-        "{ran:?}"
-    );
-}
-
-#[test]
-#[ignore = "run by another test in a program that may be deleted"]
-fn helper_deletes_itself() {
-    std::fs::remove_file(std::env::current_exe().unwrap()).unwrap();
-    let process = spawn(|n: u8| n, (3,)).unwrap();
-    joined(&process);
-    assert_eq!(process.result().unwrap(), 3);
-}
-
-#[test]
 fn the_child_reads_the_real_standard_input() {
     use std::io::Write;
     use std::process::Stdio;
@@ -482,49 +450,6 @@ fn a_strangers_socket_as_standard_input_is_left_alone() {
     let mut buffer = [0; 64];
     let message = mp_os::socket::recv_deadline(&kept, &mut buffer, Deadline::PASSED).unwrap();
     assert_eq!(&buffer[..message.len], b"for somebody else");
-}
-
-/// The path of the dynamic loader that runs this program; `None` for a static program.
-fn own_loader() -> Option<String> {
-    // SAFETY: takes a number, and reads what the kernel told this process at its start.
-    let place = unsafe { libc::getauxval(libc::AT_BASE) };
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let line = maps
-        .lines()
-        .find(|line| line.starts_with(&format!("{place:x}-")))?;
-    Some(line[line.find('/')?..].to_owned())
-}
-
-#[test]
-#[cfg_attr(
-    target_feature = "crt-static",
-    ignore = "a static program has no loader"
-)]
-fn a_program_that_its_loader_runs_does_not_start_the_loader_in_its_place() {
-    let loader = own_loader().expect("this program is dynamic");
-    let mut program = Command::new(loader);
-    let ran = program
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "helper_is_run_by_its_loader", "--ignored"])
-        .output()
-        .unwrap();
-    assert!(ran.status.success(), "{ran:?}");
-    assert!(
-        String::from_utf8_lossy(&ran.stdout).contains("1 passed"),
-        "{ran:?}"
-    );
-}
-
-#[test]
-#[ignore = "run by another test through the loader"]
-fn helper_is_run_by_its_loader() {
-    let error = spawn(|| 3_u8, ()).map(drop).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    let text = error.to_string();
-    assert!(
-        text.contains("through its loader") && text.contains("/proc/self/exe"),
-        "{text}"
-    );
 }
 
 #[test]
