@@ -23,6 +23,9 @@ use crate::{ready, socket};
 /// How many connections wait to be accepted at most, or fewer as `net.core.somaxconn` says (4096 since Linux 5.4).
 pub const BACKLOG: i32 = 4096;
 
+/// What is left of a deadline between two looks at the clock; none would be no limit.
+const SHORTEST_WAIT: Duration = Duration::from_micros(1);
+
 /// A listening `SOCK_SEQPACKET` socket, close-on-exec and non-blocking.
 ///
 /// # Examples
@@ -116,11 +119,12 @@ pub fn connect(name: &[u8], pid: u32, deadline: Deadline) -> io::Result<OwnedFd>
     let socket = open()?;
     let address = SocketAddrUnix::new_abstract_name(name)?;
     loop {
-        // The kernel waits for room on blocking sockets only, up to the time limit of sending; 0 would be no limit.
-        let left = deadline.remaining();
-        let is_last = left == Some(Duration::ZERO);
+        // The kernel waits for room on blocking sockets only, up to the time limit of sending.
+        let is_last = deadline.is_expired();
         rustix::io::ioctl_fionbio(&socket, is_last)?;
         if !is_last {
+            let left = deadline.of_one_call().remaining();
+            let left = left.map(|left| left.max(SHORTEST_WAIT));
             sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, left)?;
         }
         match rustix::net::connect(&socket, &address) {

@@ -57,6 +57,8 @@ mod task;
 mod to_parent;
 mod way_back;
 
+pub use mp_os::clock::Deadline;
+
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
 pub use panic::Panic;
 pub use process::{Process, StillRunning, spawn};

@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::Deadline;
@@ -191,13 +190,27 @@ impl<R> Process<R> {
         self.started("join")?.join(Deadline::NEVER).map(drop)
     }
 
-    /// Waits for its end; false if the time is up first.
+    /// Waits for its end, up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a
+    /// [`Deadline`]; returns whether it has ended. A span of zero looks once, `Duration::MAX` is no limit.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let one = mp_process::spawn(|| std::thread::sleep(Duration::MAX), ())?;
+    /// let two = mp_process::spawn(|| (), ())?;
+    /// let deadline = Instant::now() + Duration::from_secs(20);
+    /// assert!(two.join_timeout(deadline)?);
+    /// assert!(!one.join_timeout(Duration::from_millis(1))?);
+    /// one.kill()?;
+    /// assert!(one.join_timeout(deadline)?);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidState`] if it was not started.
-    pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
-        self.started("join")?.join(Deadline::after(timeout))
+    pub fn join_timeout(&self, timeout: impl Into<Deadline>) -> Result<bool> {
+        self.started("join")?.join(timeout.into())
     }
 
     /// Whether it was started and has not ended.

@@ -90,13 +90,14 @@ impl ActiveChild {
         self.0.join(Deadline::NEVER).map(drop)
     }
 
-    /// Waits for its end; false if the time is up first.
+    /// Waits for its end up to `timeout`; returns whether it has ended, see
+    /// [`Process::join_timeout`](crate::Process::join_timeout).
     ///
     /// # Errors
     ///
     /// What the kernel reports.
-    pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
-        self.0.join(Deadline::after(timeout))
+    pub fn join_timeout(&self, timeout: impl Into<Deadline>) -> Result<bool> {
+        self.0.join(timeout.into())
     }
 
     /// Sends SIGKILL, if it still runs.

@@ -1,7 +1,7 @@
 //! Starting, waiting, results and ends of real processes.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex};
@@ -102,6 +102,10 @@ fn lives_between_start_and_end() {
     assert_eq!(process.status(), Status::Running);
     assert!(!process.join_timeout(Duration::ZERO).unwrap());
     assert!(!process.join_timeout(Duration::from_millis(1)).unwrap());
+    let moment = Instant::now() + Duration::from_millis(1);
+    assert!(!process.join_timeout(moment).unwrap());
+    assert!(Instant::now() >= moment);
+    assert!(!process.join_timeout(Deadline::PASSED).unwrap());
     end.set();
     joined(&process);
     assert!(!process.is_alive());
