@@ -12,6 +12,7 @@
 //! | [`commit`] | memory reserved at once, or refused with figures |
 //! | [`memfd`] | sealed memory without a name |
 //! | [`named`] | files in `/dev/shm`, published whole or not at all |
+//! | [`descriptor`] | descriptors by their numbers |
 //! | [`socket`] | descriptors passed over a socket pair |
 //! | [`listener`] | a socket that is reached by its name |
 //! | [`life`] | children that die with their parent process |
@@ -44,6 +45,7 @@
 pub mod clock;
 pub mod commit;
 pub mod cpu;
+pub mod descriptor;
 mod fork_page;
 pub mod futex;
 pub mod life;

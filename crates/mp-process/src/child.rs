@@ -7,8 +7,8 @@
 //!
 //! # If a process dies
 //!
-//! The first thing a child does is to ask the kernel to be killed when its parent is gone, so nothing of the task
-//! runs without a parent. What a child had to say is in the socket before it exits.
+//! Before its task a child asks the kernel to be killed when its parent is gone, so nothing of the task runs without a
+//! parent. What a child had to say is in the socket before it exits.
 
 use std::ffi::{c_char, c_int};
 use std::fs::File;
@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mp_layout::{Error, Result};
-use mp_os::{life, this_process};
+use mp_os::{descriptor, life, this_process};
 
 use crate::build::Build;
 use crate::current;
@@ -27,6 +27,7 @@ use crate::hello::{self, Greeted, Hello};
 use crate::image::Image;
 use crate::outcome::Outcome;
 use crate::panic;
+use crate::passed_fds;
 use crate::report;
 use crate::to_parent::ToParent;
 
@@ -140,7 +141,8 @@ fn greet(socket: OwnedFd) -> Result<(&'static ToParent, Greeted)> {
     unsafe { mp_os::spawn::close_inherited() }
         .map_err(|source| Error::os("close", "inherited descriptors", source))?;
     let greeted = Hello::receive(socket.as_fd())?;
-    let to_parent = ToParent::new(socket, &greeted.hello)
+    let to_parent = descriptor::move_off(socket, &greeted.hello.passed)
+        .and_then(|socket| ToParent::new(socket, &greeted.hello))
         .map_err(|source| Error::os("keep", "the way to the parent", source))?;
     Ok((TO_PARENT.get_or_init(|| to_parent), greeted))
 }
@@ -165,16 +167,21 @@ fn settle(greeted: Greeted) -> Result<Errand> {
         hello,
         life,
         stdin,
+        passed,
         arguments,
         descriptors,
-    } = greeted;
-    life::die_with(life.as_fd())
-        .map_err(|source| Error::os("tie", "the process to its parent's life", source))?;
-    drop(life);
+    } = greeted
+        .make_room()
+        .map_err(|source| Error::os("receive", "descriptors of the parent", source))?;
     // Without it the process is shown under its executable's name, and is the same otherwise.
     drop(this_process::show_name(&hello.name));
     let entry = hello.entry.clone();
     current::become_child(hello);
+    // Before anything is opened, which could get one of their numbers.
+    passed_fds::place(passed)?;
+    life::die_with(life.as_fd())
+        .map_err(|source| Error::os("tie", "the process to its parent's life", source))?;
+    drop(life);
     restore_stdin(stdin).map_err(|source| Error::os("restore", "standard input", source))?;
     this_process::ignore_broken_pipes();
     // Else `terminate` could do nothing where the thread that started this process had blocked signals.
@@ -225,6 +232,7 @@ mod tests {
             parent_pid: std::process::id(),
             parent_name: "MainProcess".into(),
             listener: Vec::new(),
+            passed: Vec::new(),
         };
         let (ours, theirs) = socket::pair().unwrap();
         let life = LifePipe::new().unwrap();

@@ -1,9 +1,10 @@
 //! What a parent tells its child before the child exists.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use mp_layout::{Error, ErrorKind, Result};
-use mp_os::socket;
+use mp_os::{descriptor, socket};
 
 use crate::build::Build;
 use crate::entry::Address;
@@ -22,6 +23,8 @@ pub(crate) struct Hello {
     pub(crate) parent_name: String,
     /// The name of the parent's [`Listener`](mp_os::listener::Listener); empty if it has none.
     pub(crate) listener: Vec<u8>,
+    /// The numbers that the passed descriptors get.
+    pub(crate) passed: Vec<RawFd>,
 }
 
 type WireAddress = (Vec<u8>, u64, u64);
@@ -34,6 +37,7 @@ type Wire = (
     u32,
     String,
     Vec<u8>,
+    Vec<RawFd>,
 );
 
 /// What came with a hello.
@@ -41,6 +45,8 @@ pub(crate) struct Greeted {
     pub(crate) hello: Hello,
     pub(crate) life: OwnedFd,
     pub(crate) stdin: Option<OwnedFd>,
+    /// With the numbers that they get.
+    pub(crate) passed: Vec<(RawFd, OwnedFd)>,
     pub(crate) arguments: Vec<u8>,
     pub(crate) descriptors: Vec<OwnedFd>,
 }
@@ -63,6 +69,7 @@ impl Hello {
             self.parent_pid,
             &self.parent_name,
             &self.listener,
+            &self.passed,
         );
         postcard::to_stdvec(&wire).map_err(|error| {
             Error::new(ErrorKind::Encode, "start", "").with_detail(error.to_string())
@@ -84,17 +91,26 @@ impl Hello {
             postcard::take_from_bytes::<(bool, Wire)>(&bytes).map_err(|_| malformed())?;
         let arguments = arguments.to_vec();
         let mut descriptors = descriptors.into_iter();
+        let hello = Self::from_wire(wire);
+        let life = descriptors.next().ok_or_else(malformed)?;
+        let stdin = if has_stdin { descriptors.next() } else { None };
+        let passed: Vec<_> = hello.passed.iter().copied().zip(&mut descriptors).collect();
+        if passed.len() < hello.passed.len() {
+            return Err(malformed());
+        }
         Ok(Greeted {
-            hello: Self::from_wire(wire),
-            life: descriptors.next().ok_or_else(malformed)?,
-            stdin: if has_stdin { descriptors.next() } else { None },
+            hello,
+            life,
+            stdin,
+            passed,
             arguments,
             descriptors: descriptors.collect(),
         })
     }
 
     fn from_wire(wire: Wire) -> Self {
-        let (entry, depth, name, identity, daemon, parent_pid, parent_name, listener) = wire;
+        let (entry, depth, name, identity, daemon, parent_pid, parent_name, listener, passed) =
+            wire;
         let (build, offset, type_hash) = entry;
         let build = Build::from_bytes(build);
         Self {
@@ -110,7 +126,31 @@ impl Hello {
             parent_pid,
             parent_name,
             listener,
+            passed,
         }
+    }
+}
+
+impl Greeted {
+    /// Moves every descriptor off the numbers that the passed ones get.
+    pub(crate) fn make_room(self) -> io::Result<Self> {
+        let numbers = &self.hello.passed;
+        let move_off = |fd| descriptor::move_off(fd, numbers);
+        let passed = self.passed.into_iter();
+        Ok(Self {
+            life: move_off(self.life)?,
+            stdin: self.stdin.map(move_off).transpose()?,
+            passed: passed
+                .map(|(number, fd)| Ok((number, move_off(fd)?)))
+                .collect::<io::Result<_>>()?,
+            descriptors: self
+                .descriptors
+                .into_iter()
+                .map(move_off)
+                .collect::<io::Result<_>>()?,
+            hello: self.hello,
+            arguments: self.arguments,
+        })
     }
 }
 
@@ -145,6 +185,7 @@ mod tests {
             parent_pid: 17,
             parent_name: "MainProcess".into(),
             listener: b"00042".to_vec(),
+            passed: vec![70],
         }
     }
 
@@ -153,13 +194,14 @@ mod tests {
         let (left, right) = socket::pair().unwrap();
         let mut bytes = some_hello().to_bytes(false).unwrap();
         bytes.extend_from_slice(b"the arguments");
-        parcel::send(left.as_fd(), HELLO, &bytes, &[left.as_fd()]).unwrap();
+        parcel::send(left.as_fd(), HELLO, &bytes, &[left.as_fd(); 2]).unwrap();
         assert!(is_waiting(right.as_fd()));
         assert!(is_waiting(right.as_fd()), "looking takes nothing");
         let greeted = Hello::receive(right.as_fd()).unwrap();
         assert_eq!(greeted.hello, some_hello());
         assert_eq!(greeted.arguments, b"the arguments");
         assert!(greeted.stdin.is_none() && greeted.descriptors.is_empty());
+        assert_eq!(greeted.passed[0].0, 70);
     }
 
     #[test]

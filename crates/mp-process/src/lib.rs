@@ -46,6 +46,7 @@ mod late_results;
 mod outcome;
 mod panic;
 mod parcel;
+mod passed_fds;
 mod process;
 mod report;
 mod returned_err;
@@ -61,6 +62,7 @@ pub use mp_os::clock::Deadline;
 
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
 pub use panic::Panic;
+pub use passed_fds::take_passed_fd;
 pub use process::{Process, StillRunning, spawn};
 pub use status::Status;
 pub use table::{ActiveChild, active_children};

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -54,6 +54,8 @@ pub struct Process<R> {
     identity: Vec<u32>,
     daemon: bool,
     options: Options,
+    /// Until it was started.
+    passed: Vec<OwnedFd>,
     running: Option<Arc<Running>>,
     returns: PhantomData<fn() -> R>,
 }
@@ -85,6 +87,7 @@ impl<R> Process<R> {
             identity,
             daemon: current::is_daemon(),
             options: Options::default(),
+            passed: Vec::new(),
             running: None,
             returns: PhantomData,
         }
@@ -135,6 +138,18 @@ impl<R> Process<R> {
         self
     }
 
+    /// Passes it a descriptor, which it has under the same number, close-on-exec; all others but the standard streams
+    /// stay in this process. May be called several times.
+    ///
+    /// The task takes it by its number with [`take_passed_fd`](crate::take_passed_fd). This process closes it after the
+    /// start: pass a copy (`try_clone`) to keep it. The number must be above 2, and in the child not be in use by code that
+    /// ran before `main`; else [`start`](Self::start) or [`result`](Self::result) is an error.
+    #[must_use = "a process runs when it is started"]
+    pub fn pass_fd(mut self, descriptor: impl Into<OwnedFd>) -> Self {
+        self.passed.push(descriptor.into());
+        self
+    }
+
     /// Starts it.
     ///
     /// After an error it can be tried again.
@@ -143,7 +158,8 @@ impl<R> Process<R> {
     ///
     /// [`ErrorKind::InvalidState`] if it was started before, if code before `main` starts it, or if 64 processes
     /// have started each other; [`ErrorKind::Encode`] if an argument does not serialise;
-    /// [`ErrorKind::TooManyDescriptors`]; [`ErrorKind::Unsupported`] for a function in a shared library; and what
+    /// [`ErrorKind::InvalidInput`] for a variable, a directory or a [passed](Self::pass_fd) descriptor that the system does
+    /// not take; [`ErrorKind::TooManyDescriptors`]; [`ErrorKind::Unsupported`] for a function in a shared library; and what
     /// the system says of the start itself, for instance at the limit of processes.
     pub fn start(&mut self) -> Result<()> {
         let arguments = self.arguments.get_mut();
@@ -158,10 +174,12 @@ impl<R> Process<R> {
             identity: &self.identity,
             daemon: self.daemon,
             options: &self.options,
+            passed: &self.passed,
         };
         self.running = Some(start.run()?);
         // The child has its own handles now; this process's end when the caller's do.
         *arguments = None;
+        self.passed.clear();
         Ok(())
     }
 

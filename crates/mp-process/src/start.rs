@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -51,6 +51,7 @@ pub(crate) struct Start<'a> {
     pub(crate) identity: &'a [u32],
     pub(crate) daemon: bool,
     pub(crate) options: &'a Options,
+    pub(crate) passed: &'a [OwnedFd],
 }
 
 impl Start<'_> {
@@ -90,7 +91,18 @@ impl Start<'_> {
                 DEPTH_MAX + 1
             )));
         }
-        self.check_options()
+        self.check_options()?;
+        self.check_passed()
+    }
+
+    fn check_passed(&self) -> Result<()> {
+        let mut numbers = self.passed.iter().map(AsRawFd::as_raw_fd);
+        match numbers.find(|number| *number <= libc::STDERR_FILENO) {
+            Some(number) => Err(self.error(ErrorKind::InvalidInput).with_detail(format!(
+                "descriptor {number} is a standard stream, which the child has anyway; pass a copy of it (`try_clone`)"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Refuses what the system would cut short or drop without a word.
@@ -124,6 +136,7 @@ impl Start<'_> {
             parent_pid: std::process::id(),
             parent_name: current::current_process().name().to_owned(),
             listener: for_children.late.listener_name().to_vec(),
+            passed: self.passed.iter().map(AsRawFd::as_raw_fd).collect(),
         };
         let bytes = hello.to_bytes(stdin.is_some())?;
         let (bytes, objects) = transfer::outgoing(|| self.arguments.append_to(bytes));
@@ -131,7 +144,7 @@ impl Start<'_> {
         let descriptors: Vec<_> = [Some(for_children.life_end()), stdin]
             .into_iter()
             .flatten()
-            .chain(objects.iter().map(AsFd::as_fd))
+            .chain(self.passed.iter().chain(&objects).map(AsFd::as_fd))
             .collect();
         parcel::send(socket.as_fd(), HELLO, &bytes, &descriptors)
             .map_err(|source| self.explain(source))

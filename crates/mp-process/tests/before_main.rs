@@ -1,10 +1,12 @@
 //! Code that the loader calls before `main`, and before this crate's own.
 
 use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use mp_process::{current_process, parent_process, spawn};
+use mp_layout::ErrorKind;
+use mp_process::{Process, current_process, parent_process, spawn};
 
 static REFUSED: OnceLock<String> = OnceLock::new();
 
@@ -49,4 +51,23 @@ fn a_file_that_was_opened_before_main_stays_open_in_a_child() {
     let process = spawn(length, ()).unwrap();
     assert!(process.join_timeout(Duration::from_secs(20)).unwrap());
     assert_eq!(process.result().unwrap(), length());
+}
+
+#[test]
+fn a_passed_descriptor_whose_number_is_taken_before_main_is_an_error() {
+    /// In every process of this program the file has the same number.
+    fn parent() -> String {
+        let number = OPENED.get().unwrap().as_raw_fd();
+        // SAFETY: of a file that this process does not use after.
+        let taken = unsafe { OwnedFd::from_raw_fd(number) };
+        let mut process = Process::new(|| (), ()).pass_fd(taken);
+        process.start().unwrap();
+        let error = process.result().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidState);
+        error.to_string()
+    }
+    let process = spawn(parent, ()).unwrap();
+    assert!(process.join_timeout(Duration::from_secs(20)).unwrap());
+    let text = process.result().unwrap();
+    assert!(text.contains("in use in the child"), "{text}");
 }

@@ -2,15 +2,17 @@
 
 use std::fs::File;
 use std::io::{PipeReader, Read, pipe};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex};
 use mp_os::clock::Deadline;
+use mp_os::descriptor;
+use mp_os::memfd::{self, Commit};
 use mp_os::pidfd::PidFd;
-use mp_process::{Process, Status, spawn};
+use mp_process::{Process, Status, spawn, take_passed_fd};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -251,4 +253,93 @@ fn results_that_wait_for_a_descriptor_are_not_taken_for_a_killed_childs() {
         vec![1, 2, 3],
     );
     assert_eq!(process.result().unwrap(), format!("{expected:?}"));
+}
+
+/// The numbers of descriptors and the sizes of their files.
+type Sizes = Vec<(RawFd, u64)>;
+
+/// Takes these descriptors.
+fn take_sizes(numbers: Vec<RawFd>, _object: Mutex<u8>) -> Sizes {
+    let size = |number: &RawFd| {
+        let file = take_passed_fd(*number).expect("it was passed");
+        // SAFETY: takes a number.
+        let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFD) };
+        assert_eq!(flags, libc::FD_CLOEXEC);
+        assert!(take_passed_fd(*number).is_none(), "it was taken");
+        (file.as_raw_fd(), File::from(file).metadata().unwrap().len())
+    };
+    numbers.iter().map(size).collect()
+}
+
+#[test]
+fn passed_descriptors_keep_their_numbers() {
+    // Low numbers, which the child's own descriptors would have, and one far above.
+    fn parent() -> (Sizes, Sizes) {
+        let files: Vec<OwnedFd> = (1..=12)
+            .map(|size| memfd::create("passed", size, Commit::Sparse).unwrap())
+            .collect();
+        let far = descriptor::copy_as(files[0].as_fd(), 200).unwrap().unwrap();
+        let sizes = (2..=12).rev().chain([1]);
+        let files: Vec<_> = files.into_iter().skip(1).rev().chain([far]).collect();
+        let numbers: Vec<_> = files.iter().map(AsRawFd::as_raw_fd).collect();
+        let expected = numbers.iter().copied().zip(sizes).collect();
+        let object = Mutex::new(0).unwrap();
+        let mut process = Process::new(take_sizes, (numbers.clone(), object));
+        for file in files {
+            process = process.pass_fd(file);
+        }
+        process.start().unwrap();
+        joined(&process);
+        let is_closed = |number: &RawFd| {
+            // SAFETY: takes a number.
+            unsafe { libc::fcntl(*number, libc::F_GETFD) == -1 }
+        };
+        assert!(numbers.iter().all(is_closed), "the parent keeps none");
+        (process.result().unwrap(), expected)
+    }
+    let process = spawn(parent, ()).unwrap();
+    joined(&process);
+    let (found, expected) = process.result().unwrap();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_standard_stream_is_not_passed() {
+    fn parent() -> String {
+        // SAFETY: standard input of this process, which nothing else uses.
+        let stdin = unsafe { OwnedFd::from_raw_fd(0) };
+        let mut process = Process::new(|| (), ()).pass_fd(stdin);
+        let error = process.start().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        error.to_string()
+    }
+    let process = spawn(parent, ()).unwrap();
+    joined(&process);
+    let text = process.result().unwrap();
+    assert!(text.contains("descriptor 0 is a standard stream"), "{text}");
+}
+
+#[test]
+fn a_passed_descriptor_above_the_childs_limit_is_an_error() {
+    fn parent() -> String {
+        let (reader, _writer) = pipe().unwrap();
+        let file = descriptor::copy_as(reader.as_fd(), 100).unwrap().unwrap();
+        let few = libc::rlimit {
+            rlim_cur: 64,
+            rlim_max: 64,
+        };
+        // SAFETY: takes a limit, which ends with this process.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &few) }, 0);
+        let mut process = Process::new(|| (), ()).pass_fd(file);
+        process.start().unwrap();
+        joined(&process);
+        process.result().unwrap_err().to_string()
+    }
+    let process = spawn(parent, ()).unwrap();
+    joined(&process);
+    let text = process.result().unwrap();
+    assert!(
+        text.contains("descriptor 100 of the parent") && text.contains("ulimit -n"),
+        "{text}"
+    );
 }

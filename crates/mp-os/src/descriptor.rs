@@ -1,0 +1,62 @@
+//! Descriptors by their numbers: one that is given a number, others that make room for it.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::io::fcntl_dupfd_cloexec;
+
+/// A copy of `file` with the number `number`, close-on-exec; `None` if that number is in use.
+///
+/// # Errors
+///
+/// `EINVAL` if this process may have no descriptor of that number (`ulimit -n`), `EMFILE` if that number and all above it
+/// are in use.
+///
+/// # Examples
+///
+/// ```
+/// use mp_os::descriptor;
+/// use std::os::fd::{AsFd, AsRawFd};
+///
+/// # if cfg!(miri) { return Ok(()) }
+/// let (read, _write) = std::io::pipe()?;
+/// let number = read.as_raw_fd();
+/// assert!(descriptor::copy_as(read.as_fd(), number)?.is_none());
+/// let copy = descriptor::copy_as(read.as_fd(), number + 50)?.expect("a free number");
+/// assert_eq!(copy.as_raw_fd(), number + 50);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn copy_as(file: BorrowedFd<'_>, number: RawFd) -> io::Result<Option<OwnedFd>> {
+    // The kernel gives the lowest free number from there on.
+    let copy = fcntl_dupfd_cloexec(file, number)?;
+    Ok(Some(copy).filter(|copy| copy.as_raw_fd() == number))
+}
+
+/// The same file under a number that is none of `numbers`.
+///
+/// # Errors
+///
+/// `EMFILE` without free descriptors.
+///
+/// # Examples
+///
+/// ```
+/// use mp_os::descriptor;
+/// use std::os::fd::{AsRawFd, OwnedFd};
+///
+/// # if cfg!(miri) { return Ok(()) }
+/// let read = OwnedFd::from(std::io::pipe()?.0);
+/// let number = read.as_raw_fd();
+/// let moved = descriptor::move_off(read, &[number, number + 1])?;
+/// assert!(![number, number + 1].contains(&moved.as_raw_fd()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn move_off(mut file: OwnedFd, numbers: &[RawFd]) -> io::Result<OwnedFd> {
+    // Open until the end, so that each copy gets another number: one more than there are numbers at most.
+    let mut unfit = Vec::new();
+    while numbers.contains(&file.as_raw_fd()) {
+        let copy = file.try_clone()?;
+        unfit.push(std::mem::replace(&mut file, copy));
+    }
+    Ok(file)
+}
