@@ -52,7 +52,7 @@ pub mod process {
     pub use mp_object::ProcessIdentity;
     pub use mp_process::{
         ActiveChild, Argument, Arguments, CurrentProcess, Panic, ParentProcess, Returned, Run,
-        Stateless, Status, StillRunning, Task,
+        Stateless, Status, StillRunning, Task, take_passed_fd,
     };
 }
 
