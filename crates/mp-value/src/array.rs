@@ -6,6 +6,7 @@ use std::time::Duration;
 #[cfg(doc)]
 use mp_layout::ErrorKind;
 use mp_layout::{Kind, Plain, PlainSlice, Region, Result, TypeTag, assert_zeros};
+use mp_object::owner::this_process;
 use mp_object::{Object, ObjectType, Plan, ProcessIdentity};
 use mp_os::clock::Deadline;
 use mp_sync::LockError;
@@ -14,7 +15,6 @@ use crate::array_control::half_written;
 use crate::array_memory::ArrayMemory;
 use crate::elements::Elements;
 use crate::first::First;
-use crate::partition::this_process;
 use crate::{ArrayGuard, ArrayLock, Chunks, FrozenArray, numpy};
 
 /// Numbers in shared memory, with one lock: Python's `multiprocessing.Array`.

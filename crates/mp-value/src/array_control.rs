@@ -37,15 +37,16 @@
 //! someone recovers. With a chunk: the chunk's word tells, see [`crate::partition`].
 
 use core::convert::Infallible;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use mp_layout::{Error, ErrorKind, Result, shared_struct};
-use mp_object::ProcessIdentity;
+use mp_object::owner::this_process;
+use mp_object::{OwnerWord, ProcessIdentity, owner};
 use mp_os::clock::Deadline;
 use mp_sync::{Guard, LockError, RawLockError, RawMutex};
 
-use crate::partition::{identity, this_process};
 use crate::refusal::refusal;
 
 /// The most chunks an array can be divided into.
@@ -58,7 +59,7 @@ shared_struct! {
     pub(crate) struct ArrayControl as "Array: control": 128 bytes {
         pub(crate) mutex: RawMutex = "the array's lock",
         pub(crate) chunk_len: AtomicU64 = "elements of one chunk, 0 while the array is whole; one owner word per chunk follows the control, at most 4096",
-        writer: AtomicU64 = "0, or the process that writes several words: PID in the low 22 bits, start time in the others",
+        writer: OwnerWord = "the process that writes several words, or that died while it did",
         frozen: AtomicU32 = "1 once no process may write any more",
         reserved: [AtomicU32; 15] = "0",
     }
@@ -112,7 +113,7 @@ impl ArrayControl {
     /// Records that the elements are lent to `me` (I2); under the mutex.
     #[inline]
     pub(crate) fn lend(&self, me: ProcessIdentity) {
-        self.writer.store(me.word(), Ordering::Relaxed);
+        self.writer.set(Some(me.into()));
         // Release: no element is written before `writer` is, for a death in between.
         fence(Ordering::Release);
     }
@@ -120,9 +121,8 @@ impl ArrayControl {
     /// Ends [`lend`](Self::lend); elements that were damaged before still are (I3).
     #[inline]
     pub(crate) fn take_back(&self, damage: Option<ProcessIdentity>) {
-        let word = damage.map_or(0, ProcessIdentity::word);
-        // Release: behind the last write of an element.
-        self.writer.store(word, Ordering::Release);
+        // A Release store: behind the last write of an element.
+        self.writer.set(damage.map(Into::into));
     }
 
     /// Makes the elements read-only for ever (I4); under the mutex.
@@ -144,23 +144,21 @@ impl ArrayControl {
     }
 
     fn is_lent_to(&self, process: ProcessIdentity) -> bool {
-        self.writer.load(Ordering::Relaxed) == process.word()
+        self.writer.owner() == Some(process.into())
     }
 
     /// Who died while it wrote (I3); an error if it lives (I2). Under the mutex.
     #[inline]
     fn damage(&self) -> Result<Option<ProcessIdentity>> {
-        match self.writer.load(Ordering::Relaxed) {
-            0 => Ok(None),
-            word => Self::dead_writer(word),
+        match self.writer.owner() {
+            None => Ok(None),
+            Some(writer) => Self::dead_writer(writer),
         }
     }
 
     #[cold]
-    fn dead_writer(word: u64) -> Result<Option<ProcessIdentity>> {
-        let Some(writer) = identity(word)? else {
-            return Ok(None);
-        };
+    fn dead_writer(writer: NonZeroU64) -> Result<Option<ProcessIdentity>> {
+        let writer = owner::process(writer)?;
         // The kernel marks a dying process's locks while some of its threads may still run.
         let dead = writer.ends_within(PATIENCE).map_err(|source| {
             Error::os(

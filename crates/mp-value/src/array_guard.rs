@@ -5,12 +5,13 @@ use core::ops::{Deref, DerefMut};
 
 use mp_layout::PlainSlice;
 use mp_object::ProcessIdentity;
+use mp_object::owner::this_process;
 use mp_os::clock::Deadline;
 use mp_sync::{Guard, LockError, Outcome};
 
 use crate::array_control::ArrayControl;
 use crate::array_memory::ArrayMemory;
-use crate::partition::{Partition, this_process};
+use crate::partition::Partition;
 
 /// All elements of a locked [`Array`](crate::Array) as one slice; dropping it releases the lock.
 ///

@@ -4,11 +4,10 @@ use core::mem::offset_of;
 use core::ops::Range;
 use core::ptr::NonNull;
 
-use mp_layout::atomic::AtomicU64;
 use mp_layout::{
     Cells, Error, ErrorKind, HEADER_SIZE, Kind, Plain, PlainSlice, Region, Result, TypeTag,
 };
-use mp_object::{Object, Placed, Plan};
+use mp_object::{Object, OwnerWord, Placed, Plan};
 
 use crate::array_control::{ArrayControl, MAX_CHUNKS};
 use crate::partition::Partition;
@@ -20,7 +19,7 @@ pub(crate) const PAGE: usize = 4096;
 /// An array's object and where its parts are mapped. Clones are the same array.
 pub(crate) struct ArrayMemory<T> {
     control: Placed<ArrayControl>,
-    words: NonNull<[AtomicU64]>,
+    words: NonNull<[OwnerWord]>,
     elements: Run<T>,
 }
 
@@ -32,7 +31,7 @@ unsafe impl<T: Plain> Sync for ArrayMemory<T> {}
 
 /// Bytes from the start of the payload to the elements, for `len` of them.
 fn elements_offset(len: usize) -> usize {
-    let words = size_of::<ArrayControl>() + len.min(MAX_CHUNKS) * size_of::<AtomicU64>();
+    let words = size_of::<ArrayControl>() + len.min(MAX_CHUNKS) * size_of::<OwnerWord>();
     (HEADER_SIZE + words).next_multiple_of(PAGE) - HEADER_SIZE
 }
 

@@ -5,9 +5,9 @@ use core::ops::{Deref, DerefMut, Range};
 
 use mp_layout::PlainSlice;
 use mp_object::ProcessIdentity;
+use mp_object::owner::this_process;
 
 use crate::array_memory::ArrayMemory;
-use crate::partition::this_process;
 
 /// A chunk of an [`Array`](crate::Array) that this process has claimed: a slice that nobody else reaches. Dropping it gives
 /// the chunk back.
@@ -87,7 +87,7 @@ impl<T: PlainSlice> Drop for Chunk<T> {
     fn drop(&mut self) {
         // A forked child is another process: the chunk is its parent's.
         if this_process().is_ok_and(|process| process == self.owner) {
-            self.memory.partition().release(self.index);
+            self.memory.partition().release(self.index, self.owner);
         }
     }
 }

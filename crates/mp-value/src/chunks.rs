@@ -6,12 +6,13 @@ use core::time::Duration;
 
 use mp_layout::{Error, ErrorKind, PlainSlice, Result};
 use mp_object::ProcessIdentity;
+use mp_object::owner::this_process;
 use mp_os::clock::Deadline;
 
 use crate::Chunk;
 use crate::array_control::{MAX_CHUNKS, half_written};
 use crate::array_memory::ArrayMemory;
-use crate::partition::{Attempt, this_process};
+use crate::partition::Attempt;
 
 /// An [`Array`](crate::Array) seen as chunks of equal length that processes claim, each to write on its own.
 ///

@@ -1,10 +1,15 @@
-//! Which chunks of an array are claimed, and by whom.
+//! Which chunks of an array are claimed, and by which processes.
+//!
+//! # Source
+//!
+//! One [`OwnerWord`] per chunk. Changed: the array's mutex excludes all writers of a word but its owner, so that a word
+//! passes from a dead owner to the next one in one store, and no death is forgotten on the way.
 //!
 //! # Layout
 //!
 //! ```text
 //! chunk_len   0, or the elements of one chunk: what the words below count
-//! words[i]    0, or the process that has chunk i (elements i * chunk_len ..)
+//! words[i]    an owner word: 0, or the process that has chunk i (elements i * chunk_len ..)
 //! ```
 //!
 //! | `chunk_len` | a word is | meaning |
@@ -46,7 +51,7 @@ use core::ops::Range;
 
 use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_layout::{Error, ErrorKind, Result};
-use mp_object::ProcessIdentity;
+use mp_object::{OwnerWord, ProcessIdentity, owner};
 
 /// How an attempt to claim a chunk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +69,7 @@ pub(crate) enum Attempt {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Partition<'a> {
     pub(crate) chunk_len: &'a AtomicU64,
-    pub(crate) words: &'a [AtomicU64],
+    pub(crate) words: &'a [OwnerWord],
     /// Elements of the array.
     pub(crate) len: usize,
 }
@@ -79,12 +84,14 @@ impl Partition<'_> {
     ) -> Result<Attempt> {
         self.adopt(chunk_len)?;
         let word = &self.words[index];
-        let attempt = match owner(word)? {
+        let attempt = match owner_of(word)? {
             None => Attempt::Fresh,
-            Some(owner) if owner == me || !is_dead(owner)? => return Ok(Attempt::Taken(owner)),
+            Some(owner) if owner == me || !owner::is_dead(owner)? => {
+                return Ok(Attempt::Taken(owner));
+            }
             Some(dead) => Attempt::Inherited(dead),
         };
-        word.store(me.word(), Ordering::Relaxed);
+        word.set(Some(me.into()));
         Ok(attempt)
     }
 
@@ -98,7 +105,7 @@ impl Partition<'_> {
         self.adopt(chunk_len)?;
         let mut living = Some(me);
         for index in from..self.len.div_ceil(chunk_len) {
-            let owner = owner(&self.words[index])?;
+            let owner = owner_of(&self.words[index])?;
             if owner.is_some() && owner == living {
                 continue;
             }
@@ -114,13 +121,12 @@ impl Partition<'_> {
     pub(crate) fn owner(&self, chunk_len: usize, index: usize) -> Option<ProcessIdentity> {
         let same = self.chunk_len.load(Ordering::Relaxed) == chunk_len as u64;
         let word = self.words.get(index).filter(|_| same)?;
-        ProcessIdentity::from_word(word.load(Ordering::Relaxed))
+        owner_of(word).ok().flatten()
     }
 
-    /// Gives chunk `index` back; the caller has it.
-    pub(crate) fn release(&self, index: usize) {
-        // Release: pairs with the Acquire where owners are looked for, at the end of this file.
-        self.words[index].store(0, Ordering::Release);
+    /// Gives chunk `index` of `owner` back: the calling process.
+    pub(crate) fn release(&self, index: usize, owner: ProcessIdentity) {
+        self.words[index].release(owner.into());
     }
 
     /// Gives back what the dead have, and tells which chunks of `chunk_len` elements that were.
@@ -130,11 +136,13 @@ impl Partition<'_> {
         let mut swept = Vec::new();
         let mut known = None;
         for (index, word) in self.words.iter().enumerate() {
-            let Some(owner) = owner(word)? else { continue };
+            let Some(owner) = owner_of(word)? else {
+                continue;
+            };
             if !is_dead_as_known(owner, &mut known)? {
                 continue;
             }
-            word.store(0, Ordering::Relaxed);
+            word.set(None);
             if index < count {
                 swept.push((index, owner));
             }
@@ -157,7 +165,7 @@ impl Partition<'_> {
     /// Forgets the dead, whose chunks the caller has been told of; nobody living has one.
     pub(crate) fn clear(&self) {
         for word in self.words {
-            word.store(0, Ordering::Relaxed);
+            word.set(None);
         }
         // Behind the words, for a death in between.
         self.chunk_len.store(0, Ordering::Release);
@@ -183,31 +191,20 @@ impl Partition<'_> {
         };
         let mut wanted = Vec::new();
         if !dead.is_empty() {
-            wanted.resize(self.words.len(), 0);
+            wanted.resize(self.words.len(), None);
         }
         for (index, owner) in &dead {
             let touched = self.elements(current, *index);
-            for word in &mut wanted[touched.start / chunk_len..touched.end.div_ceil(chunk_len)] {
-                *word = owner.word();
-            }
+            wanted[touched.start / chunk_len..touched.end.div_ceil(chunk_len)].fill(Some(*owner));
         }
-        for (word, owner) in self
-            .words
-            .iter()
-            .zip(&wanted)
-            .filter(|(_, owner)| **owner != 0)
-        {
-            word.store(*owner, Ordering::Relaxed);
+        let words = || self.words.iter().zip(&wanted);
+        for (word, owner) in words().filter(|(_, owner)| owner.is_some()) {
+            word.set(owner.map(Into::into));
         }
-        // Release twice: a death sees the three steps in this order.
+        // Release, as all stores to words are: a death sees the three steps in this order.
         self.chunk_len.store(chunk_len as u64, Ordering::Release);
-        for (word, _) in self
-            .words
-            .iter()
-            .zip(&wanted)
-            .filter(|(_, owner)| **owner == 0)
-        {
-            word.store(0, Ordering::Release);
+        for (word, _) in words().filter(|(_, owner)| owner.is_none()) {
+            word.set(None);
         }
         Ok(())
     }
@@ -217,7 +214,9 @@ impl Partition<'_> {
         let mut dead = Vec::new();
         let mut known = None;
         for (index, word) in self.words.iter().enumerate() {
-            let Some(owner) = owner(word)? else { continue };
+            let Some(owner) = owner_of(word)? else {
+                continue;
+            };
             if !is_dead_as_known(owner, &mut known)? {
                 return Err(self.claimed(index, owner));
             }
@@ -246,20 +245,9 @@ fn error_with_wish(error: Error, wish: core::fmt::Arguments<'_>) -> Error {
     Error::new(ErrorKind::Claimed, "divide", "array").with_detail(format!("into {wish}: {error}"))
 }
 
-fn owner(word: &AtomicU64) -> Result<Option<ProcessIdentity>> {
-    // Acquire: whoever reads 0 sees what the last owner wrote.
-    identity(word.load(Ordering::Acquire))
-}
-
-/// The process that a word of shared memory names, if it names one.
-pub(crate) fn identity(word: u64) -> Result<Option<ProcessIdentity>> {
-    if word == 0 {
-        return Ok(None);
-    }
-    ProcessIdentity::from_word(word).map(Some).ok_or_else(|| {
-        Error::new(ErrorKind::Corrupt, "read the owner of", "array")
-            .with_detail(format!("owner word {word:#x} names no process"))
-    })
+/// The process that a word names.
+fn owner_of(word: &OwnerWord) -> Result<Option<ProcessIdentity>> {
+    word.owner().map(owner::process).transpose()
 }
 
 /// Whether `owner` is dead, asking the system only if it is another than the last one.
@@ -272,27 +260,9 @@ fn is_dead_as_known(
     {
         return Ok(dead);
     }
-    let dead = is_dead(owner)?;
+    let dead = owner::is_dead(owner)?;
     *known = Some((owner, dead));
     Ok(dead)
-}
-
-/// Whether `owner` has been proven dead.
-pub(crate) fn is_dead(owner: ProcessIdentity) -> Result<bool> {
-    owner.is_dead().map_err(|source| {
-        Error::os(
-            "prove the death of process",
-            owner.pid().to_string(),
-            source,
-        )
-    })
-}
-
-/// This process as owner words name it.
-#[inline]
-pub(crate) fn this_process() -> Result<ProcessIdentity> {
-    ProcessIdentity::current()
-        .map_err(|source| Error::os("read the start time of", "this process", source))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The words against a model: random claims by the living and the dead, in several lengths.
 
+use core::num::NonZeroU64;
 use std::process::{Child, Command, Stdio};
 
 use proptest::prelude::*;
@@ -114,7 +115,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn run(steps: &[Step], cast: &Cast) {
     let chunk_len = AtomicU64::new(0);
-    let words: Vec<AtomicU64> = (0..LEN).map(|_| AtomicU64::new(0)).collect();
+    let words: Vec<OwnerWord> = (0..LEN).map(|_| OwnerWord::free()).collect();
     let partition = Partition {
         chunk_len: &chunk_len,
         words: &words,
@@ -149,8 +150,8 @@ fn run(steps: &[Step], cast: &Cast) {
                     continue;
                 }
                 let range = Model::range(model.chunk_len, index);
-                if model.owners[range.start].is_some_and(|who| !cast.is_dead(who)) {
-                    partition.release(index);
+                if let Some(who) = model.owners[range.start].filter(|who| !cast.is_dead(*who)) {
+                    partition.release(index, cast.all[who]);
                     model.owners[range].fill(None);
                 }
             }
@@ -205,13 +206,14 @@ fn behaves_as_the_model() {
 
 #[test]
 fn words_that_name_no_process_are_corrupt() {
-    let (chunk_len, words) = (AtomicU64::new(1), [AtomicU64::new(1 << 22)]);
+    let (chunk_len, words) = (AtomicU64::new(1), [OwnerWord::free()]);
+    words[0].set(NonZeroU64::new(1 << 22));
     let partition = Partition {
         chunk_len: &chunk_len,
         words: &words,
         len: 1,
     };
-    let me = this_process().unwrap();
+    let me = owner::this_process().unwrap();
     for error in [
         partition.claim(1, 0, me).unwrap_err(),
         partition.expect_whole().unwrap_err(),
@@ -220,7 +222,7 @@ fn words_that_name_no_process_are_corrupt() {
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
     chunk_len.store(u64::MAX, Ordering::Relaxed);
-    words[0].store(me.word(), Ordering::Relaxed);
+    words[0].set(Some(me.into()));
     assert_eq!(
         partition.expect_whole().unwrap_err().kind(),
         ErrorKind::Claimed
