@@ -119,8 +119,8 @@ impl<'a, T: Plain> Cells<'a, T> {
     fn out_of_range(&self, index: usize) -> Error {
         Error::mismatch(
             ErrorKind::InvalidInput,
-            "reach element",
-            index.to_string(),
+            "reach",
+            format!("element {index}"),
             format_args!("{} elements", self.len),
             "a smaller index",
         )
@@ -155,7 +155,7 @@ impl<T: PlainSlice> Cells<'_, T> {
 
 #[cold]
 fn not_a_value<T>(index: usize) -> Error {
-    Error::new(ErrorKind::Corrupt, "read element", index.to_string()).with_detail(format!(
+    Error::new(ErrorKind::Corrupt, "read", format!("element {index}")).with_detail(format!(
         "its bytes are not a {}",
         core::any::type_name::<T>()
     ))

@@ -121,12 +121,15 @@ error_kinds! {
     Full = 31, "full";
     /// A queue or ring has no message.
     Empty = 32, "empty";
-    /// Somebody else has claimed it.
-    Claimed = 33, "claimed by somebody else";
+    /// Another process has claimed it, or a leaked guard of it is in use.
+    Claimed = 33, "claimed by another process";
 }
 
 impl Error {
     /// An error of `kind` when attempting `operation` on `object`.
+    ///
+    /// The object is a name or a noun phrase, such as `"jobs"` in quotes or `element 7`. Words that lead to it belong to
+    /// the operation, so that the two read as a sentence: `put to` and `a queue`, not `put` and `to a queue`.
     pub fn new(
         kind: ErrorKind,
         operation: impl Into<Cow<'static, str>>,
@@ -181,12 +184,12 @@ impl Error {
         self.0.kind
     }
 
-    /// What was attempted, such as `open`.
+    /// What was attempted, such as `open` or `put to`.
     pub fn operation(&self) -> &str {
         &self.0.operation
     }
 
-    /// What it was attempted on, such as a name; empty if that says nothing.
+    /// What it was attempted on: a name or a noun phrase; empty if it is not known.
     pub fn object(&self) -> &str {
         &self.0.object
     }

@@ -95,7 +95,7 @@ impl TypeCode {
             .copied()
             .find(|known| known.as_char() == code)
             .ok_or_else(|| {
-                Error::new(ErrorKind::WrongType, "read type code", format!("{code:?}"))
+                Error::new(ErrorKind::WrongType, "read", format!("type code {code:?}"))
                     .with_detail("type codes are b B h H i I l L q Q f d c ? u")
             })
     }

@@ -28,7 +28,7 @@ pub fn this_process() -> Result<ProcessIdentity> {
 /// [`ErrorKind::Corrupt`] if it names none.
 pub fn process(owner: NonZeroU64) -> Result<ProcessIdentity> {
     ProcessIdentity::from_word(owner.get()).ok_or_else(|| {
-        Error::new(ErrorKind::Corrupt, "read", "an owner word")
+        Error::new(ErrorKind::Corrupt, "read", "owner word")
             .with_detail(format!("{owner:#x} names no process"))
     })
 }
@@ -39,10 +39,9 @@ pub fn process(owner: NonZeroU64) -> Result<ProcessIdentity> {
 ///
 /// If the system does not let it be proven.
 pub fn is_dead(process: ProcessIdentity) -> Result<bool> {
-    process.is_dead().map_err(|source| {
-        let pid = process.pid().to_string();
-        Error::os("prove the death of process", pid, source)
-    })
+    process
+        .is_dead()
+        .map_err(|source| Error::os("prove the death of", process.to_string(), source))
 }
 
 /// Frees a word whose owner is dead, and returns that owner. Of several callers, one gets it.

@@ -205,7 +205,7 @@ impl Segment {
     /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for, after which some of the pages may be
     /// committed; [`ErrorKind::WrongSize`] if they are not all within the segment.
     pub fn reserve(&self, offset: usize, size: usize) -> Result<()> {
-        let range = self.range("reserve", offset, size)?;
+        let range = self.range("reserve pages of", offset, size)?;
         let reserved = match self.0.home() {
             Home::Memory => memfd::reserve(self.as_fd(), range),
             Home::DevShm => named::reserve(self.as_fd(), range),
@@ -222,7 +222,7 @@ impl Segment {
     ///
     /// [`ErrorKind::WrongSize`] if they are not all within the segment, [`ErrorKind::Os`]; the pages are kept then.
     pub fn give_back(&self, offset: usize, size: usize) -> Result<()> {
-        let range = self.range("give back", offset, size)?;
+        let range = self.range("give back pages of", offset, size)?;
         memfd::give_back(self.as_fd(), range)
             .map_err(|source| Error::os("give back pages of", self.0.label(), source))
     }
@@ -234,7 +234,7 @@ impl Segment {
             _ => Err(Error::mismatch(
                 ErrorKind::WrongSize,
                 operation,
-                format!("pages of {}", self.0.label()),
+                self.0.label(),
                 format_args!("{} bytes", self.len()),
                 format_args!("at least {size} from {offset}"),
             )),
