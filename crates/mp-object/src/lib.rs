@@ -22,6 +22,7 @@
 )]
 
 mod environment;
+mod label;
 #[cfg(feature = "message")]
 pub mod message;
 mod object;
@@ -32,7 +33,9 @@ mod placed;
 mod plan;
 mod shared;
 
+pub use label::labelled;
 pub use mp_layout::OwnerWord;
+pub use mp_os::clock::Deadline;
 pub use mp_shm::transfer;
 pub use object::Object;
 pub use object_type::ObjectType;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::environment::environment;
 use crate::owner::this_process;
-use crate::{Plan, open_objects, transfer};
+use crate::{Plan, label, open_objects, transfer};
 
 /// A segment whose header was checked, for as long as a clone of this handle lives. Clones are the same object.
 ///
@@ -52,12 +52,14 @@ pub(crate) struct Parts {
 impl Object {
     /// Makes an object without a name: `initialise` fills its zeroed payload before anybody can attach.
     ///
+    /// `/proc` calls it `mp:` and its kind, and the label of [`labelled`](crate::labelled), if there is one.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::NotEnoughMemory`] with both figures, [`ErrorKind::TooManyDescriptors`], [`ErrorKind::InvalidInput`] if
-    /// the plan has more bytes than there are addresses, and whatever `initialise` returns.
+    /// the plan has more bytes than there are addresses or the label cannot be one, and whatever `initialise` returns.
     pub fn create(plan: &Plan, initialise: impl FnOnce(Region<'_>) -> Result<()>) -> Result<Self> {
-        let label = plan.expected().kind.to_string();
+        let label = label::current(plan.expected().kind)?;
         let size = segment_size(plan, &label)?;
         let segment = match plan.committed_size(size) {
             None => Segment::anonymous(&label, size)?,

@@ -1,11 +1,13 @@
 //! An object is mapped once in a process, however many handles of it come.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mp_object::{Event, Mutex, transfer};
+use mp_layout::ErrorKind;
+use mp_object::{Event, Mutex, labelled, transfer};
 use mp_testkit::{Forked, PATIENCE, UniqueName, Watchdog};
 
 type Counter = Mutex<u64>;
@@ -131,7 +133,47 @@ fn children_forked_at_any_moment_receive_handles() {
 #[test]
 fn anonymous_memory_says_whose_it_is() {
     let event = Event::new().unwrap();
+    assert_eq!(shown(&event), "/memfd:mp:event (deleted)");
+}
+
+/// What `/proc` calls an object.
+fn shown(object: &impl AsFd) -> String {
+    let link = format!("/proc/self/fd/{}", object.as_fd().as_raw_fd());
+    fs::read_link(link).unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn anonymous_memory_has_the_label_that_it_was_made_under() {
+    let make = || labelled("inner", || Event::new().unwrap());
+    let (outer, inner, outer_again) = labelled("outer", || {
+        (Event::new().unwrap(), make(), Mutex::new(0_u64).unwrap())
+    });
+    assert_eq!(shown(&outer), "/memfd:mp:event:outer (deleted)");
+    assert_eq!(shown(&inner), "/memfd:mp:event:inner (deleted)");
+    assert_eq!(shown(&outer_again), "/memfd:mp:mutex:outer (deleted)");
+    let other_thread = labelled("mine", || {
+        std::thread::scope(|scope| scope.spawn(Event::new).join().unwrap().unwrap())
+    });
+    let panicked = catch_unwind(|| labelled("gone", || panic!("on purpose")));
+    assert!(panicked.is_err());
+    for plain in [other_thread, Event::new().unwrap()] {
+        assert_eq!(shown(&plain), "/memfd:mp:event (deleted)");
+    }
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    assert!(maps.contains("/memfd:mp:event"), "{maps}");
-    drop(event);
+    assert!(maps.contains("/memfd:mp:event:outer"), "{maps}");
+}
+
+#[test]
+fn a_label_that_the_kernel_would_refuse_is_refused_with_its_length() {
+    let make = |label: &str| labelled(label, Event::new);
+    drop(make("").unwrap());
+    drop(make(&"x".repeat(240)).unwrap());
+    for (label, reason) in [
+        ("x".repeat(241), "241 bytes, at most 240 are possible"),
+        ("a\0b".to_owned(), "contains a NUL"),
+    ] {
+        let error = make(&label).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(reason), "{error}");
+    }
 }

@@ -40,7 +40,7 @@
 pub use mp_derive::PlainOfFacade as Plain;
 pub use mp_layout::generated::Plain;
 pub use mp_layout::{Error, ErrorKind, Result, zeroed};
-pub use mp_object::{BoundedSemaphore, Event, Lock, Mutex, Semaphore};
+pub use mp_object::{BoundedSemaphore, Event, Lock, Mutex, Semaphore, labelled};
 pub use mp_os::clock::Deadline;
 pub use mp_process::{Process, active_children, cpu_count, current_process, parent_process, spawn};
 pub use mp_queue::{Queue, Receiver, Sender, channel};
