@@ -17,11 +17,11 @@
 //! which is all that it can have left half-way.
 
 use std::ops::Range;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mp::sync::{LockError, MutexGuard};
 use mp::value::{ArrayGuard, Chunk, Chunks, Claim};
-use mp::{Array, ErrorKind, Event, FrozenArray, Mutex, Plain, RawArray};
+use mp::{Array, Event, FrozenArray, Mutex, Plain, RawArray};
 use serde::{Deserialize, Serialize};
 
 use crate::clusters::{ChunkSums, Colour, MAX_COLOURS, assign_rows};
@@ -146,23 +146,12 @@ impl Crew {
         Ok(())
     }
 
-    /// The labels of a complete round. The last worker may be about to give its chunk back, so this tries again while one
-    /// is claimed.
+    /// The labels of a complete round; waits until the last worker has given its chunk back.
     ///
     /// # Errors
     /// When a chunk stays claimed for a second.
     pub(crate) fn lock_labels(&self) -> mp::Result<ArrayGuard<'_, u8>> {
-        let start = Instant::now();
-        loop {
-            match self.labels.lock().map_err(mp::Error::from) {
-                Err(error)
-                    if error.kind() == ErrorKind::Claimed && start.elapsed().as_secs() < 1 =>
-                {
-                    std::thread::yield_now();
-                }
-                locked => return locked,
-            }
-        }
+        Ok(self.labels.lock_timeout(Duration::from_secs(1))?)
     }
 
     /// The sums of the round, once it is complete.

@@ -232,7 +232,7 @@ fn leaked_guard_keeps_its_memory_and_its_lock() {
         finish.send(()).unwrap();
     });
     match other.lock_timeout(PATIENCE) {
-        Err(LockError::Os(error)) => assert_eq!(
+        Err(LockError::Failed(error)) => assert_eq!(
             error.kind(),
             ErrorKind::Claimed,
             "its thread has ended, but somebody may have a reference: {error}"

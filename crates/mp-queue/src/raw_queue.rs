@@ -443,7 +443,7 @@ fn lock(mutex: &RawMutex, deadline: Deadline) -> Result<Guard<'_>> {
 #[cold]
 fn lock_contended(mutex: &RawMutex, deadline: Deadline, error: RawLockError) -> Result<Guard<'_>> {
     let locked = match error {
-        RawLockError::TimedOut(_) => mutex.lock_deadline(deadline.max(Deadline::after(PATIENCE))),
+        RawLockError::TimedOut(_) => mutex.lock_timeout(deadline.max(Deadline::after(PATIENCE))),
         error => Err(error),
     };
     locked.map_err(|error| LockError::<()>::from(error).into())

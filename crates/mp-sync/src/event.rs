@@ -27,7 +27,6 @@
 //! so that the death of some of them does not matter either.
 
 use std::fmt;
-use std::time::Duration;
 
 use mp_layout::atomic::{AtomicU32, Ordering};
 use mp_layout::{Described, Kind, TypeTag, shared_struct};
@@ -119,20 +118,25 @@ impl Event {
         self.state.load(Ordering::Acquire) & SET != 0
     }
 
-    /// Waits until the flag is set.
+    /// Blocks until the flag is set. What only looks is [`is_set`](Event::is_set).
     pub fn wait(&self) {
         self.wait_with(Wait::Adaptive, Deadline::NEVER);
     }
 
-    /// Waits until the flag is set, at most so long; whether it was.
+    /// [`wait`](Event::wait) up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`]. Returns
+    /// whether the flag was set.
     ///
-    /// Zero only looks, [`Duration::MAX`] is for ever.
-    pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.wait_with(Wait::Adaptive, Deadline::after(timeout))
+    /// Zero only looks, [`Duration::MAX`](std::time::Duration::MAX) waits forever.
+    pub fn wait_timeout(&self, timeout: impl Into<Deadline>) -> bool {
+        self.wait_with(Wait::Adaptive, timeout)
     }
 
-    /// Waits until the flag is set or the deadline passes; whether it was set.
-    pub fn wait_with(&self, wait: Wait, deadline: Deadline) -> bool {
+    /// [`wait_timeout`](Event::wait_timeout) in a chosen way.
+    pub fn wait_with(&self, wait: Wait, timeout: impl Into<Deadline>) -> bool {
+        self.wait_until(wait, timeout.into())
+    }
+
+    fn wait_until(&self, wait: Wait, deadline: Deadline) -> bool {
         let first = self.state.load(Ordering::Acquire);
         if first & SET != 0 {
             return true;

@@ -1,9 +1,9 @@
-//! Who holds a lock, as seen by somebody else.
+//! The holder of a lock, as another thread saw it.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The thread that held a lock when somebody else looked.
+/// The thread that held a lock when another thread looked, or the process that had a claim.
 ///
 /// The word of a lock names a thread and nothing more. The rest is asked of the system when it is
 /// wanted, and says who bears the thread's number *then*: the holder may have released the lock,
@@ -12,10 +12,30 @@ use std::time::Duration;
 pub struct Holder {
     pub(crate) tid: u32,
     pub(crate) held_for: Duration,
+    /// Whether any thread of the process may give back what is waited for.
+    pub(crate) is_process: bool,
 }
 
 impl Holder {
-    /// The thread's id.
+    /// A process that has claimed what a waiter has waited for, for `held_for`.
+    #[must_use]
+    pub fn process(pid: u32, held_for: Duration) -> Self {
+        Self {
+            tid: pid,
+            held_for,
+            is_process: true,
+        }
+    }
+
+    pub(crate) fn thread(tid: u32, held_for: Duration) -> Self {
+        Self {
+            tid,
+            held_for,
+            is_process: false,
+        }
+    }
+
+    /// The thread's id; of a process, that of its first thread.
     #[must_use]
     pub fn tid(&self) -> u32 {
         self.tid
@@ -33,11 +53,11 @@ impl Holder {
         mp_os::robust::thread_name(self.tid)
     }
 
-    /// How long this waiter has seen the same holder: at least so long the lock was held, if it
+    /// How long this waiter has seen the same holder: the lock was held at least so long, if it
     /// was not released and taken again unseen.
     ///
-    /// A lock reads no clock when it is taken, so nobody knows when that was. Zero for who only
-    /// looked once.
+    /// A lock reads no clock when it is taken, so the lock itself does not know. Zero for a caller
+    /// that looked only once.
     #[must_use]
     pub fn held_for(&self) -> Duration {
         self.held_for
@@ -47,6 +67,8 @@ impl Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid() {
+            Some(pid) if self.is_process => write!(formatter, "process {pid}")?,
+            None if self.is_process => write!(formatter, "process {}, which is gone", self.tid)?,
             Some(pid) => write!(formatter, "process {pid}, thread {}", self.tid)?,
             None => write!(formatter, "thread {}, which is gone", self.tid)?,
         }

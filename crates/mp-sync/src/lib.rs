@@ -54,6 +54,7 @@ pub use event_count::{Bell, EventCount, Sleep, Ticket};
 pub use holder::Holder;
 pub use lock::{Lock, LockGuard};
 pub use lock_error::LockError;
+pub use mp_os::clock::Deadline;
 pub use mutex::{Mutex, MutexGuard};
 #[cfg(loom)]
 #[doc(hidden)]

@@ -1,7 +1,6 @@
 //! A lock that owns no data.
 
 use std::fmt;
-use std::time::Duration;
 
 use mp_layout::atomic::AtomicU32;
 use mp_layout::{Described, Kind, TypeTag, shared_struct};
@@ -62,11 +61,15 @@ unsafe impl Described for Lock {
 }
 
 impl Lock {
-    /// Acquires the lock, waiting as long as it takes.
+    /// Acquires the lock; blocks until its owner releases it or dies.
     ///
     /// # Errors
     ///
-    /// All of [`LockError`] but `Timeout`; [`LockError::OwnerDied`] has the guard.
+    /// - [`LockError::OwnerDied`] has the guard: the last owner died while it held the lock.
+    /// - [`LockError::Recursive`] if this thread holds the lock already.
+    /// - [`LockError::TooManyHeld`] if this thread holds 1024 locks.
+    /// - [`LockError::Failed`] with [`ErrorKind::Corrupt`](mp_layout::ErrorKind::Corrupt) if the
+    ///   lock's bytes were overwritten.
     #[inline]
     pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         LockGuard::of(self.raw.lock())
@@ -76,34 +79,25 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`] if somebody else holds it; the others as for [`Lock::lock`].
+    /// [`LockError::Timeout`], which names the holder, if another thread holds it; the others as for
+    /// [`Lock::lock`].
     #[inline]
     pub fn try_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         LockGuard::of(self.raw.try_lock())
     }
 
-    /// Acquires the lock, waiting at most so long: zero tries once, [`Duration::MAX`] is for ever.
+    /// [`lock`](Lock::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`]. Zero means one attempt, [`Duration::MAX`](std::time::Duration::MAX) waits
+    /// forever.
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`] names the holder; the others as for [`Lock::lock`].
+    /// [`LockError::Timeout`], which names the holder; the others as for [`Lock::lock`].
     pub fn lock_timeout(
         &self,
-        timeout: Duration,
+        timeout: impl Into<Deadline>,
     ) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        self.lock_deadline(Deadline::after(timeout))
-    }
-
-    /// Acquires the lock, waiting until the deadline.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Lock::lock_timeout`].
-    pub fn lock_deadline(
-        &self,
-        deadline: Deadline,
-    ) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        LockGuard::of(self.raw.lock_deadline(deadline))
+        LockGuard::of(self.raw.lock_timeout(timeout))
     }
 
     /// The thread that holds the lock; it may have released it already when this returns.

@@ -1,5 +1,6 @@
 //! Why a lock was not acquired, or not as it should be.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use mp_layout::{Error, ErrorKind};
@@ -20,10 +21,11 @@ pub enum LockError<G> {
     /// This thread holds as many locks as are cleaned up after it
     /// ([`MAX_HELD`](mp_os::robust::MAX_HELD)).
     TooManyHeld,
-    /// The time was up; somebody else holds the lock.
+    /// The wait timed out: another thread holds the lock, or another process has claimed what it guards.
     Timeout(Holder),
-    /// The lock cannot be used: its bytes in shared memory were overwritten.
-    Os(Error),
+    /// Anything else: the lock's bytes in shared memory were overwritten, or what it guards is lent by a guard that was
+    /// leaked, or may not be written.
+    Failed(Error),
 }
 
 impl<G> LockError<G> {
@@ -51,6 +53,32 @@ impl<G> LockError<G> {
         }
     }
 
+    /// The same with the guard, if there is one, replaced by what `change` makes of it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_sync::LockError;
+    ///
+    /// /// A guard and when it was acquired.
+    /// struct Timed<G>(G, std::time::Instant);
+    ///
+    /// fn timed<G>(locked: Result<G, LockError<G>>) -> Result<Timed<G>, LockError<Timed<G>>> {
+    ///     let timed = |guard| Timed(guard, std::time::Instant::now());
+    ///     locked.map(timed).map_err(|error| error.map_guard(timed))
+    /// }
+    /// assert!(timed::<u8>(Err(LockError::OwnerDied(5))).is_err_and(|e| e.into_guard().is_ok()));
+    /// ```
+    pub fn map_guard<H>(self, change: impl FnOnce(G) -> H) -> LockError<H> {
+        match self {
+            Self::OwnerDied(guard) => LockError::OwnerDied(change(guard)),
+            Self::Recursive => LockError::Recursive,
+            Self::TooManyHeld => LockError::TooManyHeld,
+            Self::Timeout(holder) => LockError::Timeout(holder),
+            Self::Failed(error) => LockError::Failed(error),
+        }
+    }
+
     /// The class of the error it converts into.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -59,7 +87,7 @@ impl<G> LockError<G> {
             Self::Recursive => ErrorKind::Recursive,
             Self::TooManyHeld => ErrorKind::TooManyHeld,
             Self::Timeout(_) => ErrorKind::TimedOut,
-            Self::Os(error) => error.kind(),
+            Self::Failed(error) => error.kind(),
         }
     }
 }
@@ -70,7 +98,7 @@ impl<G> From<RawLockError> for LockError<G> {
             RawLockError::Recursive => Self::Recursive,
             RawLockError::TooManyHeld => Self::TooManyHeld,
             RawLockError::TimedOut(holder) => Self::Timeout(holder),
-            RawLockError::Corrupt => Self::Os(
+            RawLockError::Corrupt => Self::Failed(
                 Error::new(ErrorKind::Corrupt, "lock", "")
                     .with_detail("the lock was overwritten in shared memory; make a new one"),
             ),
@@ -78,15 +106,21 @@ impl<G> From<RawLockError> for LockError<G> {
     }
 }
 
+impl From<RawLockError> for Error {
+    fn from(error: RawLockError) -> Self {
+        LockError::<Infallible>::from(error).into()
+    }
+}
+
 impl<G> From<Error> for LockError<G> {
     fn from(error: Error) -> Self {
-        Self::Os(error)
+        Self::Failed(error)
     }
 }
 
 impl<G> From<LockError<G>> for Error {
     fn from(error: LockError<G>) -> Self {
-        if let LockError::Os(error) = error {
+        if let LockError::Failed(error) = error {
             return error;
         }
         Self::new(error.kind(), "lock", "").with_detail(error.to_string())
@@ -104,7 +138,7 @@ impl<G> fmt::Display for LockError<G> {
                 mp_os::robust::MAX_HELD
             ),
             Self::Timeout(holder) => write!(formatter, "timed out; held by {holder}"),
-            Self::Os(error) => error.fmt(formatter),
+            Self::Failed(error) => error.fmt(formatter),
         }
     }
 }
@@ -118,7 +152,7 @@ impl<G> fmt::Debug for LockError<G> {
 impl<G> std::error::Error for LockError<G> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Os(error) => error.source(),
+            Self::Failed(error) => error.source(),
             _ => None,
         }
     }

@@ -104,11 +104,17 @@ unsafe impl<T: PlainSlice> Described for Mutex<T> {
 }
 
 impl<T: PlainSlice> Mutex<T> {
-    /// Acquires the mutex, waiting as long as it takes.
+    /// Acquires the mutex; blocks until its owner releases it or dies.
     ///
     /// # Errors
     ///
-    /// All of [`LockError`] but `Timeout`; [`LockError::OwnerDied`] has the guard.
+    /// - [`LockError::OwnerDied`] has the guard: an owner died while it held the mutex, and no owner
+    ///   called [`MutexGuard::recover`] since.
+    /// - [`LockError::Recursive`] if this thread holds the mutex already.
+    /// - [`LockError::TooManyHeld`] if this thread holds 1024 locks.
+    /// - [`LockError::Failed`] with [`ErrorKind::Claimed`] if a guard was leaked in a process that
+    ///   lives, with [`ErrorKind::Corrupt`] if the mutex's bytes were overwritten, or if `/proc` does
+    ///   not tell this process's start time.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         self.lock_lent(Deadline::NEVER)
@@ -118,35 +124,24 @@ impl<T: PlainSlice> Mutex<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`] if somebody else holds it; the others as for [`Mutex::lock`].
+    /// [`LockError::Timeout`], which names the holder, if another thread holds it; the others as for
+    /// [`Mutex::lock`].
     #[inline]
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         self.lock_lent(Deadline::PASSED)
     }
 
-    /// Acquires the mutex, waiting at most so long: zero tries once, [`Duration::MAX`] is for
-    /// ever.
+    /// [`lock`](Mutex::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`]. Zero means one attempt, [`Duration::MAX`] waits forever.
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`] names the holder; the others as for [`Mutex::lock`].
+    /// [`LockError::Timeout`], which names the holder; the others as for [`Mutex::lock`].
     pub fn lock_timeout(
         &self,
-        timeout: Duration,
+        timeout: impl Into<Deadline>,
     ) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
-        self.lock_deadline(Deadline::after(timeout))
-    }
-
-    /// Acquires the mutex, waiting until the deadline.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Mutex::lock_timeout`].
-    pub fn lock_deadline(
-        &self,
-        deadline: Deadline,
-    ) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
-        self.lock_lent(deadline)
+        self.lock_lent(timeout.into())
     }
 
     /// The thread that holds the mutex; it may have released it already when this returns.
@@ -163,7 +158,7 @@ impl<T: PlainSlice> Mutex<T> {
         let raw = self.raw.lock_lending(
             deadline,
             |me| self.process.load(Ordering::Relaxed) == me,
-            |outcome| self.lend(outcome).map_err(LockError::Os),
+            |outcome| self.lend(outcome).map_err(LockError::Failed),
         )?;
         let guard = MutexGuard { raw, mutex: self };
         match guard.raw.outcome() {

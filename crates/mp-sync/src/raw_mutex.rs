@@ -184,34 +184,35 @@ unsafe impl Place for RawMutex {
 }
 
 impl RawMutex {
-    /// Acquires the mutex, waiting as long as it takes.
+    /// Acquires the mutex; blocks until its owner releases it or dies.
     ///
     /// # Errors
     ///
-    /// All but [`RawLockError::TimedOut`].
+    /// [`RawLockError::Recursive`], [`RawLockError::TooManyHeld`] and [`RawLockError::Corrupt`].
     #[inline]
     pub fn lock(&self) -> Result<Guard<'_>, RawLockError> {
-        self.lock_deadline(Deadline::NEVER)
+        self.lock_timeout(Deadline::NEVER)
     }
 
     /// Acquires the mutex if that is possible without waiting.
     ///
     /// # Errors
     ///
-    /// [`RawLockError::TimedOut`] if somebody else holds it.
+    /// [`RawLockError::TimedOut`] if another thread holds it, and those of [`RawMutex::lock`].
     #[inline]
     pub fn try_lock(&self) -> Result<Guard<'_>, RawLockError> {
-        self.lock_deadline(Deadline::PASSED)
+        self.lock_timeout(Deadline::PASSED)
     }
 
-    /// Acquires the mutex, waiting until the deadline.
+    /// [`lock`](RawMutex::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
-    /// See [`RawLockError`].
+    /// [`RawLockError::TimedOut`], which names the holder, and those of [`RawMutex::lock`].
     #[inline]
-    pub fn lock_deadline(&self, deadline: Deadline) -> Result<Guard<'_>, RawLockError> {
-        self.lock_lending(deadline, |_| true, |_| Ok(()))
+    pub fn lock_timeout(&self, timeout: impl Into<Deadline>) -> Result<Guard<'_>, RawLockError> {
+        self.lock_lending(timeout.into(), |_| true, |_| Ok(()))
     }
 
     /// Acquires the mutex for who lends what it guards as long as the guard lives.
@@ -409,10 +410,7 @@ impl RawMutex {
     #[must_use]
     pub fn holder(&self) -> Option<Holder> {
         let tid = owner(self.word.load(Ordering::Relaxed));
-        (tid != 0).then_some(Holder {
-            tid,
-            held_for: std::time::Duration::ZERO,
-        })
+        (tid != 0).then_some(Holder::thread(tid, std::time::Duration::ZERO))
     }
 
     /// For the holder before it notes its own: which program of the noted process the data was

@@ -80,7 +80,7 @@ impl Mutex {
     fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>> {
         let mut guard = self
             .raw
-            .lock_deadline(deadline)
+            .lock_timeout(deadline)
             .map_err(LockError::<()>::from)?;
         if guard.outcome() == Outcome::OwnerDied {
             guard.recover();

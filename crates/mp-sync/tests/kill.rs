@@ -232,7 +232,7 @@ fn recoverer_of_a_raw_mutex_dies_after_the_owner() {
 
 fn is_refused(pair: &Pair) -> bool {
     match pair.lock() {
-        Err(LockError::Os(error)) => error.kind() == mp_layout::ErrorKind::Claimed,
+        Err(LockError::Failed(error)) => error.kind() == mp_layout::ErrorKind::Claimed,
         _ => false,
     }
 }

@@ -81,7 +81,9 @@ fn data_of_a_leaked_guard_stays_lent_until_its_process_ends() {
     until(|| at.load(Ordering::Acquire) == 1);
     for _ in 0..2 {
         match mutex.lock_timeout(Duration::from_secs(5)) {
-            Err(LockError::Os(error)) => assert_eq!(error.kind(), ErrorKind::Claimed, "{error}"),
+            Err(LockError::Failed(error)) => {
+                assert_eq!(error.kind(), ErrorKind::Claimed, "{error}");
+            }
             other => panic!("{other:?}"),
         }
     }

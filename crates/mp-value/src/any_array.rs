@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Kind, Plain, Result, TypeCode, TypeTag};
 use mp_object::{Object, ObjectType};
+use mp_os::clock::Deadline;
 use mp_sync::LockError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::any_value::{deserialize_coded, open_coded};
+use crate::array_control::Until;
 use crate::elements::Elements;
 use crate::first::First;
 use crate::scalar::{Element, with_element_type};
@@ -82,9 +84,9 @@ impl<S: Into<Scalar>> From<Vec<S>> for Contents {
 /// An array of some element type.
 trait AnyTyped: Send + Sync {
     fn len(&self) -> usize;
-    fn get(&self, code: TypeCode, index: usize) -> Result<Scalar>;
-    fn set(&self, code: TypeCode, index: usize, scalar: Scalar) -> Result<()>;
-    fn get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>>;
+    fn get(&self, code: TypeCode, index: usize, deadline: Deadline) -> Result<Scalar>;
+    fn set(&self, code: TypeCode, index: usize, scalar: Scalar, deadline: Deadline) -> Result<()>;
+    fn get_lock(&self, deadline: Deadline) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>>;
     fn numpy_line(&self) -> String;
     fn object(&self) -> &Object;
 }
@@ -94,16 +96,21 @@ impl<T: Element> AnyTyped for Array<T> {
         self.len()
     }
 
-    fn get(&self, code: TypeCode, index: usize) -> Result<Scalar> {
-        self.get(index).map(|element| element.to_scalar(code))
+    fn get(&self, code: TypeCode, index: usize, deadline: Deadline) -> Result<Scalar> {
+        let element = self.get_until(index, Until::deadline(deadline))?;
+        Ok(element.to_scalar(code))
     }
 
-    fn set(&self, code: TypeCode, index: usize, scalar: Scalar) -> Result<()> {
-        self.set(index, T::from_scalar(code, scalar)?)
+    fn set(&self, code: TypeCode, index: usize, scalar: Scalar, deadline: Deadline) -> Result<()> {
+        self.set_until(
+            index,
+            T::from_scalar(code, scalar)?,
+            Until::deadline(deadline),
+        )
     }
 
-    fn get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
-        self.get_lock()
+    fn get_lock(&self, deadline: Deadline) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
+        self.get_lock_until(deadline)
     }
 
     fn numpy_line(&self) -> String {
@@ -155,31 +162,97 @@ impl AnyArray {
         self.len() == 0
     }
 
-    /// The element at `index`, read under the lock.
+    /// The element at `index`, read under the lock; blocks as [`Array::get`] does.
     ///
     /// # Errors
     ///
-    /// As for [`Array::get`].
+    /// Those of [`Array::get`].
     pub fn get(&self, index: usize) -> Result<Scalar> {
-        self.array.get(self.code, index)
+        self.array.get(self.code, index, Deadline::NEVER)
     }
 
-    /// Stores `value` at `index` under the lock, if it is one of this type.
+    /// [`get`](Self::get) without waiting.
     ///
     /// # Errors
     ///
-    /// Those of [`AnyArray::from_code`] and [`Array::set`].
+    /// Those of [`Array::try_get`].
+    pub fn try_get(&self, index: usize) -> Result<Scalar> {
+        self.array.get(self.code, index, Deadline::PASSED)
+    }
+
+    /// [`get`](Self::get) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::get_timeout`].
+    pub fn get_timeout(&self, index: usize, timeout: impl Into<Deadline>) -> Result<Scalar> {
+        self.array.get(self.code, index, timeout.into())
+    }
+
+    /// Stores `value` at `index` under the lock, if it is one of this type; blocks as [`Array::set`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::set`]; [`ErrorKind::WrongType`] if `value` is none of this type, [`ErrorKind::InvalidInput`] if it
+    /// is out of range.
     pub fn set(&self, index: usize, value: impl Into<Scalar>) -> Result<()> {
-        self.array.set(self.code, index, value.into())
+        self.array
+            .set(self.code, index, value.into(), Deadline::NEVER)
+    }
+
+    /// [`set`](Self::set) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::try_set`], and of [`AnyArray::set`] for a wrong value.
+    pub fn try_set(&self, index: usize, value: impl Into<Scalar>) -> Result<()> {
+        self.array
+            .set(self.code, index, value.into(), Deadline::PASSED)
+    }
+
+    /// [`set`](Self::set) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::set_timeout`], and of [`AnyArray::set`] for a wrong value.
+    pub fn set_timeout(
+        &self,
+        index: usize,
+        value: impl Into<Scalar>,
+        timeout: impl Into<Deadline>,
+    ) -> Result<()> {
+        self.array
+            .set(self.code, index, value.into(), timeout.into())
     }
 
     /// Acquires the lock without the data; `get` and `set` under it do not lock again.
     ///
     /// # Errors
     ///
-    /// As for [`Array::get_lock`].
+    /// Those of [`Array::get_lock`].
     pub fn get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
-        self.array.get_lock()
+        self.array.get_lock(Deadline::NEVER)
+    }
+
+    /// [`get_lock`](Self::get_lock) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::try_get_lock`].
+    pub fn try_get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
+        self.array.get_lock(Deadline::PASSED)
+    }
+
+    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::get_lock_timeout`].
+    pub fn get_lock_timeout(
+        &self,
+        timeout: impl Into<Deadline>,
+    ) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
+        self.array.get_lock(timeout.into())
     }
 
     /// The line of Python that opens the same elements, see [`Array::numpy_line`].

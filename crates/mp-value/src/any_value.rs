@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Kind, Plain, Result, TypeCode, TypeTag};
 use mp_object::{Object, ObjectType, Plan};
+use mp_os::clock::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::first::First;
@@ -33,8 +34,8 @@ pub struct AnyValue {
 /// A value of some element type.
 trait AnyTyped: Send + Sync {
     fn get(&self, code: TypeCode) -> Result<Scalar>;
-    fn set(&self, code: TypeCode, scalar: Scalar) -> Result<()>;
-    fn get_lock(&self) -> Result<ValueLock<'_>>;
+    fn set(&self, code: TypeCode, scalar: Scalar, deadline: Deadline) -> Result<()>;
+    fn get_lock(&self, deadline: Deadline) -> Result<ValueLock<'_>>;
     fn object(&self) -> &Object;
 }
 
@@ -43,12 +44,12 @@ impl<T: Element> AnyTyped for Value<T> {
         self.try_get().map(|element| element.to_scalar(code))
     }
 
-    fn set(&self, code: TypeCode, scalar: Scalar) -> Result<()> {
-        self.set(T::from_scalar(code, scalar)?)
+    fn set(&self, code: TypeCode, scalar: Scalar, deadline: Deadline) -> Result<()> {
+        self.set_until(T::from_scalar(code, scalar)?, deadline)
     }
 
-    fn get_lock(&self) -> Result<ValueLock<'_>> {
-        self.get_lock()
+    fn get_lock(&self, deadline: Deadline) -> Result<ValueLock<'_>> {
+        self.get_lock_until(deadline)
     }
 
     fn object(&self) -> &Object {
@@ -95,22 +96,63 @@ impl AnyValue {
         self.value.get(self.code)
     }
 
-    /// Replaces the value, if it is one of this type.
+    /// Replaces the value, if it is one of this type; blocks until the lock is free.
     ///
     /// # Errors
     ///
-    /// Those of [`AnyValue::from_code`] and [`Value::set`].
+    /// Those of [`Value::set`]; [`ErrorKind::WrongType`] if `value` is none of this type, [`ErrorKind::InvalidInput`] if it
+    /// is out of range.
     pub fn set(&self, value: impl Into<Scalar>) -> Result<()> {
-        self.value.set(self.code, value.into())
+        self.value.set(self.code, value.into(), Deadline::NEVER)
+    }
+
+    /// [`set`](Self::set) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Value::try_set`], and of [`AnyValue::set`] for a wrong value.
+    pub fn try_set(&self, value: impl Into<Scalar>) -> Result<()> {
+        self.value.set(self.code, value.into(), Deadline::PASSED)
+    }
+
+    /// [`set`](Self::set) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Value::set_timeout`], and of [`AnyValue::set`] for a wrong value.
+    pub fn set_timeout(
+        &self,
+        value: impl Into<Scalar>,
+        timeout: impl Into<Deadline>,
+    ) -> Result<()> {
+        self.value.set(self.code, value.into(), timeout.into())
     }
 
     /// Acquires the lock without the data; `set` under it does not lock again.
     ///
     /// # Errors
     ///
-    /// As for [`Value::get_lock`].
+    /// Those of [`Value::get_lock`].
     pub fn get_lock(&self) -> Result<ValueLock<'_>> {
-        self.value.get_lock()
+        self.value.get_lock(Deadline::NEVER)
+    }
+
+    /// [`get_lock`](Self::get_lock) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Value::try_get_lock`].
+    pub fn try_get_lock(&self) -> Result<ValueLock<'_>> {
+        self.value.get_lock(Deadline::PASSED)
+    }
+
+    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Value::get_lock_timeout`].
+    pub fn get_lock_timeout(&self, timeout: impl Into<Deadline>) -> Result<ValueLock<'_>> {
+        self.value.get_lock(timeout.into())
     }
 
     /// The same value as a [`Value`] of `T`.

@@ -1,17 +1,16 @@
 //! Arrays with a lock and claimable chunks.
 
 use core::fmt;
-use std::time::Duration;
 
 #[cfg(doc)]
 use mp_layout::ErrorKind;
-use mp_layout::{Kind, Plain, PlainSlice, Region, Result, TypeTag, assert_zeros};
+use mp_layout::{Cells, Kind, Plain, PlainSlice, Region, Result, TypeTag, assert_zeros};
 use mp_object::owner::this_process;
 use mp_object::{Object, ObjectType, Plan, ProcessIdentity};
 use mp_os::clock::Deadline;
 use mp_sync::LockError;
 
-use crate::array_control::half_written;
+use crate::array_control::{Until, half_written};
 use crate::array_memory::ArrayMemory;
 use crate::elements::Elements;
 use crate::first::First;
@@ -140,38 +139,80 @@ impl<T: Plain> Array<T> {
         self.len() == 0
     }
 
-    /// The element at `index`, read under the lock.
+    /// The element at `index`, read under the lock. Blocks until the lock is free and no living process has a chunk.
     ///
     /// Under this thread's own [`get_lock`](Self::get_lock) it does not lock again.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if there is no such element, [`ErrorKind::Corrupt`] if its bytes are not a `T`,
-    /// [`ErrorKind::Claimed`] while anybody has a chunk, [`ErrorKind::Recursive`] under this thread's own
-    /// [`lock`](Self::lock).
+    /// - [`ErrorKind::InvalidInput`] if there is no such element.
+    /// - [`ErrorKind::Corrupt`] if its bytes are not a `T`.
+    /// - [`ErrorKind::OwnerDied`] if it may be half written: it has several pieces, and a process died while it wrote.
+    /// - [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock).
+    /// - [`ErrorKind::Claimed`] under this thread's own `get_lock` while a living process has a chunk, or if a guard was
+    ///   leaked in a process that lives.
+    /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
     pub fn get(&self, index: usize) -> Result<T> {
-        let cells = self.memory.cells();
-        if self.memory.control().is_frozen() {
-            return cells.try_get(index);
-        }
-        let held = self.memory.control().enter()?;
-        self.expect_whole_elements("read", held.damage)?;
-        cells.try_get(index)
+        self.get_until(index, Until::NEVER)
     }
 
-    /// Stores `value` at `index` under the lock.
+    /// [`get`](Self::get) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`].
+    pub fn try_get(&self, index: usize) -> Result<T> {
+        self.get_until(index, Until::PASSED)
+    }
+
+    /// [`get`](Self::get) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`].
+    pub fn get_timeout(&self, index: usize, timeout: impl Into<Deadline>) -> Result<T> {
+        self.get_until(index, Until::deadline(timeout.into()))
+    }
+
+    pub(crate) fn get_until(&self, index: usize, until: Until) -> Result<T> {
+        self.read_until(until, |cells| cells.try_get(index))
+    }
+
+    /// Stores `value` at `index` under the lock. Blocks until the lock is free and no living process has a chunk.
     ///
     /// Under this thread's own [`get_lock`](Self::get_lock) it does not lock again.
     ///
     /// # Errors
     ///
-    /// Those of [`Array::get`], and [`ErrorKind::InvalidState`] if the array is frozen.
+    /// Those of [`Array::get`] but `Corrupt`, and [`ErrorKind::InvalidState`] if the array is frozen.
     pub fn set(&self, index: usize, value: T) -> Result<()> {
+        self.set_until(index, value, Until::NEVER)
+    }
+
+    /// [`set`](Self::set) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::try_get`] but `Corrupt`, and [`ErrorKind::InvalidState`] if the array is frozen.
+    pub fn try_set(&self, index: usize, value: T) -> Result<()> {
+        self.set_until(index, value, Until::PASSED)
+    }
+
+    /// [`set`](Self::set) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::get_timeout`] but `Corrupt`, and [`ErrorKind::InvalidState`] if the array is frozen.
+    pub fn set_timeout(&self, index: usize, value: T, timeout: impl Into<Deadline>) -> Result<()> {
+        self.set_until(index, value, Until::deadline(timeout.into()))
+    }
+
+    pub(crate) fn set_until(&self, index: usize, value: T, until: Until) -> Result<()> {
         let control = self.memory.control();
         let cells = self.memory.cells();
-        let held = control.enter()?;
+        let held = control.enter_whole(self.memory.partition(), until)?;
         control.expect_writable()?;
-        self.expect_whole_elements("write", held.damage)?;
+        Self::expect_whole_elements("write", held.damage)?;
         if Self::IS_ONE_PIECE {
             return cells.try_set(index, value);
         }
@@ -181,23 +222,64 @@ impl<T: Plain> Array<T> {
         stored
     }
 
-    /// A copy of all elements, read under the lock.
+    /// A copy of all elements, read under the lock. Blocks until the lock is free and no living process has a chunk.
     ///
     /// # Errors
     ///
-    /// Those of [`Array::get`].
+    /// Those of [`Array::get`] but `InvalidInput`.
     pub fn to_vec(&self) -> Result<Vec<T>> {
-        let cells = self.memory.cells();
-        let read = || (0..cells.len()).map(|index| cells.try_get(index)).collect();
-        if self.memory.control().is_frozen() {
-            return read();
-        }
-        let held = self.memory.control().enter()?;
-        self.expect_whole_elements("read", held.damage)?;
-        read()
+        self.to_vec_until(Until::NEVER)
     }
 
-    /// Acquires the lock without the data, waiting as long as it takes.
+    /// [`to_vec`](Self::to_vec) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::try_get`] but `InvalidInput`.
+    pub fn try_to_vec(&self) -> Result<Vec<T>> {
+        self.to_vec_until(Until::PASSED)
+    }
+
+    /// [`to_vec`](Self::to_vec) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::get_timeout`] but `InvalidInput`.
+    pub fn to_vec_timeout(&self, timeout: impl Into<Deadline>) -> Result<Vec<T>> {
+        self.to_vec_until(Until::deadline(timeout.into()))
+    }
+
+    pub(crate) fn to_vec_until(&self, until: Until) -> Result<Vec<T>> {
+        self.read_until(until, |cells| {
+            (0..cells.len()).map(|index| cells.try_get(index)).collect()
+        })
+    }
+
+    /// Waits until the lock is free and no living process has a chunk; another may have both when this returns.
+    pub(crate) fn wait_whole(&self, deadline: Deadline) -> Result<()> {
+        let until = Until::deadline(deadline);
+        let control = self.memory.control();
+        drop(control.acquire_whole(self.memory.partition(), until)?);
+        Ok(())
+    }
+
+    /// What `read` makes of the elements while no process writes them.
+    #[inline]
+    fn read_until<R>(
+        &self,
+        until: Until,
+        read: impl FnOnce(Cells<'_, T>) -> Result<R>,
+    ) -> Result<R> {
+        let control = self.memory.control();
+        if control.is_frozen() {
+            return read(self.memory.cells());
+        }
+        let held = control.enter_whole(self.memory.partition(), until)?;
+        Self::expect_whole_elements("read", held.damage)?;
+        read(self.memory.cells())
+    }
+
+    /// Acquires the lock without the data; blocks until it is free. It does not wait for chunks.
     ///
     /// While this thread has it, its `get`, `set` and `to_vec` do not lock again, so that several of them are one step
     /// for the others.
@@ -213,14 +295,41 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// All of [`LockError`] but `Timeout`. [`LockError::OwnerDied`] has the guard: an owner died, and nobody called
-    /// [`recover`](ArrayLock::recover) since.
+    /// - [`LockError::OwnerDied`] has the guard: an owner died, and no owner called [`recover`](ArrayLock::recover) since.
+    /// - [`LockError::Recursive`] if this thread has the lock already.
+    /// - [`LockError::TooManyHeld`] if this thread holds 1024 locks.
+    /// - [`LockError::Failed`] with [`ErrorKind::Claimed`] if a guard was leaked in a process that lives, with
+    ///   [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
     pub fn get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
-        ArrayLock::acquire(
-            self.memory.control(),
-            self.memory.partition(),
-            Deadline::NEVER,
-        )
+        self.get_lock_until(Deadline::NEVER)
+    }
+
+    /// [`get_lock`](Self::get_lock) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], which names the holder, and those of [`Array::get_lock`].
+    pub fn try_get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
+        self.get_lock_until(Deadline::PASSED)
+    }
+
+    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], which names the holder, and those of [`Array::get_lock`].
+    pub fn get_lock_timeout(
+        &self,
+        timeout: impl Into<Deadline>,
+    ) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
+        self.get_lock_until(timeout.into())
+    }
+
+    pub(crate) fn get_lock_until(
+        &self,
+        deadline: Deadline,
+    ) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
+        ArrayLock::acquire(self.memory.control(), self.memory.partition(), deadline)
     }
 
     /// Divides the array into chunks of `chunk_len` elements, of which the last may be shorter.
@@ -238,20 +347,23 @@ impl<T: Plain> Array<T> {
         Chunks::new(self.memory.clone(), chunk_len)
     }
 
-    /// Makes the array read-only for ever, for all processes; all of them may then read it without a lock.
+    /// Makes the array read-only permanently, for all processes; all of them may then read it without a lock. Blocks until
+    /// the lock is free and no living process has a chunk.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Claimed`] while anybody has a chunk, [`ErrorKind::OwnerDied`] if a dead process may have left it half
-    /// written, [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock).
+    /// - [`ErrorKind::OwnerDied`] if a dead process may have left the array half written.
+    /// - [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock).
+    /// - [`ErrorKind::Claimed`] under this thread's own [`get_lock`](Self::get_lock) while a living process has a chunk, or
+    ///   if a guard was leaked in a process that lives.
+    /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
     pub fn freeze(&self) -> Result<FrozenArray<T>>
     where
         T: PlainSlice,
     {
         let control = self.memory.control();
-        let held = control.enter()?;
-        let dead = self.memory.partition().expect_whole()?;
-        if let Some(dead) = held.damage.or(dead) {
+        let held = control.enter_whole(self.memory.partition(), Until::NEVER)?;
+        if let Some(dead) = held.damage {
             return Err(half_written("freeze", dead));
         }
         control.freeze();
@@ -287,15 +399,13 @@ impl<T: Plain> Array<T> {
     /// Whether an element is stored at once, as [`Cells`] does it.
     const IS_ONE_PIECE: bool = size_of::<T>() == align_of::<T>() && size_of::<T>() <= 8;
 
-    /// Checks that single elements may be reached, under the mutex.
+    /// Checks that single elements may be reached although `damage` died while it wrote.
     #[inline]
     fn expect_whole_elements(
-        &self,
         operation: &'static str,
         damage: Option<ProcessIdentity>,
     ) -> Result<()> {
-        let dead = self.memory.partition().expect_whole()?;
-        match damage.or(dead) {
+        match damage {
             // Each element by itself is old or new.
             Some(dead) if !Self::IS_ONE_PIECE => Err(half_written(operation, dead)),
             _ => Ok(()),
@@ -304,27 +414,65 @@ impl<T: Plain> Array<T> {
 }
 
 impl<T: PlainSlice> Array<T> {
-    /// Acquires the lock and lends the elements as one slice, waiting as long as it takes.
+    /// Acquires the lock and lends the elements as one slice. Blocks until the lock is free and no living process has a
+    /// chunk; a thread that has a chunk itself waits for itself.
+    ///
+    /// ```
+    /// use mp_sync::LockError;
+    /// use mp_value::{Array, Claim};
+    ///
+    /// let array = Array::<u32>::new(10)?;
+    /// let Claim::Claimed(mut chunk) = array.chunks(5)?.claim(0)? else { panic!("no other process is here") };
+    /// match array.try_lock() {
+    ///     Err(LockError::Timeout(holder)) => assert_eq!(holder.pid(), Some(std::process::id())),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(move || chunk.fill(1)); // dropped at the end of the closure
+    ///     assert_eq!(array.lock()?.iter().sum::<u32>(), 5);
+    ///     Ok::<(), mp_layout::Error>(())
+    /// })?;
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`LockError::OwnerDied`] has the guard: somebody died in here or with a chunk, the elements may be half written,
-    /// and nobody called [`recover`](ArrayGuard::recover) since. [`ErrorKind::Claimed`] while anybody has a chunk,
-    /// [`ErrorKind::InvalidState`] if the array is frozen, and all of [`LockError`] but `Timeout`.
+    /// - [`LockError::OwnerDied`] has the guard: a process died in here or with a chunk, the elements may be half written,
+    ///   and no owner called [`recover`](ArrayGuard::recover) since.
+    /// - [`LockError::Recursive`] if this thread has the lock already.
+    /// - [`LockError::TooManyHeld`] if this thread holds 1024 locks.
+    /// - [`LockError::Failed`] with [`ErrorKind::InvalidState`] if the array is frozen, with [`ErrorKind::Claimed`] if a
+    ///   guard was leaked in a process that lives, with [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
-        ArrayGuard::acquire(&self.memory, Deadline::NEVER)
+        self.lock_until(Until::NEVER)
     }
 
-    /// [`lock`](Self::lock), waiting at most so long.
+    /// [`lock`](Self::lock) without waiting.
     ///
     /// # Errors
     ///
-    /// Those of [`Array::lock`], and [`LockError::Timeout`], which names the holder.
+    /// [`LockError::Timeout`], which names the holder of the lock or of a chunk, and those of [`Array::lock`].
+    pub fn try_lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
+        self.lock_until(Until::PASSED)
+    }
+
+    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], which names the holder of the lock or of a chunk, and those of [`Array::lock`].
     pub fn lock_timeout(
         &self,
-        timeout: Duration,
+        timeout: impl Into<Deadline>,
     ) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
-        ArrayGuard::acquire(&self.memory, Deadline::after(timeout))
+        self.lock_until(Until::deadline(timeout.into()))
+    }
+
+    pub(crate) fn lock_until(
+        &self,
+        until: Until,
+    ) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
+        ArrayGuard::acquire(&self.memory, until)
     }
 }
 

@@ -3,8 +3,8 @@
 //! # Layout
 //!
 //! ```text
-//! payload 0     control: mutex, chunk_len, writer, frozen      (128 bytes)
-//! payload 128   words: one owner per chunk, min(len, 4096)     (8 bytes each)
+//! payload 0     control: mutex, chunk_len, writer, frozen, returned   (128 bytes)
+//! payload 128   words: one owner per chunk, min(len, 4096)            (8 bytes each)
 //! segment, next multiple of 4096: the elements
 //! ```
 //!
@@ -20,6 +20,7 @@
 //! - I4: `frozen` becomes 1 once, under the mutex, while no chunk is claimed and nothing is half written. From then on
 //!   nobody writes elements, so anybody may have slices of them.
 //! - I5: claimed chunks and access to the whole exclude each other, see [`crate::partition`].
+//! - I6: a process that wants the whole never sleeps with the mutex: a process that has a chunk may need it to go on.
 //!
 //! # Orderings
 //!
@@ -29,25 +30,29 @@
 //!
 //! # Progress
 //!
-//! Blocking; reading a frozen array is wait-free.
+//! Blocking; reading a frozen array is wait-free. Access to the whole waits until each chunk that it finds claimed is given
+//! back; chunks may be claimed meanwhile, so processes that never stop claiming keep it waiting.
 //!
 //! # If a process dies
 //!
 //! Holding the mutex: the next `lock` or `get_lock` is told. With the slice: `writer` tells for as long as it takes that
-//! someone recovers. With a chunk: the chunk's word tells, see [`crate::partition`].
+//! someone recovers. With a chunk: the chunk's word tells, see [`crate::partition`]; a process that waits for it proves the
+//! death at its next recheck, 250 ms later at the most. Between giving a chunk back and the wake: the bell of `returned` wakes
+//! one sleeper, and each that finds its chunk given back wakes the others.
 
+use core::cell::Cell;
 use core::convert::Infallible;
 use core::num::NonZeroU64;
-use core::time::Duration;
+use std::time::{Duration, Instant};
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use mp_layout::{Error, ErrorKind, Result, shared_struct};
 use mp_object::owner::this_process;
 use mp_object::{OwnerWord, ProcessIdentity, owner};
 use mp_os::clock::Deadline;
-use mp_sync::{Guard, LockError, RawLockError, RawMutex};
+use mp_sync::{EventCount, Guard, Holder, LockError, Outcome, RawLockError, RawMutex, Wait};
 
-use crate::refusal::refusal;
+use crate::partition::{LivingClaim, Partition, Whole};
 
 /// The most chunks an array can be divided into.
 pub(crate) const MAX_CHUNKS: usize = 4096;
@@ -61,17 +66,68 @@ shared_struct! {
         pub(crate) chunk_len: AtomicU64 = "elements of one chunk, 0 while the array is whole; one owner word per chunk follows the control, at most 4096",
         writer: OwnerWord = "the process that writes several words, or that died while it did",
         frozen: AtomicU32 = "1 once no process may write any more",
-        reserved: [AtomicU32; 15] = "0",
+        reserved: AtomicU32 = "0",
+        returned: EventCount = "what processes sleep on that wait for chunks to be given back",
+        reserved_too: [AtomicU32; 2] = "0",
+    }
+}
+
+/// Why the mutex was not acquired.
+pub(crate) type Refused = LockError<Infallible>;
+
+/// How long an access to the whole waits, and for what.
+#[derive(Clone, Copy)]
+pub(crate) struct Until {
+    deadline: Deadline,
+    /// Whether it waits until chunks are given back; otherwise it is refused with [`ErrorKind::Claimed`].
+    for_chunks: bool,
+}
+
+impl Until {
+    pub(crate) const NEVER: Self = Self::deadline(Deadline::NEVER);
+    pub(crate) const PASSED: Self = Self::deadline(Deadline::PASSED);
+
+    /// Waits for the lock and for chunks.
+    pub(crate) const fn deadline(deadline: Deadline) -> Self {
+        let for_chunks = true;
+        Self {
+            deadline,
+            for_chunks,
+        }
+    }
+
+    /// Waits for the lock only, for a caller that has another lock.
+    pub(crate) const fn locked(deadline: Deadline) -> Self {
+        let for_chunks = false;
+        Self {
+            deadline,
+            for_chunks,
+        }
     }
 }
 
 /// The mutex, held by the calling thread: through this value, or through an [`ArrayLock`](crate::ArrayLock) of its own
 /// further up.
 pub(crate) struct Held<'a> {
-    /// Held for its drop.
-    _raw: Option<Guard<'a>>,
-    /// Who died while it wrote, if nobody recovered the elements since.
+    raw: Option<Guard<'a>>,
+    /// The process that died while it wrote, if no process recovered the elements since.
     pub(crate) damage: Option<ProcessIdentity>,
+}
+
+impl Held<'_> {
+    /// Whether an owner of the mutex or a writer died, and no process recovered the elements since.
+    pub(crate) fn owner_died(&self) -> bool {
+        let raw = self.raw.as_ref().map(Guard::outcome);
+        self.damage.is_some() || raw == Some(Outcome::OwnerDied)
+    }
+
+    /// Forgets the deaths.
+    pub(crate) fn recover(&mut self) {
+        self.damage = None;
+        if let Some(raw) = &mut self.raw {
+            raw.recover();
+        }
+    }
 }
 
 impl ArrayControl {
@@ -82,32 +138,103 @@ impl ArrayControl {
         self.frozen.load(Ordering::Acquire) != 0
     }
 
+    /// Acquires the mutex for a guard; refused if this thread has it already.
+    pub(crate) fn acquire(&self, deadline: Deadline) -> Result<Held<'_>, Refused> {
+        let raw = Some(self.mutex.lock_timeout(deadline)?);
+        let damage = self.damage()?;
+        Ok(Held { raw, damage })
+    }
+
     /// Acquires the mutex for one operation, unless this thread has it already without the data.
     #[inline]
-    pub(crate) fn enter(&self) -> Result<Held<'_>> {
-        self.enter_deadline(Deadline::NEVER)
-    }
-
-    /// [`enter`](Self::enter), waiting until the deadline.
-    #[inline]
-    pub(crate) fn enter_deadline(&self, deadline: Deadline) -> Result<Held<'_>> {
-        let raw = match self.mutex.lock_deadline(deadline) {
+    pub(crate) fn enter(&self, deadline: Deadline) -> Result<Held<'_>, Refused> {
+        let raw = match self.mutex.lock_timeout(deadline) {
             Ok(guard) => Some(guard),
             Err(RawLockError::Recursive) if !self.is_lent_to(this_process()?) => None,
-            Err(error) => return Err(refusal(error)),
+            Err(error) => return Err(error.into()),
         };
         let damage = self.damage()?;
-        Ok(Held { _raw: raw, damage })
+        Ok(Held { raw, damage })
     }
 
-    /// Acquires the mutex for a guard; fails if this thread has it already.
-    pub(crate) fn acquire(
+    /// [`acquire`](Self::acquire) for the elements as a whole: waits until no living process has a chunk (I5).
+    pub(crate) fn acquire_whole(
         &self,
+        partition: Partition<'_>,
+        until: Until,
+    ) -> Result<Held<'_>, Refused> {
+        self.when_whole(partition, until, Self::acquire)
+    }
+
+    /// [`enter`](Self::enter) for the elements as a whole: waits until no living process has a chunk (I5).
+    ///
+    /// Under this thread's own lock it does not wait, since this thread or one that waits for the lock may have the chunk.
+    #[inline]
+    pub(crate) fn enter_whole(
+        &self,
+        partition: Partition<'_>,
+        until: Until,
+    ) -> Result<Held<'_>, Refused> {
+        self.when_whole(partition, until, Self::enter)
+    }
+
+    #[inline]
+    fn when_whole<'a>(
+        &'a self,
+        partition: Partition<'_>,
+        until: Until,
+        lock: impl Fn(&'a Self, Deadline) -> Result<Held<'a>, Refused>,
+    ) -> Result<Held<'a>, Refused> {
+        loop {
+            let mut held = lock(self, until.deadline)?;
+            match partition.join()? {
+                Whole::Free(dead) => {
+                    held.damage = held.damage.or(dead);
+                    return Ok(held);
+                }
+                Whole::Claimed(claim) if held.raw.is_none() || !until.for_chunks => {
+                    return Err(partition.claimed("reach", claim).into());
+                }
+                Whole::Claimed(claim) => {
+                    // I6: released before the sleep.
+                    drop(held);
+                    self.wait_for(partition, claim, until.deadline)?;
+                }
+            }
+        }
+    }
+
+    /// Waits until `claim` is given back or its owner is proven dead.
+    #[cold]
+    fn wait_for(
+        &self,
+        partition: Partition<'_>,
+        claim: LivingClaim,
         deadline: Deadline,
-    ) -> Result<(Guard<'_>, Option<ProcessIdentity>), LockError<Infallible>> {
-        let raw = self.mutex.lock_deadline(deadline)?;
-        let damage = self.damage().map_err(LockError::Os)?;
-        Ok((raw, damage))
+    ) -> Result<(), Refused> {
+        let start = Instant::now();
+        let death = Cell::new(false);
+        let is_over = || {
+            let over = death.get() || !partition.has(claim);
+            // One change is for all sleepers, and the process that made it may have died before it woke them.
+            if over && self.returned.has_sleepers() {
+                self.returned.notify_all();
+            }
+            over.then_some(())
+        };
+        // What cannot be proved is left to the next attempt at the whole, which reports the error.
+        let look = || death.set(owner::is_dead(claim.owner).unwrap_or(true));
+        self.returned
+            .wait_until_or_suspect(Wait::Adaptive, deadline, is_over, look)
+            .ok_or_else(|| LockError::Timeout(Holder::process(claim.owner.pid(), start.elapsed())))
+    }
+
+    /// Gives chunk `index` of `owner`, which is this process, back.
+    pub(crate) fn give_back(&self, partition: Partition<'_>, index: usize, owner: ProcessIdentity) {
+        self.returned.under_bell(|| {
+            partition.release(index, owner);
+            self.returned.notify_all();
+        });
     }
 
     /// Records that the elements are lent to `me` (I2); under the mutex.
@@ -160,13 +287,9 @@ impl ArrayControl {
     fn dead_writer(writer: NonZeroU64) -> Result<Option<ProcessIdentity>> {
         let writer = owner::process(writer)?;
         // The kernel marks a dying process's locks while some of its threads may still run.
-        let dead = writer.ends_within(PATIENCE).map_err(|source| {
-            Error::os(
-                "prove the death of process",
-                writer.pid().to_string(),
-                source,
-            )
-        })?;
+        let dead = writer
+            .ends_within(PATIENCE)
+            .map_err(|source| Error::os("prove the death of", writer.to_string(), source))?;
         if dead {
             return Ok(Some(writer));
         }
@@ -186,3 +309,6 @@ pub(crate) fn half_written(operation: &'static str, dead: ProcessIdentity) -> Er
         "{dead} died while it wrote; lock() the array, make its elements whole and call recover() on the guard"
     ))
 }
+
+#[cfg(test)]
+mod tests;

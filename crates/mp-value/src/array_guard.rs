@@ -7,11 +7,11 @@ use mp_layout::PlainSlice;
 use mp_object::ProcessIdentity;
 use mp_object::owner::this_process;
 use mp_os::clock::Deadline;
-use mp_sync::{Guard, LockError, Outcome};
+use mp_sync::LockError;
 
-use crate::array_control::ArrayControl;
+use crate::array_control::{ArrayControl, Held, Refused, Until};
 use crate::array_memory::ArrayMemory;
-use crate::partition::Partition;
+use crate::partition::{Partition, Whole};
 
 /// All elements of a locked [`Array`](crate::Array) as one slice; dropping it releases the lock.
 ///
@@ -21,51 +21,39 @@ use crate::partition::Partition;
 pub struct ArrayGuard<'a, T: PlainSlice> {
     memory: &'a ArrayMemory<T>,
     me: ProcessIdentity,
-    /// Who died while it wrote, and nobody has recovered the elements since.
-    damage: Option<ProcessIdentity>,
-    owner_died: bool,
-    raw: Guard<'a>,
+    held: Held<'a>,
 }
 
 impl<'a, T: PlainSlice> ArrayGuard<'a, T> {
     pub(crate) fn acquire(
         memory: &'a ArrayMemory<T>,
-        deadline: Deadline,
+        until: Until,
     ) -> Result<Self, LockError<Self>> {
+        let me = this_process()?;
         let control = memory.control();
-        let me = this_process().map_err(LockError::Os)?;
-        let (raw, damage) = control.acquire(deadline).map_err(widen)?;
-        control.expect_writable().map_err(LockError::Os)?;
-        let dead = memory.partition().expect_whole().map_err(LockError::Os)?;
-        let damage = damage.or(dead);
-        let owner_died = raw.outcome() == Outcome::OwnerDied || damage.is_some();
+        let held = control
+            .acquire_whole(memory.partition(), until)
+            .map_err(without_guard)?;
+        control.expect_writable()?;
         control.lend(me);
-        let guard = Self {
-            memory,
-            me,
-            damage,
-            owner_died,
-            raw,
-        };
-        if owner_died {
+        let guard = Self { memory, me, held };
+        if guard.owner_died() {
             Err(LockError::OwnerDied(guard))
         } else {
             Ok(guard)
         }
     }
 
-    /// Says that the elements are whole: later owners are no longer told of the death.
+    /// Says that the elements are whole: later owners no longer get `OwnerDied`.
     pub fn recover(&mut self) {
         self.memory.partition().clear();
-        self.damage = None;
-        self.owner_died = false;
-        self.raw.recover();
+        self.held.recover();
     }
 
-    /// Whether somebody died while it wrote elements or held the lock, and the array was not recovered since.
+    /// Whether a process died while it wrote elements or held the lock, and the array was not recovered since.
     #[must_use]
     pub fn owner_died(&self) -> bool {
-        self.owner_died
+        self.held.owner_died()
     }
 }
 
@@ -92,7 +80,7 @@ impl<T: PlainSlice> Drop for ArrayGuard<'_, T> {
     fn drop(&mut self) {
         // A forked child is another process: the elements are still lent to its parent.
         if this_process().is_ok_and(|process| process == self.me) {
-            self.memory.control().take_back(self.damage);
+            self.memory.control().take_back(self.held.damage);
         }
     }
 }
@@ -110,7 +98,7 @@ impl<T: PlainSlice + fmt::Debug> fmt::Debug for ArrayGuard<'_, T> {
 pub struct ArrayLock<'a> {
     control: &'a ArrayControl,
     partition: Partition<'a>,
-    raw: Guard<'a>,
+    held: Held<'a>,
 }
 
 impl<'a> ArrayLock<'a> {
@@ -119,30 +107,31 @@ impl<'a> ArrayLock<'a> {
         partition: Partition<'a>,
         deadline: Deadline,
     ) -> Result<Self, LockError<Self>> {
-        let (raw, damage) = control.acquire(deadline).map_err(widen)?;
-        let owner_died = raw.outcome() == Outcome::OwnerDied || damage.is_some();
+        let held = control.acquire(deadline).map_err(without_guard)?;
         let lock = Self {
             control,
             partition,
-            raw,
+            held,
         };
-        if owner_died {
+        if lock.held.owner_died() {
             Err(LockError::OwnerDied(lock))
         } else {
             Ok(lock)
         }
     }
 
-    /// Says that the elements are whole: later owners are no longer told of the death.
+    /// Says that the elements are whole: later owners no longer get `OwnerDied`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Claimed`](mp_layout::ErrorKind::Claimed) while anybody has a chunk; nothing is changed then.
+    /// [`ErrorKind::Claimed`](mp_layout::ErrorKind::Claimed) while a living process has a chunk; nothing is changed then.
     pub fn recover(&mut self) -> mp_layout::Result<()> {
-        self.partition.expect_whole()?;
+        if let Whole::Claimed(claim) = self.partition.join()? {
+            return Err(self.partition.claimed("recover", claim));
+        }
         self.partition.clear();
         self.control.take_back(None);
-        self.raw.recover();
+        self.held.recover();
         Ok(())
     }
 }
@@ -153,14 +142,7 @@ impl fmt::Debug for ArrayLock<'_> {
     }
 }
 
-/// The same refusal for a guard of another type.
-fn widen<G>(error: LockError<core::convert::Infallible>) -> LockError<G> {
-    match error {
-        LockError::OwnerDied(never) => match never {},
-        LockError::Recursive => LockError::Recursive,
-        LockError::TooManyHeld => LockError::TooManyHeld,
-        LockError::Timeout(holder) => LockError::Timeout(holder),
-        LockError::Os(error) => LockError::Os(error),
-        other => LockError::Os(mp_layout::Error::from(other)),
-    }
+/// The same refusal for any guard.
+fn without_guard<G>(refused: Refused) -> LockError<G> {
+    refused.map_guard(|never| match never {})
 }

@@ -87,7 +87,8 @@ impl<T: PlainSlice> Drop for Chunk<T> {
     fn drop(&mut self) {
         // A forked child is another process: the chunk is its parent's.
         if this_process().is_ok_and(|process| process == self.owner) {
-            self.memory.partition().release(self.index, self.owner);
+            let control = self.memory.control();
+            control.give_back(self.memory.partition(), self.index, self.owner);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use core::fmt;
 use core::ops::Range;
-use core::time::Duration;
 
 use mp_layout::{Error, ErrorKind, PlainSlice, Result};
 use mp_object::ProcessIdentity;
@@ -17,8 +16,8 @@ use crate::partition::Attempt;
 /// An [`Array`](crate::Array) seen as chunks of equal length that processes claim, each to write on its own.
 ///
 /// A chunk belongs to the process that claims it, until the [`Chunk`] is dropped or that process is proven dead. All
-/// processes that have chunks at the same time have chunks of the same length; whoever comes with another length, or wants
-/// the array as a whole, gets [`ErrorKind::Claimed`] until the last chunk is given back.
+/// processes that have chunks at the same time have chunks of the same length: a claim of another length is refused with
+/// [`ErrorKind::Claimed`] until the last chunk is given back. Access to the array as a whole waits until then.
 ///
 /// ```
 /// use mp_value::{Array, Claim};
@@ -30,7 +29,7 @@ use crate::partition::Attempt;
 /// let Claim::Claimed(mut row) = rows.claim(1)? else { panic!("nobody else is here") };
 /// row.fill(7);
 /// assert!(matches!(rows.claim(1)?, Claim::Taken(owner) if owner.pid() == std::process::id()));
-/// assert!(array.get(0).is_err(), "the array is not whole while a chunk is claimed");
+/// assert!(array.try_lock().is_err(), "the array is not whole while a chunk is claimed");
 /// drop(row);
 /// assert_eq!(array.to_vec()?, [0, 0, 0, 0, 7, 7, 7, 7, 0, 0]);
 /// # Ok::<(), mp_layout::Error>(())
@@ -121,16 +120,16 @@ impl<T: PlainSlice> Chunks<T> {
     /// # Errors
     ///
     /// Those of [`claim`](Self::claim), and [`ErrorKind::TimedOut`], whose message names the holder.
-    pub fn claim_timeout(&self, index: usize, timeout: Duration) -> Result<Claim<T>> {
-        self.claim_deadline(index, Deadline::after(timeout))
+    pub fn claim_timeout(&self, index: usize, timeout: impl Into<Deadline>) -> Result<Claim<T>> {
+        self.claim_deadline(index, timeout.into())
     }
 
     fn claim_deadline(&self, index: usize, deadline: Deadline) -> Result<Claim<T>> {
         if index >= self.count() {
             return Err(Error::mismatch(
                 ErrorKind::InvalidInput,
-                "claim chunk",
-                index.to_string(),
+                "claim",
+                format!("chunk {index}"),
                 format_args!("{} chunks", self.count()),
                 "a smaller index",
             ));
@@ -158,7 +157,7 @@ impl<T: PlainSlice> Chunks<T> {
     /// # Errors
     ///
     /// Those of [`claim_timeout`](Self::claim_timeout) but `InvalidInput`.
-    pub fn claim_next_timeout(&self, timeout: Duration) -> Result<Option<Chunk<T>>> {
+    pub fn claim_next_timeout(&self, timeout: impl Into<Deadline>) -> Result<Option<Chunk<T>>> {
         self.claim_from_timeout(0, timeout)
     }
 
@@ -176,8 +175,12 @@ impl<T: PlainSlice> Chunks<T> {
     /// # Errors
     ///
     /// Those of [`claim_timeout`](Self::claim_timeout) but `InvalidInput`.
-    pub fn claim_from_timeout(&self, index: usize, timeout: Duration) -> Result<Option<Chunk<T>>> {
-        self.claim_from_deadline(index, Deadline::after(timeout))
+    pub fn claim_from_timeout(
+        &self,
+        index: usize,
+        timeout: impl Into<Deadline>,
+    ) -> Result<Option<Chunk<T>>> {
+        self.claim_from_deadline(index, timeout.into())
     }
 
     fn claim_from_deadline(&self, index: usize, deadline: Deadline) -> Result<Option<Chunk<T>>> {
@@ -207,8 +210,11 @@ impl<T: PlainSlice> Chunks<T> {
     /// # Errors
     ///
     /// Those of [`claim_timeout`](Self::claim_timeout) but `InvalidInput`.
-    pub fn sweep_timeout(&self, timeout: Duration) -> Result<Vec<(usize, ProcessIdentity)>> {
-        self.sweep_deadline(Deadline::after(timeout))
+    pub fn sweep_timeout(
+        &self,
+        timeout: impl Into<Deadline>,
+    ) -> Result<Vec<(usize, ProcessIdentity)>> {
+        self.sweep_deadline(timeout.into())
     }
 
     fn sweep_deadline(&self, deadline: Deadline) -> Result<Vec<(usize, ProcessIdentity)>> {
@@ -224,7 +230,7 @@ impl<T: PlainSlice> Chunks<T> {
 
     fn under_lock<R>(&self, deadline: Deadline, claim: impl FnOnce() -> Result<R>) -> Result<R> {
         let control = self.memory.control();
-        let held = control.enter_deadline(deadline)?;
+        let held = control.enter(deadline)?;
         control.expect_writable()?;
         if let Some(dead) = held.damage {
             return Err(half_written("claim chunks of", dead));

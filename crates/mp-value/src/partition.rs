@@ -64,8 +64,25 @@ pub(crate) enum Attempt {
     Taken(ProcessIdentity),
 }
 
-/// The words of one array. Every method but [`owner`](Partition::owner) and [`release`](Partition::release) is called under
-/// the array's mutex.
+/// A chunk that a living process has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LivingClaim {
+    pub(crate) index: usize,
+    pub(crate) owner: ProcessIdentity,
+}
+
+/// Whether the array may be reached as a whole (I4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Whole {
+    /// No living process has a chunk; this one died with one, if any did.
+    Free(Option<ProcessIdentity>),
+    /// A living process has a chunk.
+    Claimed(LivingClaim),
+}
+
+/// The words of one array. Every method but [`owner`](Partition::owner), [`has`](Partition::has) and
+/// [`release`](Partition::release) is called under the array's mutex.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Partition<'a> {
     pub(crate) chunk_len: &'a AtomicU64,
@@ -124,6 +141,12 @@ impl Partition<'_> {
         owner_of(word).ok().flatten()
     }
 
+    /// Whether a word still says what `claim` says, without the mutex.
+    pub(crate) fn has(&self, claim: LivingClaim) -> bool {
+        let word = self.words.get(claim.index);
+        word.and_then(OwnerWord::owner) == Some(claim.owner.into())
+    }
+
     /// Gives chunk `index` of `owner` back: the calling process.
     pub(crate) fn release(&self, index: usize, owner: ProcessIdentity) {
         self.words[index].release(owner.into());
@@ -150,16 +173,19 @@ impl Partition<'_> {
         Ok(swept)
     }
 
-    /// Checks that nobody living has a chunk, for an access to the array as a whole; says who died having one.
-    pub(crate) fn expect_whole(&self) -> Result<Option<ProcessIdentity>> {
+    /// Ends the division into chunks, if no word names a process; says which process stands against that.
+    pub(crate) fn join(&self) -> Result<Whole> {
         if self.chunk_len.load(Ordering::Relaxed) == 0 {
-            return Ok(None);
+            return Ok(Whole::Free(None));
         }
-        let dead = self.dead()?;
+        let dead = match self.dead()? {
+            Ok(dead) => dead,
+            Err(claim) => return Ok(Whole::Claimed(claim)),
+        };
         if dead.is_empty() {
             self.chunk_len.store(0, Ordering::Relaxed);
         }
-        Ok(dead.first().map(|(_, owner)| *owner))
+        Ok(Whole::Free(dead.first().map(|(_, owner)| *owner)))
     }
 
     /// Forgets the dead, whose chunks the caller has been told of; nobody living has one.
@@ -182,12 +208,10 @@ impl Partition<'_> {
         }
         let dead = match current {
             0 => Vec::new(),
-            _ => self.dead().map_err(|error| match error.kind() {
-                ErrorKind::Claimed => {
-                    error_with_wish(error, format_args!("chunks of {chunk_len} elements"))
-                }
-                _ => error,
-            })?,
+            _ => match self.dead()? {
+                Ok(dead) => dead,
+                Err(claim) => return Err(self.cannot_adopt(chunk_len, claim)),
+            },
         };
         let mut wanted = Vec::new();
         if !dead.is_empty() {
@@ -209,8 +233,8 @@ impl Partition<'_> {
         Ok(())
     }
 
-    /// The chunks whose owners are dead; an error if one lives (I2, I4).
-    fn dead(&self) -> Result<Vec<(usize, ProcessIdentity)>> {
+    /// The chunks whose owners are dead, or one whose owner lives (I2, I4).
+    fn dead(&self) -> Result<Result<Vec<(usize, ProcessIdentity)>, LivingClaim>> {
         let mut dead = Vec::new();
         let mut known = None;
         for (index, word) in self.words.iter().enumerate() {
@@ -218,11 +242,11 @@ impl Partition<'_> {
                 continue;
             };
             if !is_dead_as_known(owner, &mut known)? {
-                return Err(self.claimed(index, owner));
+                return Ok(Err(LivingClaim { index, owner }));
             }
             dead.push((index, owner));
         }
-        Ok(dead)
+        Ok(Ok(dead))
     }
 
     /// The elements of chunk `index` of those with `chunk_len` elements, within the array.
@@ -232,17 +256,25 @@ impl Partition<'_> {
         start..start.saturating_add(chunk_len).min(self.len)
     }
 
+    /// The error of an operation that cannot wait until a claim is given back.
     #[cold]
-    fn claimed(&self, index: usize, owner: ProcessIdentity) -> Error {
-        let Range { start, end } = self.elements(self.chunk_len.load(Ordering::Relaxed), index);
-        Error::new(ErrorKind::Claimed, "reach", "array").with_detail(format!(
-            "{owner} has claimed chunk {index} (elements {start}..{end}); it is free when the chunk is dropped"
-        ))
+    pub(crate) fn claimed(&self, operation: &'static str, claim: LivingClaim) -> Error {
+        Error::new(ErrorKind::Claimed, operation, "array").with_detail(self.describe(claim))
     }
-}
 
-fn error_with_wish(error: Error, wish: core::fmt::Arguments<'_>) -> Error {
-    Error::new(ErrorKind::Claimed, "divide", "array").with_detail(format!("into {wish}: {error}"))
+    #[cold]
+    fn cannot_adopt(&self, chunk_len: usize, claim: LivingClaim) -> Error {
+        let claim = self.describe(claim);
+        Error::new(ErrorKind::Claimed, "divide", "array")
+            .with_detail(format!("into chunks of {chunk_len} elements: {claim}"))
+    }
+
+    fn describe(&self, LivingClaim { index, owner }: LivingClaim) -> String {
+        let Range { start, end } = self.elements(self.chunk_len.load(Ordering::Relaxed), index);
+        format!(
+            "{owner} has claimed chunk {index} (elements {start}..{end}); it is free when the chunk is dropped"
+        )
+    }
 }
 
 /// The process that a word names.

@@ -1,7 +1,6 @@
 //! One value with its lock.
 
 use core::fmt;
-use std::time::Duration;
 
 #[cfg(doc)]
 use mp_layout::ErrorKind;
@@ -10,7 +9,6 @@ use mp_object::{Object, ObjectType, Placed, Plan};
 use mp_os::clock::Deadline;
 
 use crate::first::First;
-use crate::refusal::refusal;
 use crate::run::Run;
 use crate::value_control::ValueControl;
 use crate::{Number, ValueGuard, ValueLock};
@@ -88,16 +86,40 @@ impl<T: Plain> Value<T> {
         self.control.read(|copy| copies.try_get(copy))
     }
 
-    /// Replaces the value under the lock.
+    /// Replaces the value under the lock; blocks until the lock is free.
     ///
     /// Under this thread's own [`get_lock`](Self::get_lock) it does not lock again.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock), whose copy would overwrite this;
-    /// [`ErrorKind::TooManyHeld`].
+    /// - [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock), whose copy would overwrite this.
+    /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
+    /// - [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
     pub fn set(&self, value: T) -> Result<()> {
-        let held = self.control.enter()?;
+        self.set_until(value, Deadline::NEVER)
+    }
+
+    /// [`set`](Self::set) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`Value::set`].
+    pub fn try_set(&self, value: T) -> Result<()> {
+        self.set_until(value, Deadline::PASSED)
+    }
+
+    /// [`set`](Self::set) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`Value::set`].
+    pub fn set_timeout(&self, value: T, timeout: impl Into<Deadline>) -> Result<()> {
+        self.set_until(value, timeout.into())
+    }
+
+    #[inline]
+    pub(crate) fn set_until(&self, value: T, deadline: Deadline) -> Result<()> {
+        let held = self.control.enter(deadline)?;
         self.commit(value);
         drop(held);
         Ok(())
@@ -105,13 +127,14 @@ impl<T: Plain> Value<T> {
 
     /// Replaces the value by what `change` makes of it, under the lock, and returns the new one.
     ///
-    /// If `change` panics, the value stays.
+    /// If `change` panics, the value stays. To wait for the lock for a limited time only, call it under
+    /// [`get_lock_timeout`](Self::get_lock_timeout).
     ///
     /// # Errors
     ///
     /// Those of [`Value::set`] and [`Value::try_get`].
     pub fn update(&self, change: impl FnOnce(T) -> T) -> Result<T> {
-        let mut held = self.control.enter()?;
+        let mut held = self.control.enter(Deadline::NEVER)?;
         let old = self.try_get()?;
         held.lend();
         let new = change(old);
@@ -119,32 +142,44 @@ impl<T: Plain> Value<T> {
         Ok(new)
     }
 
-    /// Acquires the lock and a copy of the value, which is written back when the guard is dropped.
+    /// Acquires the lock and a copy of the value, which is written back when the guard is dropped; blocks until the lock is
+    /// free.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Recursive`] if this thread has the lock, [`ErrorKind::TooManyHeld`], [`ErrorKind::Corrupt`].
+    /// - [`ErrorKind::Recursive`] if this thread has the lock already.
+    /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
+    /// - [`ErrorKind::Corrupt`] if the value's bytes are not a `T`, or the lock's were overwritten.
     pub fn lock(&self) -> Result<ValueGuard<'_, T>> {
-        self.lock_deadline(Deadline::NEVER)
+        self.lock_until(Deadline::NEVER)
     }
 
-    /// [`lock`](Self::lock), waiting at most so long.
+    /// [`lock`](Self::lock) without waiting.
     ///
     /// # Errors
     ///
-    /// Those of [`Value::lock`], and [`ErrorKind::TimedOut`], whose message names the holder.
-    pub fn lock_timeout(&self, timeout: Duration) -> Result<ValueGuard<'_, T>> {
-        self.lock_deadline(Deadline::after(timeout))
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`Value::lock`].
+    pub fn try_lock(&self) -> Result<ValueGuard<'_, T>> {
+        self.lock_until(Deadline::PASSED)
     }
 
-    fn lock_deadline(&self, deadline: Deadline) -> Result<ValueGuard<'_, T>> {
-        let mut held = self.control.acquire(deadline).map_err(refusal)?;
+    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`Value::lock`].
+    pub fn lock_timeout(&self, timeout: impl Into<Deadline>) -> Result<ValueGuard<'_, T>> {
+        self.lock_until(timeout.into())
+    }
+
+    pub(crate) fn lock_until(&self, deadline: Deadline) -> Result<ValueGuard<'_, T>> {
+        let mut held = self.control.acquire(deadline)?;
         let local = self.try_get()?;
         held.lend();
         Ok(ValueGuard::new(self, held, local))
     }
 
-    /// Acquires the lock without the data.
+    /// Acquires the lock without the data; blocks until it is free.
     ///
     /// While this thread has it, its `set`, `fetch_add` and `update` do not lock again, so that several of them are one
     /// step for others who lock. `get` takes no lock: it sees each of them.
@@ -159,12 +194,33 @@ impl<T: Plain> Value<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Recursive`] if this thread has the lock, [`ErrorKind::TooManyHeld`].
+    /// - [`ErrorKind::Recursive`] if this thread has the lock already.
+    /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
+    /// - [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
     pub fn get_lock(&self) -> Result<ValueLock<'_>> {
-        self.control
-            .acquire(Deadline::NEVER)
-            .map(ValueLock::new)
-            .map_err(refusal)
+        self.get_lock_until(Deadline::NEVER)
+    }
+
+    /// [`get_lock`](Self::get_lock) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`Value::get_lock`].
+    pub fn try_get_lock(&self) -> Result<ValueLock<'_>> {
+        self.get_lock_until(Deadline::PASSED)
+    }
+
+    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`Value::get_lock`].
+    pub fn get_lock_timeout(&self, timeout: impl Into<Deadline>) -> Result<ValueLock<'_>> {
+        self.get_lock_until(timeout.into())
+    }
+
+    pub(crate) fn get_lock_until(&self, deadline: Deadline) -> Result<ValueLock<'_>> {
+        Ok(ValueLock::new(self.control.acquire(deadline)?))
     }
 
     /// Replaces the value; the caller holds the mutex.
@@ -229,7 +285,7 @@ impl<T: Number> Value<T> {
     ///
     /// Those of [`Value::set`].
     pub fn fetch_add(&self, number: T) -> Result<T> {
-        let held = self.control.enter()?;
+        let held = self.control.enter(Deadline::NEVER)?;
         let old = self.get();
         self.commit(old.plus(number));
         drop(held);

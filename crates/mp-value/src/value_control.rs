@@ -39,11 +39,9 @@
 //! `lent` and goes on; there is nothing to recover.
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use mp_layout::{Result, shared_struct};
+use mp_layout::shared_struct;
 use mp_os::clock::Deadline;
 use mp_sync::{Guard, Outcome, RawLockError, RawMutex};
-
-use crate::refusal::refusal;
 
 /// Failed attempts after which a reader keeps writers out; under loom so few that this is tried, too.
 const ATTEMPTS: u32 = if cfg!(loom) { 2 } else { 64 };
@@ -71,24 +69,21 @@ pub(crate) struct Held<'a> {
 impl ValueControl {
     /// Acquires the mutex for one operation, unless this thread has it already without a copy.
     #[inline]
-    pub(crate) fn enter(&self) -> Result<Held<'_>> {
-        match self.acquire(Deadline::NEVER) {
+    pub(crate) fn enter(&self, deadline: Deadline) -> Result<Held<'_>, RawLockError> {
+        match self.acquire(deadline) {
             Err(RawLockError::Recursive) if self.lent.load(Ordering::Relaxed) == 0 => Ok(Held {
                 control: self,
                 lent: false,
                 _raw: None,
             }),
-            acquired => acquired.map_err(refusal),
+            acquired => acquired,
         }
     }
 
     /// Acquires the mutex for a guard; fails if this thread has it already.
     #[inline]
-    pub(crate) fn acquire(
-        &self,
-        deadline: Deadline,
-    ) -> core::result::Result<Held<'_>, RawLockError> {
-        let mut raw = self.mutex.lock_deadline(deadline)?;
+    pub(crate) fn acquire(&self, deadline: Deadline) -> Result<Held<'_>, RawLockError> {
+        let mut raw = self.mutex.lock_timeout(deadline)?;
         if raw.outcome() == Outcome::OwnerDied {
             self.lent.store(0, Ordering::Relaxed);
             raw.recover();

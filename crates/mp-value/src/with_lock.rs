@@ -11,15 +11,14 @@
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};
-use std::time::Duration;
 
-#[cfg(doc)]
-use mp_layout::ErrorKind;
-use mp_layout::{Plain, PlainSlice, Result};
+use mp_layout::{ErrorKind, Plain, PlainSlice, Result};
 use mp_object::Lock;
+use mp_os::clock::Deadline;
 use mp_sync::{LockError, LockGuard};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::array_control::Until;
 use crate::{Array, ArrayGuard, Number, Value, ValueGuard};
 
 /// A [`Value`] or an [`Array`] whose operations take a [`Lock`] of the program's own, which other objects may share.
@@ -69,23 +68,33 @@ impl<T> WithLock<T> {
         Self { object, lock }
     }
 
-    /// Acquires the shared lock. While this thread has it, operations of all objects with this lock do not take it again.
+    /// Acquires the shared lock; blocks until it is free. While this thread has it, operations of all objects with this
+    /// lock do not take it again.
     ///
     /// # Errors
     ///
-    /// All of [`LockError`] but `Timeout`; [`LockError::OwnerDied`] has the guard.
+    /// Those of [`mp_sync::Lock::lock`].
     pub fn get_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock.lock()
     }
 
-    /// [`get_lock`](Self::get_lock), which waits up to `timeout`; zero means one attempt.
+    /// [`get_lock`](Self::get_lock) without waiting.
     ///
     /// # Errors
     ///
-    /// Those of [`get_lock`](Self::get_lock), and [`LockError::Timeout`], which names the holder.
+    /// Those of [`mp_sync::Lock::try_lock`].
+    pub fn try_get_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        self.lock.try_lock()
+    }
+
+    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`mp_sync::Lock::lock_timeout`].
     pub fn get_lock_timeout(
         &self,
-        timeout: Duration,
+        timeout: impl Into<Deadline>,
     ) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock.lock_timeout(timeout)
     }
@@ -96,8 +105,8 @@ impl<T> WithLock<T> {
     }
 
     /// The shared lock for one operation; `None` if this thread has it already.
-    fn enter(&self) -> Result<Option<LockGuard<'_>>> {
-        match self.lock.lock() {
+    fn enter(&self, deadline: Deadline) -> Result<Option<LockGuard<'_>>> {
+        match self.lock.lock_timeout(deadline) {
             Err(LockError::Recursive) => Ok(None),
             locked => Ok(Some(locked?)),
         }
@@ -120,17 +129,39 @@ impl<T: Plain> WithLock<Value<T>> {
     ///
     /// Those of [`Value::set`], and [`ErrorKind::OwnerDied`] if the lock's last owner died; then nothing is changed.
     pub fn set(&self, value: T) -> Result<()> {
-        let _lock = self.enter()?;
-        self.object.set(value)
+        self.set_until(value, Deadline::NEVER)
+    }
+
+    /// [`set`](Self::set) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`set`](Self::set).
+    pub fn try_set(&self, value: T) -> Result<()> {
+        self.set_until(value, Deadline::PASSED)
+    }
+
+    /// [`set`](Self::set) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`set`](Self::set).
+    pub fn set_timeout(&self, value: T, timeout: impl Into<Deadline>) -> Result<()> {
+        self.set_until(value, timeout.into())
+    }
+
+    fn set_until(&self, value: T, deadline: Deadline) -> Result<()> {
+        let _lock = self.enter(deadline)?;
+        self.object.set_until(value, deadline)
     }
 
     /// [`Value::update`] under the shared lock.
     ///
     /// # Errors
     ///
-    /// As for [`set`](Self::set), and those of [`Value::update`].
+    /// Those of [`Value::update`], and [`ErrorKind::OwnerDied`] if the shared lock's last owner died; then nothing is changed.
     pub fn update(&self, change: impl FnOnce(T) -> T) -> Result<T> {
-        let _lock = self.enter()?;
+        let _lock = self.enter(Deadline::NEVER)?;
         self.object.update(change)
     }
 
@@ -138,10 +169,35 @@ impl<T: Plain> WithLock<Value<T>> {
     ///
     /// # Errors
     ///
-    /// As for [`set`](Self::set), and those of [`Value::lock`].
+    /// Those of [`Value::lock`], and [`ErrorKind::OwnerDied`] if the shared lock's last owner died.
     pub fn lock(&self) -> Result<BothLocked<'_, ValueGuard<'_, T>>> {
-        let shared = self.enter()?;
-        let own = self.object.lock()?;
+        self.lock_until(Deadline::NEVER)
+    }
+
+    /// [`lock`](Self::lock) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<BothLocked<'_, ValueGuard<'_, T>>> {
+        self.lock_until(Deadline::PASSED)
+    }
+
+    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`lock`](Self::lock).
+    pub fn lock_timeout(
+        &self,
+        timeout: impl Into<Deadline>,
+    ) -> Result<BothLocked<'_, ValueGuard<'_, T>>> {
+        self.lock_until(timeout.into())
+    }
+
+    fn lock_until(&self, deadline: Deadline) -> Result<BothLocked<'_, ValueGuard<'_, T>>> {
+        let shared = self.enter(deadline)?;
+        let own = self.object.lock_until(deadline)?;
         Ok(BothLocked { own, shared })
     }
 }
@@ -158,9 +214,10 @@ impl<T: Number> WithLock<Value<T>> {
     ///
     /// # Errors
     ///
-    /// As for [`set`](Self::set).
+    /// Those of [`Value::fetch_add`], and [`ErrorKind::OwnerDied`] if the shared lock's last owner died; then nothing is
+    /// changed.
     pub fn fetch_add(&self, number: T) -> Result<T> {
-        let _lock = self.enter()?;
+        let _lock = self.enter(Deadline::NEVER)?;
         self.object.fetch_add(number)
     }
 }
@@ -170,32 +227,120 @@ impl<T: Plain> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::get`], and [`ErrorKind::OwnerDied`] if the lock's last owner died.
+    /// Those of [`Array::get`], [`ErrorKind::OwnerDied`] if the shared lock's last owner died, and [`ErrorKind::Claimed`] under
+    /// this thread's own [`get_lock`](Self::get_lock) while a living process has a chunk.
     pub fn get(&self, index: usize) -> Result<T> {
-        let _lock = self.enter()?;
-        self.object.get(index)
+        self.get_until(index, Deadline::NEVER)
+    }
+
+    /// [`get`](Self::get) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`get`](Self::get).
+    pub fn try_get(&self, index: usize) -> Result<T> {
+        self.get_until(index, Deadline::PASSED)
+    }
+
+    /// [`get`](Self::get) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`get`](Self::get).
+    pub fn get_timeout(&self, index: usize, timeout: impl Into<Deadline>) -> Result<T> {
+        self.get_until(index, timeout.into())
+    }
+
+    fn get_until(&self, index: usize, deadline: Deadline) -> Result<T> {
+        self.when_whole(deadline, |until| self.object.get_until(index, until))
     }
 
     /// [`Array::set`] under the shared lock.
     ///
     /// # Errors
     ///
-    /// Those of [`Array::set`], and [`ErrorKind::OwnerDied`] if the lock's last owner died; then nothing is changed.
+    /// Those of [`Array::set`], [`ErrorKind::OwnerDied`] if the shared lock's last owner died, and [`ErrorKind::Claimed`] under
+    /// this thread's own [`get_lock`](Self::get_lock) while a living process has a chunk; then nothing is changed.
     pub fn set(&self, index: usize, value: T) -> Result<()> {
-        let _lock = self.enter()?;
-        self.object.set(index, value)
+        self.set_until(index, value, Deadline::NEVER)
+    }
+
+    /// [`set`](Self::set) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`set`](Self::set).
+    pub fn try_set(&self, index: usize, value: T) -> Result<()> {
+        self.set_until(index, value, Deadline::PASSED)
+    }
+
+    /// [`set`](Self::set) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`set`](Self::set).
+    pub fn set_timeout(&self, index: usize, value: T, timeout: impl Into<Deadline>) -> Result<()> {
+        self.set_until(index, value, timeout.into())
+    }
+
+    fn set_until(&self, index: usize, value: T, deadline: Deadline) -> Result<()> {
+        self.when_whole(deadline, |until| self.object.set_until(index, value, until))
     }
 
     /// [`Array::to_vec`] under the shared lock.
     ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get).
+    /// Those of [`Array::to_vec`], [`ErrorKind::OwnerDied`] if the shared lock's last owner died, and [`ErrorKind::Claimed`]
+    /// under this thread's own [`get_lock`](Self::get_lock) while a living process has a chunk.
     pub fn to_vec(&self) -> Result<Vec<T>> {
-        let _lock = self.enter()?;
-        self.object.to_vec()
+        self.to_vec_until(Deadline::NEVER)
+    }
+
+    /// [`to_vec`](Self::to_vec) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`to_vec`](Self::to_vec).
+    pub fn try_to_vec(&self) -> Result<Vec<T>> {
+        self.to_vec_until(Deadline::PASSED)
+    }
+
+    /// [`to_vec`](Self::to_vec) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`to_vec`](Self::to_vec).
+    pub fn to_vec_timeout(&self, timeout: impl Into<Deadline>) -> Result<Vec<T>> {
+        self.to_vec_until(timeout.into())
+    }
+
+    fn to_vec_until(&self, deadline: Deadline) -> Result<Vec<T>> {
+        self.when_whole(deadline, |until| self.object.to_vec_until(until))
+    }
+
+    /// Carries out `operation` under the shared lock, when no living process has a chunk.
+    ///
+    /// It waits for chunks without the shared lock, which a process that has one may need to go on.
+    fn when_whole<R>(
+        &self,
+        deadline: Deadline,
+        operation: impl Fn(Until) -> Result<R>,
+    ) -> Result<R> {
+        loop {
+            let shared = self.enter(deadline)?;
+            match operation(Until::locked(deadline)) {
+                Err(error) if error.kind() == ErrorKind::Claimed && shared.is_some() => {
+                    drop(shared);
+                    self.object.wait_whole(deadline)?;
+                }
+                done => return done,
+            }
+        }
     }
 }
+
+type ArrayLocked<'a, T> = BothLocked<'a, ArrayGuard<'a, T>>;
 
 impl<T: PlainSlice> WithLock<Array<T>> {
     /// [`Array::lock`] under the shared lock; the guard releases both.
@@ -203,16 +348,49 @@ impl<T: PlainSlice> WithLock<Array<T>> {
     /// # Errors
     ///
     /// Those of [`Array::lock`]; [`LockError::OwnerDied`] has the guard and speaks of the array. If the shared lock's last
-    /// owner died, it is [`ErrorKind::OwnerDied`] in [`LockError::Os`], and nothing is locked.
-    pub fn lock(
+    /// owner died, it is [`ErrorKind::OwnerDied`] in [`LockError::Failed`], and nothing is locked. Under this thread's own
+    /// [`get_lock`](Self::get_lock) it is [`ErrorKind::Claimed`] while a living process has a chunk.
+    pub fn lock(&self) -> Result<ArrayLocked<'_, T>, LockError<ArrayLocked<'_, T>>> {
+        self.lock_until(Deadline::NEVER)
+    }
+
+    /// [`lock`](Self::lock) without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], which names the holder of the array's lock or of a chunk, [`LockError::Failed`] with
+    /// [`ErrorKind::TimedOut`] if the shared lock is held, and those of [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<ArrayLocked<'_, T>, LockError<ArrayLocked<'_, T>>> {
+        self.lock_until(Deadline::PASSED)
+    }
+
+    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_lock`](Self::try_lock).
+    pub fn lock_timeout(
         &self,
-    ) -> Result<BothLocked<'_, ArrayGuard<'_, T>>, LockError<BothLocked<'_, ArrayGuard<'_, T>>>>
-    {
-        let shared = self.enter().map_err(LockError::Os)?;
-        match self.object.lock() {
-            Ok(own) => Ok(BothLocked { own, shared }),
-            Err(LockError::OwnerDied(own)) => Err(LockError::OwnerDied(BothLocked { own, shared })),
-            Err(error) => Err(LockError::Os(error.into())),
+        timeout: impl Into<Deadline>,
+    ) -> Result<ArrayLocked<'_, T>, LockError<ArrayLocked<'_, T>>> {
+        self.lock_until(timeout.into())
+    }
+
+    fn lock_until(
+        &self,
+        deadline: Deadline,
+    ) -> Result<ArrayLocked<'_, T>, LockError<ArrayLocked<'_, T>>> {
+        loop {
+            let shared = self.enter(deadline)?;
+            match self.object.lock_until(Until::locked(deadline)) {
+                Ok(own) => return Ok(BothLocked { own, shared }),
+                // Waits for chunks without the shared lock.
+                Err(error) if error.kind() == ErrorKind::Claimed && shared.is_some() => {
+                    drop(shared);
+                    self.object.wait_whole(deadline)?;
+                }
+                Err(error) => return Err(error.map_guard(|own| BothLocked { own, shared })),
+            }
         }
     }
 }

@@ -3,14 +3,14 @@
 #[path = "shared/handles.rs"]
 mod handles;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use handles::kind;
 use mp_layout::ErrorKind;
-use mp_object::transfer;
-use mp_sync::LockError;
-use mp_testkit::Forked;
-use mp_value::{Array, Chunk, Chunks, Claim};
+use mp_object::{Lock, transfer};
+use mp_sync::{Deadline, LockError};
+use mp_testkit::{Forked, PATIENCE, Watchdog};
+use mp_value::{Array, Chunk, Chunks, Claim, WithLock};
 
 fn claimed(chunks: &Chunks<u64>, index: usize) -> Chunk<u64> {
     match chunks.claim(index).unwrap() {
@@ -122,7 +122,7 @@ fn a_forgotten_chunk_stays_claimed() {
     std::mem::forget(claimed(&chunks, 0));
     assert!(is_taken_by(&chunks, 0, std::process::id()));
     assert!(chunks.sweep().unwrap().is_empty());
-    assert_eq!(array.lock().unwrap_err().kind(), ErrorKind::Claimed);
+    assert_eq!(array.try_lock().unwrap_err().kind(), ErrorKind::TimedOut);
 }
 
 #[test]
@@ -150,13 +150,12 @@ fn the_whole_array_and_chunks_exclude_each_other() {
     let array = Array::<u64>::new(12).unwrap();
     let chunk = claimed(&array.chunks(4).unwrap(), 2);
     for refused in [
-        kind(array.get(0)),
-        kind(array.set(0, 1)),
-        kind(array.to_vec()),
-        array.lock().unwrap_err().kind(),
-        kind(array.freeze()),
+        kind(array.try_get(0)),
+        kind(array.try_set(0, 1)),
+        kind(array.try_to_vec()),
+        array.try_lock().unwrap_err().kind(),
     ] {
-        assert_eq!(refused, ErrorKind::Claimed);
+        assert_eq!(refused, ErrorKind::TimedOut);
     }
     let lock = array.get_lock().unwrap();
     assert_eq!(
@@ -177,8 +176,125 @@ fn chunks_are_claimed_under_the_threads_own_bare_lock() {
     let lock = array.get_lock().unwrap();
     let chunk = claimed(&chunks, 0);
     drop(lock);
-    assert_eq!(kind(array.get(11)), ErrorKind::Claimed);
+    assert_eq!(kind(array.try_get(11)), ErrorKind::TimedOut);
     drop(chunk);
+}
+
+type Access = fn(&Array<u64>);
+
+/// Every access to the whole, in the form that waits.
+fn wholes() -> [(&'static str, Access); 5] {
+    [
+        ("get", |array| assert_eq!(array.get(0).unwrap(), 1)),
+        ("set", |array| array.set(0, 1).unwrap()),
+        ("to_vec", |array| drop(array.to_vec().unwrap())),
+        ("lock", |array| drop(array.lock().unwrap())),
+        ("freeze", |array| drop(array.freeze().unwrap())),
+    ]
+}
+
+#[test]
+fn who_wants_the_whole_waits_until_chunks_are_given_back() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    for (name, reach) in wholes() {
+        let array = Array::<u64>::new(12).unwrap();
+        let chunks = array.chunks(4).unwrap();
+        let (mut first, mut last) = (claimed(&chunks, 0), claimed(&chunks, 2));
+        let (reached, is_reached) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let array = &array;
+            scope.spawn(move || {
+                reach(array);
+                reached.send(()).unwrap();
+            });
+            first.fill(1);
+            drop(first);
+            last.fill(2);
+            assert!(is_reached.try_recv().is_err(), "{name} did not wait");
+            drop(last);
+            is_reached.recv().unwrap();
+        });
+        let (first, last) = (array.get(1).unwrap(), array.get(11).unwrap());
+        assert_eq!((first, last), (1, 2), "{name}");
+    }
+}
+
+#[test]
+fn a_timeout_names_the_process_that_has_a_chunk() {
+    const SHORT: Duration = Duration::from_millis(1);
+    let array = Array::<u64>::new(12).unwrap();
+    let child = Forked::holding(|| claimed(&array.chunks(4).unwrap(), 1));
+    for refused in [array.try_lock(), array.lock_timeout(SHORT)] {
+        match refused {
+            Err(LockError::Timeout(holder)) => assert_eq!(holder.pid(), Some(child.pid())),
+            other => panic!("{other:?}"),
+        }
+    }
+    let by = format!("timed out; held by process {}", child.pid());
+    for refused in [
+        array.try_get(0).map(drop),
+        array.get_timeout(0, SHORT).map(drop),
+        array.try_set(0, 1),
+        array.set_timeout(0, 1, Instant::now() + SHORT),
+        array.try_to_vec().map(drop),
+        array.to_vec_timeout(Deadline::after(SHORT)).map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.to_string().contains(&by), "{error}");
+    }
+    let locked = array.try_get_lock().expect("the lock itself is free");
+    assert_eq!(kind(array.get(0)), ErrorKind::Claimed, "it cannot wait");
+    drop(locked);
+    child.kill_and_reap();
+}
+
+#[test]
+fn who_waits_for_the_whole_learns_that_the_chunks_owner_died() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let array = Array::<u64>::new(12).unwrap();
+    let child = Forked::holding(|| claimed(&array.chunks(4).unwrap(), 1));
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| array.lock().map(drop).map_err(|error| error.kind()));
+        child.kill_and_reap();
+        assert_eq!(waiter.join().unwrap(), Err(ErrorKind::OwnerDied));
+    });
+    // What died before the attempt is no reason to wait at all.
+    assert_eq!(array.try_lock().unwrap_err().kind(), ErrorKind::OwnerDied);
+}
+
+/// A process that has a chunk and needs the lock to go on must get it while another waits for the whole.
+#[test]
+fn who_waits_for_the_whole_keeps_no_lock() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let lock = Lock::new().unwrap();
+    let array = Array::<u64>::new(12).unwrap().with_lock(&lock);
+    let chunks = array.unlocked().chunks(4).unwrap();
+    let (reached, is_reached) = std::sync::mpsc::channel();
+    let chunk = claimed(&chunks, 0);
+    std::thread::scope(|scope| {
+        for reach in [
+            |array: &WithLock<Array<u64>>| drop(array.to_vec().unwrap()),
+            |array: &WithLock<Array<u64>>| array.set(0, 1).unwrap(),
+            |array: &WithLock<Array<u64>>| drop(array.lock().unwrap()),
+        ] {
+            let (array, reached) = (array.clone(), reached.clone());
+            scope.spawn(move || {
+                reach(&array);
+                reached.send(()).unwrap();
+            });
+        }
+        for index in [1, 2, 1, 2] {
+            drop(lock.lock().unwrap());
+            drop(claimed(&chunks, index));
+        }
+        assert!(is_reached.try_recv().is_err(), "it did not wait");
+        assert_eq!(kind(array.try_get(0)), ErrorKind::TimedOut);
+        let held = lock.lock().unwrap();
+        assert_eq!(kind(array.get(0)), ErrorKind::Claimed, "it cannot wait");
+        drop((held, chunk));
+        (0..3).for_each(|_| is_reached.recv().unwrap());
+    });
 }
 
 #[test]
@@ -241,7 +357,7 @@ fn two_processes_write_side_by_side() {
     mine.fill(1);
     assert!(is_taken_by(&chunks, 1, child.pid()));
     drop(mine);
-    let error = array.get(0).unwrap_err().to_string();
+    let error = array.try_get(0).unwrap_err().to_string();
     assert!(
         error.contains(&format!("process {}", child.pid())),
         "{error}"

@@ -4,8 +4,6 @@
 //! Nobody dies here; what is checked are the orderings, and that a reader who is overtaken too often keeps the writers out.
 #![cfg(loom)]
 
-#[path = "../src/refusal.rs"]
-mod refusal;
 #[path = "../src/value_control.rs"]
 #[expect(dead_code, reason = "guards are not modelled")]
 mod value_control;
@@ -45,7 +43,7 @@ impl Value {
 
     /// Replaces the value by one of which both words are greater by one.
     fn add(&self) {
-        let held = self.control.enter().unwrap();
+        let held = self.control.enter(Deadline::NEVER).unwrap();
         let new = self.get()[0] + 1;
         self.control.commit(|copy| {
             for word in &self.copies[copy] {

@@ -33,7 +33,7 @@ impl RawQueue {
         let control = self.control();
         let Ok(_producers) = control
             .producers
-            .lock_deadline(Deadline::after(PATIENCE))
+            .lock_timeout(Deadline::after(PATIENCE))
             .map(|mut guard| {
                 guard.recover();
                 guard
@@ -66,7 +66,7 @@ impl RawQueue {
             return false;
         }
         let control = self.control();
-        let Ok(mut guard) = control.producers.lock_deadline(Deadline::after(PATIENCE)) else {
+        let Ok(mut guard) = control.producers.lock_timeout(Deadline::after(PATIENCE)) else {
             return false;
         };
         guard.recover();

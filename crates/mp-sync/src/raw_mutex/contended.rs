@@ -237,9 +237,6 @@ impl Seen {
 
     fn holder(&self, tid: u32) -> Holder {
         let since = self.since.filter(|_| self.tid == tid);
-        Holder {
-            tid,
-            held_for: since.map_or(Duration::ZERO, |since| since.elapsed()),
-        }
+        Holder::thread(tid, since.map_or(Duration::ZERO, |since| since.elapsed()))
     }
 }

@@ -171,9 +171,9 @@ fn run(steps: &[Step], cast: &Cast) {
                 }
                 assert_eq!(swept.unwrap(), expected);
             }
-            Step::Whole => match partition.expect_whole() {
-                Ok(dead) => {
-                    assert!(!model.has_living(cast), "somebody had a chunk");
+            Step::Whole => match partition.join().unwrap() {
+                Whole::Free(dead) => {
+                    assert!(!model.has_living(cast), "a living process had a chunk");
                     let expected = model
                         .owners
                         .iter()
@@ -185,9 +185,11 @@ fn run(steps: &[Step], cast: &Cast) {
                         model.chunk_len = 0;
                     }
                 }
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Claimed);
-                    assert!(model.has_living(cast), "nobody had a chunk");
+                Whole::Claimed(claim) => {
+                    let range = Model::range(model.chunk_len, claim.index);
+                    let owner = model.owners[range.start].expect("it is claimed");
+                    assert_eq!((cast.all[owner], cast.is_dead(owner)), (claim.owner, false));
+                    assert!(partition.has(claim));
                 }
             },
         }
@@ -216,15 +218,17 @@ fn words_that_name_no_process_are_corrupt() {
     let me = owner::this_process().unwrap();
     for error in [
         partition.claim(1, 0, me).unwrap_err(),
-        partition.expect_whole().unwrap_err(),
+        partition.join().unwrap_err(),
         partition.sweep(1).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
     chunk_len.store(u64::MAX, Ordering::Relaxed);
     words[0].set(Some(me.into()));
-    assert_eq!(
-        partition.expect_whole().unwrap_err().kind(),
-        ErrorKind::Claimed
-    );
+    let claim = LivingClaim {
+        index: 0,
+        owner: me,
+    };
+    assert_eq!(partition.join().unwrap(), Whole::Claimed(claim));
+    assert_eq!(partition.claimed("reach", claim).kind(), ErrorKind::Claimed);
 }

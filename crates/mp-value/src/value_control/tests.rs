@@ -25,7 +25,7 @@ fn readers_see_whole_values_in_order() {
     let copies = Cells::<[u64; 4]>::new(Region::from_exclusive(&mut copies)).unwrap();
     let write = || {
         for _ in 0..ROUNDS {
-            let held = control.enter().unwrap();
+            let held = control.enter(Deadline::NEVER).unwrap();
             let new = control.read(|copy| copies.get(copy))[0] + 1;
             control.commit(|copy| copies.set(copy, [new; 4]));
             drop(held);
