@@ -63,4 +63,6 @@ kinds! {
     Semaphore = 10, "semaphore";
     /// Permits of which there are never more than at first.
     BoundedSemaphore = 11, "bounded semaphore";
+    /// A lock that its owner may acquire again.
+    RLock = 12, "recursive lock";
 }

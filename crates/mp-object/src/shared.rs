@@ -13,6 +13,9 @@ pub type Lock = Shared<mp_sync::Lock>;
 /// A flag that several processes wait for; see [`mp_sync::Event`] for what it does.
 pub type Event = Shared<mp_sync::Event>;
 
+/// A lock that its owner may acquire again; see [`mp_sync::RLock`] for what it does.
+pub type RLock = Shared<mp_sync::RLock>;
+
 /// Permits that several processes take and release; see [`mp_sync::Semaphore`] for what it does.
 pub type Semaphore = Shared<mp_sync::Semaphore>;
 
@@ -101,6 +104,7 @@ macro_rules! starts_as {
 
 starts_as!([] mp_sync::Lock, "a lock that no thread holds");
 starts_as!([] mp_sync::Event, "an event that is not set");
+starts_as!([] mp_sync::RLock, "a recursive lock that no thread holds");
 starts_as!([] mp_sync::Semaphore, "a semaphore with so many permits", permits: u32);
 starts_as!([] mp_sync::BoundedSemaphore, "a semaphore with so many permits and never more", permits: u32);
 starts_as!([T: PlainSlice] mp_sync::Mutex<T>, "a mutex that owns `value`", value: T);

@@ -45,6 +45,7 @@ mod owner;
 mod raw_mutex;
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub mod raw_sync;
+mod rlock;
 mod semaphore;
 mod wait;
 mod word;
@@ -60,6 +61,7 @@ pub use mutex::{Mutex, MutexGuard};
 #[doc(hidden)]
 pub use owner::as_another_owner;
 pub use raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
+pub use rlock::{RLock, RLockGuard};
 pub use semaphore::{BoundedSemaphore, Semaphore};
 pub use wait::Wait;
 
@@ -68,6 +70,7 @@ pub use wait::Wait;
 pub const TABLES: &[mp_layout::Table] = &[
     raw_mutex::TABLE,
     Lock::TABLE,
+    RLock::TABLE,
     mutex::TABLE,
     event_count::TABLE,
     Event::TABLE,

@@ -438,7 +438,6 @@ impl RawMutex {
     }
 
     /// Releases the mutex whose guard this thread forgot.
-    #[cfg(all(feature = "raw_sync", not(loom)))]
     pub(crate) fn release_forgotten(&self) {
         self.release(owner::tid());
     }

@@ -123,16 +123,16 @@ impl Semaphore {
     /// Takes a permit, and waits for one up to `timeout`; returns whether it did.
     #[must_use = "a permit that was taken is to be released"]
     pub fn acquire_timeout(&self, timeout: impl Into<Deadline>) -> bool {
-        self.acquire_with(Wait::Adaptive, timeout.into())
+        self.acquire_with(Wait::Adaptive, timeout)
     }
 
-    /// Takes a permit, and waits for one in the given way until the deadline; returns whether it did.
-    pub fn acquire_with(&self, wait: Wait, deadline: Deadline) -> bool {
+    /// Takes a permit, and waits for one in the given way up to `timeout`; returns whether it did.
+    pub fn acquire_with(&self, wait: Wait, timeout: impl Into<Deadline>) -> bool {
         // Outside the bell: who takes a permit without having slept owes no other a wake-up.
         self.try_acquire()
             || self
                 .count
-                .wait_until(wait, deadline, || self.take_and_pass_on())
+                .wait_until(wait, timeout.into(), || self.take_and_pass_on())
                 .is_some()
     }
 

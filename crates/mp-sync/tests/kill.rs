@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 use killcheck::{Check, Failure, SharedArea};
 use mp_os::clock::Deadline;
 use mp_os::futex;
-use mp_sync::{Event, EventCount, LockError, Mutex, Outcome, RawMutex, Semaphore, Wait};
+use mp_sync::{Event, EventCount, LockError, Mutex, Outcome, RLock, RawMutex, Semaphore, Wait};
 
 const OWNER_DIED: u32 = 1 << 30;
 
@@ -357,6 +357,39 @@ fn event_set_again_after_its_setter_died() {
         .assert_safe();
 }
 
+/// The next owner has it once, whatever the dead owner's depth was, and then it is free.
+fn is_had_once(lock: &RLock) -> Result<(), String> {
+    match lock.lock() {
+        Ok(guard) | Err(LockError::OwnerDied(guard)) if guard.depth() == 1 => drop(guard),
+        other => return Err(format!("{other:?}")),
+    }
+    match lock.try_lock() {
+        Ok(guard) if guard.depth() == 1 => Ok(()),
+        other => Err(format!("the second time: {other:?}")),
+    }
+}
+
+#[test]
+fn recursive_lock_and_unlock() {
+    // SAFETY: as in `pair`.
+    let area: SharedArea<RLock> = unsafe { SharedArea::zeroed() }.expect("a page");
+    let twice = |lock: &SharedArea<RLock>| {
+        let outer = lock.lock().expect("free");
+        let inner = lock.lock().expect("ours");
+        drop(outer);
+        drop(inner);
+    };
+    let report = check("rlock: lock twice, unlock twice")
+        .setup(|lock: &SharedArea<RLock>| lock.reset())
+        .warm_up(|lock| drop(lock.lock()))
+        .victim(twice)
+        .survivor(|lock| is_had_once(lock))
+        .run(&area)
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
 fn semaphore() -> SharedArea<Semaphore> {
     // SAFETY: as in `pair`.
     unsafe { SharedArea::zeroed() }.expect("a page")
@@ -374,11 +407,18 @@ fn release_one(semaphore: &Semaphore) -> Result<(), String> {
     semaphore.release().map_err(|error| error.to_string())
 }
 
+/// What only a process's first operation does is done after it.
+fn release_and_acquire(semaphore: &SharedArea<Semaphore>) {
+    semaphore.release().expect("room");
+    assert!(semaphore.try_acquire());
+}
+
 fn releaser_dies<'a>(count: u32) -> Check<'a, SharedArea<Semaphore>> {
     check(&format!(
         "semaphore: release {count}; as many waiters sleep"
     ))
     .setup(|semaphore: &SharedArea<Semaphore>| semaphore.reset())
+    .warm_up(release_and_acquire)
     .sleepers(count as usize, |semaphore| sleep_and_acquire(semaphore))
     .victim(move |semaphore| semaphore.release_many(count).expect("room"))
     .must_wake_count(|semaphore| permits(semaphore))

@@ -54,6 +54,9 @@ impl RawMutex {
                 }
                 continue;
             }
+            if owner(word) == tid && self.is_of_this_thread() {
+                return Err(RawLockError::Recursive);
+            }
             let expired = deadline.is_expired();
             if owner(word) == tid || (expired && self.may_be_unmarked(slept)) {
                 // A thread that had our number and died, or an owner the kernel did not mark.
@@ -84,6 +87,15 @@ impl RawMutex {
             // A running thread may have taken the lock before the woken one, and be done soon.
             word = self.spin(deadline);
         }
+    }
+
+    /// Whether this thread's number in the word stands for this thread, and not for a dead one that had the same.
+    ///
+    /// An owner with a list has no start there, and the kernel marks its death before the number is used again. One
+    /// without a list has its own start (I4).
+    fn is_of_this_thread(&self) -> bool {
+        let start = self.owner_start.load(Ordering::Relaxed);
+        start == 0 || start == owner::start()
     }
 
     /// Looks at the word for a moment, whether others sleep or not: an owner that runs is often
