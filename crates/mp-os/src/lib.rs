@@ -15,7 +15,7 @@
 //! | [`descriptor`] | descriptors by their numbers |
 //! | [`socket`] | descriptors passed over a socket pair |
 //! | [`listener`] | a socket that is reached by its name |
-//! | [`life`] | children that die with their parent process |
+//! | [`parent_death`] | children that die with their parent process |
 //! | [`spawn`] | this program, started again |
 //! | [`this_process`] | its standard input and error, signals, name and end |
 //! | [`of_process`] | process-wide state that a forked child does not share |
@@ -48,12 +48,13 @@ pub mod cpu;
 pub mod descriptor;
 mod fork_page;
 pub mod futex;
-pub mod life;
+
 mod limits;
 pub mod listener;
 pub mod memfd;
 pub mod named;
 pub mod of_process;
+pub mod parent_death;
 pub mod pidfd;
 mod proc_stat;
 pub mod process_id;

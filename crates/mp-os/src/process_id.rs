@@ -198,8 +198,8 @@ impl ProcessIdentity {
     /// # Errors
     ///
     /// As for [`is_dead`](Self::is_dead).
-    pub fn ends_within(self, patience: Duration) -> io::Result<bool> {
-        self.leaves_within(Image::UNKNOWN, patience)
+    pub fn wait_end(self, patience: Duration) -> io::Result<bool> {
+        self.wait_end_or_exec(Image::UNKNOWN, patience)
     }
 
     /// The same for one program that the process ran: `exec` ends it, too, though the process goes on.
@@ -211,12 +211,12 @@ impl ProcessIdentity {
     /// # Errors
     ///
     /// As for [`is_dead`](Self::is_dead).
-    pub fn leaves_within(self, image: Image, patience: Duration) -> io::Result<bool> {
+    pub fn wait_end_or_exec(self, image: Image, patience: Duration) -> io::Result<bool> {
         let own = Self::current_image()?;
         if own.0 == self {
             return Ok(image.was_replaced_by(own.1));
         }
-        if self.has_left(image)? {
+        if self.is_at_its_end(image)? {
             return Ok(true);
         }
         let process = match PidFd::open(self.pid()) {
@@ -227,7 +227,7 @@ impl ProcessIdentity {
         let mut pause = SHORTEST_PAUSE;
         loop {
             // The descriptor may be of the number's next bearer: looking comes first, and knows it by its start time.
-            if self.has_left(image)? {
+            if self.is_at_its_end(image)? {
                 return Ok(true);
             }
             if process.wait_end(last.earlier(Deadline::after(pause)))? {
@@ -241,7 +241,7 @@ impl ProcessIdentity {
     }
 
     /// Whether no thread of the process will run the program's code again, as far as `/proc` tells.
-    fn has_left(self, image: Image) -> io::Result<bool> {
+    fn is_at_its_end(self, image: Image) -> io::Result<bool> {
         let Some(stat) = Stat::of(self.pid())? else {
             // Reaped, or /proc hides it.
             return self.is_dead();

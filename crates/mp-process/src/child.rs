@@ -1,7 +1,7 @@
 //! The child's side: taken over before any `main`, runs one task, and exits.
 //!
 //! The loader calls every address in the section `.init_array` before `main`. Ours looks whether standard input
-//! is a socket on which a process of the same user has said hello; if not, which one system call tells for
+//! is a socket on which a process of the same user has sent a start request; if not, which one system call tells for
 //! every usual input, it returns, and the program is what it always was. No environment variable is involved,
 //! so a program that a child starts is not taken for a child.
 //!
@@ -18,17 +18,17 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mp_layout::{Error, Result};
-use mp_os::{descriptor, life, this_process};
+use mp_os::{descriptor, parent_death, this_process};
 
 use crate::build::Build;
 use crate::current;
 use crate::entry::Entry;
-use crate::hello::{self, Greeted, Hello};
 use crate::image::Image;
 use crate::outcome::Outcome;
 use crate::panic;
 use crate::passed_fds;
 use crate::report;
+use crate::start_request::{self, Received, StartRequest};
 use crate::to_parent::ToParent;
 
 /// Called by the loader with what `main` gets.
@@ -59,24 +59,26 @@ extern "C" fn before_main(
 ) {
     HAS_RUN.store(true, Ordering::Relaxed);
     Build::note();
-    if let Some(socket) = greeted_socket() {
-        let code = serve(socket, || construct_the_rest(count, arguments, environment));
+    if let Some(socket) = start_socket() {
+        let code = serve(socket, || {
+            run_remaining_constructors(count, arguments, environment)
+        });
         // As at the end of `main`: flushes standard output and waits for this process's own children.
         std::process::exit(code);
     }
 }
 
-/// A copy of standard input, if a parent has said hello there.
-fn greeted_socket() -> Option<io::Result<OwnedFd>> {
+/// A copy of standard input, if a parent has sent a start request there.
+fn start_socket() -> Option<io::Result<OwnedFd>> {
     // SAFETY: used in this function only, in which nothing is closed; this process has one thread. Where descriptor 0
     // is closed, the first call says so.
     let stdin = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) };
-    hello::is_waiting(stdin).then(|| stdin.try_clone_to_owned())
+    start_request::is_waiting(stdin).then(|| stdin.try_clone_to_owned())
 }
 
 /// Calls the constructors that the loader would call next, since it never gets to them: a registry that other
 /// parts of the program fill before `main` must be full when a task looks.
-fn construct_the_rest(
+fn run_remaining_constructors(
     count: c_int,
     arguments: *const *const c_char,
     environment: *const *const c_char,
@@ -102,22 +104,22 @@ pub(crate) fn constructor_place() -> usize {
 }
 
 /// Runs what the parent asked for, tells it how that went, and returns the exit code.
-fn serve(socket: io::Result<OwnedFd>, construct_the_rest: impl FnOnce()) -> c_int {
-    let greeted = socket
+fn serve(socket: io::Result<OwnedFd>, run_remaining_constructors: impl FnOnce()) -> c_int {
+    let received = socket
         .map_err(|source| Error::os("keep", "the way to the parent", source))
-        .and_then(greet);
-    let (to_parent, greeted) = match greeted {
-        Ok(greeted) => greeted,
+        .and_then(receive_start);
+    let (to_parent, received) = match received {
+        Ok(received) => received,
         Err(error) => {
             report::error(&format!("{error:?}"));
             return 1;
         }
     };
-    let outcome = settle(greeted).map_or_else(
+    let outcome = set_up_child(received).map_or_else(
         |error| Outcome::refused(&error),
-        |errand| {
-            construct_the_rest();
-            errand.run()
+        |job| {
+            run_remaining_constructors();
+            job.run()
         },
     );
     let (complaint, code) = (outcome.complaint(), outcome.code());
@@ -136,25 +138,25 @@ fn serve(socket: io::Result<OwnedFd>, construct_the_rest: impl FnOnce()) -> c_in
 }
 
 /// Receives what the parent said. What this process inherited and was not sent is closed before anything is opened.
-fn greet(socket: OwnedFd) -> Result<(&'static ToParent, Greeted)> {
+fn receive_start(socket: OwnedFd) -> Result<(&'static ToParent, Received)> {
     // SAFETY: `main` has not begun, and code that ran before this has opened none without close-on-exec.
     unsafe { mp_os::spawn::close_inherited() }
         .map_err(|source| Error::os("close", "inherited descriptors", source))?;
-    let greeted = Hello::receive(socket.as_fd())?;
-    let to_parent = descriptor::move_off(socket, &greeted.hello.passed)
-        .and_then(|socket| ToParent::new(socket, &greeted.hello))
+    let received = StartRequest::receive(socket.as_fd())?;
+    let to_parent = descriptor::move_off(socket, &received.request.passed)
+        .and_then(|socket| ToParent::new(socket, &received.request))
         .map_err(|source| Error::os("keep", "the way to the parent", source))?;
-    Ok((TO_PARENT.get_or_init(|| to_parent), greeted))
+    Ok((TO_PARENT.get_or_init(|| to_parent), received))
 }
 
 /// What is left to do when the process has been set up.
-struct Errand {
+struct Job {
     entry: &'static Entry,
     arguments: Vec<u8>,
     descriptors: Vec<OwnedFd>,
 }
 
-impl Errand {
+impl Job {
     fn run(self) -> Outcome {
         panic::catch(|| self.entry.run(&self.arguments, self.descriptors))
             .unwrap_or_else(Outcome::Panicked)
@@ -162,33 +164,33 @@ impl Errand {
 }
 
 /// Makes this process the child that the parent described.
-fn settle(greeted: Greeted) -> Result<Errand> {
-    let Greeted {
-        hello,
-        life,
+fn set_up_child(received: Received) -> Result<Job> {
+    let Received {
+        request,
+        parent,
         stdin,
         passed,
         arguments,
         descriptors,
-    } = greeted
+    } = received
         .make_room()
         .map_err(|source| Error::os("receive", "descriptors of the parent", source))?;
     // Without it the process is shown under its executable's name, and is the same otherwise.
-    drop(this_process::show_name(&hello.name));
-    let entry = hello.entry.clone();
-    current::become_child(hello);
+    drop(this_process::show_name(&request.name));
+    let entry = request.entry.clone();
+    current::become_child(request);
     // Before anything is opened, which could get one of their numbers.
     passed_fds::place(passed)?;
-    life::die_with(life.as_fd())
+    parent_death::die_with_parent(parent.as_fd())
         .map_err(|source| Error::os("tie", "the process to its parent's life", source))?;
-    drop(life);
+    drop(parent);
     restore_stdin(stdin).map_err(|source| Error::os("restore", "standard input", source))?;
     this_process::ignore_broken_pipes();
     // Else `terminate` could do nothing where the thread that started this process had blocked signals.
     this_process::unblock_signals();
     let entry = Entry::at(&entry)?;
     panic::note_panics(tell_before_abort);
-    Ok(Errand {
+    Ok(Job {
         entry,
         arguments,
         descriptors,
@@ -214,16 +216,16 @@ fn tell_before_abort(panic: panic::Panic) {
 mod tests {
     use std::process::Command;
 
-    use mp_os::life::LifePipe;
+    use mp_os::parent_death::ParentPipe;
     use mp_os::socket;
 
     use super::*;
     use crate::entry::Address;
-    use crate::parcel::{self, HELLO};
+    use crate::frame::{self, START};
 
     /// What this program answers, started again and told to run what is at `entry`.
     fn answer_to(entry: Address) -> Outcome {
-        let hello = Hello {
+        let request = StartRequest {
             entry,
             depth: 1,
             name: "w".into(),
@@ -235,9 +237,9 @@ mod tests {
             passed: Vec::new(),
         };
         let (ours, theirs) = socket::pair().unwrap();
-        let life = LifePipe::new().unwrap();
-        let bytes = hello.to_bytes(false).unwrap();
-        parcel::send(ours.as_fd(), HELLO, &bytes, &[life.read_end()]).unwrap();
+        let parent = ParentPipe::new().unwrap();
+        let bytes = request.to_bytes(false).unwrap();
+        frame::send(ours.as_fd(), START, &bytes, &[parent.read_end()]).unwrap();
         let mut program = Command::new(std::env::current_exe().unwrap());
         let status = program.stdin(theirs).status().unwrap();
         assert_eq!(status.code(), Some(1));

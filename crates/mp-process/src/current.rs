@@ -4,15 +4,15 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::hello::Hello;
+use crate::start_request::StartRequest;
 
 /// A program that starts itself more often than this inside itself does not mean to.
 pub(crate) const DEPTH_MAX: u32 = 64;
 
 /// Set in a child, before its task and before anything else that could ask, except code before `main`.
-static CHILD: OnceLock<Here> = OnceLock::new();
+static CHILD: OnceLock<ThisProcess> = OnceLock::new();
 
-static MAIN: Here = Here {
+static MAIN: ThisProcess = ThisProcess {
     name: Cow::Borrowed("MainProcess"),
     identity: Vec::new(),
     daemon: false,
@@ -21,7 +21,7 @@ static MAIN: Here = Here {
 };
 
 /// What a child was told of itself; the program that a user started is at depth 0.
-struct Here {
+struct ThisProcess {
     name: Cow<'static, str>,
     identity: Vec<u32>,
     daemon: bool,
@@ -34,20 +34,20 @@ struct Parent {
     pid: u32,
 }
 
-fn here() -> &'static Here {
+fn here() -> &'static ThisProcess {
     CHILD.get().unwrap_or(&MAIN)
 }
 
 /// Remembers what the parent said.
-pub(crate) fn become_child(hello: Hello) {
-    CHILD.get_or_init(|| Here {
-        name: hello.name.into(),
-        identity: hello.identity,
-        daemon: hello.daemon,
-        depth: hello.depth,
+pub(crate) fn become_child(request: StartRequest) {
+    CHILD.get_or_init(|| ThisProcess {
+        name: request.name.into(),
+        identity: request.identity,
+        daemon: request.daemon,
+        depth: request.depth,
         parent: Some(Parent {
-            name: hello.parent_name,
-            pid: hello.parent_pid,
+            name: request.parent_name,
+            pid: request.parent_pid,
         }),
     });
 }

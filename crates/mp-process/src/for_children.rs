@@ -4,15 +4,15 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mp_os::life::LifePipe;
 use mp_os::of_process::OfProcess;
+use mp_os::parent_death::ParentPipe;
 
 use crate::late_results::LateResults;
 
 /// The pipe by which children die with this process, and the listener for those that closed their socket to it.
 #[derive(Debug)]
 pub(crate) struct ForChildren {
-    life: LifePipe,
+    pipe: ParentPipe,
     pub(crate) late: LateResults,
 }
 
@@ -26,7 +26,7 @@ impl ForChildren {
             return Ok(Arc::clone(ours));
         }
         let made = Arc::new(Self {
-            life: LifePipe::new()?,
+            pipe: ParentPipe::new()?,
             late: LateResults::new()?,
         });
         *kept = Some(Arc::clone(&made));
@@ -39,8 +39,8 @@ impl ForChildren {
     }
 
     /// The end of the pipe that a child gets.
-    pub(crate) fn life_end(&self) -> BorrowedFd<'_> {
-        self.life.read_end()
+    pub(crate) fn parent_end(&self) -> BorrowedFd<'_> {
+        self.pipe.read_end()
     }
 }
 

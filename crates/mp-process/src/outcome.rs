@@ -8,8 +8,8 @@ use mp_object::{message, transfer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::frame::{self, Frame, OUTCOME};
 use crate::panic::Panic;
-use crate::parcel::{self, OUTCOME, Parcel};
 use crate::returned_err::err_text;
 
 /// What the child says before it exits.
@@ -94,22 +94,22 @@ impl Outcome {
         };
         bytes.push(tag);
         let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        parcel::send(socket, OUTCOME, &bytes, &descriptors)
+        frame::send(socket, OUTCOME, &bytes, &descriptors)
     }
 
     /// What a child that has ended left in its socket; `None` if it left nothing.
     pub(crate) fn receive(socket: BorrowedFd<'_>) -> Option<Self> {
-        match parcel::receive(socket, OUTCOME) {
-            Ok(parcel) => parcel.map(Self::from_parcel),
+        match frame::receive(socket, OUTCOME) {
+            Ok(frame) => frame.map(Self::from_frame),
             Err(source) => Some(Self::refused(&Error::os("receive", "the result", source))),
         }
     }
 
-    fn from_parcel(parcel: Parcel) -> Self {
-        let Parcel {
+    fn from_frame(frame: Frame) -> Self {
+        let Frame {
             bytes: mut value,
             descriptors,
-        } = parcel;
+        } = frame;
         match value.pop() {
             Some(tag @ (RETURNED_OK | RETURNED_ERR)) => Self::Returned {
                 err: (tag == RETURNED_ERR).then(String::new),

@@ -10,7 +10,7 @@
 //! # If a process dies
 //!
 //! The child may die anywhere: its descriptor becomes readable, and without an outcome the status tells the
-//! signal. The parent's death ends the child, see [`mp_os::life`].
+//! signal. The parent's death ends the child, see [`mp_os::parent_death`].
 
 use std::io::PipeReader;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,7 +32,7 @@ pub(crate) struct Running {
     pub(crate) name: String,
     pub(crate) daemon: bool,
     pub(crate) pid: u32,
-    watch: Watch,
+    watch: ExitWatch,
     /// Until the outcome has been read.
     socket: Mutex<Option<OwnedFd>>,
     end: OnceLock<End>,
@@ -40,14 +40,14 @@ pub(crate) struct Running {
 
 /// By what its end is seen.
 #[derive(Debug)]
-pub(crate) enum Watch {
+pub(crate) enum ExitWatch {
     Process(PidFd),
     /// The kernel has reaped and forgotten it already. The read end of a pipe that nobody writes to: readable, as the
     /// descriptor of an ended process is.
     Forgotten(PipeReader),
 }
 
-impl Watch {
+impl ExitWatch {
     /// What watches a process of which there is a descriptor, or is none any more.
     pub(crate) fn new(process: Option<PidFd>) -> io::Result<Self> {
         Ok(match process {
@@ -78,7 +78,7 @@ impl Watch {
     }
 }
 
-impl AsFd for Watch {
+impl AsFd for ExitWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Process(process) => process.as_fd(),
@@ -95,7 +95,13 @@ struct End {
 }
 
 impl Running {
-    pub(crate) fn new(name: String, daemon: bool, pid: u32, watch: Watch, socket: OwnedFd) -> Self {
+    pub(crate) fn new(
+        name: String,
+        daemon: bool,
+        pid: u32,
+        watch: ExitWatch,
+        socket: OwnedFd,
+    ) -> Self {
         Self {
             name,
             daemon,
@@ -254,7 +260,7 @@ mod tests {
         let (ours, theirs) = mp_os::socket::pair().unwrap();
         Outcome::returned(&7_u8).send(theirs.as_fd()).unwrap();
         drop(theirs);
-        let watch = Watch::new(None).unwrap();
+        let watch = ExitWatch::new(None).unwrap();
         let running = Running::new("short".to_owned(), false, 1, watch, ours);
         let descriptor = PidFd::from(running.sentinel().try_clone_to_owned().unwrap());
         assert!(

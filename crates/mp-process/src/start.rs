@@ -19,10 +19,10 @@ use serde::Serialize;
 use crate::current::{self, DEPTH_MAX};
 use crate::entry::Entry;
 use crate::for_children::ForChildren;
-use crate::hello::Hello;
+use crate::frame::{self, START};
 use crate::image::Image;
-use crate::parcel::{self, HELLO};
-use crate::running::{Running, Watch};
+use crate::running::{ExitWatch, Running};
+use crate::start_request::StartRequest;
 use crate::{child, table};
 
 /// The arguments of a task, whose types only its [`Entry`] knows.
@@ -60,12 +60,12 @@ impl Start<'_> {
         table::reap_dropped();
         let for_children = ForChildren::of_this_process().map_err(|source| self.explain(source))?;
         let (ours, theirs) = socket::pair().map_err(|source| self.explain(source))?;
-        self.greet(&ours, &for_children)?;
+        self.send_start(&ours, &for_children)?;
         let starting = for_children.late.starting();
         let Started { pid, process } =
             run_self(theirs, self.options).map_err(|source| self.explain(source))?;
         starting.started(pid);
-        let watch = Watch::new(process).map_err(|source| self.explain(source))?;
+        let watch = ExitWatch::new(process).map_err(|source| self.explain(source))?;
         let running = Running::new(self.name.to_owned(), self.daemon, pid, watch, ours);
         let running = Arc::new(running);
         table::register(Arc::clone(&running));
@@ -124,10 +124,10 @@ impl Start<'_> {
     }
 
     /// Sends all that the child needs.
-    fn greet(&self, socket: &OwnedFd, for_children: &ForChildren) -> Result<()> {
+    fn send_start(&self, socket: &OwnedFd, for_children: &ForChildren) -> Result<()> {
         // The child gets /dev/null in place of one that is closed.
         let stdin = this_process::stdin();
-        let hello = Hello {
+        let request = StartRequest {
             entry: self.entry.address()?,
             depth: current::depth() + 1,
             name: self.name.to_owned(),
@@ -138,15 +138,15 @@ impl Start<'_> {
             listener: for_children.late.listener_name().to_vec(),
             passed: self.passed.iter().map(AsRawFd::as_raw_fd).collect(),
         };
-        let bytes = hello.to_bytes(stdin.is_some())?;
+        let bytes = request.to_bytes(stdin.is_some())?;
         let (bytes, objects) = transfer::outgoing(|| self.arguments.append_to(bytes));
         let bytes = bytes.map_err(|error| self.unencoded(&error))?;
-        let descriptors: Vec<_> = [Some(for_children.life_end()), stdin]
+        let descriptors: Vec<_> = [Some(for_children.parent_end()), stdin]
             .into_iter()
             .flatten()
             .chain(self.passed.iter().chain(&objects).map(AsFd::as_fd))
             .collect();
-        parcel::send(socket.as_fd(), HELLO, &bytes, &descriptors)
+        frame::send(socket.as_fd(), START, &bytes, &descriptors)
             .map_err(|source| self.explain(source))
     }
 

@@ -1,6 +1,6 @@
 //! A child's way to its parent.
 //!
-//! An outcome goes through the socket on which the child was greeted. A task may close that descriptor, and open another
+//! An outcome goes through the socket on which the child was received. A task may close that descriptor, and open another
 //! file that gets its number. So the socket is known by its inode: nothing is written to another file, and a child whose
 //! socket is gone connects to its parent's listener, which needs no descriptor.
 
@@ -12,8 +12,8 @@ use mp_layout::{Error, Result};
 use mp_os::clock::Deadline;
 use mp_os::{listener, socket};
 
-use crate::hello::Hello;
 use crate::outcome::Outcome;
+use crate::start_request::StartRequest;
 
 /// How long a child waits where the listener is full, until the parent starts or reaps another child and so empties it. A
 /// parent that waits for this child alone does neither.
@@ -29,12 +29,12 @@ pub(crate) struct ToParent {
 }
 
 impl ToParent {
-    pub(crate) fn new(socket: OwnedFd, hello: &Hello) -> io::Result<Self> {
+    pub(crate) fn new(socket: OwnedFd, request: &StartRequest) -> io::Result<Self> {
         Ok(Self {
             inode: socket::device_and_inode(&socket)?,
             socket,
-            listener: hello.listener.clone(),
-            parent_pid: hello.parent_pid,
+            listener: request.listener.clone(),
+            parent_pid: request.parent_pid,
         })
     }
 

@@ -188,7 +188,7 @@ impl<T: PlainSlice> Mutex<T> {
         let image = Image::from_word(self.raw.image().load(Ordering::Relaxed));
         match ProcessIdentity::from_word(self.process.load(Ordering::Relaxed)) {
             // The kernel marks a dying process's locks while some of its threads may still run.
-            Some(process) if !process.leaves_within(image, PATIENCE).unwrap_or(false) => {
+            Some(process) if !process.wait_end_or_exec(image, PATIENCE).unwrap_or(false) => {
                 Err(Error::new(ErrorKind::Claimed, "lock", "mutex").with_detail(format!(
                     "a thread of process {} ended with its guard leaked; the data is lent until the process ends",
                     process.pid()

@@ -288,7 +288,7 @@ impl ArrayControl {
         let writer = owner::process(writer)?;
         // The kernel marks a dying process's locks while some of its threads may still run.
         let dead = writer
-            .ends_within(PATIENCE)
+            .wait_end(PATIENCE)
             .map_err(|source| Error::os("prove the death of", writer.to_string(), source))?;
         if dead {
             return Ok(Some(writer));

@@ -8,11 +8,11 @@ use mp_os::{descriptor, socket};
 
 use crate::build::Build;
 use crate::entry::Address;
-use crate::parcel::{self, HELLO, OPENING_SIZE, Parcel};
+use crate::frame::{self, Frame, OPENING_SIZE, START};
 
 /// Who the child is and what it runs. Behind it on the wire come its arguments.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Hello {
+pub(crate) struct StartRequest {
     pub(crate) entry: Address,
     pub(crate) depth: u32,
     pub(crate) name: String,
@@ -40,10 +40,11 @@ type Wire = (
     Vec<RawFd>,
 );
 
-/// What came with a hello.
-pub(crate) struct Greeted {
-    pub(crate) hello: Hello,
-    pub(crate) life: OwnedFd,
+/// What came with a request.
+pub(crate) struct Received {
+    pub(crate) request: StartRequest,
+    /// The pipe that hangs up when the parent dies.
+    pub(crate) parent: OwnedFd,
     pub(crate) stdin: Option<OwnedFd>,
     /// With the numbers that they get.
     pub(crate) passed: Vec<(RawFd, OwnedFd)>,
@@ -51,7 +52,7 @@ pub(crate) struct Greeted {
     pub(crate) descriptors: Vec<OwnedFd>,
 }
 
-impl Hello {
+impl StartRequest {
     /// The bytes before the arguments; `has_stdin` says that the second descriptor is one.
     pub(crate) fn to_bytes(&self, has_stdin: bool) -> Result<Vec<u8>> {
         let Address {
@@ -76,11 +77,11 @@ impl Hello {
         })
     }
 
-    /// Receives the hello that [`is_waiting`] found.
-    pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Greeted> {
-        let parcel = parcel::receive(socket, HELLO)
+    /// Receives the request that [`is_waiting`] found.
+    pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Received> {
+        let frame = frame::receive(socket, START)
             .map_err(|source| Error::os("receive", "what to run", source))?;
-        let Some(Parcel { bytes, descriptors }) = parcel else {
+        let Some(Frame { bytes, descriptors }) = frame else {
             return Err(Error::new(ErrorKind::Closed, "receive", "what to run"));
         };
         let malformed = || {
@@ -91,16 +92,21 @@ impl Hello {
             postcard::take_from_bytes::<(bool, Wire)>(&bytes).map_err(|_| malformed())?;
         let arguments = arguments.to_vec();
         let mut descriptors = descriptors.into_iter();
-        let hello = Self::from_wire(wire);
-        let life = descriptors.next().ok_or_else(malformed)?;
+        let request = Self::from_wire(wire);
+        let parent = descriptors.next().ok_or_else(malformed)?;
         let stdin = if has_stdin { descriptors.next() } else { None };
-        let passed: Vec<_> = hello.passed.iter().copied().zip(&mut descriptors).collect();
-        if passed.len() < hello.passed.len() {
+        let passed: Vec<_> = request
+            .passed
+            .iter()
+            .copied()
+            .zip(&mut descriptors)
+            .collect();
+        if passed.len() < request.passed.len() {
             return Err(malformed());
         }
-        Ok(Greeted {
-            hello,
-            life,
+        Ok(Received {
+            request,
+            parent,
             stdin,
             passed,
             arguments,
@@ -131,14 +137,14 @@ impl Hello {
     }
 }
 
-impl Greeted {
+impl Received {
     /// Moves every descriptor off the numbers that the passed ones get.
     pub(crate) fn make_room(self) -> io::Result<Self> {
-        let numbers = &self.hello.passed;
+        let numbers = &self.request.passed;
         let move_off = |fd| descriptor::move_off(fd, numbers);
         let passed = self.passed.into_iter();
         Ok(Self {
-            life: move_off(self.life)?,
+            parent: move_off(self.parent)?,
             stdin: self.stdin.map(move_off).transpose()?,
             passed: passed
                 .map(|(number, fd)| Ok((number, move_off(fd)?)))
@@ -148,20 +154,20 @@ impl Greeted {
                 .into_iter()
                 .map(move_off)
                 .collect::<io::Result<_>>()?,
-            hello: self.hello,
+            request: self.request,
             arguments: self.arguments,
         })
     }
 }
 
-/// Whether `descriptor` is a socket on which a process of the same user has said hello. Nothing is
+/// Whether `descriptor` is a socket on which a process of the same user has said request. Nothing is
 /// taken from it, and any other descriptor costs one system call.
 pub(crate) fn is_waiting(descriptor: BorrowedFd<'_>) -> bool {
     let mut opening = [0; OPENING_SIZE];
     socket::is_seqpacket(descriptor)
         // A shorter message leaves zeros, which open nothing.
         && socket::peek_start(descriptor, &mut opening).is_ok()
-        && opening == HELLO.opening()
+        && opening == START.opening()
         && socket::peer_is_same_user(descriptor)
 }
 
@@ -171,8 +177,8 @@ mod tests {
 
     use super::*;
 
-    fn some_hello() -> Hello {
-        Hello {
+    fn some_request() -> StartRequest {
+        StartRequest {
             entry: Address {
                 build: Build::from_bytes(vec![7; 20]),
                 offset: 0x1234,
@@ -192,16 +198,16 @@ mod tests {
     #[test]
     fn is_received_as_it_was_sent() {
         let (left, right) = socket::pair().unwrap();
-        let mut bytes = some_hello().to_bytes(false).unwrap();
+        let mut bytes = some_request().to_bytes(false).unwrap();
         bytes.extend_from_slice(b"the arguments");
-        parcel::send(left.as_fd(), HELLO, &bytes, &[left.as_fd(); 2]).unwrap();
+        frame::send(left.as_fd(), START, &bytes, &[left.as_fd(); 2]).unwrap();
         assert!(is_waiting(right.as_fd()));
         assert!(is_waiting(right.as_fd()), "looking takes nothing");
-        let greeted = Hello::receive(right.as_fd()).unwrap();
-        assert_eq!(greeted.hello, some_hello());
-        assert_eq!(greeted.arguments, b"the arguments");
-        assert!(greeted.stdin.is_none() && greeted.descriptors.is_empty());
-        assert_eq!(greeted.passed[0].0, 70);
+        let received = StartRequest::receive(right.as_fd()).unwrap();
+        assert_eq!(received.request, some_request());
+        assert_eq!(received.arguments, b"the arguments");
+        assert!(received.stdin.is_none() && received.descriptors.is_empty());
+        assert_eq!(received.passed[0].0, 70);
     }
 
     #[test]
@@ -210,13 +216,13 @@ mod tests {
         assert!(!is_waiting(null.as_fd()));
         let (left, right) = socket::pair().unwrap();
         assert!(!is_waiting(right.as_fd()), "an empty socket");
-        socket::send(&left, b"mp hello", &[]).unwrap();
+        socket::send(&left, b"mp start", &[]).unwrap();
         assert!(!is_waiting(right.as_fd()), "a message that stops too early");
         let mut buffer = [0; 64];
         let message = socket::recv(&right, &mut buffer).unwrap();
         assert_eq!(
             &buffer[..message.len],
-            b"mp hello",
+            b"mp start",
             "it was left where it is"
         );
     }

@@ -26,13 +26,13 @@ const F_SETSIG: libc::c_int = 10;
 /// Both ends are close-on-exec. A child of a plain `fork` inherits the write end; it must drop its
 /// copy before it does anything else, or it keeps its siblings alive.
 #[derive(Debug)]
-pub struct LifePipe {
+pub struct ParentPipe {
     read: OwnedFd,
     /// Never written to; its closing is the signal.
     _write: OwnedFd,
 }
 
-impl LifePipe {
+impl ParentPipe {
     /// Creates the pipe.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl LifePipe {
         })
     }
 
-    /// The end that children get, to pass to [`die_with`].
+    /// The end that children get, to pass to [`die_with_parent`].
     #[must_use]
     pub fn read_end(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
@@ -62,7 +62,7 @@ impl LifePipe {
 /// # Errors
 ///
 /// What opening `/proc/self/fd/N` or `fcntl` reports; the process then does not die with the pipe.
-pub fn die_with(pipe: BorrowedFd<'_>) -> io::Result<()> {
+pub fn die_with_parent(pipe: BorrowedFd<'_>) -> io::Result<()> {
     let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let own = open(path, flags, Mode::empty())?;

@@ -6,13 +6,13 @@ mod step;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use mp_os::life::{LifePipe, die_with};
+use mp_os::parent_death::{ParentPipe, die_with_parent};
 use mp_os::pidfd::PidFd;
 use mp_testkit::{Forked, stay};
 use step::{Shared, Step, patience};
 
 /// Forks a child as a parent with a life pipe does; the child has no copy of the write end.
-fn start(pipe: LifePipe, child: impl FnOnce(std::os::fd::BorrowedFd<'_>)) -> LifePipe {
+fn start(pipe: ParentPipe, child: impl FnOnce(std::os::fd::BorrowedFd<'_>)) -> ParentPipe {
     use std::os::fd::AsFd;
     // SAFETY: the child runs `child` and ends.
     if unsafe { libc::fork() } == 0 {
@@ -39,8 +39,8 @@ fn tell(pid: &AtomicU32) {
 fn dies_when_the_parent_is_killed() {
     let (step, pid) = (Step::shared(), shared_pid());
     let parent = Forked::new(|| {
-        let _pipe = start(LifePipe::new().expect("a pipe"), |read| {
-            die_with(read).expect("it may ask");
+        let _pipe = start(ParentPipe::new().expect("a pipe"), |read| {
+            die_with_parent(read).expect("it may ask");
             tell(&pid);
             step.reach(1);
             stay();
@@ -61,11 +61,11 @@ fn dies_when_the_parent_is_killed() {
 fn dies_when_it_asks_too_late() {
     let (step, pid) = (Step::shared(), shared_pid());
     let parent = Forked::new(|| {
-        let _pipe = start(LifePipe::new().expect("a pipe"), |read| {
+        let _pipe = start(ParentPipe::new().expect("a pipe"), |read| {
             tell(&pid);
             step.reach(1);
             step.await_step(2);
-            die_with(read).expect("it may ask");
+            die_with_parent(read).expect("it may ask");
             step.reach(3);
         });
         stay()
@@ -84,10 +84,10 @@ fn dies_wherever_in_asking_the_parent_is_killed() {
     for delay in 0..200 {
         let (step, pid) = (Step::shared(), shared_pid());
         let parent = Forked::new(|| {
-            let _pipe = start(LifePipe::new().expect("a pipe"), |read| {
+            let _pipe = start(ParentPipe::new().expect("a pipe"), |read| {
                 tell(&pid);
                 step.reach(1);
-                die_with(read).expect("it may ask");
+                die_with_parent(read).expect("it may ask");
                 stay();
             });
             stay()
@@ -106,10 +106,10 @@ fn dies_wherever_in_asking_the_parent_is_killed() {
 fn outlives_the_thread_that_started_it() {
     let step = Step::shared();
     let parent = Forked::new(|| {
-        let pipe = LifePipe::new().expect("a pipe");
+        let pipe = ParentPipe::new().expect("a pipe");
         let pipe = std::thread::spawn(move || {
             start(pipe, |read| {
-                die_with(read).expect("it may ask");
+                die_with_parent(read).expect("it may ask");
                 step.reach(1);
                 step.await_step(2);
             })
@@ -131,8 +131,8 @@ fn outlives_the_thread_that_started_it() {
 fn dies_when_the_pipe_is_dropped() {
     let step = Step::shared();
     let parent = Forked::new(|| {
-        let pipe = start(LifePipe::new().expect("a pipe"), |read| {
-            die_with(read).expect("it may ask");
+        let pipe = start(ParentPipe::new().expect("a pipe"), |read| {
+            die_with_parent(read).expect("it may ask");
             step.reach(1);
             stay();
         });

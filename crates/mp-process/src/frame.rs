@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! ```text
-//! first message: label u64 | version u32 | in_memory u32 | length u64 | descriptors u32 | 0 u32
+//! first message: kind u64 | version u32 | in_memory u32 | length u64 | descriptors u32 | 0 u32
 //!                the bytes, unless they are in a memory file; with that file and 250 descriptors
 //! each further:  one byte; with up to 250 more descriptors
 //! ```
@@ -22,17 +22,17 @@ use mp_os::clock::Deadline;
 use mp_os::memfd::{self, Commit};
 use mp_os::socket;
 
-/// What a parcel is, and how it begins on the wire.
+/// What a frame is, and how it begins on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Label(u64);
+pub(crate) struct FrameKind(u64);
 
 /// From parent to child: what to run.
-pub(crate) const HELLO: Label = Label(u64::from_le_bytes(*b"mp hello"));
+pub(crate) const START: FrameKind = FrameKind(u64::from_le_bytes(*b"mp start"));
 /// From child to parent: how it went.
-pub(crate) const OUTCOME: Label = Label(u64::from_le_bytes(*b"mp ended"));
+pub(crate) const OUTCOME: FrameKind = FrameKind(u64::from_le_bytes(*b"mp ended"));
 
 const VERSION: u32 = 1;
-/// Label and version.
+/// FrameKind and version.
 pub(crate) const OPENING_SIZE: usize = 12;
 const HEAD_SIZE: usize = 32;
 
@@ -44,7 +44,7 @@ const DESCRIPTORS_PER_MESSAGE: usize = 250;
 
 /// What arrived.
 #[derive(Debug)]
-pub(crate) struct Parcel {
+pub(crate) struct Frame {
     pub(crate) bytes: Vec<u8>,
     pub(crate) descriptors: Vec<OwnedFd>,
 }
@@ -55,8 +55,8 @@ struct Head {
     descriptors: usize,
 }
 
-impl Label {
-    /// The first bytes of a parcel of this label and of this version.
+impl FrameKind {
+    /// The first bytes of a frame of this kind and of this version.
     pub(crate) fn opening(self) -> [u8; OPENING_SIZE] {
         let mut opening = [0; OPENING_SIZE];
         opening[..8].copy_from_slice(&self.0.to_le_bytes());
@@ -65,15 +65,15 @@ impl Label {
     }
 }
 
-/// Sends a parcel without waiting.
+/// Sends a frame without waiting.
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
-    label: Label,
+    kind: FrameKind,
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     if bytes.len() <= INLINE_MAX {
-        let mut message = head(label, false, bytes.len(), descriptors.len());
+        let mut message = head(kind, false, bytes.len(), descriptors.len());
         message.extend_from_slice(bytes);
         match send_messages(socket, &message, None, descriptors) {
             // A system with tiny socket buffers.
@@ -81,22 +81,22 @@ pub(crate) fn send(
             sent => return sent,
         }
     }
-    let memory = memfd::create("mp parcel", bytes.len() as u64, Commit::Now)?;
+    let memory = memfd::create("mp frame", bytes.len() as u64, Commit::Now)?;
     let memory = File::from(memory);
     memory.write_all_at(bytes, 0)?;
-    let message = head(label, true, bytes.len(), descriptors.len());
+    let message = head(kind, true, bytes.len(), descriptors.len());
     send_messages(socket, &message, Some(memory.as_fd()), descriptors)
 }
 
-/// Receives the parcel that is there; `None` if nothing is.
-pub(crate) fn receive(socket: BorrowedFd<'_>, label: Label) -> io::Result<Option<Parcel>> {
+/// Receives the frame that is there; `None` if nothing is.
+pub(crate) fn receive(socket: BorrowedFd<'_>, kind: FrameKind) -> io::Result<Option<Frame>> {
     let length = match socket::peek(socket)? {
         None | Some(0) => return Ok(None),
         Some(length) => length,
     };
     let mut bytes = vec![0; length];
     let first = socket::recv_deadline(socket, &mut bytes, Deadline::PASSED)?;
-    let head = Head::read(&bytes, label)?;
+    let head = Head::read(&bytes, kind)?;
     bytes.drain(..HEAD_SIZE);
     let mut descriptors = first.fds;
     let expected = head.descriptors + usize::from(head.in_memory);
@@ -113,12 +113,12 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, label: Label) -> io::Result<Option
     if bytes.len() as u64 != head.length || descriptors.len() != head.descriptors {
         return Err(corrupt("its lengths contradict each other"));
     }
-    Ok(Some(Parcel { bytes, descriptors }))
+    Ok(Some(Frame { bytes, descriptors }))
 }
 
-fn head(label: Label, in_memory: bool, length: usize, descriptors: usize) -> Vec<u8> {
+fn head(kind: FrameKind, in_memory: bool, length: usize, descriptors: usize) -> Vec<u8> {
     let mut head = Vec::with_capacity(HEAD_SIZE + if in_memory { 0 } else { length });
-    head.extend_from_slice(&label.opening());
+    head.extend_from_slice(&kind.opening());
     head.extend_from_slice(&u32::from(in_memory).to_le_bytes());
     head.extend_from_slice(&(length as u64).to_le_bytes());
     // A process cannot have 2^32 descriptors.
@@ -128,10 +128,10 @@ fn head(label: Label, in_memory: bool, length: usize, descriptors: usize) -> Vec
 }
 
 impl Head {
-    fn read(message: &[u8], label: Label) -> io::Result<Self> {
+    fn read(message: &[u8], kind: FrameKind) -> io::Result<Self> {
         let (Some(head), true) = (
             message.get(..HEAD_SIZE),
-            message.starts_with(&label.opening()),
+            message.starts_with(&kind.opening()),
         ) else {
             return Err(corrupt("it is of another kind or version"));
         };
@@ -196,19 +196,19 @@ fn corrupt(why: &str) -> io::Error {
 mod tests {
     use super::*;
 
-    fn crossed(bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<Option<Parcel>> {
+    fn crossed(bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<Option<Frame>> {
         let (left, right) = socket::pair()?;
-        send(left.as_fd(), HELLO, bytes, descriptors)?;
-        receive(right.as_fd(), HELLO)
+        send(left.as_fd(), START, bytes, descriptors)?;
+        receive(right.as_fd(), START)
     }
 
     #[test]
     fn arrives_whole_at_every_size() {
         for size in [0, 1, INLINE_MAX, INLINE_MAX + 1, 5 << 20] {
             let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
-            let parcel = crossed(&bytes, &[]).unwrap().expect("it was sent");
-            assert!(parcel.bytes == bytes, "{size} bytes differ");
-            assert!(parcel.descriptors.is_empty());
+            let frame = crossed(&bytes, &[]).unwrap().expect("it was sent");
+            assert!(frame.bytes == bytes, "{size} bytes differ");
+            assert!(frame.descriptors.is_empty());
         }
     }
 
@@ -219,8 +219,8 @@ mod tests {
             .collect();
         let borrowed: Vec<_> = files.iter().map(AsFd::as_fd).collect();
         for bytes in [vec![7; 10], vec![7; INLINE_MAX + 1]] {
-            let parcel = crossed(&bytes, &borrowed).unwrap().expect("it was sent");
-            let sizes: Vec<u64> = parcel
+            let frame = crossed(&bytes, &borrowed).unwrap().expect("it was sent");
+            let sizes: Vec<u64> = frame
                 .descriptors
                 .iter()
                 .map(|fd| memfd::size_of_file(fd.as_fd()).unwrap())
@@ -232,19 +232,19 @@ mod tests {
     #[test]
     fn an_empty_socket_gives_nothing() {
         let (left, right) = socket::pair().unwrap();
-        assert!(receive(right.as_fd(), HELLO).unwrap().is_none());
+        assert!(receive(right.as_fd(), START).unwrap().is_none());
         drop(left);
-        assert!(receive(right.as_fd(), HELLO).unwrap().is_none());
+        assert!(receive(right.as_fd(), START).unwrap().is_none());
     }
 
     #[test]
     fn a_foreign_message_is_an_error() {
         let (left, right) = socket::pair().unwrap();
         socket::send(&left, b"something else entirely, of good length", &[]).unwrap();
-        let error = receive(right.as_fd(), HELLO).unwrap_err();
+        let error = receive(right.as_fd(), START).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         send(left.as_fd(), OUTCOME, b"", &[]).unwrap();
-        let error = receive(right.as_fd(), HELLO).unwrap_err();
+        let error = receive(right.as_fd(), START).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }
