@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use mp_os::robust::{self, Current, Node};
+use mp_os::robust::{self, Node, ThreadList};
 
 const ROUNDS: u32 = 10_000_000;
 
@@ -52,7 +52,7 @@ fn lock_and_unlock(lock: &Node) {
     drop(op);
 }
 
-fn acquire(lock: &Node, thread: Current) {
+fn acquire(lock: &Node, thread: ThreadList) {
     assert!(thread.has_room());
     // SAFETY: `lock` outlives the loop that calls this.
     let op = unsafe { thread.begin(&lock.links) };
@@ -93,6 +93,6 @@ fn main() {
         drop(black_box(&standard).lock());
     });
     measure("current()", || {
-        black_box(robust::current().map(Current::tid));
+        black_box(robust::current().map(ThreadList::tid));
     });
 }

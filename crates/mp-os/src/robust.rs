@@ -77,7 +77,7 @@ use node::{Head, keep_order};
 /// The kernel walks at most 2048 entries of a list; half of them are left to pthread mutexes.
 pub const MAX_HELD: usize = 1024;
 
-/// Why [`Current::unlink`] refused; the entry stays linked.
+/// Why [`ThreadList::unlink`] refused; the entry stays linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnlinkError {
     /// This thread has not linked the entry.
@@ -102,7 +102,7 @@ impl std::error::Error for UnlinkError {}
 /// Neither `Send` nor meant to be kept: fetch it again with [`current`] for the unlock, since the
 /// thread may have become a forked child's in between.
 #[derive(Clone, Copy)]
-pub struct Current {
+pub struct ThreadList {
     head: NonNull<Head>,
     thread: &'static Thread,
     tid: u32,
@@ -111,7 +111,7 @@ pub struct Current {
 /// An operation in progress: if the thread dies before this is dropped, the kernel looks at the
 /// entry it names, too. Dropping it restores the operation around it.
 #[must_use = "the kernel looks at the entry only until this is dropped"]
-pub struct Op {
+pub struct PendingOp {
     head: NonNull<Head>,
     previous: usize,
     not_send: PhantomData<*const ()>,
@@ -131,18 +131,18 @@ pub struct Op {
 /// ```
 #[inline]
 #[must_use]
-pub fn current() -> Option<Current> {
+pub fn current() -> Option<ThreadList> {
     let (thread, head, tid) = thread::current()?;
-    Some(Current { head, thread, tid })
+    Some(ThreadList { head, thread, tid })
 }
 
 /// The same without the first call's work: `None` also for a thread that has not called
 /// [`current`] before, or not since it became a forked child's.
 #[inline]
 #[must_use]
-pub fn known() -> Option<Current> {
-    let (thread, head, tid) = thread::known()?;
-    Some(Current { head, thread, tid })
+pub fn current_if_cached() -> Option<ThreadList> {
+    let (thread, head, tid) = thread::current_if_cached()?;
+    Some(ThreadList { head, thread, tid })
 }
 
 /// The calling thread's id as a futex word names its owner; right in a forked child, too.
@@ -170,7 +170,7 @@ pub fn holds_within(range: Range<usize>) -> bool {
     thread::holds_within(&range)
 }
 
-impl Current {
+impl ThreadList {
     /// The thread's id, as the lock's futex word must name it.
     #[inline]
     #[must_use]
@@ -179,14 +179,14 @@ impl Current {
     }
 
     /// The word of this process's identity; `u64::MAX`, which is none, until
-    /// [`Current::learn_process`] has been called on this thread.
+    /// [`ThreadList::learn_process`] has been called on this thread.
     #[inline]
     #[must_use]
     pub fn process(self) -> u64 {
         self.thread.process.load(Ordering::Relaxed)
     }
 
-    /// Remembers this process's identity for [`Current::process`].
+    /// Remembers this process's identity for [`ThreadList::process`].
     pub fn learn_process(self, me: ProcessIdentity) {
         self.thread.process.store(me.word(), Ordering::Relaxed);
     }
@@ -205,7 +205,7 @@ impl Current {
         self.thread.held.len()
     }
 
-    /// Announces an operation on the lock or bell around `links` until the [`Op`] is dropped.
+    /// Announces an operation on the lock or bell around `links` until the [`PendingOp`] is dropped.
     ///
     /// If the thread dies meanwhile the kernel examines the futex word 32 bytes before the entry:
     /// if it names this thread it is marked, if it is 0 one sleeper is woken.
@@ -215,12 +215,12 @@ impl Current {
     /// `links` stays mapped until the returned value is dropped; that happens on this thread, and
     /// nested operations end in the reverse order of their beginning.
     #[inline]
-    pub unsafe fn begin(self, links: &Links) -> Op {
+    pub unsafe fn begin(self, links: &Links) -> PendingOp {
         let head = self.head();
         let previous = head.pending();
         head.set_pending(links.entry());
         keep_order();
-        Op {
+        PendingOp {
             head: self.head,
             previous,
             not_send: PhantomData,
@@ -232,8 +232,8 @@ impl Current {
     /// # Safety
     ///
     /// The word 32 bytes before the entry names this thread, `links` is not linked already and
-    /// stays mapped until it is unlinked, [`Current::has_room`] was true, and this runs between
-    /// [`Current::begin`] on the same links and its end.
+    /// stays mapped until it is unlinked, [`ThreadList::has_room`] was true, and this runs between
+    /// [`ThreadList::begin`] on the same links and its end.
     #[inline]
     pub unsafe fn link(self, links: &Links) {
         let head = self.head();
@@ -260,7 +260,7 @@ impl Current {
     ///
     /// # Safety
     ///
-    /// This runs between [`Current::begin`] on the same links and its end, and the memory of all
+    /// This runs between [`ThreadList::begin`] on the same links and its end, and the memory of all
     /// locks that this thread holds is mapped.
     #[inline]
     pub unsafe fn unlink(self, links: &Links) -> Result<(), UnlinkError> {
@@ -310,32 +310,32 @@ impl Current {
     #[inline]
     fn head(&self) -> &Head {
         // SAFETY: `head` is this thread's robust list head, which lives in libc's thread
-        // descriptor until the thread has ended; `Current` is not `Send`.
+        // descriptor until the thread has ended; `ThreadList` is not `Send`.
         unsafe { self.head.as_ref() }
     }
 }
 
-impl std::fmt::Debug for Current {
+impl std::fmt::Debug for ThreadList {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Current")
+        f.debug_struct("ThreadList")
             .field("tid", &self.tid)
             .field("held", &self.held())
             .finish()
     }
 }
 
-impl Drop for Op {
+impl Drop for PendingOp {
     #[inline]
     fn drop(&mut self) {
         keep_order();
-        // SAFETY: as in `Current::head`; `Op` is not `Send` either.
+        // SAFETY: as in `ThreadList::head`; `PendingOp` is not `Send` either.
         let head = unsafe { self.head.as_ref() };
         head.set_pending(self.previous);
     }
 }
 
-impl std::fmt::Debug for Op {
+impl std::fmt::Debug for PendingOp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Op").finish_non_exhaustive()
+        f.debug_struct("PendingOp").finish_non_exhaustive()
     }
 }

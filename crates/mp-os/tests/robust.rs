@@ -8,7 +8,7 @@ use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use mp_os::futex::{self, WaitAny, Wake};
-use mp_os::robust::{self, Current, MAX_HELD, Node, UnlinkError};
+use mp_os::robust::{self, MAX_HELD, Node, ThreadList, UnlinkError};
 use mp_testkit::{Forked, not_checked, stay};
 use step::{Shared, Step, patience};
 
@@ -16,7 +16,7 @@ const WAITERS: u32 = 1 << 31;
 const OWNER_DIED: u32 = 1 << 30;
 
 /// The simplest lock on the list: no waiting.
-fn lock(thread: Current, lock: &Node) {
+fn lock(thread: ThreadList, lock: &Node) {
     // SAFETY: every Node of these tests outlives its time on the list.
     let op = unsafe { thread.begin(&lock.links) };
     lock.word
@@ -27,7 +27,7 @@ fn lock(thread: Current, lock: &Node) {
     drop(op);
 }
 
-fn unlock(thread: Current, lock: &Node) -> Result<(), UnlinkError> {
+fn unlock(thread: ThreadList, lock: &Node) -> Result<(), UnlinkError> {
     // SAFETY: as in `lock`.
     let op = unsafe { thread.begin(&lock.links) };
     // SAFETY: inside the operation; all held locks are mapped.
@@ -39,7 +39,7 @@ fn unlock(thread: Current, lock: &Node) -> Result<(), UnlinkError> {
 
 /// The calling thread; `None`, said loudly, where the suite runs without robust lists.
 #[track_caller]
-fn thread() -> Option<Current> {
+fn thread() -> Option<ThreadList> {
     let thread = robust::current();
     if thread.is_none() {
         assert!(futex::fallback_forced() || cfg!(not(target_env = "gnu")));

@@ -70,7 +70,7 @@ use std::time::Duration;
 use mp_layout::Place;
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use mp_os::clock::Deadline;
-use mp_os::robust::{Links, Op};
+use mp_os::robust::{Links, PendingOp};
 
 use crate::futex::{self, WaitAny, Wake};
 use crate::wait::OtherCpu;
@@ -406,6 +406,6 @@ impl fmt::Debug for EventCount {
 pub struct Bell<'a> {
     /// Held for its drop; `None` without a robust list.
     #[expect(dead_code, reason = "held for its drop")]
-    op: Option<Op>,
+    op: Option<PendingOp>,
     eventcount: PhantomData<&'a EventCount>,
 }

@@ -13,18 +13,18 @@ mod real {
     use std::cell::Cell;
 
     use mp_os::process_id::ProcessIdentity;
-    use mp_os::robust::{self, Current};
+    use mp_os::robust::{self, ThreadList};
 
     /// The thread's robust list; `None` where deaths have to be proved by `/proc` instead.
     #[inline]
-    pub(crate) fn list() -> Option<Current> {
+    pub(crate) fn list() -> Option<ThreadList> {
         robust::current()
     }
 
     /// The same if the thread has asked before.
     #[inline]
-    pub(crate) fn known_list() -> Option<Current> {
-        robust::known()
+    pub(crate) fn known_list() -> Option<ThreadList> {
+        robust::current_if_cached()
     }
 
     /// The number by which a futex word names this thread.
@@ -33,9 +33,9 @@ mod real {
         robust::tid()
     }
 
-    /// Remembers this process for the list's [`Current::process`].
+    /// Remembers this process for the list's [`ThreadList::process`].
     pub(crate) fn learn_process(me: ProcessIdentity) {
-        if let Some(list) = robust::known() {
+        if let Some(list) = robust::current_if_cached() {
             list.learn_process(me);
         }
     }
@@ -88,7 +88,7 @@ mod model {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use mp_os::process_id::ProcessIdentity;
-    use mp_os::robust::Current;
+    use mp_os::robust::ThreadList;
 
     static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -109,11 +109,11 @@ mod model {
 
     pub(crate) fn learn_process(_me: ProcessIdentity) {}
 
-    pub(crate) fn list() -> Option<Current> {
+    pub(crate) fn list() -> Option<ThreadList> {
         None
     }
 
-    pub(crate) fn known_list() -> Option<Current> {
+    pub(crate) fn known_list() -> Option<ThreadList> {
         None
     }
 

@@ -67,7 +67,7 @@ use std::marker::PhantomData;
 use mp_layout::Place;
 use mp_layout::atomic::{AtomicU32, Ordering, fence};
 use mp_os::clock::Deadline;
-use mp_os::robust::{Current, Links, Op, UnlinkError};
+use mp_os::robust::{Links, PendingOp, ThreadList, UnlinkError};
 
 use crate::word::{has_waiters, owner};
 use crate::{Holder, futex, owner};
@@ -277,8 +277,8 @@ impl RawMutex {
     #[inline(never)]
     fn enter_slow<E: From<RawLockError>>(
         &self,
-        list: Current,
-        op: Op,
+        list: ThreadList,
+        op: PendingOp,
         lend: impl FnOnce(Outcome) -> Result<(), E>,
     ) -> Result<Guard<'_>, E> {
         let outcome = self.enter(lend)?;
@@ -357,7 +357,7 @@ impl RawMutex {
     }
 
     #[inline]
-    fn release_linked(&self, list: Current) {
+    fn release_linked(&self, list: ThreadList) {
         // SAFETY: as in `lock_lending`.
         let op = unsafe { list.begin(&self.links) };
         // SAFETY: `op` is open, and whoever maps the memory of locks keeps it while this thread

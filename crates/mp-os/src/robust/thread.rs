@@ -83,12 +83,12 @@ pub(crate) fn forget_thread() {
 /// The thread's context, list head and id; `None` if there is no usable list.
 #[inline]
 pub(super) fn current() -> Option<(&'static Thread, NonNull<Head>, u32)> {
-    known().or_else(current_cold)
+    current_if_cached().or_else(current_cold)
 }
 
 /// The same; `None` also if the thread has not been asked before, or has become a child's.
 #[inline]
-pub(super) fn known() -> Option<(&'static Thread, NonNull<Head>, u32)> {
+pub(super) fn current_if_cached() -> Option<(&'static Thread, NonNull<Head>, u32)> {
     let thread = installed()?;
     let head = NonNull::new(thread.head.load(Ordering::Relaxed))?;
     Some((thread, head, thread.tid.load(Ordering::Relaxed)))
