@@ -14,7 +14,7 @@ use crate::{Error, ErrorKind, Plain, PlainSlice, Region, Result, checked};
 
 /// A run of `T`s in shared memory that other threads and processes may write meanwhile, without undefined behaviour.
 ///
-/// This is what a slice cannot be: `&[T]` promises that nobody writes, `Cells` does not.
+/// This is what a slice cannot be: `&[T]` promises that nothing writes, `Cells` does not.
 ///
 /// ```
 /// use mp_layout::{Cells, Region};

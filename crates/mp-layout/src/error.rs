@@ -62,7 +62,7 @@ error_kinds! {
     NotFound = 2, "no such object";
     /// An object of that name exists.
     AlreadyExists = 3, "the object exists already";
-    /// The object belongs to somebody else, or the system forbids the access.
+    /// The object belongs to another user, or the system forbids the access.
     PermissionDenied = 4, "permission denied";
     /// The name is empty, too long, or has a NUL or an inner `/`.
     InvalidName = 5, "invalid name";
@@ -95,7 +95,7 @@ error_kinds! {
     WrongNamespace = 18, "made in another PID or time namespace";
     /// The segment was made by a program with another C library, whose locks have another layout.
     WrongLibc = 19, "made with another C library";
-    /// The time was up.
+    /// The wait timed out.
     TimedOut = 20, "timed out";
     /// The owner died while it held the lock.
     OwnerDied = 21, "the owner died while it held the lock";

@@ -22,7 +22,7 @@ pub(crate) const fn mix_text(sum: u64, text: &str) -> u64 {
     mix_bytes(mix(sum, text.len() as u64), text.as_bytes())
 }
 
-/// The hash of a text, such as the path of a type of which nothing else is known.
+/// The hash of a text, such as the path of a type about which nothing else is known.
 #[doc(hidden)]
 pub const fn hash_of_text(text: &str) -> u64 {
     mix_text(START, text)

@@ -6,7 +6,7 @@
 //! 0        8      16      24           48          72     88      104   120
 //! | magic  | version| kind | sizes      | type tag  | id  | creator, boot, namespaces | type name, reserved |
 //! 224      232      240        248
-//! | doorbell | flags | checksum | state |        256 bytes, payload behind
+//! | doorbell | flags | checksum | state |        256 bytes, followed by the payload
 //! ```
 //!
 //! The exact table is in `docs/memory-layout.md`.
@@ -14,7 +14,7 @@
 //! # Invariants
 //!
 //! - I1: bytes 0..224 never change once `state` is READY, and `checksum` covers them.
-//! - I2: `state` becomes READY by the creator's last store, so whoever reads READY reads a whole header and a whole,
+//! - I2: `state` becomes READY by the creator's last store, so a process that reads READY reads a whole header and a whole,
 //!   initialised payload.
 //! - I3: nothing of a header is used before magic, state, version and checksum hold, in this order.
 //!
@@ -24,7 +24,7 @@
 //!
 //! # If a process dies
 //!
-//! A creator that dies before its last store leaves a segment that nobody can attach ([`ErrorKind::NotReady`]). Nothing
+//! A creator that dies before its last store leaves a segment that no process can attach ([`ErrorKind::NotReady`]). Nothing
 //! else is written after that, so no later death matters.
 
 use core::mem::offset_of;
@@ -73,7 +73,7 @@ pub struct Header {
     state: u64,
 }
 
-// SAFETY: every field is an integer or an array of integers, of which zero is a value.
+// SAFETY: every field is an integer or an array of integers, and zero is a value.
 unsafe impl Zeroable for Header {}
 // SAFETY: `repr(C)`, integers only, and the assertion below shows that no padding lies between them.
 unsafe impl Pod for Header {}

@@ -7,7 +7,7 @@ use crate::{TypeCode, TypeField, TypeLayout};
 /// A value that shared memory can hold by its bytes: numbers, `bool`, `char`, arrays of these, and the structures and enums
 /// that derive it.
 ///
-/// It has no pointers, no padding and no destructor. Types of which not every bit pattern is a value (`bool`, `char`,
+/// It has no pointers, no padding and no destructor. Types whose bit patterns are not all values (`bool`, `char`,
 /// enums) are included: their bytes are checked on the way out, because a buggy peer may have written them.
 ///
 /// `#[derive(Plain)]` (from `mp`, or from `mp-layout` with its feature `derive`) is for structures with `#[repr(C)]` or
@@ -55,7 +55,7 @@ pub unsafe trait Plain: Copy + Send + Sync + 'static {
     const LAYOUT: &'static TypeLayout;
 }
 
-/// A [`Plain`] value of which every bit pattern is valid, so that a slice of it may be lent over shared bytes.
+/// A [`Plain`] type whose bit patterns are all valid, so that a slice of it may be lent over shared bytes.
 ///
 /// Numbers and arrays of them are; a structure that derives [`Plain`] is one if all its fields are.
 ///
@@ -173,7 +173,7 @@ fn takes<T: Plain>(bytes: &[u8]) -> bool {
     any || T::LAYOUT.accepts(bytes)
 }
 
-/// The value of which all bytes are zero. A type of which zeros are no value, such as an enum that starts at 1, is refused
+/// The value whose bytes are all zero. A type for which zeros are no value, such as an enum that starts at 1, is refused
 /// when the program is built.
 #[inline]
 pub fn zeroed<T: Plain>() -> T {

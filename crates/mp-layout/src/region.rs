@@ -20,7 +20,7 @@ pub unsafe trait Place: Sized + Send + Sync + 'static {
     /// Whether it is nothing but words that mean no more than their bits, so that safe code may overlay any number of
     /// these, also overlapping ones, on the same bytes.
     ///
-    /// False for what guards other data, because bits written beside it would change data that somebody has a reference
+    /// False for what guards other data, because bits written past it would change data that other code has a reference
     /// to, and for what is linked from elsewhere while in use, such as a lock, because its memory must then stay. These are
     /// overlaid by [`Region::place_guarded`]. A structure is bare if all its fields are; [`shared_struct!`] sees to it.
     ///
@@ -46,7 +46,7 @@ macro_rules! place_atomics {
 
 place_atomics!(AtomicU8 AtomicU32 AtomicU64);
 
-// SAFETY: padding adds only bytes that nobody reads; the rest is the inner type's promise.
+// SAFETY: padding adds only bytes that are never read; the rest is the inner type's promise.
 unsafe impl<T: Place> Place for crate::Padded<T> {
     const IS_BARE: bool = T::IS_BARE;
 
@@ -64,7 +64,7 @@ unsafe impl<T: Place, const N: usize> Place for [T; N] {
     }
 }
 
-/// A stretch of shared memory, borrowed for `'a` from whoever keeps it mapped.
+/// A stretch of shared memory, borrowed for `'a` from what keeps it mapped.
 ///
 /// It is a pointer and a length, not a slice: other processes may write the bytes at any time. What lies in it is reached
 /// by overlaying a [`Place`] or, for payload, through raw pointers under the protocol that guards it.
@@ -109,7 +109,7 @@ impl<'a> Region<'a> {
     ///
     /// # Safety
     ///
-    /// The bytes are mapped, readable and writable for `'a`, and for `'a` nobody in this process holds a Rust reference to
+    /// The bytes are mapped, readable and writable for `'a`, and for `'a` no code of this process holds a Rust reference to
     /// them other than to atomics and through regions. Counter-example: a region over a `Vec` that is also read as a slice.
     pub const unsafe fn new(start: NonNull<u8>, len: usize) -> Self {
         Self {
@@ -123,7 +123,7 @@ impl<'a> Region<'a> {
     pub fn from_exclusive(words: &'a mut [u64]) -> Self {
         let len = size_of_val(words);
         let start = NonNull::from(words).cast();
-        // SAFETY: the exclusive borrow lasts for `'a`, so nobody else reaches the bytes but through this region.
+        // SAFETY: the exclusive borrow lasts for `'a`, so the bytes are reached through this region only.
         unsafe { Self::new(start, len) }
     }
 
@@ -147,7 +147,7 @@ impl<'a> Region<'a> {
     ///
     /// # Safety
     ///
-    /// If `T` is not bare: these bytes are used for nothing but this `T`, by anybody, from their zeroing on, and they stay
+    /// If `T` is not bare: these bytes are used for nothing but this `T`, by any process, from their zeroing on, and they stay
     /// mapped while a lock in them is held, also by a leaked guard. Counter-examples: a mutex placed 8 bytes further on as
     /// well; an atomic placed over the data that a mutex guards; a mutex in a `Vec` that is freed while a guard is leaked.
     pub unsafe fn place_guarded<T: Place>(self, offset: usize) -> Result<&'a T> {

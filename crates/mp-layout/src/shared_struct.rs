@@ -4,7 +4,7 @@
 /// assertion of its size without hidden padding, and its [`Table`] for `docs/memory-layout.md`.
 ///
 /// It is [bare](crate::Place::IS_BARE) if all its fields are, so that a structure with a lock in it can be placed by `unsafe` code
-/// only, without anybody having to remember it. A field's meaning stands in its documentation and in the table.
+/// only, without a word about it. A field's meaning stands in its documentation and in the table.
 ///
 /// A field must be a [`Place`]; what else may live in shared memory (an `UnsafeCell` that a lock guards) implements `Place` by
 /// hand.

@@ -2,7 +2,7 @@
 //!
 //! The format is postcard's. It has no names and no types in it, so the writer and the reader must agree on every field:
 //!
-//! - [`write()`] refuses a value of which `skip_serializing_if` leaves a named field out. [`read`] would take the next
+//! - [`write()`] refuses a value if `skip_serializing_if` leaves a named field of it out. [`read`] would take the next
 //!   field for it.
 //! - [`read`] takes all of the bytes, and refuses what is left over.
 //! - [`append_checked`] reads the value back in debug builds, and refuses what cannot be read. It finds most tuple

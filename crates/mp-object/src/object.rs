@@ -50,7 +50,7 @@ pub(crate) struct Parts {
 }
 
 impl Object {
-    /// Makes an object without a name: `initialise` fills its zeroed payload before anybody can attach.
+    /// Makes an object without a name: `initialise` fills its zeroed payload before another process can attach.
     ///
     /// `/proc` calls it `mp:` and its kind, and the label of [`labelled`](crate::labelled), if there is one.
     ///
@@ -131,7 +131,7 @@ impl Object {
         }
     }
 
-    /// Removes `name`; who has the object open keeps it.
+    /// Removes `name`. Handles that have the object open stay valid.
     ///
     /// # Errors
     ///
@@ -186,7 +186,7 @@ impl Object {
     ///
     /// # Safety
     ///
-    /// Nobody uses those bytes, in any process.
+    /// No process uses those bytes.
     pub unsafe fn give_back(&self, offset: usize, size: usize) -> Result<()> {
         self.parts.segment.give_back(offset, size)
     }
@@ -201,7 +201,7 @@ impl Object {
         self.parts.header.payload_offset()
     }
 
-    /// The name under which it was made or opened, without a leading `/`; somebody may have unlinked it.
+    /// The name under which it was made or opened, without a leading `/`; it may have been unlinked since.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -298,7 +298,7 @@ impl Object {
     }
 }
 
-/// What a handle says beside its descriptor: the descriptor's place, the object's identity and its name.
+/// What a handle says next to its descriptor: the descriptor's place, the object's identity and its name.
 type Handle<Name> = (u32, [u8; 16], Option<Name>);
 
 impl AsFd for Object {
@@ -308,7 +308,7 @@ impl AsFd for Object {
 }
 
 impl Serialize for Object {
-    /// Writes the handle; its descriptor goes beside it, see [`transfer::outgoing`].
+    /// Writes the handle; its descriptor goes with it, see [`transfer::outgoing`].
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let index = transfer::put(self.as_fd()).map_err(S::Error::custom)?;
         let handle: Handle<&str> = (index, self.parts.header.id(), self.name());

@@ -20,7 +20,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// An object of this kind with `payload_size` bytes behind its header.
+    /// An object of this kind with a header and `payload_size` bytes after it.
     pub const fn new(kind: Kind, tag: TypeTag, payload_size: usize) -> Self {
         let expected = Expected {
             kind,
@@ -43,7 +43,7 @@ impl Plan {
         self
     }
 
-    /// Starts the payload at a multiple of 4096 bytes instead of right behind the header.
+    /// Starts the payload at a multiple of 4096 bytes instead of right after the header.
     #[must_use]
     pub const fn page_aligned(mut self) -> Self {
         self.payload_offset = 4096;
@@ -79,7 +79,7 @@ impl Plan {
         self.payload_offset
     }
 
-    /// Bytes of the whole segment, if there are so many.
+    /// Bytes of the whole segment, if there are that many addresses.
     pub(crate) fn segment_size(&self) -> Option<usize> {
         let payload = usize::try_from(self.expected.payload_size).ok()?;
         payload
@@ -87,7 +87,7 @@ impl Plan {
             .filter(|size| *size <= isize::MAX as usize)
     }
 
-    /// Bytes of a segment of `size` bytes to commit at once, if not all.
+    /// Bytes of a segment of `size` bytes to commit on creation, if not all.
     pub(crate) fn committed_size(&self, size: usize) -> Option<usize> {
         self.committed
             .map(|committed| committed.saturating_add(self.payload_offset).min(size))

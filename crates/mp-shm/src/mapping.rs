@@ -70,7 +70,7 @@ impl Mapping {
         // SAFETY: memmap2 never returns a null mapping.
         let start = unsafe { NonNull::new_unchecked(self.map.as_mut_ptr()) };
         // SAFETY: the bytes stay mapped while `self` is borrowed, and this crate makes references to them only
-        // in `SharedMemory::as_slice` and `as_mut_slice`, whose callers promise that nobody else writes.
+        // in `SharedMemory::as_slice` and `as_mut_slice`, whose callers promise that no other code writes.
         unsafe { Region::new(start, self.len()) }
     }
 

@@ -3,7 +3,7 @@
 //! # If a process dies
 //!
 //! The kernel frees an anonymous segment with its last descriptor and mapping. A segment that was never published under
-//! a name is freed in the same way, so a creator that dies half-way leaves nothing behind.
+//! a name is freed in the same way, so a creator that dies half-way leaves nothing.
 
 use core::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -60,9 +60,9 @@ impl Segment {
         Self::memfd(label, size, Commit::Now)
     }
 
-    /// Makes a zeroed segment of `size` bytes of address space, of which no page is committed.
+    /// Makes a zeroed segment of `size` bytes of address space with no page committed.
     ///
-    /// Whoever writes into it reserves the pages first with [`Segment::reserve`]; a write without that may end the
+    /// A writer reserves the pages first with [`Segment::reserve`]; a write without that may end the
     /// process when memory is exhausted.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Segment {
         Self::map(descriptor, size, Home::Memory, label)
     }
 
-    /// Makes a zeroed segment of `size` bytes that is to have this name: nobody sees it before [`Segment::publish`].
+    /// Makes a zeroed segment of `size` bytes that is to have this name: no process sees it before [`Segment::publish`].
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl Segment {
         named::unlink(&valid).map_err(|error| refusal::open("unlink", error, name))
     }
 
-    /// Removes `name` if nobody has the segment open, and tells whether it did; see [`unlink_unused`](crate::unlink_unused).
+    /// Removes `name` if no process has the segment open, and returns whether it did; see [`unlink_unused`](crate::unlink_unused).
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ impl Segment {
     /// Maps a segment that another process had open under `name` and passed as a descriptor.
     ///
     /// It is as [`Segment::open`] without a look at the name, which may be gone or another's by now: the file can be
-    /// truncated. Whoever passed the descriptor is trusted to have opened it by name.
+    /// truncated. The process that passed the descriptor is trusted to have opened it by name.
     ///
     /// # Errors
     ///
@@ -215,7 +215,7 @@ impl Segment {
 
     /// Gives the whole pages within `size` bytes from `offset` back to the system; they read as zero afterwards.
     ///
-    /// To everybody who has the segment mapped this is a write of zeros: the bytes must be the caller's by whatever
+    /// For every process that has the segment mapped this is a write of zeros: the bytes must be the caller's by whatever
     /// protocol guards them.
     ///
     /// # Errors
@@ -227,7 +227,7 @@ impl Segment {
             .map_err(|source| Error::os("give back pages of", self.0.label(), source))
     }
 
-    /// Pages past the end are nobody's: a file in `/dev/shm` would keep them, invisible, until it is gone.
+    /// Pages past the end belong to no process: a file in `/dev/shm` would keep them, invisible, until it is gone.
     fn range(&self, operation: &'static str, offset: usize, size: usize) -> Result<Range<u64>> {
         match offset.checked_add(size) {
             Some(end) if end <= self.len() => Ok(offset as u64..end as u64),

@@ -2,9 +2,9 @@
 //!
 //! # If a process dies
 //!
-//! The name and the bytes stay until somebody unlinks the name, as with `shm_open` in any language: nobody can know
+//! The name and the bytes stay until the name is unlinked, as with `shm_open` in any language: no process can know
 //! whether another program, perhaps one not started yet, still wants them. So [`SharedMemory::create`] never replaces a
-//! name. Whether anybody has the bytes open the kernel knows: [`SharedMemory::unlink_unused`] removes a name that nobody
+//! name. The kernel knows whether a process has the bytes open: [`SharedMemory::unlink_unused`] removes a name that none
 //! uses.
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -27,7 +27,7 @@ use crate::{Segment, transfer};
 /// # Python
 ///
 /// `shared_memory.SharedMemory(name)` opens it. A Python before 3.13 takes a name that it merely attached for its own and
-/// unlinks it when it exits; whoever has the memory open keeps it, but nobody finds the name any more. Three ways around:
+/// unlinks it when it exits; open handles stay valid, but the name is not found any more. Three ways around:
 ///
 /// - From 3.13 on, `SharedMemory(name, track=False)`.
 /// - Before, `resource_tracker.unregister(shm._name, "shared_memory")` right after attaching (`resource_tracker` is of
@@ -70,7 +70,7 @@ pub struct SharedMemory {
     name: String,
 }
 
-/// What a handle says beside its descriptor: the descriptor's place, the name, and the number of bytes.
+/// What a handle says next to its descriptor: the descriptor's place, the name, and the number of bytes.
 type Handle<Name> = (u32, Name, u64);
 
 impl SharedMemory {
@@ -119,7 +119,7 @@ impl SharedMemory {
         Ok(Self::of(segment, name))
     }
 
-    /// Opens the bytes under `name`, whoever made them; their number is that of the file.
+    /// Opens the bytes under `name`, whichever program made them; their number is that of the file.
     ///
     /// # Errors
     ///
@@ -149,7 +149,7 @@ impl SharedMemory {
         }
     }
 
-    /// Removes `name`; who has the bytes open keeps them.
+    /// Removes `name`. Open handles stay valid.
     ///
     /// # Errors
     ///
@@ -158,8 +158,8 @@ impl SharedMemory {
         Segment::unlink(name)
     }
 
-    /// Removes `name` if nobody has the bytes open, in whatever program, and tells whether it did; see
-    /// [`unlink_unused`](crate::unlink_unused) and, for all names at once, [`unused_names`](crate::unused_names).
+    /// Removes `name` if no program has the bytes open, and returns whether it did; see
+    /// [`unlink_unused`](crate::unlink_unused) and, for all names, [`unused_names`](crate::unused_names).
     ///
     /// # Errors
     ///
@@ -189,7 +189,7 @@ impl SharedMemory {
         self.segment.is_of(other.as_fd())
     }
 
-    /// Drops this handle, the last of which unmaps the bytes.
+    /// Drops this handle; the last one unmaps the bytes.
     pub fn close(self) {}
 
     /// The bytes as elements of `T`; a remainder at the end is left out.
@@ -214,7 +214,7 @@ impl SharedMemory {
 
     /// Copies bytes in, to `offset`.
     ///
-    /// Others see them come one after another, each aligned word of 8 bytes at once.
+    /// Others see them come one after another, each aligned word of 8 bytes in one step.
     ///
     /// # Errors
     ///
@@ -231,7 +231,7 @@ impl SharedMemory {
     ///
     /// # Safety
     ///
-    /// While the slice lives nobody writes the bytes: no thread, and no process. A worker that was told to stop but was
+    /// While the slice lives, no thread and no process writes the bytes. A worker that was told to stop but was
     /// not waited for is a counter-example.
     pub unsafe fn as_slice<T: PlainSlice>(&self) -> Result<&[T]> {
         let cells = self.cells::<T>()?;
@@ -248,7 +248,7 @@ impl SharedMemory {
     ///
     /// # Safety
     ///
-    /// While the slice lives nobody else reads or writes the bytes: no other handle, thread or process.
+    /// While the slice lives, no other handle, thread or process reads or writes the bytes.
     pub unsafe fn as_mut_slice<T: PlainSlice>(&mut self) -> Result<&mut [T]> {
         let cells = self.cells::<T>()?;
         let start = self.region().pointer_to::<T>(0, cells.len())?;
@@ -311,7 +311,7 @@ impl<'de> Deserialize<'de> for SharedMemory {
     }
 }
 
-/// As Python's `psm_` and 8 digits, but of so many random bits that two are never the same.
+/// As Python's `psm_` and 8 digits, with enough random bits that two are never the same.
 fn random_name() -> Result<String> {
     let id = mp_os::random::random_id()
         .map_err(|source| Error::os("draw", "a name for shared memory", source))?;

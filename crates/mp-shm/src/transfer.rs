@@ -53,7 +53,7 @@ impl Drop for Entered {
     }
 }
 
-/// Runs `write` and returns, beside its result, the descriptors of the objects that were serialised meanwhile.
+/// Runs `write` and returns, next to its result, the descriptors of the objects that were serialised meanwhile.
 pub fn outgoing<R>(write: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
     let scope = Entered::new(Scope::Outgoing(Vec::new()));
     let written = write();

@@ -10,10 +10,10 @@ use mp_os::named::{self, Name, OpenError};
 
 use crate::refusal;
 
-/// The names in `/dev/shm` of this user's files that nobody has open, in order, whoever made them.
+/// The names in `/dev/shm` of this user's files that no process has open, in order, whichever program made them.
 ///
-/// Nobody: no process has a descriptor or a mapping of the file, and no descriptor is on its way to one. The kernel proves
-/// it, whatever programs are concerned; somebody may open a name a moment later. A name that is kept from one run of a
+/// Not open means: no process has a descriptor or a mapping of the file, and no descriptor is on its way to one. The kernel proves
+/// it, for all programs; another process may open a name a moment later. A name that is kept from one run of a
 /// program to the next is listed, too, as are files of other programs: which are to be removed, the caller knows.
 ///
 /// # Errors
@@ -58,10 +58,10 @@ fn is_unused(name: &Name) -> Result<bool> {
     }
 }
 
-/// Removes `name` if nobody has its file open, and tells whether it did; nobody as in [`unused_names`].
+/// Removes `name` if no process has its file open, as [`unused_names`] finds out, and returns whether it did.
 ///
-/// Whoever opens the name through this crate meanwhile has either all of it, and the name stays, or finds nothing. Of
-/// several that remove it at once one does, as long as each gets to run every 100 ms: they look at the file in turn. A
+/// A process that opens the name through this crate meanwhile has either all of it, and the name stays, or finds nothing. Of
+/// several that remove it at the same time one does, if each gets to run every 100 ms: they look at the file in turn. A
 /// program that opens it in another way is counted as soon as the kernel has opened the file for it; only between finding
 /// the name and opening may it be left with a file that has no name, as at any unlink.
 ///

@@ -22,7 +22,7 @@
 //! `set`, `clear`, `is_set` are lock-free; `wait` blocks.
 //!
 //! # If a process dies
-//! The event is set or not, nothing in between. A setter killed before it woke anybody rings the
+//! The event is set or not, nothing in between. A setter killed before it woke any waiter rings the
 //! bell: one sleeper wakes, sees the flag and wakes all others, and so does each that is woken,
 //! so that the death of some of them does not matter either.
 
@@ -37,7 +37,7 @@ use crate::{EventCount, Wait};
 shared_struct! {
     /// A flag in shared memory that processes wait for.
     ///
-    /// Whoever waits when the flag is set returns, even if it is cleared at once.
+    /// A thread that waits when the flag is set returns, even if it is cleared immediately.
     ///
     /// # Examples
     ///
@@ -91,7 +91,7 @@ impl Event {
             let mut state = self.state.load(Ordering::Relaxed);
             while state & SET == 0 {
                 let set = state.wrapping_add(STEP) | SET;
-                // SeqCst for `notify_committed`; Release pairs with the Acquire of who sees it.
+                // SeqCst for `notify_committed`; Release pairs with the Acquire of a thread that sees it.
                 match self
                     .state
                     .compare_exchange(state, set, Ordering::SeqCst, Ordering::Relaxed)
@@ -100,18 +100,18 @@ impl Event {
                     Err(now) => state = now,
                 }
             }
-            // Set already, perhaps by somebody who did not live to wake the waiters.
+            // Set already, perhaps by a thread that died before it woke the waiters.
             self.count.notify_all();
         });
     }
 
     /// Clears the flag.
     pub fn clear(&self) {
-        // Release: who sees it cleared sees what came before.
+        // Release: a thread that sees it cleared sees what came before.
         self.state.fetch_and(!SET, Ordering::Release);
     }
 
-    /// Whether the flag is set; somebody may change it before this returns.
+    /// Whether the flag is set; another thread may change it before this returns.
     #[must_use]
     #[inline]
     pub fn is_set(&self) -> bool {

@@ -19,10 +19,10 @@
 //!
 //! # Invariants
 //! - I1 The bell is 0.
-//! - I2 Whoever sleeps, or is about to, has set SLEEPERS with a sequence number of its own, and
+//! - I2 A thread that sleeps, or is about to, has set SLEEPERS with a sequence number of its own, and
 //!   has looked at the condition after that.
-//! - I3 SLEEPERS is cleared only by a notifier that woke nobody, by comparing with the very value
-//!   it wrote before it woke: if somebody set SLEEPERS since, the comparison fails; who did so
+//! - I3 SLEEPERS is cleared only by a notifier that woke no thread, by comparing with the very value
+//!   it wrote before it woke: if a thread set SLEEPERS since, the comparison fails; one that did so
 //!   before is not asleep yet, and the changed sequence keeps it from sleeping.
 //! - I4 A commit, its notify, and a waiter from its first look to its last run under the bell.
 //!
@@ -38,15 +38,15 @@
 //! lock-free. A waiter blocks.
 //!
 //! # If a process dies
-//! Between commit and wake: the bell wakes one sleeper, who sees the commit. Woken but not yet
+//! Between commit and wake: the bell wakes one sleeper, which sees the commit. Woken but not yet
 //! done: the bell wakes another. Asleep: SLEEPERS stays set, which costs the next notifier one
-//! system call in vain.
+//! useless system call.
 //!
-//! Rules for whoever builds on it:
+//! Rules for what is built on it:
 //! - (a) Begin the bell before the commit and end it after the notify: [`EventCount::under_bell`].
-//! - (b) Who takes one unit, sees more, and sees [`EventCount::has_sleepers`] notifies one more.
+//! - (b) A waiter that takes one unit and sees more units and [`EventCount::has_sleepers`] notifies one more.
 //! - (c) Where one change wakes all, a waiter that finds the condition true notifies all, too.
-//! - (d) `on_suspect` runs when somebody may have died; sweep there.
+//! - (d) `on_suspect` runs when a process may have died; sweep there.
 //! - (e) Sleeps are bounded: 250 ms, or 50 ms where the kernel cannot wait for two words.
 //!
 //! **Known gap.** A thread has one pending slot. While a waiter that was just woken acquires a
@@ -73,13 +73,13 @@ use mp_os::clock::Deadline;
 use mp_os::robust::{Links, PendingOp};
 
 use crate::futex::{self, WaitAny, Wake};
-use crate::wait::OtherCpu;
+use crate::wait::PeerCpu;
 use crate::{Wait, owner};
 
 /// What blocking operations in shared memory sleep on and are woken by.
 ///
 /// The condition lies elsewhere, in words of the operation; the eventcount only sees to it that
-/// no wake-up is lost, whoever dies. The module's documentation has the rules.
+/// no wake-up is lost, whichever process dies. The module's documentation has the rules.
 ///
 /// # Examples
 ///
@@ -135,17 +135,17 @@ pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(EventCount {
     reserved: "0",
 });
 
-/// Somebody sleeps, or did.
+/// A thread sleeps, or did.
 const SLEEPERS: u32 = 1;
 
 /// One step of the sequence, above SLEEPERS and the reserved doorbell bit.
 const STEP: u32 = 4;
 
-/// The longest sleep between two looks (rule e).
+/// The longest sleep of a waiter on an eventcount between two looks (rule e).
 const RECHECK: Duration = Duration::from_millis(250);
 
-/// The same where the bell cannot be heard, because the kernel waits for one word only.
-const RECHECK_DEAF: Duration = Duration::from_millis(50);
+/// The same where the kernel has no `futex_waitv`: a waiter that sleeps on one word misses the bell.
+const RECHECK_NO_WAITV: Duration = Duration::from_millis(50);
 
 /// A registration as a sleeper: what `ev` was made to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ pub struct Ticket(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Sleep {
-    /// Somebody notified, or something else ended the sleep early: look again.
+    /// A thread notified, or something else ended the sleep early: look again.
     Woken,
     /// A thread died in an operation: look again, and sweep what it left (rule d).
     Bell,
@@ -163,7 +163,7 @@ pub enum Sleep {
     TimedOut,
 }
 
-// SAFETY: repr(C); atomics and links made of atomics; every bit pattern is valid; zero is: nobody
+// SAFETY: repr(C); atomics and links made of atomics; every bit pattern is valid; zero is: no thread
 // sleeps, bell 0; no destructor.
 unsafe impl Place for EventCount {
     /// A thread that is inside an operation has borrowed it.
@@ -252,14 +252,14 @@ impl EventCount {
 
     #[cold]
     fn wake(&self, count: u32) {
-        OtherCpu(&self.other_cpu).set_here();
+        PeerCpu(&self.other_cpu).set_here();
         let mut ev = self.ev.load(Ordering::Relaxed);
         let woke_at = loop {
             if ev & SLEEPERS == 0 {
                 return;
             }
             let next = ev.wrapping_add(STEP);
-            // Relaxed: who sees the new sequence looks at the condition anew; a stale look ends
+            // Relaxed: a thread that sees the new sequence looks at the condition again; a stale look ends
             // in a second sleep attempt, which the kernel compares under its lock.
             match self
                 .ev
@@ -270,7 +270,7 @@ impl EventCount {
             }
         };
         if futex::wake(&self.ev, count) == 0 {
-            // I3: fails if somebody registered since, which is as it should be.
+            // I3: fails if a thread registered since, as it should.
             let _still_awake = self.ev.compare_exchange(
                 woke_at,
                 woke_at & !SLEEPERS,
@@ -280,7 +280,7 @@ impl EventCount {
         }
     }
 
-    /// Whether somebody sleeps, or did until a moment ago.
+    /// Whether a thread sleeps, or did until a moment ago.
     #[must_use]
     #[inline]
     pub fn has_sleepers(&self) -> bool {
@@ -302,7 +302,7 @@ impl EventCount {
             }
         };
         // Pairs with the fence in `notify`, and with the SeqCst commit before
-        // `notify_committed`. The compare-and-swap alone does not keep later loads behind it on
+        // `notify_committed`. The compare-and-swap alone does not keep later loads after it on
         // aarch64.
         fence(Ordering::SeqCst);
         Ticket(ticket)
@@ -316,13 +316,13 @@ impl EventCount {
             WaitAny::Woken(1) => Sleep::Bell,
             WaitAny::Woken(_) | WaitAny::Changed | WaitAny::Interrupted => Sleep::Woken,
             WaitAny::TimedOut => Sleep::TimedOut,
-            WaitAny::Unsupported => self.sleep_deaf(ticket, deadline),
+            WaitAny::Unsupported => self.sleep_without_waitv(ticket, deadline),
         }
     }
 
     #[cold]
-    fn sleep_deaf(&self, ticket: Ticket, deadline: Deadline) -> Sleep {
-        let until = deadline.earlier(Deadline::after(RECHECK_DEAF));
+    fn sleep_without_waitv(&self, ticket: Ticket, deadline: Deadline) -> Sleep {
+        let until = deadline.earlier(Deadline::after(RECHECK_NO_WAITV));
         match futex::wait(&self.ev, ticket.0, until) {
             Wake::TimedOut => Sleep::TimedOut,
             Wake::Woken | Wake::Changed | Wake::Interrupted => Sleep::Woken,
@@ -333,7 +333,7 @@ impl EventCount {
     ///
     /// `test` runs under the bell, at least once, and often: it should be a load or an attempt.
     /// It gives `None` only if there is nothing; an attempt that lost a race must look again, or
-    /// the caller sleeps beside what it could have.
+    /// the caller sleeps although there is something.
     pub fn wait_until<R>(
         &self,
         wait: Wait,
@@ -343,7 +343,7 @@ impl EventCount {
         self.wait_until_or_suspect(wait, deadline, test, || ())
     }
 
-    /// Waits like [`EventCount::wait_until`], and runs `on_suspect` whenever somebody may have
+    /// Waits like [`EventCount::wait_until`], and runs `on_suspect` whenever a process may have
     /// died: when the bell rang, and at each recheck (rule d).
     #[inline]
     pub fn wait_until_or_suspect<R>(
@@ -369,8 +369,8 @@ impl EventCount {
         if deadline == Deadline::PASSED {
             return None;
         }
-        let other = OtherCpu(&self.other_cpu);
-        let seen = wait.look(&other, deadline, &mut test, RECHECK, &mut on_suspect);
+        let other = PeerCpu(&self.other_cpu);
+        let seen = wait.spin(&other, deadline, &mut test, RECHECK, &mut on_suspect);
         if seen.is_some() {
             return seen;
         }

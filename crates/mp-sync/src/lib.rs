@@ -6,8 +6,8 @@
 //!
 //! | type | what it is | if a process dies |
 //! |---|---|---|
-//! | [`Lock`] | a lock that owns no data | the next owner is told, once |
-//! | [`Mutex<T>`] | a lock around plain data | every owner is told until one recovers the data |
+//! | [`Lock`] | a lock that owns no data | the next owner gets `OwnerDied`, once |
+//! | [`Mutex<T>`] | a lock around plain data | every owner gets `OwnerDied` until one recovers the data |
 //! | [`Event`] | a flag to wait for | nothing: no set is lost |
 //! | [`RawMutex`] | what the two locks are made of | its guard says so |
 //! | [`EventCount`] | what blocking operations sleep on | its bell wakes a sleeper |

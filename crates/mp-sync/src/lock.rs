@@ -15,7 +15,7 @@ shared_struct! {
     /// # If a process dies
     ///
     /// The next owner, and only that one, gets its guard as [`LockError::OwnerDied`]. If that owner
-    /// dies too, the one after it is told.
+    /// dies too, the one after it gets it.
     ///
     /// # Examples
     ///

@@ -29,7 +29,7 @@ pub enum LockError<G> {
 }
 
 impl<G> LockError<G> {
-    /// The guard if the lock was acquired all the same, to go on as if nobody had died.
+    /// The guard if the lock was acquired all the same, to go on as if no owner had died.
     ///
     /// # Errors
     ///

@@ -35,7 +35,7 @@ use crate::{Holder, LockError, owner};
 /// let mut accounts = match balance.lock() {
 ///     Ok(accounts) => accounts,
 ///     Err(LockError::OwnerDied(mut accounts)) => {
-///         *accounts = [0, 0]; // somebody was killed half-way: start over
+///         *accounts = [0, 0]; // a process was killed half-way: start over
 ///         accounts.recover();
 ///         accounts
 ///     }
@@ -117,7 +117,7 @@ impl<T: PlainSlice> Mutex<T> {
     ///   not tell this process's start time.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
-        self.lock_lent(Deadline::NEVER)
+        self.lock_until(Deadline::NEVER)
     }
 
     /// Acquires the mutex if that is possible without waiting.
@@ -128,7 +128,7 @@ impl<T: PlainSlice> Mutex<T> {
     /// [`Mutex::lock`].
     #[inline]
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
-        self.lock_lent(Deadline::PASSED)
+        self.lock_until(Deadline::PASSED)
     }
 
     /// [`lock`](Mutex::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
@@ -141,7 +141,7 @@ impl<T: PlainSlice> Mutex<T> {
         &self,
         timeout: impl Into<Deadline>,
     ) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
-        self.lock_lent(timeout.into())
+        self.lock_until(timeout.into())
     }
 
     /// The thread that holds the mutex; it may have released it already when this returns.
@@ -151,14 +151,14 @@ impl<T: PlainSlice> Mutex<T> {
     }
 
     #[inline]
-    fn lock_lent(
+    fn lock_until(
         &self,
         deadline: Deadline,
     ) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
-        let raw = self.raw.lock_lending(
+        let raw = self.raw.lock_noting_owner(
             deadline,
             |me| self.process.load(Ordering::Relaxed) == me,
-            |outcome| self.lend(outcome).map_err(LockError::Failed),
+            |outcome| self.note_owner(outcome).map_err(LockError::Failed),
         )?;
         let guard = MutexGuard { raw, mutex: self };
         match guard.raw.outcome() {
@@ -169,8 +169,8 @@ impl<T: PlainSlice> Mutex<T> {
 
     /// Notes that the data is this process's until the next note.
     #[cold]
-    fn lend(&self, outcome: Outcome) -> Result<(), Error> {
-        if outcome == Outcome::OwnerDied && self.raw.is_left_behind() {
+    fn note_owner(&self, outcome: Outcome) -> Result<(), Error> {
+        if outcome == Outcome::OwnerDied && self.raw.was_linked() {
             self.expect_not_lent()?;
         }
         let (me, image) = ProcessIdentity::current_image()
@@ -182,7 +182,7 @@ impl<T: PlainSlice> Mutex<T> {
     }
 
     /// Refuses the data of a thread that ended without its guard while its process goes on: the
-    /// guard was leaked, and somebody in there may have a reference into the data for as long as
+    /// guard was leaked, and a thread in there may have a reference into the data for as long as
     /// the process lives.
     fn expect_not_lent(&self) -> Result<(), Error> {
         let image = Image::from_word(self.raw.image().load(Ordering::Relaxed));
@@ -199,7 +199,7 @@ impl<T: PlainSlice> Mutex<T> {
     }
 }
 
-/// How long a process of which one thread ended is given to end as a whole.
+/// How long a process may take to end after one of its threads ended with a guard.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl<T> fmt::Debug for Mutex<T> {
@@ -225,7 +225,7 @@ pub struct MutexGuard<'a, T> {
 unsafe impl<T: PlainSlice> Sync for MutexGuard<'_, T> {}
 
 impl<T> MutexGuard<'_, T> {
-    /// Says that the data is whole: later owners are no longer told of the death.
+    /// Says that the data is whole: later owners no longer get the death reported.
     pub fn recover(&mut self) {
         self.raw.recover();
     }

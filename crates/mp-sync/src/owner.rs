@@ -82,7 +82,7 @@ mod real {
 
 #[cfg(loom)]
 mod model {
-    //! Under loom all threads are one thread of the kernel, and nobody dies.
+    //! Under loom all threads are one thread of the kernel, and none dies.
 
     use std::cell::Cell;
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -8,15 +8,15 @@
 //!
 //! # Layout
 //! ```text
-//!  0 word         who owns it, see the table below
-//!  4 musl_word    0; where musl would have the word
-//!  8 count        0; for a lock that its owner may take again
-//! 12 flags        bit 0 INCONSISTENT, bit 1 UNRECOVERABLE
-//! 16 image        for a `Mutex`: the program of the process to which it lent its data
-//! 20 owner_start  start time of an owner that is not on its list, else 0
-//! 24 links        its place on the owner's list
-//! 40 death_epoch  how many owners died
-//! 44 tenure       acquisitions by owners that are not on their lists
+//!  0 word                  who owns it, see the table below
+//!  4 musl_word             0; where musl would have the word
+//!  8 count                 0; for a lock that its owner may take again
+//! 12 flags                 bit 0 INCONSISTENT, bit 1 UNRECOVERABLE
+//! 16 image                 for a `Mutex`: the program of the process to which it lent its data
+//! 20 owner_start           start time of an owner that is not on its list, else 0
+//! 24 links                 its place on the owner's list
+//! 40 death_epoch           how many owners died
+//! 44 unlisted_acquisitions acquisitions by owners that are not on their lists
 //! ```
 //! The word:
 //!
@@ -29,32 +29,32 @@
 //! | 1 | 1 | 0 | the same, others may sleep | the same | an acquirer, who keeps WAITERS |
 //!
 //! # Invariants
-//! - I1 Whoever changed the word from owner 0 to itself holds the lock until it stores 0, or until
+//! - I1 A thread that changed the word from owner 0 to itself holds the lock until it stores 0, or until
 //!   it is dead and the word is marked. All other fields but the word are the holder's.
 //! - I2 While an owner with a list changes the word or the links, the lock is its pending
 //!   operation; between the two it is linked. So its death is marked at whatever instruction.
-//! - I3 INCONSISTENT is set by who acquires a marked word, before the lock leaves the pending
+//! - I3 INCONSISTENT is set by the acquirer of a marked word, before the lock leaves the pending
 //!   slot for the list; only [`Guard::recover`] clears it. So a recoverer's death leaves it set.
 //! - I4 `owner_start` is 0 or belongs to the thread that the word names: an owner without a list
 //!   sets it after it acquired and clears it before it releases, and who proves an owner dead
 //!   clears it before the word is marked.
-//! - I5 Whoever slept acquires with WAITERS set, and every acquirer keeps it.
+//! - I5 A thread that slept acquires with WAITERS set, and every acquirer keeps it.
 //! - I6 `links` are occupied from the linking to the unlinking only; an owner without a list sets
-//!   and clears the same mark. What [`RawMutex::lock_lending`] notes is noted before. So whoever
+//!   and clears the same mark. What [`RawMutex::lock_noting_owner`] notes is noted before. So a thread that
 //!   finds the links of a marked lock free knows that its last owner had lent nothing, and else
 //!   that the note is that owner's, or still the one before it, which it had to respect.
 //!
 //! # Orderings
 //! The acquiring compare-and-swap (Acquire) pairs with the releasing swap (Release). Kernel and
-//! prover mark a word on behalf of a thread that has stopped. `tenure`, `owner_start`: see
+//! prover mark a word on behalf of a thread that has stopped. `unlisted_acquisitions`, `owner_start`: see
 //! `contended.rs`.
 //!
 //! # Progress
 //! Blocking, unfair: a running thread may take the lock before a woken one. `try_lock` and
-//! unlocking are wait-free but for one system call when somebody sleeps.
+//! unlocking are wait-free but for one system call when a thread sleeps.
 //!
 //! # If a process dies
-//! Holding: the kernel marks the word and wakes a waiter, who acquires it with
+//! Holding: the kernel marks the word and wakes a waiter, which acquires it with
 //! [`Outcome::OwnerDied`]. Between the releasing swap and the wake: the kernel wakes (I2). Woken,
 //! before it acquired: the kernel wakes the next, unless a third thread took the free lock in
 //! between without seeing that others sleep; then the next finds out by its own recheck, at most
@@ -74,7 +74,7 @@ use crate::{Holder, futex, owner};
 
 mod contended;
 
-/// A mutex in shared memory that guards no particular data and tells when an owner died.
+/// A mutex in shared memory that guards no particular data and reports when an owner died.
 ///
 /// It is what [`Lock`](crate::Lock) and [`Mutex`](crate::Mutex) are made of, and what structures
 /// embed that keep their own data consistent at every instruction and so recover silently.
@@ -104,7 +104,7 @@ pub struct RawMutex {
     owner_start: AtomicU32,
     links: Links,
     death_epoch: AtomicU32,
-    tenure: AtomicU32,
+    unlisted_acquisitions: AtomicU32,
 }
 
 #[cfg(not(loom))]
@@ -125,21 +125,21 @@ pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(RawMutex {
     owner_start: "start time of an owner without a robust list, else 0",
     links: "its place on the owner's robust list",
     death_epoch: "how many owners died",
-    tenure: "acquisitions by owners without a robust list",
+    unlisted_acquisitions: "acquisitions by owners without a robust list",
 });
 
-/// An owner died and nobody has said since that what the lock guards is whole again.
+/// An owner died, and no owner has called [`Guard::recover`] since.
 const INCONSISTENT: u32 = 1;
 
-/// The links were overwritten while the lock was held: nobody may link it again.
+/// The links were overwritten while the lock was held: it is never linked again.
 const UNRECOVERABLE: u32 = 2;
 
 /// How a lock was acquired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All earlier owners released it, or what one left behind was recovered.
+    /// All earlier owners released it, or its death was recovered from.
     Acquired,
-    /// An earlier owner died while it held the lock, and nobody has recovered it since.
+    /// An earlier owner died while it held the lock, and no owner has recovered it since.
     OwnerDied,
 }
 
@@ -178,7 +178,7 @@ unsafe impl Place for RawMutex {
             owner_start: AtomicU32::new(0),
             links: Links::new(),
             death_epoch: AtomicU32::new(0),
-            tenure: AtomicU32::new(0),
+            unlisted_acquisitions: AtomicU32::new(0),
         }
     }
 }
@@ -212,22 +212,22 @@ impl RawMutex {
     /// [`RawLockError::TimedOut`], which names the holder, and those of [`RawMutex::lock`].
     #[inline]
     pub fn lock_timeout(&self, timeout: impl Into<Deadline>) -> Result<Guard<'_>, RawLockError> {
-        self.lock_lending(timeout.into(), |_| true, |_| Ok(()))
+        self.lock_noting_owner(timeout.into(), |_| true, |_| Ok(()))
     }
 
-    /// Acquires the mutex for who lends what it guards as long as the guard lives.
+    /// Acquires the mutex for a caller that lends the guarded data until the guard is dropped.
     ///
-    /// `lend` notes to whom, between the acquisition and the linking (I6), or refuses. It is left
-    /// out where nobody died and `is_noted` finds the process of this word noted already.
+    /// `note_owner` notes to whom, between the acquisition and the linking (I6), or refuses. It is left
+    /// out where no owner died and `already_noted` finds the process of this word noted already.
     #[inline]
-    pub(crate) fn lock_lending<E: From<RawLockError>>(
+    pub(crate) fn lock_noting_owner<E: From<RawLockError>>(
         &self,
         deadline: Deadline,
-        is_noted: impl FnOnce(u64) -> bool,
-        lend: impl FnOnce(Outcome) -> Result<(), E>,
+        already_noted: impl FnOnce(u64) -> bool,
+        note_owner: impl FnOnce(Outcome) -> Result<(), E>,
     ) -> Result<Guard<'_>, E> {
         let Some(list) = owner::known_list().filter(|list| list.has_room()) else {
-            return self.lock_slow(deadline, lend);
+            return self.lock_slow(deadline, note_owner);
         };
         let tid = list.tid();
         // SAFETY: the mutex is borrowed until after `op`, which is dropped in this function,
@@ -240,14 +240,14 @@ impl RawMutex {
             .is_err()
         {
             drop(op);
-            return self.lock_slow(deadline, lend);
+            return self.lock_slow(deadline, note_owner);
         }
-        if self.flags.load(Ordering::Relaxed) != 0 || !is_noted(list.process()) {
-            return self.enter_slow(list, op, lend);
+        if self.flags.load(Ordering::Relaxed) != 0 || !already_noted(list.process()) {
+            return self.enter_slow(list, op, note_owner);
         }
         // SAFETY: the word names this thread (I1), so the links were free: they are used by the
-        // holder only. There is room, `op` is open, and whoever maps the memory keeps it while
-        // a lock in it is held.
+        // holder only. There is room, `op` is open, and the memory stays mapped while a lock
+        // in it is held.
         unsafe { list.link(&self.links) };
         drop(op);
         Ok(self.guard(tid, Outcome::Acquired))
@@ -258,18 +258,18 @@ impl RawMutex {
     fn lock_slow<E: From<RawLockError>>(
         &self,
         deadline: Deadline,
-        lend: impl FnOnce(Outcome) -> Result<(), E>,
+        note_owner: impl FnOnce(Outcome) -> Result<(), E>,
     ) -> Result<Guard<'_>, E> {
         let Some(list) = owner::list() else {
-            return self.lock_unlinked(deadline, lend);
+            return self.lock_unlinked(deadline, note_owner);
         };
         if !list.has_room() {
             return Err(RawLockError::TooManyHeld.into());
         }
-        // SAFETY: as in `lock_lending`; `enter_slow` drops it.
+        // SAFETY: as in `lock_noting_owner`; `enter_slow` drops it.
         let op = unsafe { list.begin(&self.links) };
         self.acquire(list.tid(), deadline)?;
-        self.enter_slow(list, op, lend)
+        self.enter_slow(list, op, note_owner)
     }
 
     /// Links what was just acquired, after a look at what is unusual about it.
@@ -279,10 +279,10 @@ impl RawMutex {
         &self,
         list: ThreadList,
         op: PendingOp,
-        lend: impl FnOnce(Outcome) -> Result<(), E>,
+        note_owner: impl FnOnce(Outcome) -> Result<(), E>,
     ) -> Result<Guard<'_>, E> {
-        let outcome = self.enter(lend)?;
-        // SAFETY: as in `lock_lending`.
+        let outcome = self.enter(note_owner)?;
+        // SAFETY: as in `lock_noting_owner`.
         unsafe { list.link(&self.links) };
         drop(op);
         Ok(self.guard(list.tid(), outcome))
@@ -291,12 +291,12 @@ impl RawMutex {
     fn lock_unlinked<E: From<RawLockError>>(
         &self,
         deadline: Deadline,
-        lend: impl FnOnce(Outcome) -> Result<(), E>,
+        note_owner: impl FnOnce(Outcome) -> Result<(), E>,
     ) -> Result<Guard<'_>, E> {
         let tid = owner::tid();
         self.acquire(tid, deadline)?;
-        let outcome = self.enter(lend)?;
-        self.sign();
+        let outcome = self.enter(note_owner)?;
+        self.record_start();
         self.links.occupy();
         Ok(self.guard(tid, outcome))
     }
@@ -326,7 +326,7 @@ impl RawMutex {
     /// not be.
     fn enter<E: From<RawLockError>>(
         &self,
-        lend: impl FnOnce(Outcome) -> Result<(), E>,
+        note_owner: impl FnOnce(Outcome) -> Result<(), E>,
     ) -> Result<Outcome, E> {
         let flags = self.flags.load(Ordering::Relaxed);
         let entered = if flags & UNRECOVERABLE != 0 {
@@ -336,7 +336,7 @@ impl RawMutex {
                 0 => Outcome::Acquired,
                 _ => Outcome::OwnerDied,
             };
-            lend(outcome).map(|()| outcome)
+            note_owner(outcome).map(|()| outcome)
         };
         // Release: what was noted is there before the links say that they are occupied (I6).
         fence(Ordering::Release);
@@ -358,12 +358,12 @@ impl RawMutex {
 
     #[inline]
     fn release_linked(&self, list: ThreadList) {
-        // SAFETY: as in `lock_lending`.
+        // SAFETY: as in `lock_noting_owner`.
         let op = unsafe { list.begin(&self.links) };
-        // SAFETY: `op` is open, and whoever maps the memory of locks keeps it while this thread
+        // SAFETY: `op` is open, and the memory of locks stays mapped while this thread
         // holds one of them.
         if unsafe { list.unlink(&self.links) } == Err(UnlinkError::Corrupt) {
-            self.give_up();
+            self.mark_unrecoverable();
         }
         self.release_word();
         drop(op);
@@ -401,7 +401,7 @@ impl RawMutex {
 
     /// Tells later acquirers not to link the lock: this thread's list still leads here.
     #[cold]
-    fn give_up(&self) {
+    fn mark_unrecoverable(&self) {
         let flags = self.flags.load(Ordering::Relaxed);
         self.flags.store(flags | UNRECOVERABLE, Ordering::Relaxed);
     }
@@ -421,7 +421,7 @@ impl RawMutex {
 
     /// For the holder before the lock is linked: whether the last owner died between linking and
     /// unlinking it (I6).
-    pub(crate) fn is_left_behind(&self) -> bool {
+    pub(crate) fn was_linked(&self) -> bool {
         self.links.are_occupied()
     }
 
@@ -456,7 +456,7 @@ impl fmt::Debug for RawMutex {
 /// A held [`RawMutex`]; dropping it releases the mutex.
 ///
 /// It stays with the thread that acquired it, whose death releases the lock too. A leaked guard
-/// holds the mutex until the thread ends; then the next owner is told that it died. In a forked
+/// holds the mutex until the thread ends; then the next owner gets [`Outcome::OwnerDied`]. In a forked
 /// child the parent's guard does nothing.
 #[must_use = "the mutex is released when the guard is dropped"]
 pub struct Guard<'a> {
@@ -466,7 +466,7 @@ pub struct Guard<'a> {
     not_send: PhantomData<*const ()>,
 }
 
-// SAFETY: a shared guard only tells how it was acquired and reaches a mutex that is Sync.
+// SAFETY: a shared guard only says how it was acquired and reaches a mutex that is Sync.
 unsafe impl Sync for Guard<'_> {}
 
 impl Guard<'_> {
@@ -477,7 +477,7 @@ impl Guard<'_> {
         self.outcome
     }
 
-    /// Says that what the mutex guards is whole: later owners are no longer told of the death.
+    /// Says that what the mutex guards is whole: later owners no longer get the death reported.
     #[inline]
     pub fn recover(&mut self) {
         if self.outcome == Outcome::OwnerDied {

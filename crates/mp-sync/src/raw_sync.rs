@@ -3,7 +3,7 @@
 //! A program that uses `raw_sync` switches by one line: [`Mutex`] for `raw_sync::locks::Mutex`,
 //! [`Event`] for `raw_sync::events::Event` or `BusyEvent`. What changes:
 //!
-//! - A holder that is killed does not block the others for ever. The next `lock` gives an error
+//! - A holder that is killed does not block the others forever. The next `lock` gives an error
 //!   that says so, once, and leaves the lock free: lock again to go on with the data as it is.
 //! - Locking twice in one thread is an error instead of a deadlock.
 //! - A timeout waits as long as it says. (raw_sync adds the nanoseconds to the clock without
@@ -12,7 +12,7 @@
 //!
 //! # Soundness
 //!
-//! raw_sync's traits hand out a `LockGuard` that nobody outside that crate can make. It consists
+//! raw_sync's traits hand out a `LockGuard` that no code outside that crate can make. It consists
 //! of one field, the reference to the lock, in exactly the version this crate depends on
 //! (`=0.1.5`), so it is made from that reference, with its size checked at compile time. The
 //! traits also allow `release` without a guard: here that is an error unless the calling thread
@@ -103,7 +103,7 @@ impl LockInit for Mutex {
 
     unsafe fn new(mem: *mut u8, data: *mut u8) -> Result<(Box<dyn LockImpl>, usize)> {
         let start = mem.wrapping_add(padding::<RawMutex>(mem));
-        // SAFETY: the caller promises `size_of(Some(mem))` writable bytes that nobody uses yet.
+        // SAFETY: the caller promises `size_of(Some(mem))` writable bytes that are not in use yet.
         unsafe { start.write_bytes(0, size_of::<RawMutex>()) };
         // SAFETY: as above, and they stay.
         unsafe { Self::at(mem, data) }
@@ -172,7 +172,7 @@ impl PlacedEvent {
         if self.auto_reset.load(Ordering::Relaxed) == 0 {
             let set = self.signaled.load(Ordering::Acquire) != 0;
             if set && self.count.has_sleepers() {
-                // A setter may have died before it woke everybody.
+                // A setter may have died before it woke all.
                 self.count.notify_all();
             }
             return set.then_some(());
@@ -191,7 +191,7 @@ impl EventInit for Event {
 
     unsafe fn new(mem: *mut u8, auto_reset: bool) -> Result<(Box<dyn EventImpl>, usize)> {
         let start = mem.wrapping_add(padding::<PlacedEvent>(mem));
-        // SAFETY: the caller promises `size_of(Some(mem))` writable bytes that nobody uses yet.
+        // SAFETY: the caller promises `size_of(Some(mem))` writable bytes that are not in use yet.
         unsafe { start.write_bytes(0, size_of::<PlacedEvent>()) };
         // SAFETY: as above, and they stay.
         let (placed, size) = unsafe { placed::<PlacedEvent>(mem) }?;
@@ -252,7 +252,7 @@ fn padding<T>(mem: *mut u8) -> usize {
     mem.addr().wrapping_neg() % align_of::<T>()
 }
 
-/// The `T` behind the padding, and the bytes up to its end.
+/// The `T` after the padding, and the bytes up to its end.
 ///
 /// # Safety
 ///

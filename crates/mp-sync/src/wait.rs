@@ -16,7 +16,7 @@ pub enum Wait {
     Adaptive,
     /// Looks without ever sleeping. Only for a processor of one's own.
     Spin,
-    /// Sleeps at once.
+    /// Sleeps immediately.
     Sleep,
 }
 
@@ -25,23 +25,23 @@ pub enum Wait {
 const PAUSES: u32 = 100;
 
 /// How long looks with `sched_yield` between go on: longer than waking a sleeping core takes (40 to
-/// 70 us), or two sides that once slept would find each other asleep for ever after.
-const MOMENT: Duration = Duration::from_micros(100);
+/// 70 us), or two sides that once slept would find each other asleep from then on.
+const YIELD_FOR: Duration = Duration::from_micros(100);
 
-/// A yield that took longer let somebody else run here: alone it takes a fifth of that.
+/// A yield that took longer let another thread run here: alone it takes a fifth of that.
 const SWITCHED: Duration = Duration::from_micros(1);
 
 /// Looks of [`Wait::Spin`] between two looks at the clock, and two offers of the processor.
-const BURST: u32 = 2000;
+const SPINS_PER_CHECK: u32 = 2000;
 
 /// The processor on which the other side last ran, plus one; 0 is unknown.
 ///
-/// A notifier states it when it has somebody to wake, which costs nothing beside the system call.
-/// A waiter states it when the change came while it let somebody else have its processor: then the
+/// A notifier states it when it has a thread to wake, which costs nothing next to the system call.
+/// A waiter states it when the change came while it let another thread have its processor: then the
 /// two share it, or seem to. A wrong hint costs one sleep, after which the notifier puts it right.
-pub(crate) struct OtherCpu<'a>(pub(crate) &'a AtomicU32);
+pub(crate) struct PeerCpu<'a>(pub(crate) &'a AtomicU32);
 
-impl OtherCpu<'_> {
+impl PeerCpu<'_> {
     fn is_here(&self) -> bool {
         self.0.load(Ordering::Relaxed) == here()
     }
@@ -64,9 +64,9 @@ fn here() -> u32 {
 
 impl Wait {
     /// Looks for a while, as the policy says; `None` means: sleep now, or the deadline passed.
-    pub(crate) fn look<R>(
+    pub(crate) fn spin<R>(
         self,
-        other: &OtherCpu<'_>,
+        other: &PeerCpu<'_>,
         deadline: Deadline,
         test: &mut impl FnMut() -> Option<R>,
         recheck: Duration,
@@ -78,14 +78,14 @@ impl Wait {
         match self {
             Self::Sleep => None,
             Self::Adaptive if other.is_here() => None,
-            Self::Adaptive => look_a_moment(other, deadline, test),
-            Self::Spin => look_on(deadline, test, recheck, on_suspect),
+            Self::Adaptive => spin_then_yield(other, deadline, test),
+            Self::Spin => spin_until_deadline(deadline, test, recheck, on_suspect),
         }
     }
 }
 
-fn look_a_moment<R>(
-    other: &OtherCpu<'_>,
+fn spin_then_yield<R>(
+    other: &PeerCpu<'_>,
     deadline: Deadline,
     test: &mut impl FnMut() -> Option<R>,
 ) -> Option<R> {
@@ -97,7 +97,7 @@ fn look_a_moment<R>(
     }
     let start = Instant::now();
     let mut before = start;
-    while before - start < MOMENT && !deadline.is_expired() {
+    while before - start < YIELD_FOR && !deadline.is_expired() {
         std::thread::yield_now();
         let seen = test();
         let now = Instant::now();
@@ -112,7 +112,7 @@ fn look_a_moment<R>(
     None
 }
 
-fn look_on<R>(
+fn spin_until_deadline<R>(
     deadline: Deadline,
     test: &mut impl FnMut() -> Option<R>,
     recheck: Duration,
@@ -120,7 +120,7 @@ fn look_on<R>(
 ) -> Option<R> {
     let mut next_recheck = Deadline::after(recheck);
     loop {
-        for _ in 0..BURST {
+        for _ in 0..SPINS_PER_CHECK {
             std::hint::spin_loop();
             if let Some(result) = test() {
                 return Some(result);

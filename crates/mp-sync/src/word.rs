@@ -1,6 +1,6 @@
 //! The bits of a lock's futex word; the table of its states is in `raw_mutex.rs`.
 
-/// Others may sleep on the word: whoever releases it wakes one.
+/// Others may sleep on the word: the thread that releases it wakes one.
 pub(crate) const WAITERS: u32 = 1 << 31;
 
 /// The last owner ended without releasing.

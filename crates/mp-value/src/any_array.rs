@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::any_value::{deserialize_coded, open_coded};
 use crate::array_control::Until;
-use crate::elements::Elements;
 use crate::first::First;
+use crate::initial_elements::InitialElements;
 use crate::scalar::{Element, with_element_type};
 use crate::{Array, ArrayLock, Scalar};
 
@@ -41,7 +41,7 @@ pub struct Contents(Initial);
 #[derive(Clone, Debug)]
 enum Initial {
     Zeros(i128),
-    Elements(Vec<Scalar>),
+    InitialElements(Vec<Scalar>),
 }
 
 impl From<usize> for Contents {
@@ -59,7 +59,7 @@ impl From<i32> for Contents {
 
 impl<S: Into<Scalar> + Copy> From<&[S]> for Contents {
     fn from(elements: &[S]) -> Self {
-        Self(Initial::Elements(
+        Self(Initial::InitialElements(
             elements.iter().map(|element| (*element).into()).collect(),
         ))
     }
@@ -67,7 +67,7 @@ impl<S: Into<Scalar> + Copy> From<&[S]> for Contents {
 
 impl<S: Into<Scalar>, const N: usize> From<[S; N]> for Contents {
     fn from(elements: [S; N]) -> Self {
-        Self(Initial::Elements(
+        Self(Initial::InitialElements(
             elements.into_iter().map(Into::into).collect(),
         ))
     }
@@ -75,7 +75,7 @@ impl<S: Into<Scalar>, const N: usize> From<[S; N]> for Contents {
 
 impl<S: Into<Scalar>> From<Vec<S>> for Contents {
     fn from(elements: Vec<S>) -> Self {
-        Self(Initial::Elements(
+        Self(Initial::InitialElements(
             elements.into_iter().map(Into::into).collect(),
         ))
     }
@@ -175,7 +175,7 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::try_get`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`].
     pub fn try_get(&self, index: usize) -> Result<Scalar> {
         self.array.get(self.code, index, Deadline::PASSED)
     }
@@ -184,7 +184,7 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::get_timeout`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`].
     pub fn get_timeout(&self, index: usize, timeout: impl Into<Deadline>) -> Result<Scalar> {
         self.array.get(self.code, index, timeout.into())
     }
@@ -204,7 +204,7 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::try_set`], and of [`AnyArray::set`] for a wrong value.
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`AnyArray::set`].
     pub fn try_set(&self, index: usize, value: impl Into<Scalar>) -> Result<()> {
         self.array
             .set(self.code, index, value.into(), Deadline::PASSED)
@@ -214,7 +214,7 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::set_timeout`], and of [`AnyArray::set`] for a wrong value.
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`AnyArray::set`].
     pub fn set_timeout(
         &self,
         index: usize,
@@ -238,7 +238,7 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::try_get_lock`].
+    /// [`LockError::Timeout`], which names the holder, and those of [`Array::get_lock`].
     pub fn try_get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
         self.array.get_lock(Deadline::PASSED)
     }
@@ -247,7 +247,7 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::get_lock_timeout`].
+    /// [`LockError::Timeout`], which names the holder, and those of [`Array::get_lock`].
     pub fn get_lock_timeout(
         &self,
         timeout: impl Into<Deadline>,
@@ -287,15 +287,15 @@ fn create<T: Element>(code: TypeCode, contents: Initial) -> Result<Array<T>> {
             })?;
             Array::create(First {
                 tag,
-                value: Elements::Zeros(len),
+                value: InitialElements::Zeros(len),
             })
         }
-        Initial::Elements(scalars) => {
+        Initial::InitialElements(scalars) => {
             let elements = scalars.iter().map(|scalar| T::from_scalar(code, *scalar));
             let elements = elements.collect::<Result<Vec<T>>>()?;
             Array::create(First {
                 tag,
-                value: Elements::Copies(&elements),
+                value: InitialElements::Copies(&elements),
             })
         }
     }

@@ -110,7 +110,7 @@ impl AnyValue {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::try_set`], and of [`AnyValue::set`] for a wrong value.
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`AnyValue::set`].
     pub fn try_set(&self, value: impl Into<Scalar>) -> Result<()> {
         self.value.set(self.code, value.into(), Deadline::PASSED)
     }
@@ -119,7 +119,7 @@ impl AnyValue {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::set_timeout`], and of [`AnyValue::set`] for a wrong value.
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`AnyValue::set`].
     pub fn set_timeout(
         &self,
         value: impl Into<Scalar>,
@@ -141,7 +141,7 @@ impl AnyValue {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::try_get_lock`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`Value::get_lock`].
     pub fn try_get_lock(&self) -> Result<ValueLock<'_>> {
         self.value.get_lock(Deadline::PASSED)
     }
@@ -150,7 +150,7 @@ impl AnyValue {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::get_lock_timeout`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`Value::get_lock`].
     pub fn get_lock_timeout(&self, timeout: impl Into<Deadline>) -> Result<ValueLock<'_>> {
         self.value.get_lock(timeout.into())
     }
@@ -195,7 +195,7 @@ pub(crate) fn open_coded(name: &str, kind: Kind) -> Result<(TypeCode, Object)> {
     ))
 }
 
-/// Reads a handle of an object of `kind` behind its type code.
+/// Reads a handle of an object of `kind` after its type code.
 pub(crate) fn deserialize_coded<'de, D: Deserializer<'de>>(
     deserializer: D,
     kind: Kind,

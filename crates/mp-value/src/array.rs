@@ -10,10 +10,10 @@ use mp_object::{Object, ObjectType, Plan, ProcessIdentity};
 use mp_os::clock::Deadline;
 use mp_sync::LockError;
 
-use crate::array_control::{Until, half_written};
+use crate::array_control::{Until, poisoned};
 use crate::array_memory::ArrayMemory;
-use crate::elements::Elements;
 use crate::first::First;
+use crate::initial_elements::InitialElements;
 use crate::{ArrayGuard, ArrayLock, Chunks, FrozenArray, numpy};
 
 /// Numbers in shared memory, with one lock: Python's `multiprocessing.Array`.
@@ -22,9 +22,9 @@ use crate::{ArrayGuard, ArrayLock, Chunks, FrozenArray, numpy};
 /// reached in one of four ways, which exclude each other:
 ///
 /// - one by one with [`get`](Self::get) and [`set`](Self::set), each of which takes the lock;
-/// - all at once as a slice with [`lock`](Self::lock);
+/// - all together as a slice with [`lock`](Self::lock);
 /// - by several processes at the same time, each in a chunk that it has claimed, with [`chunks`](Self::chunks);
-/// - by everybody and without a lock, read-only, after [`freeze`](Self::freeze).
+/// - by all processes and without a lock, read-only, after [`freeze`](Self::freeze).
 ///
 /// ```
 /// use mp_value::Array;
@@ -44,10 +44,11 @@ use crate::{ArrayGuard, ArrayLock, Chunks, FrozenArray, numpy};
 /// - In [`lock`](Self::lock): the array may be half changed. Every later `lock` says so with
 ///   [`LockError::OwnerDied`], which has the guard, until one calls [`recover`](ArrayGuard::recover). Meanwhile single
 ///   elements can be reached, and chunks cannot be claimed.
-/// - With a chunk: whoever claims it next is told, see [`Chunk::abandoned_by`](crate::Chunk::abandoned_by).
+/// - With a chunk: the next process that claims it learns who died, see
+///   [`Chunk::abandoned_by`](crate::Chunk::abandoned_by).
 ///
 /// Elements that are written in several pieces (say `[f64; 3]`) may be half written by each of these deaths; then `get`
-/// and `set` are refused with [`ErrorKind::OwnerDied`] until somebody recovers the array.
+/// and `set` are refused with [`ErrorKind::OwnerDied`] until a process recovers the array.
 ///
 /// # Limits
 ///
@@ -63,11 +64,12 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if there are not so many addresses, [`ErrorKind::NotEnoughMemory`] with what is free
-    /// and what was asked for, and those of [`Object::create`].
+    /// [`ErrorKind::InvalidInput`] if that is more than there are addresses, [`ErrorKind::NotEnoughMemory`] with what is free
+    /// and what was asked for, [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the kernel or a sandbox has no
+    /// memory files.
     pub fn new(len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
-        Self::create(First::of::<T>(Elements::Zeros(len)))
+        Self::create(First::of::<T>(InitialElements::Zeros(len)))
     }
 
     /// Makes an array of `len` times `value`.
@@ -76,7 +78,7 @@ impl<T: Plain> Array<T> {
     ///
     /// As for [`Array::new`].
     pub fn filled(len: usize, value: T) -> Result<Self> {
-        Self::create(First::of::<T>(Elements::Filled(len, value)))
+        Self::create(First::of::<T>(InitialElements::Filled(len, value)))
     }
 
     /// Makes an array with a copy of `elements`.
@@ -85,7 +87,7 @@ impl<T: Plain> Array<T> {
     ///
     /// As for [`Array::new`].
     pub fn from_slice(elements: &[T]) -> Result<Self> {
-        Self::create(First::of::<T>(Elements::Copies(elements)))
+        Self::create(First::of::<T>(InitialElements::Copies(elements)))
     }
 
     /// Makes an array of what `elements` yields.
@@ -104,29 +106,29 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// As for [`Array::new`], and those of [`Object::create_named`].
+    /// As for [`Array::new`], and [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`].
     pub fn create_named(name: &str, len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
-        ObjectType::create_named(name, First::of::<T>(Elements::Zeros(len)))
+        ObjectType::create_named(name, First::of::<T>(InitialElements::Zeros(len)))
     }
 
     /// Makes an array with a copy of `elements` under `name`.
     ///
     /// # Errors
     ///
-    /// As for [`Array::create_named`].
+    /// As for [`Array::new`], and [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`].
     pub fn create_named_from(name: &str, elements: &[T]) -> Result<Self> {
-        ObjectType::create_named(name, First::of::<T>(Elements::Copies(elements)))
+        ObjectType::create_named(name, First::of::<T>(InitialElements::Copies(elements)))
     }
 
     /// Opens the array of `len` elements named `name`, or makes one of zeros.
     ///
     /// # Errors
     ///
-    /// Those of [`Array::open`] and [`Array::create_named`]; [`ErrorKind::WrongSize`] if it has another length.
+    /// Those of [`Object::open`] but `NotFound`, and of [`Array::new`]; [`ErrorKind::WrongSize`] if it has another length.
     pub fn open_or_create(name: &str, len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
-        ObjectType::open_or_create(name, First::of::<T>(Elements::Zeros(len)))
+        ObjectType::open_or_create(name, First::of::<T>(InitialElements::Zeros(len)))
     }
 
     /// Number of elements.
@@ -184,7 +186,14 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::get`] but `Corrupt`, and [`ErrorKind::InvalidState`] if the array is frozen.
+    /// - [`ErrorKind::InvalidInput`] if there is no such element.
+    /// - [`ErrorKind::InvalidState`] if the array is frozen.
+    /// - [`ErrorKind::OwnerDied`] if a process may have left it half written: it has several pieces, and the process died
+    ///   while it wrote.
+    /// - [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock).
+    /// - [`ErrorKind::Claimed`] under this thread's own `get_lock` while a living process has a chunk, or if a guard was
+    ///   leaked in a process that lives.
+    /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
     pub fn set(&self, index: usize, value: T) -> Result<()> {
         self.set_until(index, value, Until::NEVER)
     }
@@ -193,7 +202,7 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::try_get`] but `Corrupt`, and [`ErrorKind::InvalidState`] if the array is frozen.
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::set`].
     pub fn try_set(&self, index: usize, value: T) -> Result<()> {
         self.set_until(index, value, Until::PASSED)
     }
@@ -202,7 +211,7 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::get_timeout`] but `Corrupt`, and [`ErrorKind::InvalidState`] if the array is frozen.
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::set`].
     pub fn set_timeout(&self, index: usize, value: T, timeout: impl Into<Deadline>) -> Result<()> {
         self.set_until(index, value, Until::deadline(timeout.into()))
     }
@@ -212,13 +221,13 @@ impl<T: Plain> Array<T> {
         let cells = self.memory.cells();
         let held = control.enter_whole(self.memory.partition(), until)?;
         control.expect_writable()?;
-        Self::expect_whole_elements("write", held.damage)?;
+        Self::expect_whole_elements("write", held.poisoned_by)?;
         if Self::IS_ONE_PIECE {
             return cells.try_set(index, value);
         }
-        control.lend(this_process()?);
+        control.begin_write(this_process()?);
         let stored = cells.try_set(index, value);
-        control.take_back(None);
+        control.end_write(None);
         stored
     }
 
@@ -235,7 +244,8 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::try_get`] but `InvalidInput`.
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`] but
+    /// `InvalidInput`.
     pub fn try_to_vec(&self) -> Result<Vec<T>> {
         self.to_vec_until(Until::PASSED)
     }
@@ -244,7 +254,8 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::get_timeout`] but `InvalidInput`.
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`] but
+    /// `InvalidInput`.
     pub fn to_vec_timeout(&self, timeout: impl Into<Deadline>) -> Result<Vec<T>> {
         self.to_vec_until(Until::deadline(timeout.into()))
     }
@@ -275,7 +286,7 @@ impl<T: Plain> Array<T> {
             return read(self.memory.cells());
         }
         let held = control.enter_whole(self.memory.partition(), until)?;
-        Self::expect_whole_elements("read", held.damage)?;
+        Self::expect_whole_elements("read", held.poisoned_by)?;
         read(self.memory.cells())
     }
 
@@ -332,9 +343,9 @@ impl<T: Plain> Array<T> {
         ArrayLock::acquire(self.memory.control(), self.memory.partition(), deadline)
     }
 
-    /// Divides the array into chunks of `chunk_len` elements, of which the last may be shorter.
+    /// Divides the array into chunks of `chunk_len` elements; the last one may be shorter.
     ///
-    /// Nothing is claimed yet, so this cannot collide with anybody.
+    /// Nothing is claimed yet, so this cannot collide with other processes.
     ///
     /// # Errors
     ///
@@ -363,15 +374,15 @@ impl<T: Plain> Array<T> {
     {
         let control = self.memory.control();
         let held = control.enter_whole(self.memory.partition(), Until::NEVER)?;
-        if let Some(dead) = held.damage {
-            return Err(half_written("freeze", dead));
+        if let Some(dead) = held.poisoned_by {
+            return Err(poisoned("freeze", dead));
         }
         control.freeze();
         drop(held);
         FrozenArray::new(self.clone())
     }
 
-    /// Whether [`freeze`](Self::freeze) was called, by anybody.
+    /// Whether [`freeze`](Self::freeze) was called, by any process.
     pub fn is_frozen(&self) -> bool {
         self.memory.control().is_frozen()
     }
@@ -396,18 +407,18 @@ impl<T: Plain> Array<T> {
         &self.memory
     }
 
-    /// Whether an element is stored at once, as [`Cells`] does it.
+    /// Whether an element is stored in one step, as [`Cells`] does it.
     const IS_ONE_PIECE: bool = size_of::<T>() == align_of::<T>() && size_of::<T>() <= 8;
 
-    /// Checks that single elements may be reached although `damage` died while it wrote.
+    /// Checks that single elements may be reached although `poisoned_by` died while it wrote.
     #[inline]
     fn expect_whole_elements(
         operation: &'static str,
-        damage: Option<ProcessIdentity>,
+        poisoned_by: Option<ProcessIdentity>,
     ) -> Result<()> {
-        match damage {
+        match poisoned_by {
             // Each element by itself is old or new.
-            Some(dead) if !Self::IS_ONE_PIECE => Err(half_written(operation, dead)),
+            Some(dead) if !Self::IS_ONE_PIECE => Err(poisoned(operation, dead)),
             _ => Ok(()),
         }
     }
@@ -477,9 +488,9 @@ impl<T: PlainSlice> Array<T> {
 }
 
 impl<T: Plain> ObjectType for Array<T> {
-    type Settings<'s> = First<Elements<'s, T>>;
+    type Settings<'s> = First<InitialElements<'s, T>>;
 
-    fn plan(first: &First<Elements<'_, T>>) -> Result<Plan> {
+    fn plan(first: &First<InitialElements<'_, T>>) -> Result<Plan> {
         ArrayMemory::<T>::plan(first.tag, first.value.len())
     }
 
@@ -487,7 +498,7 @@ impl<T: Plain> ObjectType for Array<T> {
         Plan::new(Kind::Array, TypeTag::of::<T>(), 0)
     }
 
-    unsafe fn initialise(payload: Region<'_>, first: First<Elements<'_, T>>) -> Result<()> {
+    unsafe fn initialise(payload: Region<'_>, first: First<InitialElements<'_, T>>) -> Result<()> {
         let elements = first.value;
         elements.write(ArrayMemory::fresh_cells(payload, elements.len())?)
     }

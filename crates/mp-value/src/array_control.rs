@@ -1,4 +1,4 @@
-//! Who may reach the elements of an array, and as what.
+//! Which processes may reach the elements of an array, and in which way.
 //!
 //! # Layout
 //!
@@ -13,20 +13,20 @@
 //! - I1: elements are reached in one of four ways: one by one under the mutex; as one slice by an
 //!   [`ArrayGuard`](crate::ArrayGuard), which has the mutex; as a slice of a chunk by its owner; read-only when frozen.
 //! - I2: `writer` is 0, or names the process to which the elements are lent as one slice (or which writes an element in
-//!   several pieces). It is changed under the mutex only. A living process in it means that nobody else may reach them,
+//!   several pieces). It is changed under the mutex only. A living process in it means that no other process may reach them,
 //!   even if the mutex is free: the thread ended and its guard was leaked, so the slice may still be in use.
-//! - I3: a dead process in `writer` stays there, or in the hands of the guard that was told and puts it back, until
-//!   somebody recovers the elements. So they count as half written until then.
+//! - I3: a dead process in `writer` stays there, or in the guard that found it and puts it back, until a
+//!   process recovers the elements. So they count as half written until then.
 //! - I4: `frozen` becomes 1 once, under the mutex, while no chunk is claimed and nothing is half written. From then on
-//!   nobody writes elements, so anybody may have slices of them.
+//!   no process writes elements, so all may have slices of them.
 //! - I5: claimed chunks and access to the whole exclude each other, see [`crate::partition`].
 //! - I6: a process that wants the whole never sleeps with the mutex: a process that has a chunk may need it to go on.
 //!
 //! # Orderings
 //!
-//! The mutex orders everything but `frozen`: stored with Release behind the last write of an element, loaded with
+//! The mutex orders everything but `frozen`: stored with Release after the last write of an element, loaded with
 //! Acquire by those who read without the mutex. `writer` is stored before the first write (a Release fence keeps the
-//! order) and cleared behind the last one (Release), for a death in between.
+//! order) and cleared after the last one (Release), for a death in between.
 //!
 //! # Progress
 //!
@@ -35,8 +35,8 @@
 //!
 //! # If a process dies
 //!
-//! Holding the mutex: the next `lock` or `get_lock` is told. With the slice: `writer` tells for as long as it takes that
-//! someone recovers. With a chunk: the chunk's word tells, see [`crate::partition`]; a process that waits for it proves the
+//! Holding the mutex: the next `lock` or `get_lock` gets `OwnerDied`. With the slice: `writer` names it until a process
+//! recovers the elements. With a chunk: the chunk's word names it, see [`crate::partition`]; a process that waits for it proves the
 //! death at its next recheck, 250 ms later at the most. Between giving a chunk back and the wake: the bell of `returned` wakes
 //! one sleeper, and each that finds its chunk given back wakes the others.
 
@@ -108,22 +108,22 @@ impl Until {
 
 /// The mutex, held by the calling thread: through this value, or through an [`ArrayLock`](crate::ArrayLock) of its own
 /// further up.
-pub(crate) struct Held<'a> {
+pub(crate) struct OpGuard<'a> {
     raw: Option<Guard<'a>>,
     /// The process that died while it wrote, if no process recovered the elements since.
-    pub(crate) damage: Option<ProcessIdentity>,
+    pub(crate) poisoned_by: Option<ProcessIdentity>,
 }
 
-impl Held<'_> {
+impl OpGuard<'_> {
     /// Whether an owner of the mutex or a writer died, and no process recovered the elements since.
     pub(crate) fn owner_died(&self) -> bool {
         let raw = self.raw.as_ref().map(Guard::outcome);
-        self.damage.is_some() || raw == Some(Outcome::OwnerDied)
+        self.poisoned_by.is_some() || raw == Some(Outcome::OwnerDied)
     }
 
     /// Forgets the deaths.
     pub(crate) fn recover(&mut self) {
-        self.damage = None;
+        self.poisoned_by = None;
         if let Some(raw) = &mut self.raw {
             raw.recover();
         }
@@ -139,22 +139,22 @@ impl ArrayControl {
     }
 
     /// Acquires the mutex for a guard; refused if this thread has it already.
-    pub(crate) fn acquire(&self, deadline: Deadline) -> Result<Held<'_>, Refused> {
+    pub(crate) fn acquire(&self, deadline: Deadline) -> Result<OpGuard<'_>, Refused> {
         let raw = Some(self.mutex.lock_timeout(deadline)?);
-        let damage = self.damage()?;
-        Ok(Held { raw, damage })
+        let poisoned_by = self.poisoned_by()?;
+        Ok(OpGuard { raw, poisoned_by })
     }
 
     /// Acquires the mutex for one operation, unless this thread has it already without the data.
     #[inline]
-    pub(crate) fn enter(&self, deadline: Deadline) -> Result<Held<'_>, Refused> {
+    pub(crate) fn enter(&self, deadline: Deadline) -> Result<OpGuard<'_>, Refused> {
         let raw = match self.mutex.lock_timeout(deadline) {
             Ok(guard) => Some(guard),
             Err(RawLockError::Recursive) if !self.is_lent_to(this_process()?) => None,
             Err(error) => return Err(error.into()),
         };
-        let damage = self.damage()?;
-        Ok(Held { raw, damage })
+        let poisoned_by = self.poisoned_by()?;
+        Ok(OpGuard { raw, poisoned_by })
     }
 
     /// [`acquire`](Self::acquire) for the elements as a whole: waits until no living process has a chunk (I5).
@@ -162,7 +162,7 @@ impl ArrayControl {
         &self,
         partition: Partition<'_>,
         until: Until,
-    ) -> Result<Held<'_>, Refused> {
+    ) -> Result<OpGuard<'_>, Refused> {
         self.when_whole(partition, until, Self::acquire)
     }
 
@@ -174,7 +174,7 @@ impl ArrayControl {
         &self,
         partition: Partition<'_>,
         until: Until,
-    ) -> Result<Held<'_>, Refused> {
+    ) -> Result<OpGuard<'_>, Refused> {
         self.when_whole(partition, until, Self::enter)
     }
 
@@ -183,13 +183,13 @@ impl ArrayControl {
         &'a self,
         partition: Partition<'_>,
         until: Until,
-        lock: impl Fn(&'a Self, Deadline) -> Result<Held<'a>, Refused>,
-    ) -> Result<Held<'a>, Refused> {
+        lock: impl Fn(&'a Self, Deadline) -> Result<OpGuard<'a>, Refused>,
+    ) -> Result<OpGuard<'a>, Refused> {
         loop {
             let mut held = lock(self, until.deadline)?;
             match partition.join()? {
                 Whole::Free(dead) => {
-                    held.damage = held.damage.or(dead);
+                    held.poisoned_by = held.poisoned_by.or(dead);
                     return Ok(held);
                 }
                 Whole::Claimed(claim) if held.raw.is_none() || !until.for_chunks => {
@@ -239,31 +239,31 @@ impl ArrayControl {
 
     /// Records that the elements are lent to `me` (I2); under the mutex.
     #[inline]
-    pub(crate) fn lend(&self, me: ProcessIdentity) {
+    pub(crate) fn begin_write(&self, me: ProcessIdentity) {
         self.writer.set(Some(me.into()));
         // Release: no element is written before `writer` is, for a death in between.
         fence(Ordering::Release);
     }
 
-    /// Ends [`lend`](Self::lend); elements that were damaged before still are (I3).
+    /// Ends [`begin_write`](Self::begin_write); elements that were damaged before still are (I3).
     #[inline]
-    pub(crate) fn take_back(&self, damage: Option<ProcessIdentity>) {
-        // A Release store: behind the last write of an element.
-        self.writer.set(damage.map(Into::into));
+    pub(crate) fn end_write(&self, poisoned_by: Option<ProcessIdentity>) {
+        // A Release store: after the last write of an element.
+        self.writer.set(poisoned_by.map(Into::into));
     }
 
-    /// Makes the elements read-only for ever (I4); under the mutex.
+    /// Makes the elements read-only permanently (I4); under the mutex.
     pub(crate) fn freeze(&self) {
         // Release: pairs with the Acquire in `is_frozen`.
         self.frozen.store(1, Ordering::Release);
     }
 
-    /// An error if nobody may write any more.
+    /// An error if no process may write any more.
     pub(crate) fn expect_writable(&self) -> Result<()> {
         if self.is_frozen() {
             return Err(
                 Error::new(ErrorKind::InvalidState, "write", "array").with_detail(
-                    "it was frozen: everybody may read it without a lock, nobody may write",
+                    "it was frozen: every process may read it without a lock, none may write",
                 ),
             );
         }
@@ -274,9 +274,9 @@ impl ArrayControl {
         self.writer.owner() == Some(process.into())
     }
 
-    /// Who died while it wrote (I3); an error if it lives (I2). Under the mutex.
+    /// The process that died while it wrote (I3); an error if it lives (I2). Under the mutex.
     #[inline]
-    fn damage(&self) -> Result<Option<ProcessIdentity>> {
+    fn poisoned_by(&self) -> Result<Option<ProcessIdentity>> {
         match self.writer.owner() {
             None => Ok(None),
             Some(writer) => Self::dead_writer(writer),
@@ -299,12 +299,12 @@ impl ArrayControl {
     }
 }
 
-/// How long a process of which one thread ended is given to end as a whole.
+/// How long a process may take to end after one of its threads ended with a guard.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The error of somebody who meets elements that a dead process may have left half written.
+/// The error of an operation that meets elements that a dead process may have left half written.
 #[cold]
-pub(crate) fn half_written(operation: &'static str, dead: ProcessIdentity) -> Error {
+pub(crate) fn poisoned(operation: &'static str, dead: ProcessIdentity) -> Error {
     Error::new(ErrorKind::OwnerDied, operation, "array").with_detail(format!(
         "{dead} died while it wrote; lock() the array, make its elements whole and call recover() on the guard"
     ))

@@ -9,19 +9,19 @@ use mp_object::owner::this_process;
 use mp_os::clock::Deadline;
 use mp_sync::LockError;
 
-use crate::array_control::{ArrayControl, Held, Refused, Until};
+use crate::array_control::{ArrayControl, OpGuard, Refused, Until};
 use crate::array_memory::ArrayMemory;
 use crate::partition::{Partition, Whole};
 
 /// All elements of a locked [`Array`](crate::Array) as one slice; dropping it releases the lock.
 ///
 /// It stays with the thread that acquired it. In a forked child the parent's guard releases nothing, and must not be used
-/// to reach the elements. If it is leaked, nobody reaches the elements until this process ends.
+/// to reach the elements. If it is leaked, no process reaches the elements until this one ends.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ArrayGuard<'a, T: PlainSlice> {
     memory: &'a ArrayMemory<T>,
     me: ProcessIdentity,
-    held: Held<'a>,
+    held: OpGuard<'a>,
 }
 
 impl<'a, T: PlainSlice> ArrayGuard<'a, T> {
@@ -35,7 +35,7 @@ impl<'a, T: PlainSlice> ArrayGuard<'a, T> {
             .acquire_whole(memory.partition(), until)
             .map_err(without_guard)?;
         control.expect_writable()?;
-        control.lend(me);
+        control.begin_write(me);
         let guard = Self { memory, me, held };
         if guard.owner_died() {
             Err(LockError::OwnerDied(guard))
@@ -62,7 +62,7 @@ impl<T: PlainSlice> Deref for ArrayGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: this thread has the mutex, and `lend` keeps everybody else away even if the guard is leaked and the
+        // SAFETY: this thread has the mutex, and `begin_write` keeps all others away even if the guard is leaked and the
         // thread ends (I1, I2 of array_control); `&mut [T]` is only given by `&mut self`.
         unsafe { self.memory.slice(0..self.memory.len()) }
     }
@@ -80,7 +80,7 @@ impl<T: PlainSlice> Drop for ArrayGuard<'_, T> {
     fn drop(&mut self) {
         // A forked child is another process: the elements are still lent to its parent.
         if this_process().is_ok_and(|process| process == self.me) {
-            self.memory.control().take_back(self.held.damage);
+            self.memory.control().end_write(self.held.poisoned_by);
         }
     }
 }
@@ -98,7 +98,7 @@ impl<T: PlainSlice + fmt::Debug> fmt::Debug for ArrayGuard<'_, T> {
 pub struct ArrayLock<'a> {
     control: &'a ArrayControl,
     partition: Partition<'a>,
-    held: Held<'a>,
+    held: OpGuard<'a>,
 }
 
 impl<'a> ArrayLock<'a> {
@@ -130,7 +130,7 @@ impl<'a> ArrayLock<'a> {
             return Err(self.partition.claimed("recover", claim));
         }
         self.partition.clear();
-        self.control.take_back(None);
+        self.control.end_write(None);
         self.held.recover();
         Ok(())
     }

@@ -10,8 +10,8 @@ use mp_layout::{
 use mp_object::{Object, OwnerWord, Placed, Plan};
 
 use crate::array_control::{ArrayControl, MAX_CHUNKS};
+use crate::elements::Elements;
 use crate::partition::Partition;
-use crate::run::Run;
 
 /// Elements start at a multiple of this, as `mmap` and numpy want their offsets.
 pub(crate) const PAGE: usize = 4096;
@@ -20,11 +20,11 @@ pub(crate) const PAGE: usize = 4096;
 pub(crate) struct ArrayMemory<T> {
     control: Placed<ArrayControl>,
     words: NonNull<[OwnerWord]>,
-    elements: Run<T>,
+    elements: Elements<T>,
 }
 
 // SAFETY: the pointers lead into a mapping that any thread may use and drop. Control and words are atomics; elements are
-// reached through atomics, or as slices by whoever has them exclusively, and `T: Plain` is `Send + Sync`.
+// reached through atomics, or as slices by their exclusive owner, and `T: Plain` is `Send + Sync`.
 unsafe impl<T: Plain> Send for ArrayMemory<T> {}
 // SAFETY: as for `Send`.
 unsafe impl<T: Plain> Sync for ArrayMemory<T> {}
@@ -72,7 +72,7 @@ impl<T: Plain> ArrayMemory<T> {
         Ok(Plan::new(Kind::Array, tag, payload_size::<T>(len)?).item_count(len))
     }
 
-    /// The elements in a payload that nobody else can reach yet.
+    /// The elements in a payload that no other process can reach yet.
     pub(crate) fn fresh_cells(payload: Region<'_>, len: usize) -> Result<Cells<'_, T>> {
         Cells::new(payload.subregion(elements_offset(len), len * size_of::<T>())?)
     }
@@ -87,7 +87,7 @@ impl<T: Plain> ArrayMemory<T> {
         let words = payload.place_slice(size_of::<ArrayControl>(), len.min(MAX_CHUNKS))?;
         Ok(Self {
             words: NonNull::from(words),
-            elements: Run::locate(payload, elements_offset(len), len)?,
+            elements: Elements::locate(payload, elements_offset(len), len)?,
             // SAFETY: an array starts with its control, and nothing else reaches it.
             control: unsafe { Placed::new(object.clone()) }?,
         })
@@ -116,10 +116,10 @@ impl<T: Plain> ArrayMemory<T> {
         }
     }
 
-    /// The elements one by one, for who may reach them under the mutex, or read them when they are frozen.
+    /// The elements one by one, for a caller that has the mutex, or reads them when they are frozen.
     #[inline]
     pub(crate) fn cells(&self) -> Cells<'_, T> {
-        // SAFETY: `control` keeps the payload mapped; slices are given only to those whom nobody may disturb (I1 of
+        // SAFETY: `control` keeps the payload mapped; a slice is lent only to its exclusive owner (I1 of
         // array_control).
         unsafe { self.elements.cells() }
     }
@@ -130,13 +130,13 @@ impl<T: PlainSlice> ArrayMemory<T> {
     ///
     /// # Safety
     ///
-    /// `range` lies within the array, and while the slice lives nobody writes these elements.
+    /// `range` lies within the array, and while the slice lives no thread or process writes these elements.
     #[inline]
     pub(crate) unsafe fn slice(&self, range: Range<usize>) -> &[T] {
         // SAFETY: `range.start` is at most `len`, so the result is within the elements or one past them.
         let start = unsafe { self.elements.start().add(range.start) };
-        // SAFETY: within the mapping and aligned by `from_object`; every bit pattern is a `T` by `PlainSlice`; nobody
-        // writes by the contract.
+        // SAFETY: within the mapping and aligned by `from_object`; every bit pattern is a `T` by `PlainSlice`; by
+        // the contract none of them is written.
         unsafe { core::slice::from_raw_parts(start.as_ptr(), range.len()) }
     }
 
@@ -144,7 +144,7 @@ impl<T: PlainSlice> ArrayMemory<T> {
     ///
     /// # Safety
     ///
-    /// `range` lies within the array, and while the slice lives nobody else reaches these elements.
+    /// `range` lies within the array, and while the slice lives no other thread or process reaches these elements.
     #[inline]
     #[expect(
         clippy::mut_from_ref,

@@ -9,7 +9,7 @@ use mp_object::owner::this_process;
 
 use crate::array_memory::ArrayMemory;
 
-/// A chunk of an [`Array`](crate::Array) that this process has claimed: a slice that nobody else reaches. Dropping it gives
+/// A chunk of an [`Array`](crate::Array) that this process has claimed: a slice that no other thread or process reaches. Dropping it gives
 /// the chunk back.
 ///
 /// It may move to another thread, and outlive the handles of its array. If it is leaked, the chunk is this process's until
@@ -17,7 +17,7 @@ use crate::array_memory::ArrayMemory;
 ///
 /// # If a process dies
 ///
-/// The chunk stays claimed until somebody else claims it or [sweeps](crate::Chunks::sweep); both are told who died.
+/// The chunk stays claimed until another process claims it or [sweeps](crate::Chunks::sweep); both learn who died.
 #[must_use = "the chunk is given back when it is dropped"]
 pub struct Chunk<T: PlainSlice> {
     memory: ArrayMemory<T>,
@@ -57,7 +57,7 @@ impl<T: PlainSlice> Chunk<T> {
         self.range.clone()
     }
 
-    /// Who had it and died, so that its elements may be half written.
+    /// The process that had it and died, so that its elements may be half written.
     #[must_use]
     pub fn abandoned_by(&self) -> Option<ProcessIdentity> {
         self.abandoned_by
@@ -69,7 +69,7 @@ impl<T: PlainSlice> Deref for Chunk<T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: the owner word keeps everybody else away from these elements until `drop` (I2, I4 of partition), also
+        // SAFETY: the owner word keeps all others away from these elements until `drop` (I2, I4 of partition), also
         // other threads of this process, since a claim is refused to its owner; `&mut [T]` is only given by `&mut self`.
         unsafe { self.memory.slice(self.range.clone()) }
     }

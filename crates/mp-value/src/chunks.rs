@@ -9,7 +9,7 @@ use mp_object::owner::this_process;
 use mp_os::clock::Deadline;
 
 use crate::Chunk;
-use crate::array_control::{MAX_CHUNKS, half_written};
+use crate::array_control::{MAX_CHUNKS, poisoned};
 use crate::array_memory::ArrayMemory;
 use crate::partition::Attempt;
 
@@ -26,7 +26,7 @@ use crate::partition::Attempt;
 /// let rows = array.chunks(4)?;
 /// assert_eq!((rows.count(), rows.range(2)), (3, 8..10));
 ///
-/// let Claim::Claimed(mut row) = rows.claim(1)? else { panic!("nobody else is here") };
+/// let Claim::Claimed(mut row) = rows.claim(1)? else { panic!("no other process is here") };
 /// row.fill(7);
 /// assert!(matches!(rows.claim(1)?, Claim::Taken(owner) if owner.pid() == std::process::id()));
 /// assert!(array.try_lock().is_err(), "the array is not whole while a chunk is claimed");
@@ -36,8 +36,8 @@ use crate::partition::Attempt;
 /// ```
 ///
 /// To do each chunk once, let the workers count: `rows.claim(next.fetch_add(1))` with a
-/// [`RawValue<u64>`](crate::RawValue) that they share. Who finishes looks at [`sweep`](Self::sweep), and does again what
-/// the dead had.
+/// [`RawValue<u64>`](crate::RawValue) that they share. The process that finishes calls [`sweep`](Self::sweep), and
+/// repeats what the dead had.
 pub struct Chunks<T> {
     memory: ArrayMemory<T>,
     chunk_len: usize,
@@ -93,7 +93,7 @@ impl<T: PlainSlice> Chunks<T> {
         self.chunk_len
     }
 
-    /// The elements of chunk `index`; empty behind the last chunk.
+    /// The elements of chunk `index`; empty after the last chunk.
     pub fn range(&self, index: usize) -> Range<usize> {
         let len = self.memory.len();
         let start = index.saturating_mul(self.chunk_len).min(len);
@@ -156,7 +156,7 @@ impl<T: PlainSlice> Chunks<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`claim_timeout`](Self::claim_timeout) but `InvalidInput`.
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`claim`](Self::claim) but `InvalidInput`.
     pub fn claim_next_timeout(&self, timeout: impl Into<Deadline>) -> Result<Option<Chunk<T>>> {
         self.claim_from_timeout(0, timeout)
     }
@@ -174,7 +174,7 @@ impl<T: PlainSlice> Chunks<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`claim_timeout`](Self::claim_timeout) but `InvalidInput`.
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`claim`](Self::claim) but `InvalidInput`.
     pub fn claim_from_timeout(
         &self,
         index: usize,
@@ -209,7 +209,7 @@ impl<T: PlainSlice> Chunks<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`claim_timeout`](Self::claim_timeout) but `InvalidInput`.
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`claim`](Self::claim) but `InvalidInput`.
     pub fn sweep_timeout(
         &self,
         timeout: impl Into<Deadline>,
@@ -221,7 +221,7 @@ impl<T: PlainSlice> Chunks<T> {
         self.under_lock(deadline, || self.memory.partition().sweep(self.chunk_len))
     }
 
-    /// Who has chunk `index`, dead or alive; it may be given back already when this returns.
+    /// The process that has chunk `index`, dead or alive; it may be given back already when this returns.
     ///
     /// Meant for showing who works where: only a [`claim`](Self::claim) decides.
     pub fn owner(&self, index: usize) -> Option<ProcessIdentity> {
@@ -232,8 +232,8 @@ impl<T: PlainSlice> Chunks<T> {
         let control = self.memory.control();
         let held = control.enter(deadline)?;
         control.expect_writable()?;
-        if let Some(dead) = held.damage {
-            return Err(half_written("claim chunks of", dead));
+        if let Some(dead) = held.poisoned_by {
+            return Err(poisoned("claim chunks of", dead));
         }
         claim()
     }

@@ -1,35 +1,59 @@
-//! What the elements of a new array are.
+//! Elements located once.
 
-use mp_layout::{Cells, Plain, Result};
+use core::ptr::NonNull;
 
-/// What an array starts with.
-#[derive(Clone, Copy, Debug)]
-pub enum Elements<'e, T> {
-    /// So many zeros, for types of which zero is a value.
-    Zeros(usize),
-    /// So many of one value.
-    Filled(usize, T),
-    /// A copy of these.
-    Copies(&'e [T]),
+use mp_layout::{Cells, Plain, Region, Result};
+
+/// Where `len` elements of an object are mapped; its user also has a handle that keeps them mapped.
+pub(crate) struct Elements<T> {
+    start: NonNull<T>,
+    len: usize,
 }
 
-impl<T: Plain> Elements<'_, T> {
-    pub(crate) const fn len(&self) -> usize {
-        match self {
-            Self::Zeros(len) | Self::Filled(len, _) => *len,
-            Self::Copies(elements) => elements.len(),
-        }
+// SAFETY: a place and a number; what is done there is up to the `unsafe` methods, and `T: Plain` is `Send + Sync`.
+unsafe impl<T: Plain> Send for Elements<T> {}
+// SAFETY: as for `Send`.
+unsafe impl<T: Plain> Sync for Elements<T> {}
+
+impl<T> Clone for Elements<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Elements<T> {}
+
+impl<T> Elements<T> {
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
-    /// Writes them to `cells`, which are zero and which no other process can reach yet.
-    pub(crate) fn write(self, cells: Cells<'_, T>) -> Result<()> {
-        match self {
-            Self::Zeros(_) => Ok(()),
-            Self::Filled(len, value) => (0..len).try_for_each(|index| cells.try_set(index, value)),
-            Self::Copies(elements) => {
-                let mut elements = elements.iter().enumerate();
-                elements.try_for_each(|(index, element)| cells.try_set(index, *element))
-            }
-        }
+    #[inline]
+    pub(crate) fn start(&self) -> NonNull<T> {
+        self.start
+    }
+}
+
+impl<T: Plain> Elements<T> {
+    /// Locates `len` elements from `offset` of `payload`.
+    pub(crate) fn locate(payload: Region<'_>, offset: usize, len: usize) -> Result<Self> {
+        let start = payload.pointer_to(offset, len)?;
+        Cells::<T>::new(payload.subregion(offset, len * size_of::<T>())?)?;
+        Ok(Self { start, len })
+    }
+
+    /// The elements, to be reached one by one.
+    ///
+    /// # Safety
+    ///
+    /// For `'a` the payload in which they were located stays mapped, and no thread of this process has a slice of them that
+    /// is disturbed by what is done with the result.
+    #[inline]
+    pub(crate) unsafe fn cells<'a>(self) -> Cells<'a, T> {
+        let size = self.len * size_of::<T>();
+        // SAFETY: located by `locate`, mapped by the contract, as is that no slice is disturbed.
+        let region = unsafe { Region::new(self.start.cast(), size) };
+        Cells::new(region).unwrap_or_else(|_| unreachable!("`locate` has made them once"))
     }
 }

@@ -6,11 +6,11 @@
 //! | type | what it is | if a process dies |
 //! |---|---|---|
 //! | [`Value<T>`] | one value with a lock | the value is the old or the new one |
-//! | [`Array<T>`] | elements with a lock, divisible into claimed [`Chunks`] | whoever comes next is told who wrote |
-//! | [`FrozenArray<T>`] | an array that nobody writes any more | nothing |
+//! | [`Array<T>`] | elements with a lock, divisible into claimed [`Chunks`] | the next user learns who wrote |
+//! | [`FrozenArray<T>`] | an array that no process writes any more | nothing |
 //! | [`RawValue<T>`] | up to 8 bytes without a lock | the value is the old or the new one |
 //! | [`RawArray<T>`] | elements without a lock | each element of up to 8 bytes is old or new |
-//! | [`WithLock`] of a value or an array | with a lock of one's own, which others may share | the lock's next user is told, once |
+//! | [`WithLock`] of a value or an array | with a lock of one's own, which others may share | the lock's next user gets `OwnerDied`, once |
 //! | [`AnyValue`], [`AnyArray`] | the first two by type code: `Value('i', 0)` | as these |
 //!
 //! Three processes, or here threads, write one array side by side:
@@ -58,12 +58,12 @@ mod chunks;
 mod elements;
 mod first;
 mod frozen_array;
+mod initial_elements;
 mod number;
 mod numpy;
 mod partition;
 mod raw_array;
 mod raw_value;
-mod run;
 mod scalar;
 mod value;
 mod value_control;

@@ -14,24 +14,24 @@
 //!
 //! | `chunk_len` | a word is | meaning |
 //! |---|---|---|
-//! | 0 | 0 | nobody has a chunk; the array may be reached as a whole |
-//! | n | 0 | nobody has this chunk of n elements |
+//! | 0 | 0 | no process has a chunk; the array may be reached as a whole |
+//! | n | 0 | no process has this chunk of n elements |
 //! | n | a living process | that process has it |
-//! | n | a dead process | it was being written; whoever takes it next is told |
+//! | n | a dead process | it was being written; the next owner learns who died |
 //!
 //! # Invariants
 //!
 //! - I1: `chunk_len` and words change under the array's mutex only, except that the owner of a word stores 0 into it.
 //! - I2: `chunk_len` changes only while no word names a living process. So all living claims count the same chunks, and
 //!   two of them never overlap.
-//! - I3: a word that names a dead process is replaced by its successor in one store, or cleared by somebody who returns
+//! - I3: a word that names a dead process is replaced by its successor in one store, or cleared by a caller that returns
 //!   the name to its caller. So no death is forgotten, wherever the successor dies.
 //! - I4: the array is reached as a whole only under the mutex, after no word was found to name a living process. New
 //!   claims need the mutex, so none appears meanwhile.
 //!
 //! # Orderings
 //!
-//! A release is a Release store of 0; whoever looks for living owners loads with Acquire, so that it sees what the last
+//! A chunk is given back with Release; a process that looks for living owners loads with Acquire, so that it sees what the last
 //! owner wrote. All else is ordered by the mutex. After a death the proof itself orders.
 //!
 //! # Progress
@@ -41,8 +41,8 @@
 //!
 //! # If a process dies
 //!
-//! Its words stay. It can die between any two stores here: before `chunk_len` nothing happened, behind it words may be
-//! marked dead that need not be (see [`Partition::adopt`]), which makes somebody look twice at whole data.
+//! Its words stay. It can die between any two stores here: before `chunk_len` nothing happened, after it words may be
+//! marked dead that need not be (see [`Partition::repartition`]), so that a process looks twice at whole data.
 //!
 //! A word names its process by PID and start time. A PID that is used again within the same 10 ms tick counts as alive: the
 //! dead claim stays until that other process ends. Nothing is torn by it.
@@ -60,7 +60,7 @@ pub(crate) enum Attempt {
     Fresh,
     /// It is claimed now; its owner died before.
     Inherited(ProcessIdentity),
-    /// Somebody living has it.
+    /// A living process has it.
     Taken(ProcessIdentity),
 }
 
@@ -99,7 +99,7 @@ impl Partition<'_> {
         index: usize,
         me: ProcessIdentity,
     ) -> Result<Attempt> {
-        self.adopt(chunk_len)?;
+        self.repartition(chunk_len)?;
         let word = &self.words[index];
         let attempt = match owner_of(word)? {
             None => Attempt::Fresh,
@@ -112,14 +112,14 @@ impl Partition<'_> {
         Ok(attempt)
     }
 
-    /// Claims the first chunk at or behind `from` that nobody living has.
+    /// Claims the first chunk from `from` on that no living process has.
     pub(crate) fn claim_first(
         &self,
         chunk_len: usize,
         from: usize,
         me: ProcessIdentity,
     ) -> Result<Option<(usize, Attempt)>> {
-        self.adopt(chunk_len)?;
+        self.repartition(chunk_len)?;
         let mut living = Some(me);
         for index in from..self.len.div_ceil(chunk_len) {
             let owner = owner_of(&self.words[index])?;
@@ -134,7 +134,7 @@ impl Partition<'_> {
         Ok(None)
     }
 
-    /// Who has chunk `index` of those with `chunk_len` elements, without the mutex and so without a promise.
+    /// The process that has chunk `index` of those with `chunk_len` elements; without the mutex, so it may change.
     pub(crate) fn owner(&self, chunk_len: usize, index: usize) -> Option<ProcessIdentity> {
         let same = self.chunk_len.load(Ordering::Relaxed) == chunk_len as u64;
         let word = self.words.get(index).filter(|_| same)?;
@@ -152,9 +152,9 @@ impl Partition<'_> {
         self.words[index].release(owner.into());
     }
 
-    /// Gives back what the dead have, and tells which chunks of `chunk_len` elements that were.
+    /// Gives back what the dead have, and returns which chunks of `chunk_len` elements that were.
     pub(crate) fn sweep(&self, chunk_len: usize) -> Result<Vec<(usize, ProcessIdentity)>> {
-        self.adopt(chunk_len)?;
+        self.repartition(chunk_len)?;
         let count = self.len.div_ceil(chunk_len);
         let mut swept = Vec::new();
         let mut known = None;
@@ -162,7 +162,7 @@ impl Partition<'_> {
             let Some(owner) = owner_of(word)? else {
                 continue;
             };
-            if !is_dead_as_known(owner, &mut known)? {
+            if !is_dead_cached(owner, &mut known)? {
                 continue;
             }
             word.set(None);
@@ -188,7 +188,7 @@ impl Partition<'_> {
         Ok(Whole::Free(dead.first().map(|(_, owner)| *owner)))
     }
 
-    /// Forgets the dead, whose chunks the caller has been told of; nobody living has one.
+    /// Forgets the dead, whose chunks the caller knows; no living process has one.
     pub(crate) fn clear(&self) {
         for word in self.words {
             word.set(None);
@@ -201,7 +201,7 @@ impl Partition<'_> {
     ///
     /// Dead claims of other chunks are carried over to all chunks they touch. The order makes that safe against a death
     /// in between: first more words than needed are marked, then `chunk_len` changes, then the superfluous are cleared.
-    fn adopt(&self, chunk_len: usize) -> Result<()> {
+    fn repartition(&self, chunk_len: usize) -> Result<()> {
         let current = self.chunk_len.load(Ordering::Relaxed);
         if current == chunk_len as u64 {
             return Ok(());
@@ -210,7 +210,7 @@ impl Partition<'_> {
             0 => Vec::new(),
             _ => match self.dead()? {
                 Ok(dead) => dead,
-                Err(claim) => return Err(self.cannot_adopt(chunk_len, claim)),
+                Err(claim) => return Err(self.cannot_repartition(chunk_len, claim)),
             },
         };
         let mut wanted = Vec::new();
@@ -241,7 +241,7 @@ impl Partition<'_> {
             let Some(owner) = owner_of(word)? else {
                 continue;
             };
-            if !is_dead_as_known(owner, &mut known)? {
+            if !is_dead_cached(owner, &mut known)? {
                 return Ok(Err(LivingClaim { index, owner }));
             }
             dead.push((index, owner));
@@ -263,7 +263,7 @@ impl Partition<'_> {
     }
 
     #[cold]
-    fn cannot_adopt(&self, chunk_len: usize, claim: LivingClaim) -> Error {
+    fn cannot_repartition(&self, chunk_len: usize, claim: LivingClaim) -> Error {
         let claim = self.describe(claim);
         Error::new(ErrorKind::Claimed, "divide", "array")
             .with_detail(format!("into chunks of {chunk_len} elements: {claim}"))
@@ -283,7 +283,7 @@ fn owner_of(word: &OwnerWord) -> Result<Option<ProcessIdentity>> {
 }
 
 /// Whether `owner` is dead, asking the system only if it is another than the last one.
-fn is_dead_as_known(
+fn is_dead_cached(
     owner: ProcessIdentity,
     known: &mut Option<(ProcessIdentity, bool)>,
 ) -> Result<bool> {

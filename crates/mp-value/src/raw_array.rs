@@ -9,8 +9,8 @@ use mp_object::{Object, ObjectType, Plan};
 
 use crate::array_memory::refused_len;
 use crate::elements::Elements;
+use crate::initial_elements::InitialElements;
 use crate::numpy;
-use crate::run::Run;
 
 /// Numbers in shared memory without a lock: Python's `multiprocessing.RawArray`.
 ///
@@ -27,7 +27,7 @@ use crate::run::Run;
 /// ```
 pub struct RawArray<T> {
     object: Object,
-    elements: Run<T>,
+    elements: Elements<T>,
 }
 
 impl<T: Plain> RawArray<T> {
@@ -35,11 +35,12 @@ impl<T: Plain> RawArray<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if there are not so many addresses, [`ErrorKind::NotEnoughMemory`] with what is free
-    /// and what was asked for, and those of [`Object::create`].
+    /// [`ErrorKind::InvalidInput`] if that is more than there are addresses, [`ErrorKind::NotEnoughMemory`] with what is free
+    /// and what was asked for, [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the kernel or a sandbox has no
+    /// memory files.
     pub fn new(len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
-        Self::create(Elements::Zeros(len))
+        Self::create(InitialElements::Zeros(len))
     }
 
     /// Makes an array with a copy of `elements`.
@@ -48,7 +49,7 @@ impl<T: Plain> RawArray<T> {
     ///
     /// As for [`RawArray::new`].
     pub fn from_slice(elements: &[T]) -> Result<Self> {
-        Self::create(Elements::Copies(elements))
+        Self::create(InitialElements::Copies(elements))
     }
 
     /// Makes an array of what `elements` yields; they are collected first.
@@ -65,20 +66,20 @@ impl<T: Plain> RawArray<T> {
     ///
     /// # Errors
     ///
-    /// As for [`RawArray::new`], and those of [`Object::create_named`].
+    /// As for [`RawArray::new`], and [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`].
     pub fn create_named(name: &str, len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
-        ObjectType::create_named(name, Elements::Zeros(len))
+        ObjectType::create_named(name, InitialElements::Zeros(len))
     }
 
     /// Opens the array of `len` elements named `name`, or makes one of zeros.
     ///
     /// # Errors
     ///
-    /// Those of [`RawArray::open`] and [`RawArray::create_named`]; [`ErrorKind::WrongSize`] if it has another length.
+    /// Those of [`Object::open`] but `NotFound`, and of [`RawArray::new`]; [`ErrorKind::WrongSize`] if it has another length.
     pub fn open_or_create(name: &str, len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
-        ObjectType::open_or_create(name, Elements::Zeros(len))
+        ObjectType::open_or_create(name, InitialElements::Zeros(len))
     }
 
     /// Number of elements.
@@ -93,11 +94,11 @@ impl<T: Plain> RawArray<T> {
 
     /// The elements, to reach many of them without looking each time where they are.
     pub fn cells(&self) -> Cells<'_, T> {
-        // SAFETY: `object` keeps the payload mapped, and nobody is given a slice of the elements.
+        // SAFETY: `object` keeps the payload mapped, and no slice of the elements is ever formed.
         unsafe { self.elements.cells() }
     }
 
-    /// Loads the element at `index`, for types such as `bool` and `char` of which not all bytes are a value.
+    /// Loads the element at `index`, for types such as `bool` and `char`, some of whose bit patterns are no value.
     ///
     /// # Errors
     ///
@@ -124,9 +125,9 @@ impl<T: Plain> RawArray<T> {
 }
 
 impl<T: Plain> ObjectType for RawArray<T> {
-    type Settings<'s> = Elements<'s, T>;
+    type Settings<'s> = InitialElements<'s, T>;
 
-    fn plan(elements: &Elements<'_, T>) -> Result<Plan> {
+    fn plan(elements: &InitialElements<'_, T>) -> Result<Plan> {
         let len = elements.len();
         let size = len
             .checked_mul(size_of::<T>())
@@ -141,17 +142,17 @@ impl<T: Plain> ObjectType for RawArray<T> {
         Plan::new(Kind::RawArray, TypeTag::of::<T>(), 0)
     }
 
-    unsafe fn initialise(payload: Region<'_>, elements: Elements<'_, T>) -> Result<()> {
+    unsafe fn initialise(payload: Region<'_>, elements: InitialElements<'_, T>) -> Result<()> {
         elements.write(Cells::new(payload)?)
     }
 
     unsafe fn attach(object: Object) -> Result<Self> {
         let len = usize::try_from(object.header().item_count())
             .map_err(|_| refused_len::<T>(usize::MAX))?;
-        Self::plan(&Elements::Zeros(len))?;
+        Self::plan(&InitialElements::Zeros(len))?;
         Ok(Self {
             // SAFETY: a raw array is its elements, reached by atomics only.
-            elements: Run::locate(unsafe { object.payload() }, 0, len)?,
+            elements: Elements::locate(unsafe { object.payload() }, 0, len)?,
             object,
         })
     }

@@ -6,7 +6,7 @@
 //!
 //! # Orderings
 //!
-//! Loads are Acquire and stores Release, so that who reads a value that says "the array is filled" sees the array filled.
+//! Loads are Acquire and stores Release, so that a reader of a value that says "the array is filled" sees it filled.
 //! What changes the value in one step is both.
 //!
 //! # Progress
@@ -89,7 +89,7 @@ impl<T: Plain> RawValue<T> {
         ObjectType::open_or_create(name, value)
     }
 
-    /// The value, for types such as `bool` and `char` of which not all bytes are a value.
+    /// The value, for types such as `bool` and `char`, some of whose bit patterns are no value.
     ///
     /// # Errors
     ///

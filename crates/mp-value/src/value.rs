@@ -8,8 +8,8 @@ use mp_layout::{Cells, Kind, Plain, PlainSlice, Region, Result, TypeTag};
 use mp_object::{Object, ObjectType, Placed, Plan};
 use mp_os::clock::Deadline;
 
+use crate::elements::Elements;
 use crate::first::First;
-use crate::run::Run;
 use crate::value_control::ValueControl;
 use crate::{Number, ValueGuard, ValueLock};
 
@@ -22,7 +22,7 @@ use crate::{Number, ValueGuard, ValueLock};
 /// use mp_value::Value;
 ///
 /// let hits = Value::new(0_u32)?;
-/// *hits.lock()? += 1; // nobody else adds meanwhile; written when the guard is dropped
+/// *hits.lock()? += 1; // no other process adds meanwhile; written when the guard is dropped
 /// hits.fetch_add(2)?;
 /// hits.update(|hits| hits * 10)?;
 /// assert_eq!(hits.get(), 30);
@@ -31,11 +31,11 @@ use crate::{Number, ValueGuard, ValueLock};
 ///
 /// # If a process dies
 ///
-/// The value is the old one or the new one, whole, whatever its size; and nobody needs to be told. A guard works on a copy
+/// The value is the old one or the new one, whole, whatever its size, and no error reports the death. A guard works on a copy
 /// and writes it back in one step when it is dropped.
 pub struct Value<T> {
     control: Placed<ValueControl>,
-    copies: Run<T>,
+    copies: Elements<T>,
 }
 
 /// Bytes from the start of the payload to the two copies.
@@ -62,7 +62,8 @@ impl<T: Plain> Value<T> {
     ///
     /// # Errors
     ///
-    /// As for [`Value::new`], and those of [`Object::create_named`].
+    /// Those of [`Object::create`], [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`]; [`ErrorKind::InvalidInput`] if `T` has
+    /// no bytes.
     pub fn create_named(name: &str, value: T) -> Result<Self> {
         ObjectType::create_named(name, First::of::<T>(value))
     }
@@ -71,12 +72,12 @@ impl<T: Plain> Value<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::open`] and [`Value::create_named`].
+    /// Those of [`Object::open`] but `NotFound`, and of [`Object::create`]; [`ErrorKind::InvalidInput`] if `T` has no bytes.
     pub fn open_or_create(name: &str, value: T) -> Result<Self> {
         ObjectType::open_or_create(name, First::of::<T>(value))
     }
 
-    /// The value, for types such as `bool` and `char` of which not all bytes are a value. It takes no lock.
+    /// The value, for types such as `bool` and `char`, some of whose bit patterns are no value. It takes no lock.
     ///
     /// # Errors
     ///
@@ -232,7 +233,7 @@ impl<T: Plain> Value<T> {
 
     #[inline]
     fn copies(&self) -> Cells<'_, T> {
-        // SAFETY: the handle keeps the payload mapped, and nobody is given a slice of the copies.
+        // SAFETY: the handle keeps the payload mapped, and no slice of the copies is ever formed.
         unsafe { self.copies.cells() }
     }
 }
@@ -256,8 +257,8 @@ impl<T: Plain> ObjectType for Value<T> {
 
     unsafe fn attach(object: Object) -> Result<Self> {
         Ok(Self {
-            // SAFETY: behind its control a value is two copies, reached by its own protocol only.
-            copies: Run::locate(unsafe { object.payload() }, copies_offset::<T>(), 2)?,
+            // SAFETY: a value is its control followed by two copies, reached by its own protocol only.
+            copies: Elements::locate(unsafe { object.payload() }, copies_offset::<T>(), 2)?,
             // SAFETY: a value starts with its control, and nothing else reaches it.
             control: unsafe { Placed::new(object) }?,
         })

@@ -12,7 +12,7 @@
 //! 0    mutex      excludes writers
 //! 48   version    copy number version % 2 is the value
 //! 56   lent       1 while the holder's guard has a copy that it will write back
-//! 64   copies     two, one behind the other (later if the type's alignment wants it)
+//! 64   copies     two, one after the other (later if the type's alignment wants it)
 //! ```
 //!
 //! # Invariants
@@ -23,19 +23,19 @@
 //!
 //! # Orderings
 //!
-//! - `version` is stored with Release behind the new copy, and loaded with Acquire before a copy is read.
+//! - `version` is stored with Release after the new copy, and loaded with Acquire before a copy is read.
 //! - A writer's Release fence, between the acquisition of the mutex and its first store to a copy, pairs with a reader's
-//!   Acquire fence behind its last load of it: who has read anything of a later write also sees that `version` moved on,
+//!   Acquire fence after its last load of it: a reader that has read anything of a later write also sees that `version` moved on,
 //!   and reads again.
 //!
 //! # Progress
 //!
-//! Reading is lock-free for 64 attempts (each fails only because somebody else has replaced the value) and then blocks
+//! Reading is lock-free for 64 attempts (each fails only because a writer has replaced the value) and then blocks
 //! writers for one read. Writing blocks.
 //!
 //! # If a process dies
 //!
-//! Before the store of `version` the old value stays, behind it the new one is there. The next to acquire the mutex clears
+//! Before the store of `version` the old value stays, after it the new one is there. The next to acquire the mutex clears
 //! `lent` and goes on; there is nothing to recover.
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -59,7 +59,7 @@ shared_struct! {
 
 /// The mutex, held by the calling thread: through this value, or through a [`ValueLock`](crate::ValueLock) of its own
 /// further up.
-pub(crate) struct Held<'a> {
+pub(crate) struct OpGuard<'a> {
     control: &'a ValueControl,
     lent: bool,
     /// Held for its drop.
@@ -69,9 +69,9 @@ pub(crate) struct Held<'a> {
 impl ValueControl {
     /// Acquires the mutex for one operation, unless this thread has it already without a copy.
     #[inline]
-    pub(crate) fn enter(&self, deadline: Deadline) -> Result<Held<'_>, RawLockError> {
+    pub(crate) fn enter(&self, deadline: Deadline) -> Result<OpGuard<'_>, RawLockError> {
         match self.acquire(deadline) {
-            Err(RawLockError::Recursive) if self.lent.load(Ordering::Relaxed) == 0 => Ok(Held {
+            Err(RawLockError::Recursive) if self.lent.load(Ordering::Relaxed) == 0 => Ok(OpGuard {
                 control: self,
                 lent: false,
                 _raw: None,
@@ -82,13 +82,13 @@ impl ValueControl {
 
     /// Acquires the mutex for a guard; fails if this thread has it already.
     #[inline]
-    pub(crate) fn acquire(&self, deadline: Deadline) -> Result<Held<'_>, RawLockError> {
+    pub(crate) fn acquire(&self, deadline: Deadline) -> Result<OpGuard<'_>, RawLockError> {
         let mut raw = self.mutex.lock_timeout(deadline)?;
         if raw.outcome() == Outcome::OwnerDied {
             self.lent.store(0, Ordering::Relaxed);
             raw.recover();
         }
-        Ok(Held {
+        Ok(OpGuard {
             control: self,
             lent: false,
             _raw: Some(raw),
@@ -128,7 +128,7 @@ impl ValueControl {
     }
 }
 
-impl Held<'_> {
+impl OpGuard<'_> {
     /// Keeps this thread's other operations away from the value until `self` is dropped.
     #[inline]
     pub(crate) fn lend(&mut self) {
@@ -143,7 +143,7 @@ impl Held<'_> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for OpGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.lent && self.is_held_here() {

@@ -6,7 +6,7 @@ use core::ops::{Deref, DerefMut};
 use mp_layout::Plain;
 
 use crate::Value;
-use crate::value_control::Held;
+use crate::value_control::OpGuard;
 
 /// The lock of a [`Value`] and a copy of what it holds; dropping it writes the copy back, in one step, and releases the
 /// lock.
@@ -19,11 +19,11 @@ pub struct ValueGuard<'a, T: Plain> {
     local: T,
     is_changed: bool,
     was_panicking: bool,
-    held: Held<'a>,
+    held: OpGuard<'a>,
 }
 
 impl<'a, T: Plain> ValueGuard<'a, T> {
-    pub(crate) fn new(value: &'a Value<T>, held: Held<'a>, local: T) -> Self {
+    pub(crate) fn new(value: &'a Value<T>, held: OpGuard<'a>, local: T) -> Self {
         let was_panicking = std::thread::panicking();
         Self {
             value,
@@ -74,11 +74,11 @@ impl<T: Plain + fmt::Debug> fmt::Debug for ValueGuard<'_, T> {
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ValueLock<'a> {
     /// Held for its drop.
-    _held: Held<'a>,
+    _held: OpGuard<'a>,
 }
 
 impl<'a> ValueLock<'a> {
-    pub(crate) fn new(held: Held<'a>) -> Self {
+    pub(crate) fn new(held: OpGuard<'a>) -> Self {
         Self { _held: held }
     }
 }

@@ -1,6 +1,6 @@
 //! Values and arrays that share a lock of the program's own: Python's `Value('i', 0, lock=lock)`.
 //!
-//! The object keeps its own lock below the shared one: it is what makes each change whole, whoever dies. The shared lock is
+//! The object keeps its own lock below the shared one: it makes each change whole, whichever process dies. The shared lock is
 //! taken first, always, so that the two cannot deadlock.
 //!
 //! # If a process dies
@@ -82,7 +82,7 @@ impl<T> WithLock<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`mp_sync::Lock::try_lock`].
+    /// [`LockError::Timeout`], which names the holder, and those of [`mp_sync::Lock::lock`].
     pub fn try_get_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock.try_lock()
     }
@@ -91,7 +91,7 @@ impl<T> WithLock<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`mp_sync::Lock::lock_timeout`].
+    /// [`LockError::Timeout`], which names the holder, and those of [`mp_sync::Lock::lock`].
     pub fn get_lock_timeout(
         &self,
         timeout: impl Into<Deadline>,
@@ -368,7 +368,8 @@ impl<T: PlainSlice> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`try_lock`](Self::try_lock).
+    /// [`LockError::Timeout`], which names the holder of the array's lock or of a chunk, [`LockError::Failed`] with
+    /// [`ErrorKind::TimedOut`] if the shared lock is held, and those of [`lock`](Self::lock).
     pub fn lock_timeout(
         &self,
         timeout: impl Into<Deadline>,

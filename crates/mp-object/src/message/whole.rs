@@ -1,4 +1,4 @@
-//! Values of which no field is left out.
+//! Values that leave no field out.
 
 use core::cell::Cell;
 use core::fmt::Display;
@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 /// A value that is written only with all its fields.
 ///
 /// Formats without field names, such as postcard's, cannot tell the reader of a field that `skip_serializing_if` left
-/// out: it would take the next one for it. Serde tells the writer, which may ignore it; this refuses, and notes the
+/// out: it would take the next one for it. Serde informs the writer, which may ignore it; this refuses, and notes the
 /// field's name, since not all formats' errors keep a text. Of a tuple's field serde does not tell.
 pub(super) struct Whole<'a, T: ?Sized> {
     value: &'a T,
@@ -182,7 +182,7 @@ impl<'a, S: Serializer> Serializer for Writer<'a, S> {
     }
 }
 
-/// Passes the parts of a compound on, each of which is written whole, and counts those that serde may leave out unsaid.
+/// Passes the parts of a compound on, each of which is written whole, and counts those that serde may leave out without a call.
 macro_rules! parts {
     ($($trait:ident: $($method:ident)*, counts $fields:literal;)*) => {$(
         impl<S: $trait> $trait for Writer<'_, S> {

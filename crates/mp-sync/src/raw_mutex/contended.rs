@@ -14,17 +14,17 @@ use crate::{Holder, owner};
 const SPINS: u32 = if cfg!(any(loom, miri)) { 0 } else { 240 };
 
 /// Pauses between the first two looks, and the most between any two: they double. Each look takes the word's cache line
-/// from the owner, who needs it twice per turn. Two processes on two cores, turns that follow each other at once: 130 to
+/// from the owner, who needs it twice per turn. Two processes on two cores, turns that follow each other immediately: 130 to
 /// 160 ns per turn with a look after each of 100 pauses, 47 with these three numbers (2026-11-20; bench `lock` has 45).
 /// Starting with 16 made that 40, but sections of 300 steps 15 % slower.
 const FIRST_PAUSE: u32 = 8;
 const LONGEST_PAUSE: u32 = 64;
 
-/// How long a waiter sleeps at most before it looks whether the owner lives. The kernel's wake
+/// The longest sleep of a lock's waiter before it looks whether the owner lives. The kernel's wake
 /// comes sooner; this covers what it cannot see.
 const RECHECK: Duration = Duration::from_millis(500);
 
-/// The same where this thread or the owner is without a robust list.
+/// The same where this thread or the owner has no robust list, so that no wake comes.
 const RECHECK_UNLINKED: Duration = Duration::from_millis(100);
 
 impl RawMutex {
@@ -36,7 +36,7 @@ impl RawMutex {
         deadline: Deadline,
     ) -> Result<(), RawLockError> {
         let mut word = self.spin(deadline);
-        let mut seen = Seen::default();
+        let mut seen = HolderSighting::default();
         let mut slept = 0;
         loop {
             if owner(word) == 0 {
@@ -119,7 +119,7 @@ impl RawMutex {
         }
     }
 
-    /// Sets WAITERS, so that the owner's unlock wakes somebody; gives the word to sleep on.
+    /// Sets WAITERS, so that the owner's unlock wakes a waiter; returns the word to sleep on.
     fn announce_waiter(&self, word: u32) -> Result<u32, u32> {
         if has_waiters(word) {
             return Ok(word);
@@ -145,7 +145,7 @@ impl RawMutex {
         owner::list().is_none() || self.owner_start.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether a dead owner is worth looking for although the time is up: it was waited for, or
+    /// Whether a dead owner is worth looking for although the wait timed out: it was waited for, or
     /// the kernel would not have marked it.
     fn may_be_unmarked(&self, slept: u32) -> bool {
         slept != 0 || self.unlinked_around()
@@ -159,11 +159,12 @@ impl RawMutex {
         }
     }
 
-    /// Leaves on the lock, just acquired, by what its owner can be proved dead (I4).
-    pub(super) fn sign(&self) {
-        let tenure = self.tenure.load(Ordering::Relaxed);
+    /// Records in the lock, just acquired, what its owner can be proved dead by (I4).
+    pub(super) fn record_start(&self) {
+        let unlisted_acquisitions = self.unlisted_acquisitions.load(Ordering::Relaxed);
         // Relaxed: the Release below orders it.
-        self.tenure.store(tenure.wrapping_add(1), Ordering::Relaxed);
+        self.unlisted_acquisitions
+            .store(unlisted_acquisitions.wrapping_add(1), Ordering::Relaxed);
         // Release pairs with the Acquire in `mark_if_owner_is_gone`.
         self.owner_start.store(owner::start(), Ordering::Release);
     }
@@ -171,23 +172,23 @@ impl RawMutex {
     /// Marks the word, as the kernel would, if the owner it names is proved dead, or proved not to be one: a process that
     /// does not map the lock's memory holds no lock in it, so the word was overwritten.
     ///
-    /// False proof would break the lock, so the start time must be that of the owner: `tenure`
-    /// is the same before and after, so nobody signed in between, and who held it before had
+    /// False proof would break the lock, so the start time must be that of the owner: `unlisted_acquisitions`
+    /// is the same before and after, so no owner recorded its start in between, and the owner before had
     /// cleared its start when it released the word (I4). What is left is the owner's id being
     /// given to a new thread, that acquires this lock, between the proof and the mark.
-    fn mark_if_owner_is_gone(&self, word: u32, seen: &Seen) -> bool {
+    fn mark_if_owner_is_gone(&self, word: u32, seen: &HolderSighting) -> bool {
         let tid = owner(word);
-        let tenure = self.tenure.load(Ordering::Acquire);
+        let unlisted_acquisitions = self.unlisted_acquisitions.load(Ordering::Acquire);
         // Acquire: the word's release sequence starts with the last unlock, which came after
         // that owner had cleared its start.
         if owner(self.word.load(Ordering::Acquire)) != tid {
             return false;
         }
-        // Acquire pairs with the Release in `sign`.
+        // Acquire pairs with the Release in `record_start`.
         let start = self.owner_start.load(Ordering::Acquire);
         // Keeps the loads above before the one below.
         fence(Ordering::Acquire);
-        let same = self.tenure.load(Ordering::Relaxed) == tenure;
+        let same = self.unlisted_acquisitions.load(Ordering::Relaxed) == unlisted_acquisitions;
         // A start of 0 is not known, or that of an owner with a list; then the id must suffice.
         let is_gone = || owner::is_dead(tid, start) || self.is_stranger(tid, seen);
         if !same || !is_gone() {
@@ -206,18 +207,18 @@ impl RawMutex {
 
     /// Whether `tid` names a thread that cannot hold this lock. It is asked of owners that were waited for as long as
     /// between two rechecks: reading two processes' maps takes longer than most locks are held.
-    fn is_stranger(&self, tid: u32, seen: &Seen) -> bool {
+    fn is_stranger(&self, tid: u32, seen: &HolderSighting) -> bool {
         let holder = seen.holder(tid);
         let address = std::ptr::from_ref(self).addr();
         holder.held_for >= self.recheck() && owner::cannot_reach(tid, address)
     }
 
-    /// Replaces the dead owner by the mark; false if somebody else already did.
+    /// Replaces the dead owner by the mark; false if another thread already did.
     fn mark(&self, tid: u32) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while owner(word) == tid {
             let marked = OWNER_DIED | (word & WAITERS);
-            // Release: `owner_start` is clear for whoever acquires the marked word.
+            // Release: `owner_start` is clear for the acquirer of the marked word.
             match self
                 .word
                 .compare_exchange(word, marked, Ordering::Release, Ordering::Relaxed)
@@ -232,12 +233,12 @@ impl RawMutex {
 
 /// Since when a waiter has seen the same owner.
 #[derive(Default)]
-struct Seen {
+struct HolderSighting {
     tid: u32,
     since: Option<Instant>,
 }
 
-impl Seen {
+impl HolderSighting {
     fn look_at(&mut self, tid: u32) {
         if self.tid != tid {
             *self = Self {

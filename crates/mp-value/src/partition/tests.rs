@@ -67,7 +67,7 @@ impl Model {
     }
 
     /// Whether chunks of `chunk_len` can be had now; dead claims grow to the chunks they touch.
-    fn adopt(&mut self, chunk_len: usize, cast: &Cast) -> bool {
+    fn repartition(&mut self, chunk_len: usize, cast: &Cast) -> bool {
         if self.chunk_len == chunk_len {
             return true;
         }
@@ -128,7 +128,7 @@ fn run(steps: &[Step], cast: &Cast) {
                 let chunk_len = LENGTHS[length];
                 let index = index % LEN.div_ceil(chunk_len);
                 let attempt = partition.claim(chunk_len, index, cast.all[who]);
-                if !model.adopt(chunk_len, cast) {
+                if !model.repartition(chunk_len, cast) {
                     assert_eq!(attempt.unwrap_err().kind(), ErrorKind::Claimed);
                     continue;
                 }
@@ -157,7 +157,7 @@ fn run(steps: &[Step], cast: &Cast) {
             }
             Step::Sweep { length } => {
                 let swept = partition.sweep(LENGTHS[length]);
-                if !model.adopt(LENGTHS[length], cast) {
+                if !model.repartition(LENGTHS[length], cast) {
                     assert_eq!(swept.unwrap_err().kind(), ErrorKind::Claimed);
                     continue;
                 }
