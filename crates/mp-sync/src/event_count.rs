@@ -376,10 +376,12 @@ impl EventCount {
         }
         loop {
             let ticket = self.prepare();
+            // The condition came true before the ticket, or no time is left.
             let result = test();
             if result.is_some() || deadline.is_expired() {
                 return result;
             }
+            // The bell rang or nothing did: a process may have died.
             if self.sleep(ticket, deadline) != Sleep::Woken {
                 on_suspect();
             }

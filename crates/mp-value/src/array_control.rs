@@ -188,10 +188,12 @@ impl ArrayControl {
         loop {
             let mut held = lock(self, until.deadline)?;
             match partition.join()? {
+                // No living process has a chunk, and none can claim one before `held` is dropped.
                 Whole::Free(dead) => {
                     held.poisoned_by = held.poisoned_by.or(dead);
                     return Ok(held);
                 }
+                // The caller has another lock, or this thread has the mutex further up: waiting could be for itself.
                 Whole::Claimed(claim) if held.raw.is_none() || !until.for_chunks => {
                     return Err(partition.claimed("reach", claim).into());
                 }

@@ -330,6 +330,7 @@ impl<T: Plain> WithLock<Array<T>> {
         loop {
             let shared = self.enter(deadline)?;
             match operation(Until::locked(deadline)) {
+                // A living process has a chunk: wait for it, then start over. Under this thread's own lock it is refused.
                 Err(error) if error.kind() == ErrorKind::Claimed && shared.is_some() => {
                     drop(shared);
                     self.object.wait_whole(deadline)?;
@@ -385,7 +386,7 @@ impl<T: PlainSlice> WithLock<Array<T>> {
             let shared = self.enter(deadline)?;
             match self.object.lock_until(Until::locked(deadline)) {
                 Ok(own) => return Ok(BothLocked { own, shared }),
-                // Waits for chunks without the shared lock.
+                // A living process has a chunk: wait for it without the shared lock, then start over.
                 Err(error) if error.kind() == ErrorKind::Claimed && shared.is_some() => {
                     drop(shared);
                     self.object.wait_whole(deadline)?;

@@ -39,6 +39,7 @@ impl RawMutex {
         let mut seen = HolderSighting::default();
         let mut slept = 0;
         loop {
+            // Free, or its owner is dead and marked: take it.
             if owner(word) == 0 {
                 let mine = tid | (word & WAITERS) | slept;
                 // Acquire pairs with the Release of the last owner's unlock.
@@ -54,12 +55,13 @@ impl RawMutex {
                 }
                 continue;
             }
+            // Held by this thread.
             if owner(word) == tid && self.is_of_this_thread() {
                 return Err(RawLockError::Recursive);
             }
             let expired = deadline.is_expired();
+            // A thread that had our number and died, or an owner that the kernel did not mark: look whether it lives.
             if owner(word) == tid || (expired && self.may_be_unmarked(slept)) {
-                // A thread that had our number and died, or an owner the kernel did not mark.
                 if self.mark_if_owner_is_gone(word, &seen) {
                     word = self.word.load(Ordering::Relaxed);
                     continue;
@@ -68,9 +70,11 @@ impl RawMutex {
             if owner(word) == tid {
                 return Err(RawLockError::Recursive);
             }
+            // Held by another thread, and no time is left.
             if expired {
                 return Err(RawLockError::TimedOut(seen.holder(owner(word))));
             }
+            // Held by another thread: sleep until it changes, unless it changes before.
             match self.announce_waiter(word) {
                 Ok(waited) => word = waited,
                 Err(now) => {
