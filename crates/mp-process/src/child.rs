@@ -61,7 +61,7 @@ extern "C" fn before_main(
     Build::note();
     if let Some(socket) = start_socket() {
         let code = serve(socket, || {
-            run_remaining_constructors(count, arguments, environment)
+            run_remaining_constructors(count, arguments, environment);
         });
         // As at the end of `main`: flushes standard output and waits for this process's own children.
         std::process::exit(code);

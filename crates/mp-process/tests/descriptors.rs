@@ -1,27 +1,20 @@
 //! Which descriptors a child has, and what becomes of a task that closes those it did not open.
 
+#[path = "shared/joined.rs"]
+mod joined;
+
 use std::fs::File;
 use std::io::{PipeReader, Read, pipe};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use joined::{LONG, await_end, joined};
 use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex};
-use mp_os::clock::Deadline;
 use mp_os::descriptor;
 use mp_os::memfd::{self, Commit};
-use mp_os::pidfd::PidFd;
 use mp_process::{Process, Status, spawn, take_passed_fd};
-
-const LONG: Duration = Duration::from_secs(20);
-
-fn joined<R>(process: &Process<R>) {
-    if !process.join_timeout(LONG).unwrap() {
-        process.kill().unwrap();
-        panic!("{process:?} does not end");
-    }
-}
 
 /// Lets programs that this process starts inherit the descriptor.
 fn make_inheritable(descriptor: BorrowedFd<'_>) {
@@ -204,13 +197,6 @@ fn an_err_comes_back_while_nobody_reads_standard_error() {
     let process = spawn(parent, ()).unwrap();
     joined(&process);
     assert!(process.result().unwrap());
-}
-
-/// The pidfd tells the end and leaves the process unreaped.
-fn await_end<R>(process: &Process<R>) {
-    let sentinel = process.sentinel().unwrap().try_clone_to_owned().unwrap();
-    let ended = PidFd::from(sentinel).wait_end(Deadline::after(LONG));
-    assert!(ended.unwrap(), "{process:?} does not end");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mp_os::clock::Deadline;
 use mp_os::pidfd::PidFd;
-use mp_process::Process;
+use mp_process::{Process, Returned};
 
 /// More than any wait in a test needs; a test that reaches it has failed.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
@@ -17,6 +17,13 @@ pub(crate) fn joined<R>(process: &Process<R>) {
         process.kill().unwrap();
         panic!("{process:?} does not end");
     }
+}
+
+/// Starts the process.
+#[track_caller]
+pub(crate) fn started<R: Returned>(mut process: Process<R>) -> Process<R> {
+    process.start().unwrap();
+    process
 }
 
 /// Waits for the end of the process, which stays unreaped.
