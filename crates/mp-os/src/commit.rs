@@ -18,7 +18,7 @@ use crate::limits::{self, Room};
 /// Whether the pages of a new memory file are reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// All of them, at once.
+    /// All of them, immediately.
     Now,
     /// None; parts are reserved later, or found on first write.
     Sparse,
@@ -67,10 +67,10 @@ impl CreateError {
     fn way_out(limit: &str) -> &'static str {
         match limit {
             DEV_SHM => "remount it larger, or start the container with a larger --shm-size",
-            limits::CGROUP => "raise the container's memory limit, or share less at once",
+            limits::CGROUP => "raise the container's memory limit, or share less together",
             limits::LARGEST_FILE => "split it",
-            limits::FILE_LIMIT | limits::ADDRESSES => "raise that limit, or share less at once",
-            _ => "share less at once, or free some memory",
+            limits::FILE_LIMIT | limits::ADDRESSES => "raise that limit, or share less together",
+            _ => "share less together, or free some memory",
         }
     }
 
@@ -182,7 +182,7 @@ pub(crate) fn check_memory(wanted: u64) -> Result<(), CreateError> {
     limits::memory_room().check(wanted)
 }
 
-/// Whether so many bytes more could be mapped: what to say where `mmap` has just answered `ENOMEM`.
+/// Checks whether `wanted` more bytes could be mapped, to explain an `ENOMEM` of `mmap`.
 ///
 /// # Errors
 ///

@@ -82,7 +82,7 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Wake {
     }
 }
 
-/// Wakes at most `count` sleepers of `word` and tells how many there were.
+/// Wakes at most `count` sleepers of `word` and returns how many it woke.
 ///
 /// Counts above `i32::MAX` mean all. Makes one system call, so look for sleepers first.
 pub fn wake(word: &AtomicU32, count: u32) -> u32 {
@@ -145,7 +145,7 @@ const NO: u8 = 1;
 const YES: u8 = 2;
 
 /// Remembers the answer of `ask`. A plain byte instead of a `OnceLock`: another thread of a
-/// process that forks may be inside, and its child must not find a lock that nobody releases.
+/// process that forks may be inside, and its child must not find a lock that no thread releases.
 pub(crate) fn cached(answer: &AtomicU8, ask: impl FnOnce() -> bool) -> bool {
     match answer.load(Ordering::Relaxed) {
         YES => true,
@@ -176,7 +176,7 @@ fn waitv(waiters: &[futex::Wait], deadline: Deadline) -> WaitAny {
         Err(Errno::AGAIN) => WaitAny::Changed,
         Err(Errno::TIMEDOUT) => WaitAny::TimedOut,
         Err(Errno::INTR) => WaitAny::Interrupted,
-        // Sandboxes answer EPERM where old kernels say ENOSYS; both are for good.
+        // Sandboxes answer EPERM where old kernels say ENOSYS; neither changes later.
         Err(Errno::NOSYS | Errno::PERM) => {
             WAITV.store(NO, Ordering::Relaxed);
             WaitAny::Unsupported

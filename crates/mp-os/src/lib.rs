@@ -5,11 +5,11 @@
 //! | module | what it offers |
 //! |---|---|
 //! | [`clock`] | absolute monotonic deadlines |
-//! | [`futex`] | shared futexes, one or many at once |
-//! | [`robust`] | own mutexes on libc's robust list, and who is alive |
+//! | [`futex`] | shared futexes, one word or several together |
+//! | [`robust`] | own mutexes on libc's robust list, and which threads live |
 //! | [`process_id`] | a process named by pid and start time in one word |
 //! | [`pidfd`] | a process that cannot be mistaken for another |
-//! | [`commit`] | memory reserved at once, or refused with figures |
+//! | [`commit`] | memory reserved immediately, or refused with figures |
 //! | [`memfd`] | sealed memory without a name |
 //! | [`named`] | files in `/dev/shm`, published whole or not at all |
 //! | [`descriptor`] | descriptors by their numbers |

@@ -82,7 +82,7 @@ pub fn give_back(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
 }
 
 /// Maps the pages of a shared mapping in ahead of their first use, as far as the kernel is able
-/// and willing (Linux 5.14); tells whether it did.
+/// and willing (Linux 5.14); returns whether it did.
 ///
 /// # Safety
 ///
@@ -98,7 +98,7 @@ pub unsafe fn populate(pointer: *mut u8, len: usize) -> bool {
 ///
 /// # Errors
 ///
-/// What `fcntl` reports beside that, for instance a closed descriptor.
+/// What else `fcntl` reports, for instance a closed descriptor.
 pub fn check_seals(fd: impl AsFd) -> io::Result<bool> {
     match fcntl_get_seals(fd) {
         Ok(seals) => Ok(seals.contains(SealFlags::SHRINK | SealFlags::GROW)),
@@ -140,7 +140,7 @@ fn is_exhausted(error: &io::Error) -> bool {
     )
 }
 
-/// The size of the file behind a descriptor, in bytes.
+/// The size of a descriptor's file, in bytes.
 ///
 /// # Errors
 ///
@@ -150,7 +150,7 @@ pub fn size_of_file(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }
 
-/// Whether two descriptors are of one file; `false` also if the kernel tells nothing about them.
+/// Whether two descriptors are of one file; `false` also if the kernel reports nothing about them.
 pub fn is_same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
     let file = |fd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
     matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)

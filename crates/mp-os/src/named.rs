@@ -1,16 +1,16 @@
 //! Shared memory with a name: files in `/dev/shm`, as `shm_open` has them.
 //!
-//! A file is made without a name, filled, and then linked under its name in one step, so nobody
-//! ever opens one that is half made. Names are opened without following anything.
+//! A file is made without a name, filled, and then linked under its name in one step, so no process
+//! opens one that is half made. Names are opened without following anything.
 //!
-//! # Names that nobody uses
+//! # Names that no process uses
 //!
-//! A name stays when all its users have died: another program may still want what it names. Whether
-//! anybody has the file open, mapped, or on its way over a socket, the kernel knows: it grants a
-//! write lease (`F_SETLEASE`) on a file to its only opener alone. [`unlink_unused`] removes a name
-//! under such a lease. Who opened the file before it was asked for keeps the lease from being
-//! granted, in whatever program and language; who opens it while the lease is held waits for
-//! its end, and [`open`] then finds that the file has no name any more.
+//! A name stays when all its users have died: another program may still want the file. The kernel knows
+//! whether a process has it open, mapped, or on its way over a socket: it grants a write lease
+//! (`F_SETLEASE`) on a file to its only opener alone. [`unlink_unused`] removes a name under such a
+//! lease. The kernel refuses the lease while any program has the file open. A program that opens
+//! it while the lease is held waits for the end of the lease; [`open`] then finds that the file
+//! has no name any more.
 
 use std::fmt;
 use std::io;
@@ -250,7 +250,7 @@ fn is_dev_shm_there() -> bool {
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-/// Another user's file refuses with EACCES, which is better told as what it is.
+/// Another user's file refuses with EACCES; the error says whose it is.
 fn refusal(error: Errno, name: &Name) -> OpenError {
     if error != Errno::ACCESS {
         return error.into();
@@ -261,7 +261,7 @@ fn refusal(error: Errno, name: &Name) -> OpenError {
     }
 }
 
-/// Removes a name. Who has the file open or mapped keeps it.
+/// Removes a name. Processes that have the file open or mapped keep it.
 ///
 /// # Errors
 ///

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::fork_page;
 
-/// A `static` of which each process has its own, made when it is first asked for.
+/// State that each process makes for itself when it first asks, for a `static`.
 ///
 /// # Examples
 ///

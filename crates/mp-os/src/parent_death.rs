@@ -1,4 +1,4 @@
-//! Children that die with their parent process, however it dies.
+//! Children that die with their parent process, by an exit or by any signal.
 //!
 //! `PR_SET_PDEATHSIG` fires when the *thread* that made the child ends, and misses a parent that
 //! dies first. So the parent keeps the only write end of a pipe, and each child asks the kernel
@@ -54,10 +54,10 @@ impl ParentPipe {
 }
 
 /// Makes the calling process die by SIGKILL when the last holder of the pipe's write end does; if
-/// it already has, at once.
+/// it already has, immediately.
 ///
 /// Opens the pipe once more (so that siblings do not share the request) and leaves that descriptor
-/// open for good. Replacing the process by `exec` ends the request.
+/// open until the process ends. Replacing the process by `exec` ends the request.
 ///
 /// # Errors
 ///

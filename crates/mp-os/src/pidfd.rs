@@ -1,4 +1,4 @@
-//! Process descriptors: a process that its number's next bearer is never mistaken for.
+//! Process descriptors: they name one process, even after its number is used again.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -36,7 +36,7 @@ pub enum Exit {
     Signal(i32),
 }
 
-/// Whether this kernel and this sandbox offer all that a child is watched by; asked once.
+/// Checks once that this kernel and this sandbox offer every call with which children are watched.
 ///
 /// # Errors
 ///
@@ -82,7 +82,7 @@ fn is_refusal(error: &io::Error) -> bool {
     )
 }
 
-/// All that the kernel tells of a child's end.
+/// All that the kernel reports of a child's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ended {
     /// How it ended.
@@ -139,7 +139,7 @@ impl PidFd {
 
     /// Waits for the end of a child and reaps it; `None` if the deadline came first.
     ///
-    /// The kernel tells how it ended only once: keep the answer.
+    /// The kernel reports how it ended only once: keep the answer.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl PidFd {
         Ok(self.reap(deadline)?.map(|ended| ended.exit))
     }
 
-    /// As [`wait_exit`](Self::wait_exit), and tells of a core dump.
+    /// As [`wait_exit`](Self::wait_exit), and reports a core dump.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! `/proc/N/stat`: who a number names at the moment.
+//! `/proc/N/stat`: the process that a number names at the moment.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,11 +10,11 @@ pub(crate) struct Stat {
     pub(crate) state: u8,
     /// Field 9: the kernel's flags.
     pub(crate) flags: u32,
-    /// Field 20: how many threads its process has, ended ones that nobody reaped included.
+    /// Field 20: how many threads its process has, including ended ones that were not reaped.
     pub(crate) threads: u32,
     /// Field 22: clock ticks from boot to its start.
     pub(crate) start_time: u64,
-    /// Field 28: where the first thread's stack starts, which `exec` places anew; 0 if the kernel does not say.
+    /// Field 28: where the first thread's stack starts, which `exec` places again; 0 if the kernel does not say.
     pub(crate) start_stack: u64,
 }
 
@@ -86,7 +86,7 @@ mod tests {
     use super::Stat;
 
     #[test]
-    fn counts_fields_behind_the_last_parenthesis() {
+    fn counts_fields_after_the_last_parenthesis() {
         let line = b"7 (a) R (b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21 22 23 24 25 26\n";
         assert_eq!(
             Stat::parse(line),

@@ -1,4 +1,4 @@
-//! A process named so that nobody else can be meant: pid and start time in one word.
+//! A process by a name that no other process gets: pid and start time in one word.
 
 use std::fmt;
 use std::io;
@@ -34,8 +34,8 @@ pub struct ProcessIdentity(NonZeroU64);
 
 /// Which of the programs that a process ran one after the other, by `exec`; 32 bits that shared memory can hold.
 ///
-/// It is told by where the kernel placed the stack, at random: two images that differ are two programs, and two that do
-/// not differ may be.
+/// It is the place of the stack, which the kernel chooses at random: two images that differ are two programs, and two that
+/// are equal may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Image(u32);
 
@@ -111,7 +111,7 @@ impl ProcessIdentity {
         let image = Image::of(&stat);
         if let Some(page) = fork_page::get() {
             page.image.store(image.0, Ordering::Relaxed);
-            // Release: whoever knows the identity knows the image.
+            // Release: a thread that sees the identity sees the image.
             page.identity.store(me.word(), Ordering::Release);
         }
         Ok((me, image))
@@ -170,7 +170,7 @@ impl ProcessIdentity {
     /// Whether this process has ended, proved by a process descriptor.
     ///
     /// A process whose first thread has ended while others run is alive, though `/proc` shows it
-    /// as a zombie. One that ended and was not reaped is dead. A reused number is told by the
+    /// as a zombie. One that ended and was not reaped is dead. A reused number is known by the
     /// start time. May be true by the time false is returned; true stays true.
     ///
     /// # Errors
@@ -185,15 +185,15 @@ impl ProcessIdentity {
         };
         match Self::of(self.pid())? {
             Some(now) if now != self => Ok(true),
-            // Missing in /proc, it was reaped (then the descriptor tells) or /proc hides it.
+            // Missing in /proc, it was reaped (then the descriptor shows it) or /proc hides it.
             _ => process.is_exited(),
         }
     }
 
-    /// Whether this process runs none of its program's code any more, or comes to that within `patience`.
+    /// Waits up to `patience` until the process runs none of its program's code any more; returns whether it does not.
     ///
-    /// For whoever was told by the kernel that a thread of it ended holding a lock: if the process as a whole is dying,
-    /// it may take a while to free its memory and be [dead](Self::is_dead), but it writes nothing any more.
+    /// For a caller that learned from the kernel that a thread of it ended holding a lock. If the process as a whole is
+    /// dying, it may take a while to free its memory and be [dead](Self::is_dead), but it writes nothing any more.
     ///
     /// # Errors
     ///
@@ -206,7 +206,7 @@ impl ProcessIdentity {
     ///
     /// The common case is one look into `/proc`: a process that has a single thread, and that is on its way out. A
     /// thread's death may be seen a moment before the others know that they die with it, so a process that seems to go
-    /// on is looked at again until the time is up.
+    /// on is looked at again until `patience` is over.
     ///
     /// # Errors
     ///
@@ -240,7 +240,7 @@ impl ProcessIdentity {
         }
     }
 
-    /// Whether no thread of the process will run the program's code again, as far as `/proc` tells.
+    /// Whether no thread of the process will run the program's code again, as far as `/proc` shows.
     fn is_at_its_end(self, image: Image) -> io::Result<bool> {
         let Some(stat) = Stat::of(self.pid())? else {
             // Reaped, or /proc hides it.
@@ -250,7 +250,7 @@ impl ProcessIdentity {
         if is_other || image.was_replaced_by(Image::of(&stat)) {
             return Ok(true);
         }
-        // Who is ending starts no more threads.
+        // A process that is ending starts no more threads.
         if stat.threads == 1 {
             return Ok(stat.is_ending());
         }

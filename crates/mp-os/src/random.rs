@@ -8,7 +8,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::commit::is_refused;
 
-/// 16 bytes that nobody can guess and that no other object has.
+/// 16 bytes that no process can guess and that no other object has.
 ///
 /// # Errors
 ///

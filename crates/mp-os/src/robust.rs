@@ -3,7 +3,7 @@
 //! The kernel walks the list of a thread that ends, however it ends, and marks each futex word on
 //! it that still names the thread with `OWNER_DIED`. libc has registered a list for each thread
 //! and a thread can have only one, so we link our locks into libc's list, in libc's geometry,
-//! beside its own robust mutexes. The algorithm of a lock lives elsewhere; here is what it needs
+//! next to its own robust mutexes. The algorithm of a lock lives elsewhere; here is what it needs
 //! from the thread.
 //!
 //! # Source
@@ -29,9 +29,9 @@
 //!   head, with the record, or (a pthread neighbour) with that neighbour's own pointer back.
 //! - I4 While an entry is being linked or unlinked it is the pending one, so a death in between
 //!   is seen either by the list or by the pending slot.
-//! - I5 The `prev` of an entry that has another in front of it is right: who links or unlinks in
-//!   front sets it. That of the first entry and of the head is read by nobody and not kept, but
-//!   for a pthread mutex's, whose unlinking reads it.
+//! - I5 The `prev` of an entry that has another in front of it is right: linking and unlinking in
+//!   front set it. That of the first entry and of the head is neither read nor kept, except a
+//!   pthread mutex's, whose unlinking reads it.
 //!
 //! # Orderings
 //! Only the kernel reads the list, after the thread has stopped: it sees a prefix of program
@@ -48,7 +48,7 @@
 //!
 //! # What children inherit
 //! Nothing. A context lies on pages the kernel wipes on fork (this covers a raw `clone`), and an
-//! atfork hook clears what older kernels do not; so in a child [`current`] starts anew. A child
+//! atfork hook clears what older kernels do not; so in a child [`current`] starts empty. A child
 //! of `vfork` that shares the memory must not use this module.
 
 use std::marker::PhantomData;
@@ -72,7 +72,7 @@ pub(crate) use thread::{Thread, forget_thread};
 
 use node::{Head, keep_order};
 
-/// The most of our locks that one thread may hold at once.
+/// The most of our locks that one thread may hold together.
 ///
 /// The kernel walks at most 2048 entries of a list; half of them are left to pthread mutexes.
 pub const MAX_HELD: usize = 1024;
@@ -82,7 +82,7 @@ pub const MAX_HELD: usize = 1024;
 pub enum UnlinkError {
     /// This thread has not linked the entry.
     NotHeld,
-    /// The pointers beside the entry in shared memory were overwritten by someone.
+    /// The pointers next to the entry in shared memory were overwritten.
     Corrupt,
 }
 
@@ -283,7 +283,7 @@ impl ThreadList {
         Ok(())
     }
 
-    /// Unlinks out of order, or beside pthread mutexes that came or went since.
+    /// Unlinks out of order, or where pthread mutexes were linked or unlinked since.
     #[cold]
     unsafe fn unlink_inner(self, links: &Links) -> Result<(), UnlinkError> {
         let entry = links.entry();

@@ -60,11 +60,11 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Sends one message with descriptors, waiting for room as long as it takes.
+/// Sends one message with descriptors. Blocks until there is room.
 ///
 /// # Errors
 ///
-/// As [`send_deadline`].
+/// As for [`send_deadline`], which lists them, without `TimedOut`.
 pub fn send(fd: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     send_deadline(fd, bytes, fds, Deadline::NEVER)
 }
@@ -97,7 +97,7 @@ pub fn send_deadline(
 fn check(bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     if bytes.is_empty() {
-        return invalid("an empty message cannot be told from a closed socket".into());
+        return invalid("an empty message would look like a closed socket".into());
     }
     if fds.len() > MAX_FDS {
         return invalid(format!(
@@ -118,11 +118,11 @@ fn send_now(fd: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<
     sendmsg(fd, &[IoSlice::new(bytes)], &mut control, flags).map(drop)
 }
 
-/// Receives one message with its descriptors, waiting as long as it takes.
+/// Receives one message with its descriptors. Blocks until one comes.
 ///
 /// # Errors
 ///
-/// As [`recv_deadline`].
+/// As for [`recv_deadline`], which lists them, without `TimedOut`.
 pub fn recv(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     recv_deadline(fd, buffer, Deadline::NEVER)
 }

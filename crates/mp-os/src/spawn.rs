@@ -12,7 +12,7 @@ use crate::pidfd::{self, PidFd};
 /// What a new process gets that differs from this one.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The arguments behind the program's name; `None` for this process's own.
+    /// The arguments after the program's name; `None` for this process's own.
     pub args: Option<Vec<OsString>>,
     /// Environment variables to set; all others are inherited.
     pub env: Vec<(OsString, OsString)>,
@@ -36,7 +36,7 @@ pub struct Started {
 /// ./program`): there the kernel ran the loader alone, `/proc/self/exe` is the loader, and [`run_self`] would start that.
 #[must_use]
 pub fn has_loader() -> bool {
-    // SAFETY: takes a number, and reads what the kernel told this process at its start.
+    // SAFETY: takes a number, and reads what the kernel passed to this process at its start.
     unsafe { libc::getauxval(libc::AT_BASE) != 0 }
 }
 
@@ -92,7 +92,7 @@ pub fn run_self(stdin: OwnedFd, options: &Options) -> io::Result<Started> {
             Ok(Started { pid, process: None })
         }
         Err(error) => {
-            // A process that nobody could watch must not stay. Both fail only if it is gone.
+            // A process that cannot be watched must not stay. Both fail only if it is gone.
             drop(child.kill());
             drop(child.wait());
             Err(error)
@@ -123,7 +123,7 @@ pub unsafe fn close_inherited() -> io::Result<()> {
         // SAFETY: takes a number, and changes nothing; that of a descriptor which is closed now gives -1.
         let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
         if number > libc::STDERR_FILENO && flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
-            // SAFETY: the caller promises that no code uses it. An error of the file behind it is its writer's affair.
+            // SAFETY: the caller promises that no code uses it. An error of the file concerns its writer only.
             unsafe { libc::close(number) };
         }
     }

@@ -30,7 +30,7 @@ pub fn replace_stdin(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::stdio::dup2_stdin(file)?)
 }
 
-/// Writes to standard error. Where that is a pipe or a socket that nobody reads, it gives up at the deadline.
+/// Writes to standard error. Where that is a pipe or a socket that is full, it waits for a reader up to the deadline.
 ///
 /// Takes no lock: a thread that waits in `eprintln!` for the reader is not waited for.
 ///
@@ -57,7 +57,7 @@ pub fn write_stderr(mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
                 if ready::wait(stderr, PollFlags::OUT, deadline)?.is_empty() {
                     return Err(io::Error::new(
                         io::ErrorKind::TimedOut,
-                        "nobody reads standard error",
+                        "no process reads standard error",
                     ));
                 }
             }

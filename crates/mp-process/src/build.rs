@@ -75,7 +75,7 @@ mod tests {
     use super::Build;
 
     #[test]
-    fn a_file_without_build_id_is_told_from_its_copy_and_from_its_changed_self() {
+    fn a_file_without_build_id_differs_from_its_copy_and_from_its_changed_self() {
         let path = std::env::temp_dir().join(format!("mp-process-build-{}", std::process::id()));
         let name = path.to_str().unwrap();
         std::fs::write(&path, b"one").unwrap();

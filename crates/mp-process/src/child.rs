@@ -1,14 +1,14 @@
 //! The child's side: taken over before any `main`, runs one task, and exits.
 //!
 //! The loader calls every address in the section `.init_array` before `main`. Ours looks whether standard input
-//! is a socket on which a process of the same user has sent a start request; if not, which one system call tells for
+//! is a socket on which a process of the same user has sent a start request; if not, which one system call shows for
 //! every usual input, it returns, and the program is what it always was. No environment variable is involved,
 //! so a program that a child starts is not taken for a child.
 //!
 //! # If a process dies
 //!
 //! Before its task a child asks the kernel to be killed when its parent is gone, so nothing of the task runs without a
-//! parent. What a child had to say is in the socket before it exits.
+//! parent. A child sends its outcome before it exits.
 
 use std::ffi::{c_char, c_int};
 use std::fs::File;
@@ -46,7 +46,7 @@ static TO_PARENT: OnceLock<ToParent> = OnceLock::new();
 
 /// Whether a process that is started now is caught before its `main`.
 pub(crate) fn is_caught() -> bool {
-    // Names the constructor, so that whoever links `start` links it, too.
+    // Names the constructor, so that a program which links `start` links it as well.
     std::hint::black_box(constructor_place());
     // Relaxed: it ran on this process's first thread, before any other.
     HAS_RUN.load(Ordering::Relaxed)
@@ -103,7 +103,7 @@ pub(crate) fn constructor_place() -> usize {
     (&raw const BEFORE_MAIN).addr()
 }
 
-/// Runs what the parent asked for, tells it how that went, and returns the exit code.
+/// Runs what the parent asked for, sends it the outcome, and returns the exit code.
 fn serve(socket: io::Result<OwnedFd>, run_remaining_constructors: impl FnOnce()) -> c_int {
     let received = socket
         .map_err(|source| Error::os("keep", "the way to the parent", source))
@@ -124,7 +124,7 @@ fn serve(socket: io::Result<OwnedFd>, run_remaining_constructors: impl FnOnce())
     );
     let (complaint, code) = (outcome.complaint(), outcome.code());
     let sent = to_parent.send(outcome);
-    // After the outcome, which does not depend on who reads standard error.
+    // After the outcome, which must not wait for a reader of standard error.
     if let Some(complaint) = complaint {
         report::error(&complaint);
     }
@@ -137,7 +137,7 @@ fn serve(socket: io::Result<OwnedFd>, run_remaining_constructors: impl FnOnce())
     }
 }
 
-/// Receives what the parent said. What this process inherited and was not sent is closed before anything is opened.
+/// Receives the start request. First it closes the descriptors that this process inherited and was not sent.
 fn receive_start(socket: OwnedFd) -> Result<(&'static ToParent, Received)> {
     // SAFETY: `main` has not begun, and code that ran before this has opened none without close-on-exec.
     unsafe { mp_os::spawn::close_inherited() }
@@ -163,7 +163,7 @@ impl Job {
     }
 }
 
-/// Makes this process the child that the parent described.
+/// Makes this process the child that the start request describes.
 fn set_up_child(received: Received) -> Result<Job> {
     let Received {
         request,
@@ -186,7 +186,7 @@ fn set_up_child(received: Received) -> Result<Job> {
     drop(parent);
     restore_stdin(stdin).map_err(|source| Error::os("restore", "standard input", source))?;
     this_process::ignore_broken_pipes();
-    // Else `terminate` could do nothing where the thread that started this process had blocked signals.
+    // The thread that started this process may have blocked signals; then `terminate` would do nothing.
     this_process::unblock_signals();
     let entry = Entry::at(&entry)?;
     panic::note_panics(tell_before_abort);
@@ -207,7 +207,7 @@ fn restore_stdin(real: Option<OwnedFd>) -> io::Result<()> {
 
 fn tell_before_abort(panic: panic::Panic) {
     if let Some(to_parent) = TO_PARENT.get() {
-        // The process aborts next; there is nobody else to tell.
+        // The process aborts next, so an error here reaches no other process.
         drop(to_parent.send(Outcome::Panicked(panic)));
     }
 }
@@ -223,7 +223,7 @@ mod tests {
     use crate::entry::Address;
     use crate::frame::{self, START};
 
-    /// What this program answers, started again and told to run what is at `entry`.
+    /// The outcome of this program, started again to run what is at `entry`.
     fn answer_to(entry: Address) -> Outcome {
         let request = StartRequest {
             entry,

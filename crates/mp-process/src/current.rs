@@ -1,4 +1,4 @@
-//! Who this process is.
+//! This process and its parent.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use crate::start_request::StartRequest;
 /// A program that starts itself more often than this inside itself does not mean to.
 pub(crate) const DEPTH_MAX: u32 = 64;
 
-/// Set in a child, before its task and before anything else that could ask, except code before `main`.
+/// Set in a child before its task. Code before `main` may read it earlier.
 static CHILD: OnceLock<ThisProcess> = OnceLock::new();
 
 static MAIN: ThisProcess = ThisProcess {
@@ -20,7 +20,7 @@ static MAIN: ThisProcess = ThisProcess {
     parent: None,
 };
 
-/// What a child was told of itself; the program that a user started is at depth 0.
+/// A process as its parent describes it; the program that a user started is at depth 0.
 struct ThisProcess {
     name: Cow<'static, str>,
     identity: Vec<u32>,
@@ -38,7 +38,7 @@ fn here() -> &'static ThisProcess {
     CHILD.get().unwrap_or(&MAIN)
 }
 
-/// Remembers what the parent said.
+/// Stores what the start request says of this process.
 pub(crate) fn become_child(request: StartRequest) {
     CHILD.get_or_init(|| ThisProcess {
         name: request.name.into(),
@@ -52,7 +52,7 @@ pub(crate) fn become_child(request: StartRequest) {
     });
 }
 
-/// How this process is called on standard error: `process 'Process-1' (4711)`.
+/// The name of this process on standard error: `process 'Process-1' (4711)`.
 pub(crate) fn title() -> String {
     let pid = std::process::id();
     match CHILD.get() {
@@ -61,7 +61,7 @@ pub(crate) fn title() -> String {
     }
 }
 
-/// Whether children are daemons unless told otherwise.
+/// Whether children are daemons by default.
 pub(crate) fn is_daemon() -> bool {
     here().daemon
 }
@@ -122,7 +122,7 @@ impl CurrentProcess {
         here().daemon
     }
 
-    /// True: it asks.
+    /// True, as this process calls it.
     pub fn is_alive(&self) -> bool {
         true
     }
@@ -143,7 +143,7 @@ impl ParentProcess {
         here().parent.as_ref().map_or(0, |parent| parent.pid)
     }
 
-    /// Whether it still runs. A child does not outlive it for long enough to see much else than true.
+    /// Whether it still runs. A child dies with its parent, so it hardly ever sees `false`.
     pub fn is_alive(&self) -> bool {
         std::os::unix::process::parent_id() == self.pid()
     }
@@ -159,7 +159,8 @@ pub fn parent_process() -> Option<ParentProcess> {
     here().parent.as_ref().map(|_| ParentProcess(()))
 }
 
-/// How many processors this process may use at once: by its affinity and by the quotas of its container.
+/// The number of processors that this process may use in parallel: the lesser of its affinity and the quotas of its
+/// container.
 pub fn cpu_count() -> usize {
     mp_os::cpu::cpu_count()
 }

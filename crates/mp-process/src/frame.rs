@@ -22,7 +22,7 @@ use mp_os::clock::Deadline;
 use mp_os::memfd::{self, Commit};
 use mp_os::socket;
 
-/// What a frame is, and how it begins on the wire.
+/// The kind of a frame, with which it begins on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameKind(u64);
 
@@ -42,7 +42,7 @@ const INLINE_MAX: usize = 64 << 10;
 /// Below the kernel's 253, with room for the memory file.
 const DESCRIPTORS_PER_MESSAGE: usize = 250;
 
-/// What arrived.
+/// A frame that was received.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) bytes: Vec<u8>,
@@ -65,7 +65,7 @@ impl FrameKind {
     }
 }
 
-/// Sends a frame without waiting.
+/// Sends a frame; never waits.
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     kind: FrameKind,
@@ -88,7 +88,7 @@ pub(crate) fn send(
     send_messages(socket, &message, Some(memory.as_fd()), descriptors)
 }
 
-/// Receives the frame that is there; `None` if nothing is.
+/// Receives the frame that waits; `None` if the socket is empty or closed.
 pub(crate) fn receive(socket: BorrowedFd<'_>, kind: FrameKind) -> io::Result<Option<Frame>> {
     let length = match socket::peek(socket)? {
         None | Some(0) => return Ok(None),
@@ -166,7 +166,7 @@ fn send_one(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io:
         if error.kind() == io::ErrorKind::TimedOut {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "more descriptors than a socket holds; share fewer objects at once",
+                "more descriptors than a socket holds; share fewer objects in one start",
             )
         } else {
             error

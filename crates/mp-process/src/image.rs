@@ -94,12 +94,12 @@ unsafe extern "C" fn visit(
     _size: libc::size_t,
     image: *mut libc::c_void,
 ) -> libc::c_int {
-    // SAFETY: the loader passes a valid description that nobody changes during this call.
+    // SAFETY: the loader passes a valid description and holds a lock against changes during this call.
     let info = unsafe { &*info };
-    // SAFETY: the pointer that `of_this_program` passed, to an image that nobody else uses now.
+    // SAFETY: the pointer that `of_this_program` passed, to an image that only this call uses.
     let image = unsafe { &mut *image.cast::<Image>() };
     let count = usize::from(info.dlpi_phnum);
-    // SAFETY: the loader describes `dlpi_phnum` headers there, mapped as long as the program runs.
+    // SAFETY: the loader describes `dlpi_phnum` headers there, mapped until the program ends.
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, count) };
     image.base = info.dlpi_addr as usize;
     image.segments = headers
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn later_constructors_are_those_behind_ours() {
+    fn later_constructors_are_those_after_ours() {
         let image = Image::of_this_program();
         let Range { start, end } = image.constructors;
         assert!(image.contains(start, end - start) && start < end);

@@ -1,4 +1,4 @@
-//! How a task went, on its way from the child to its parent.
+//! The outcome of a task, on its way from the child to its parent.
 
 use std::any::type_name;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +12,7 @@ use crate::frame::{self, Frame, OUTCOME};
 use crate::panic::Panic;
 use crate::returned_err::err_text;
 
-/// What the child says before it exits.
+/// What the child sends before it exits.
 #[derive(Debug)]
 pub enum Outcome {
     /// The task returned; its value is kept as it came, so that it can be read more than once.
@@ -54,7 +54,7 @@ impl Outcome {
         Self::Refused(postcard::to_stdvec(error).unwrap_or_default())
     }
 
-    /// What is to be said of an end that is an error; nothing of a panic, which has spoken already.
+    /// The text of an error for standard error; none for a panic, which the hook has printed.
     pub(crate) fn complaint(&self) -> Option<String> {
         match self {
             Self::Returned { err, .. } => err.clone(),

@@ -12,7 +12,7 @@ use mp_os::robust::tid;
 
 use crate::{current, report};
 
-/// What a task's panic said, where it was, and how the program got there.
+/// The message, the place and the backtrace of a task's panic.
 ///
 /// ```
 /// use mp_process::{Process, Status};
@@ -34,7 +34,7 @@ pub struct Panic {
     backtrace: Option<String>,
 }
 
-/// What the hook noted of this thread's last panic.
+/// This thread's last panic, as the hook stored it.
 struct Noted {
     message: String,
     location: Option<String>,
@@ -46,7 +46,7 @@ thread_local! {
 }
 
 impl Panic {
-    /// What was given to `panic!`, if it was text.
+    /// The text that was given to `panic!`; a placeholder for any other value.
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -20,15 +20,14 @@ use crate::task::{Arguments, Returned, Run, Stateless, Task};
 
 /// A process that runs one function of this program, and whose value comes back.
 ///
-/// It is described with [`new`](Self::new), runs from [`start`](Self::start), and is waited for with
-/// [`join`](Self::join) or [`result`](Self::result). Waits may be repeated, and made from several threads at
-/// once. A `Process` that is dropped keeps running; when this process exits, it waits for children that are
-/// no [daemons](Self::daemon).
+/// [`new`](Self::new) describes it, [`start`](Self::start) starts it, [`join`](Self::join) and [`result`](Self::result)
+/// wait for it. Several threads may wait, and again after its end. Dropping a `Process` does not end it. When this
+/// process exits, it waits for all children that are not [daemons](Self::daemon).
 ///
 /// # If a process dies
 ///
-/// A child that is killed is an error with [`ErrorKind::ProcessDied`] and a [`Status`]. When this process dies,
-/// however it does, the kernel kills its children.
+/// [`result`](Self::result) of a child that was killed is [`ErrorKind::ProcessDied`], and its [`Status`] has the signal.
+/// When this process dies, by an exit or by any signal, the kernel kills its children.
 ///
 /// # Examples
 ///
@@ -48,7 +47,7 @@ use crate::task::{Arguments, Returned, Run, Stateless, Task};
 /// ```
 pub struct Process<R> {
     entry: &'static Entry,
-    /// Until it was started; locked by nobody, so that it need not be `Sync`.
+    /// `None` after the start. Never locked: the mutex makes this `Sync` though the arguments need not be.
     arguments: Mutex<Option<Box<dyn Encode>>>,
     name: String,
     identity: Vec<u32>,
@@ -107,7 +106,7 @@ impl<R> Process<R> {
         }
     }
 
-    /// Names it; before that it is `Process-N`. Shown by `ps`, in errors, and by [`current_process`] inside.
+    /// Sets its name, which is `Process-N` by default. `ps`, errors and [`current_process`] in the child show it.
     ///
     /// [`current_process`]: crate::current_process
     #[must_use = "a process runs when it is started"]
@@ -116,7 +115,7 @@ impl<R> Process<R> {
         self
     }
 
-    /// Whether it is ended (SIGTERM, then SIGKILL) when this process exits, instead of waited for. Without, it is what this
+    /// Whether the exit of this process ends it (SIGTERM, then SIGKILL) instead of waiting for it. The default is what this
     /// process is: children of daemons are daemons.
     #[must_use = "a process runs when it is started"]
     pub fn daemon(mut self, daemon: bool) -> Self {
@@ -124,14 +123,14 @@ impl<R> Process<R> {
         self
     }
 
-    /// Sets an environment variable of it; all others are inherited.
+    /// Sets one of its environment variables; it inherits all others.
     #[must_use = "a process runs when it is started"]
     pub fn env(mut self, variable: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.options.env.push((variable.into(), value.into()));
         self
     }
 
-    /// Sets its working directory; without, it is that of this process.
+    /// Sets its working directory, by default that of this process.
     #[must_use = "a process runs when it is started"]
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.options.directory = Some(directory.into());
@@ -152,15 +151,17 @@ impl<R> Process<R> {
 
     /// Starts it.
     ///
-    /// After an error it can be tried again.
+    /// It may be called again after an error.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidState`] if it was started before, if code before `main` starts it, or if 64 processes
-    /// have started each other; [`ErrorKind::Encode`] if an argument does not serialise;
+    /// have started one another in a row; [`ErrorKind::Encode`] if an argument does not serialise;
     /// [`ErrorKind::InvalidInput`] for a variable, a directory or a [passed](Self::pass_fd) descriptor that the system does
-    /// not take; [`ErrorKind::TooManyDescriptors`]; [`ErrorKind::Unsupported`] for a function in a shared library; and what
-    /// the system says of the start itself, for instance at the limit of processes.
+    /// not take; [`ErrorKind::TooManyDescriptors`]; [`ErrorKind::Unsupported`] for a function in a shared library, for a
+    /// program that its loader runs, and where the system lacks process descriptors; [`ErrorKind::NotFound`] or
+    /// [`ErrorKind::PermissionDenied`] if the directory cannot be entered or the program cannot be run;
+    /// [`ErrorKind::NotEnoughMemory`]; [`ErrorKind::Os`] at the limit of processes (`ulimit -u`).
     pub fn start(&mut self) -> Result<()> {
         let arguments = self.arguments.get_mut();
         let arguments = arguments.unwrap_or_else(PoisonError::into_inner);
@@ -185,12 +186,13 @@ impl<R> Process<R> {
 
     /// Waits for its end and returns what its task returned.
     ///
-    /// It may be called again, and gives an equal value each time.
+    /// Each call returns an equal value.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Panicked`] with message and location, [`ErrorKind::ProcessDied`] with pid and signal or exit
-    /// code, [`ErrorKind::Decode`] or [`ErrorKind::Encode`] if arguments or result did not survive the way,
+    /// code, [`ErrorKind::Decode`] or [`ErrorKind::Encode`] if the arguments or the result could not be read or
+    /// written, [`ErrorKind::TooManyDescriptors`] if this process has none left for the result, and
     /// [`ErrorKind::InvalidState`] if it was not started.
     pub fn result<W>(&self) -> Result<R>
     where
@@ -199,11 +201,11 @@ impl<R> Process<R> {
         self.started("take the result of")?.result()
     }
 
-    /// Waits for its end.
+    /// Waits for its end. How it ended is no error here, see [`status`](Self::status).
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidState`] if it was not started.
+    /// [`ErrorKind::InvalidState`] if it was not started; [`ErrorKind::Os`] if the kernel refuses the wait.
     pub fn join(&self) -> Result<()> {
         self.started("join")?.join(Deadline::NEVER).map(drop)
     }
@@ -226,7 +228,7 @@ impl<R> Process<R> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidState`] if it was not started.
+    /// As for [`join`](Self::join); a timeout is `Ok(false)`.
     pub fn join_timeout(&self, timeout: impl Into<Deadline>) -> Result<bool> {
         self.started("join")?.join(timeout.into())
     }
@@ -236,7 +238,7 @@ impl<R> Process<R> {
         self.status() == Status::Running
     }
 
-    /// Its number; `None` before it was started.
+    /// Its pid; `None` before it was started.
     pub fn pid(&self) -> Option<u32> {
         self.running.as_ref().map(|running| running.pid)
     }
@@ -269,7 +271,7 @@ impl<R> Process<R> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidState`] if it was not started.
+    /// [`ErrorKind::InvalidState`] if it was not started; [`ErrorKind::PermissionDenied`] if it runs as another user now.
     pub fn kill(&self) -> Result<()> {
         self.started("kill")?.send_signal(libc::SIGKILL)
     }
@@ -278,7 +280,7 @@ impl<R> Process<R> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidState`] if it was not started.
+    /// As for [`kill`](Self::kill).
     pub fn terminate(&self) -> Result<()> {
         self.started("terminate")?.send_signal(libc::SIGTERM)
     }
@@ -299,7 +301,7 @@ impl<R> Process<R> {
         self.running.as_ref().map(|running| running.sentinel())
     }
 
-    /// Gives back what this process keeps of it: two descriptors at most, and its result.
+    /// Releases what this process keeps of it: two descriptors at most, and its result.
     ///
     /// # Errors
     ///
@@ -333,8 +335,8 @@ impl<R> fmt::Debug for Process<R> {
 
 /// The answer of [`Process::close`] for a process that still runs, which it gives back.
 ///
-/// It converts into [`Error`], of the kind [`ErrorKind::InvalidState`]; the process goes on then, as if it had been
-/// dropped.
+/// It converts into an [`Error`] of the kind [`ErrorKind::InvalidState`], which drops the handle; the process keeps
+/// running.
 ///
 /// ```
 /// use mp_process::{StillRunning, spawn};
@@ -387,7 +389,7 @@ impl<R> From<StillRunning<R>> for Error {
 ///
 /// # Errors
 ///
-/// Those of [`Process::start`].
+/// As for [`Process::start`].
 pub fn spawn<F, A, W>(task: F, arguments: A) -> Result<Process<F::Output>>
 where
     F: Task<A> + Stateless,

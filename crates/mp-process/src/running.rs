@@ -2,14 +2,14 @@
 //!
 //! # Invariants
 //!
-//! - I1: the child is reaped once, by whoever first finds it ended, inside the initialiser of `end`; so its
+//! - I1: the child is reaped once, by the first thread that finds it ended, inside the initialiser of `end`. So its
 //!   number cannot be reused while `end` is empty.
 //! - I2: the child sends its outcome before it exits. An outcome that is neither in the socket nor at the listener
 //!   when the child has ended never comes.
 //!
 //! # If a process dies
 //!
-//! The child may die anywhere: its descriptor becomes readable, and without an outcome the status tells the
+//! The child may die at any instruction: its descriptor becomes readable, and without an outcome the status is the
 //! signal. The parent's death ends the child, see [`mp_os::parent_death`].
 
 use std::io::PipeReader;
@@ -38,17 +38,17 @@ pub(crate) struct Running {
     end: OnceLock<End>,
 }
 
-/// By what its end is seen.
+/// How its end is seen.
 #[derive(Debug)]
 pub(crate) enum ExitWatch {
     Process(PidFd),
-    /// The kernel has reaped and forgotten it already. The read end of a pipe that nobody writes to: readable, as the
+    /// The kernel has reaped and forgotten it already. The read end of a pipe whose write end is closed: readable, as the
     /// descriptor of an ended process is.
     Forgotten(PipeReader),
 }
 
 impl ExitWatch {
-    /// What watches a process of which there is a descriptor, or is none any more.
+    /// Watches a process by its descriptor; `None` if the kernel has forgotten it.
     pub(crate) fn new(process: Option<PidFd>) -> io::Result<Self> {
         Ok(match process {
             Some(process) => Self::Process(process),
@@ -171,7 +171,7 @@ impl Running {
 
     pub(crate) fn send_signal(&self, signal: i32) -> Result<()> {
         match self.watch.send_signal(signal) {
-            // It has been reaped, so there is nobody left to signal.
+            // It has been reaped, so no process is left to signal.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             sent => sent.map_err(|source| Error::os("signal", self.title(), source)),
         }
@@ -181,7 +181,7 @@ impl Running {
         self.watch.as_fd()
     }
 
-    /// How errors call it.
+    /// Its name in errors.
     fn title(&self) -> String {
         format!("process {:?} (pid {})", self.name, self.pid)
     }
@@ -192,7 +192,7 @@ impl Running {
                 signal: libc::SIGKILL,
                 ..
             } => {
-                "; if nobody killed it, the kernel ran out of memory (see dmesg, or memory.events of the container)"
+                "; unless a user or a program killed it, the kernel ran out of memory (see dmesg, or memory.events of the container)"
             }
             _ => "",
         };
@@ -221,7 +221,7 @@ impl Running {
         }
     }
 
-    /// What is known of the outcome where connections wait that cannot be accepted, one of which may be this child's.
+    /// The outcome where connections wait that cannot be accepted: one of them may be this child's.
     fn unknown(&self, ended: Option<Ended>, source: io::Error) -> Option<Outcome> {
         // Left no outcome: a child that sent one exits with its code.
         if let Some(Ended { exit, .. }) = ended
@@ -244,7 +244,7 @@ impl End {
                     core: ended.dumped_core,
                 },
             },
-            // It exits with this code right after it has spoken.
+            // It exits with this code right after it has sent the outcome.
             (None, Some(outcome)) => Status::Exited(outcome.code()),
             (None, None) => Status::Unknown,
         }
@@ -263,10 +263,7 @@ mod tests {
         let watch = ExitWatch::new(None).unwrap();
         let running = Running::new("short".to_owned(), false, 1, watch, ours);
         let descriptor = PidFd::from(running.sentinel().try_clone_to_owned().unwrap());
-        assert!(
-            descriptor.is_exited().unwrap(),
-            "who polls it must see the end"
-        );
+        assert!(descriptor.is_exited().unwrap(), "a poll must see the end");
         running.send_signal(libc::SIGKILL).unwrap();
         assert_eq!(running.exitcode(), Some(0));
         assert_eq!(running.result::<u8, _>().unwrap(), 7);

@@ -1,7 +1,7 @@
 //! The parent's side of a start.
 //!
-//! Everything the child needs is sent before it exists and waits in the socket, so the child only receives
-//! and neither side ever waits for the other.
+//! Everything that the child needs is sent before it exists and waits in the socket. So the child only receives, and
+//! neither side ever waits for the other.
 
 use std::ffi::OsStr;
 use std::io;
@@ -105,7 +105,7 @@ impl Start<'_> {
         }
     }
 
-    /// Refuses what the system would cut short or drop without a word.
+    /// Refuses what the system would cut short or drop without an error.
     fn check_options(&self) -> Result<()> {
         let has = |text: &OsStr, byte: u8| text.as_bytes().contains(&byte);
         for (variable, value) in &self.options.env {
@@ -160,7 +160,7 @@ impl Start<'_> {
         Error::new(kind, "start", self.title())
     }
 
-    /// How errors call it.
+    /// Its name in errors.
     fn title(&self) -> String {
         format!("process {:?}", self.name)
     }
@@ -178,7 +178,7 @@ impl Start<'_> {
                 "no further process is allowed; raise ulimit -u, or pids.max of the container"
             }
             Some(libc::ETOOMANYREFS) => {
-                "too many descriptors are under way at once; raise ulimit -n"
+                "too many descriptors are under way together; raise ulimit -n"
             }
             Some(libc::ENOMEM) => "there is no memory for another process",
             Some(libc::ENOENT) if in_place => "/proc/self/exe is missing; is /proc mounted?",

@@ -1,4 +1,4 @@
-//! What a parent tells its child before the child exists.
+//! What a parent sends its child before the child exists.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -10,7 +10,7 @@ use crate::build::Build;
 use crate::entry::Address;
 use crate::frame::{self, Frame, OPENING_SIZE, START};
 
-/// Who the child is and what it runs. Behind it on the wire come its arguments.
+/// What the child is and what it runs. On the wire its arguments follow.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StartRequest {
     pub(crate) entry: Address,
@@ -160,7 +160,7 @@ impl Received {
     }
 }
 
-/// Whether `descriptor` is a socket on which a process of the same user has said request. Nothing is
+/// Whether `descriptor` is a socket on which a process of the same user has sent a start request. Nothing is
 /// taken from it, and any other descriptor costs one system call.
 pub(crate) fn is_waiting(descriptor: BorrowedFd<'_>) -> bool {
     let mut opening = [0; OPENING_SIZE];

@@ -1,4 +1,4 @@
-//! What became of a process.
+//! How a process ended.
 
 use std::fmt;
 
@@ -39,7 +39,8 @@ pub enum Status {
     },
     /// Its task panicked.
     Panicked(Panic),
-    /// It ended, but somebody else waited for it (`waitpid(-1)`, or `SIGCHLD` is ignored) and it said nothing.
+    /// It ended without an outcome, and its exit status is lost: other code of this process waited for it (`waitpid(-1)`),
+    /// or `SIGCHLD` is ignored.
     Unknown,
 }
 

@@ -27,7 +27,7 @@ struct Table {
     waits_at_exit: bool,
 }
 
-/// A child that has not been joined; what [`active_children`] gives. Clones are the same child.
+/// A child that has not been joined, from [`active_children`]. Clones are the same child.
 ///
 /// ```
 /// use mp_process::{Process, active_children};
@@ -56,12 +56,12 @@ impl ActiveChild {
         &self.0.name
     }
 
-    /// Its number.
+    /// Its pid.
     pub fn pid(&self) -> u32 {
         self.0.pid
     }
 
-    /// Whether it is ended when this process exits.
+    /// Whether the exit of this process ends it.
     pub fn is_daemon(&self) -> bool {
         self.0.daemon
     }
@@ -85,7 +85,7 @@ impl ActiveChild {
     ///
     /// # Errors
     ///
-    /// What the kernel reports.
+    /// [`ErrorKind::Os`](mp_layout::ErrorKind::Os) if the kernel refuses the wait.
     pub fn join(&self) -> Result<()> {
         self.0.join(Deadline::NEVER).map(drop)
     }
@@ -95,7 +95,7 @@ impl ActiveChild {
     ///
     /// # Errors
     ///
-    /// What the kernel reports.
+    /// As for [`join`](Self::join); a timeout is `Ok(false)`.
     pub fn join_timeout(&self, timeout: impl Into<Deadline>) -> Result<bool> {
         self.0.join(timeout.into())
     }
@@ -104,7 +104,7 @@ impl ActiveChild {
     ///
     /// # Errors
     ///
-    /// What the kernel reports.
+    /// [`ErrorKind::PermissionDenied`](mp_layout::ErrorKind::PermissionDenied) if it runs as another user now.
     pub fn kill(&self) -> Result<()> {
         self.0.send_signal(libc::SIGKILL)
     }
@@ -113,13 +113,13 @@ impl ActiveChild {
     ///
     /// # Errors
     ///
-    /// What the kernel reports.
+    /// As for [`kill`](Self::kill).
     pub fn terminate(&self) -> Result<()> {
         self.0.send_signal(libc::SIGTERM)
     }
 }
 
-/// The children that have not ended, and reaps those that have.
+/// The children that have not ended. Reaps those that have.
 pub fn active_children() -> Vec<ActiveChild> {
     let mut table = locked();
     table.children.retain(|child| !reap_if_ended(child));

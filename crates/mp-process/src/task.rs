@@ -1,4 +1,4 @@
-//! What a process runs, and what travels to it and back.
+//! The function that a process runs, and the values that travel to it and back.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

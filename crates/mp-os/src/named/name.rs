@@ -104,7 +104,7 @@ impl fmt::Display for NameError {
                 )
             }
             Self::Nul => f.write_str("the name contains a NUL byte"),
-            Self::Slash => f.write_str("the name contains a slash behind its first letter"),
+            Self::Slash => f.write_str("the name contains a slash after its first letter"),
             Self::Dots => f.write_str("the name is a directory: . or .."),
         }
     }

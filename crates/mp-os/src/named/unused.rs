@@ -1,4 +1,4 @@
-//! Names that nobody uses, proven by a lease; see the parent module.
+//! Names that no process uses, proven by a lease; see the parent module.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,10 +11,10 @@ use super::{Name, OpenError, check, open};
 use crate::clock::Deadline;
 use crate::commit::DEV_SHM;
 
-/// How long a look waits for another one to end. Two at once find each other, and no harm is done.
+/// How long a look waits for another process's look to end. Without the wait each would find the other's open file.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// The names of all files of our own user in `/dev/shm`, whoever made them, in no order.
+/// The names of all files of this user in `/dev/shm`, of any program, in no order.
 ///
 /// # Errors
 ///
@@ -34,8 +34,8 @@ pub fn names() -> Result<Vec<Name>, OpenError> {
     Ok(names)
 }
 
-/// Whether nobody has the file of that name open, mapped, or on its way over a socket, in whatever
-/// program. It may be opened a moment later.
+/// Whether no process has the file of that name open, mapped, or on its way over a socket. It may
+/// be opened a moment later.
 ///
 /// # Errors
 ///
@@ -46,12 +46,12 @@ pub fn is_unused(name: &Name) -> Result<bool, OpenError> {
     Ok(Lease::take(file.as_fd())?.is_some())
 }
 
-/// Removes a name if nobody has its file open, mapped, or on its way over a socket, in whatever
-/// program; tells whether it did.
+/// Removes a name if no process has its file open, mapped, or on its way over a socket; returns
+/// whether it did.
 ///
-/// Who opens the name meanwhile, by [`open`], either keeps it from being removed or does not find
-/// it. Other ways to open do so, too, but for the moment between finding the name and having the
-/// file, in which any unlink leaves them with a file without a name.
+/// A process that opens the name meanwhile, by [`open`], either keeps it from being removed or does
+/// not find it. The same holds for other ways to open, except between finding the name and having
+/// the file: there any unlink leaves them with a file without a name.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ fn unlink_if_unused(name: &Name, file: BorrowedFd<'_>) -> Result<bool, OpenError
     };
     let (ours, there) = (fstat(file)?, lstat(name.path())?);
     if (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino) {
-        // Unlinked and made anew since it was opened.
+        // Unlinked and made again since it was opened.
         return Ok(false);
     }
     unlink(name.path())?;
@@ -81,8 +81,8 @@ fn directory() -> Result<OwnedFd, OpenError> {
     Ok(rustix::fs::open(DEV_SHM, flags, Mode::empty())?)
 }
 
-/// A lock on the directory: of two processes that look at once, each would see the other's open
-/// file. A stranger may hold it, so it is not waited for long, and nothing rests on it but that.
+/// A lock on the directory: of two processes that look together, each would see the other's open
+/// file. Another program may hold it, so the wait is short, and no promise depends on it.
 struct Turn {
     directory: OwnedFd,
 }
@@ -108,16 +108,16 @@ impl Drop for Turn {
     }
 }
 
-/// A write lease: while it is held nobody else has the file open.
+/// A write lease: while it is held no other process has the file open.
 struct Lease<'f> {
     file: BorrowedFd<'f>,
 }
 
 impl<'f> Lease<'f> {
-    /// `None` if somebody else has the file open.
+    /// `None` if another process has the file open.
     fn take(file: BorrowedFd<'f>) -> Result<Option<Self>, OpenError> {
-        // The kernel tells the holder of a lease when somebody waits for its end: by SIGIO, which
-        // would end the process, unless it is told to use a signal that is ignored by default.
+        // The kernel signals the holder of a lease when a process waits for its end: by SIGIO, which
+        // would end the process, or by another signal. This one is ignored by default.
         control(file, Command::SetSignal, libc::SIGURG).map_err(OpenError::Os)?;
         match control(file, Command::SetLease, libc::F_WRLCK) {
             Ok(()) => Ok(Some(Self { file })),
@@ -139,7 +139,7 @@ impl Drop for Lease<'_> {
 /// The commands of [`control`]: each takes a number and touches no memory.
 #[derive(Clone, Copy)]
 enum Command {
-    /// Which signal tells the holder of a lease that it is to end.
+    /// Sets the signal by which the holder of a lease learns that a process waits for its end.
     SetSignal,
     /// To take a lease, or to give it back.
     SetLease,
@@ -208,16 +208,16 @@ mod tests {
         std::thread::scope(|scope| {
             let lease = Lease::take(file.as_fd()).expect("a tmpfs has leases");
             let opener = scope.spawn(|| open(name));
-            // The kernel asks for the lease back on behalf of who waits for it.
+            // The kernel asks for the lease back for a process that waits in `open`.
             // SAFETY: an open descriptor, and a command that touches no memory.
             let asked = || unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) };
             let deadline = Deadline::after(Duration::from_secs(20));
             while asked() == libc::F_WRLCK {
-                assert!(!deadline.is_expired(), "nobody waits for the lease");
+                assert!(!deadline.is_expired(), "no process waits for the lease");
                 std::thread::yield_now();
             }
             unlink(name.path()).expect("ours");
-            drop(lease.expect("nobody else has it open"));
+            drop(lease.expect("no other process has it open"));
             let opened = opener.join().expect("it only opens");
             assert!(matches!(opened, Err(OpenError::NotFound)), "{opened:?}");
         });

@@ -6,8 +6,8 @@ use crate::proc_stat::{Stat, is_gone};
 
 /// Whether the thread has ended, by `/proc/<tid>/stat`.
 ///
-/// With the start time it had ([`thread_start_time`]) a reused id is told from the old bearer.
-/// Where `/proc` cannot be read the answer is false: nobody is declared dead on a guess.
+/// With the start time it had ([`thread_start_time`]) a reused id differs from the old one.
+/// Where `/proc` cannot be read the answer is false: no thread is declared dead on a guess.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! Who stands before and behind an entry, when the order of a stack does not tell.
+//! The entries before and after an entry, where the order of a stack does not say.
 //!
 //! A neighbour is the list head, one of our own locks (in the record), or a pthread mutex that
 //! libc linked. Of the last kind we know nothing, so it must point back at the entry; its memory
@@ -33,7 +33,7 @@ pub(super) unsafe fn before(head: &Head, held: &Held, links: &Links) -> Option<u
     (next.map(unmarked) == Some(entry)).then_some(before)
 }
 
-/// The entry behind `links` with its mark, or `None` if shared memory contradicts that.
+/// The entry after `links` with its mark, or `None` if shared memory contradicts that.
 ///
 /// # Safety
 ///

@@ -75,12 +75,12 @@ impl Links {
         self.next() != 0
     }
 
-    /// What linking leaves behind, for an owner without a list.
+    /// Writes what linking would, for an owner without a list.
     pub fn occupy(&self) {
         self.set_next(usize::MAX & !1);
     }
 
-    /// What unlinking leaves behind, for an owner without a list.
+    /// Writes what unlinking would, for an owner without a list.
     pub fn vacate(&self) {
         self.set_next(0);
     }

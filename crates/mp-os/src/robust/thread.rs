@@ -40,7 +40,7 @@ pub(super) struct Held {
 #[repr(C)]
 struct Slot {
     entry: AtomicUsize,
-    /// What the list has behind the entry, as far as we know.
+    /// The next entry on the list, as far as this record knows.
     next: AtomicUsize,
 }
 
@@ -212,7 +212,7 @@ impl Held {
         }
     }
 
-    /// Whether `entry` with `next` behind it is the last one appended.
+    /// Whether `entry`, followed by `next`, is the last one appended.
     #[inline]
     pub(super) fn top_is(&self, entry: usize, next: usize) -> bool {
         let top = self.len().wrapping_sub(1);
@@ -246,7 +246,7 @@ impl Held {
         let version = self.version.load(Ordering::Relaxed);
         self.version
             .store(version.wrapping_add(1), Ordering::Relaxed);
-        // Pairs with the Acquire fence in `any_within`: who sees a moved slot sees odd, or more.
+        // Pairs with the Acquire fence in `any_within`: a reader that sees a moved slot sees an odd version, or a later one.
         fence(Ordering::Release);
         let recorded = self.recorded();
         for pair in recorded[index..].windows(2) {
