@@ -1,4 +1,5 @@
-//! Messages per second from one process to another: queues of plain values, of serde messages and of bytes, and a pipe.
+//! Messages per second from one process to another: queues of plain values, of serde messages and of bytes, a channel, and
+//! a pipe.
 //!
 //! `cargo run --release -p mp-queue --example throughput`
 //!
@@ -9,7 +10,7 @@ use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Instant;
 
-use mp_queue::{Bytes, Plain, Queue};
+use mp_queue::{Bytes, Plain, Queue, channel};
 
 const RUNS: usize = 5;
 
@@ -23,6 +24,7 @@ fn main() -> mp_layout::Result<()> {
     row("Queue<i64, Plain>, put_many(64)", || {
         plain_batches(4_000_000)
     });
+    row("channel::<i64>(1000)", || through_channel(4_000_000));
     row("Queue<i64>", || serde(2_000_000));
     row("Queue<String>", || strings(2_000_000));
     for size in [8, 64, 1 << 10, 64 << 10] {
@@ -112,6 +114,14 @@ fn plain_batches(count: u64) -> mp_layout::Result<f64> {
             }
         }
     };
+    race(count, produce, consume)
+}
+
+fn through_channel(count: u64) -> mp_layout::Result<f64> {
+    let (mut sender, mut receiver) = channel(1000)?;
+    let produce = || (0..count as i64).for_each(|n| sender.send(n).expect("room"));
+    let consume =
+        || (0..count as i64).for_each(|n| assert_eq!(receiver.recv().expect("a value"), n));
     race(count, produce, consume)
 }
 

@@ -33,8 +33,9 @@ pub enum PutError<T> {
     },
     /// The message could not be written as bytes.
     Encode(T, Error),
-    /// Memory is exhausted, the shared bytes are corrupt, or a lock could not be had.
-    Os(T, Error),
+    /// Anything else: memory is exhausted, the shared bytes are corrupt, a lock cannot be acquired, or a channel's handle
+    /// was passed on. The error says which.
+    Failed(T, Error),
 }
 
 impl<T> PutError<T> {
@@ -45,7 +46,7 @@ impl<T> PutError<T> {
             | Self::Closed(value)
             | Self::TooLarge { value, .. }
             | Self::Encode(value, _)
-            | Self::Os(value, _) => value,
+            | Self::Failed(value, _) => value,
         }
     }
 
@@ -55,7 +56,7 @@ impl<T> PutError<T> {
             Self::Full(_) => ErrorKind::Full,
             Self::Closed(_) => ErrorKind::Closed,
             Self::TooLarge { .. } => ErrorKind::InvalidInput,
-            Self::Encode(_, error) | Self::Os(_, error) => error.kind(),
+            Self::Encode(_, error) | Self::Failed(_, error) => error.kind(),
         }
     }
 
@@ -65,7 +66,7 @@ impl<T> PutError<T> {
             Refusal::Closed => Self::Closed(value),
             Refusal::TooLarge { len, max } => Self::TooLarge { value, len, max },
             Refusal::Unwritable(error) => Self::Encode(value, error),
-            Refusal::Failed(error) => Self::Os(value, error),
+            Refusal::Failed(error) => Self::Failed(value, error),
         }
     }
 }
@@ -76,7 +77,7 @@ impl<T> fmt::Display for PutError<T> {
             Self::Full(_) => formatter.write_str("the queue is full"),
             Self::Closed(_) => formatter.write_str("the queue is closed"),
             Self::TooLarge { len, max, .. } => too_large(formatter, *len, *max),
-            Self::Encode(_, error) | Self::Os(_, error) => error.fmt(formatter),
+            Self::Encode(_, error) | Self::Failed(_, error) => error.fmt(formatter),
         }
     }
 }
@@ -90,7 +91,7 @@ impl<T> fmt::Debug for PutError<T> {
 impl<T> core::error::Error for PutError<T> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Encode(_, error) | Self::Os(_, error) => error.source(),
+            Self::Encode(_, error) | Self::Failed(_, error) => error.source(),
             _ => None,
         }
     }
@@ -100,8 +101,8 @@ impl<T> From<PutError<T>> for Error {
     fn from(error: PutError<T>) -> Self {
         let (kind, detail) = (error.kind(), error.to_string());
         match error {
-            PutError::Encode(_, error) | PutError::Os(_, error) => error,
-            _ => Self::new(kind, "put", "to a queue").with_detail(detail),
+            PutError::Encode(_, error) | PutError::Failed(_, error) => error,
+            _ => Self::new(kind, "put to", "a queue").with_detail(detail),
         }
     }
 }
@@ -142,8 +143,9 @@ pub enum GetError {
     Closed,
     /// The next message's bytes are not a value of the queue's type. It was taken; the one after it can be got.
     Decode(Error),
-    /// The shared bytes are corrupt, or a lock could not be had.
-    Os(Error),
+    /// Anything else: the shared bytes are corrupt, a lock cannot be acquired, or a channel's handle was passed on. The
+    /// error says which.
+    Failed(Error),
 }
 
 impl GetError {
@@ -152,7 +154,7 @@ impl GetError {
         match self {
             Self::Empty => ErrorKind::Empty,
             Self::Closed => ErrorKind::Closed,
-            Self::Decode(error) | Self::Os(error) => error.kind(),
+            Self::Decode(error) | Self::Failed(error) => error.kind(),
         }
     }
 }
@@ -162,7 +164,7 @@ impl fmt::Display for GetError {
         match self {
             Self::Empty => formatter.write_str("the queue is empty"),
             Self::Closed => formatter.write_str("the queue is closed and empty"),
-            Self::Decode(error) | Self::Os(error) => error.fmt(formatter),
+            Self::Decode(error) | Self::Failed(error) => error.fmt(formatter),
         }
     }
 }
@@ -176,7 +178,7 @@ impl fmt::Debug for GetError {
 impl core::error::Error for GetError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Decode(error) | Self::Os(error) => error.source(),
+            Self::Decode(error) | Self::Failed(error) => error.source(),
             _ => None,
         }
     }
@@ -186,8 +188,8 @@ impl From<GetError> for Error {
     fn from(error: GetError) -> Self {
         let (kind, detail) = (error.kind(), error.to_string());
         match error {
-            GetError::Decode(error) | GetError::Os(error) => error,
-            _ => Self::new(kind, "get", "from a queue").with_detail(detail),
+            GetError::Decode(error) | GetError::Failed(error) => error,
+            _ => Self::new(kind, "get from", "a queue").with_detail(detail),
         }
     }
 }
@@ -197,7 +199,7 @@ impl From<Stop> for GetError {
         match stop {
             Stop::Empty => Self::Empty,
             Stop::Closed => Self::Closed,
-            Stop::Failed(error) => Self::Os(error),
+            Stop::Failed(error) => Self::Failed(error),
         }
     }
 }

@@ -364,7 +364,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// # Errors
     ///
-    /// [`GetError::Closed`] and [`GetError::Os`]; what does not decode is an item of the batch.
+    /// [`GetError::Closed`] and [`GetError::Failed`]; what does not decode is an item of the batch.
     pub fn get_many(&self, max: usize) -> Result<Batch<T, C>, GetError> {
         self.get_many_deadline(max, Deadline::NEVER)
     }

@@ -367,16 +367,17 @@ impl RawQueue {
                 .map(|()| end)
         };
         let reserved = reserve(ample).or_else(|error| {
-            // What an attempt got before it failed is nobody's.
-            // SAFETY: the bytes behind `backed` are not in use (I4).
-            unsafe { self.object().give_back(start + backed, ample - backed) }?;
-            if needed < ample {
+            // What the attempt got before it failed is not needed.
+            // SAFETY: the bytes after `backed` are not in use (I4).
+            let given_back = unsafe { self.object().give_back(start + backed, ample - backed) };
+            let least = if needed < ample {
                 reserve(needed)
             } else {
                 Err(error)
-            }
-        });
-        let reserved = reserved.map_err(for_put)?;
+            };
+            // Pages that were not given back hinder nobody: they are reserved again, or given back with the ring's others.
+            least.map_err(|error| not_reserved(error, given_back))
+        })?;
         // I4: recorded after it was reserved. Release: not before the system call, whatever the compiler sees of it.
         self.control().backed[class].store(reserved as u64, Ordering::Release);
         Ok(())
@@ -449,13 +450,16 @@ fn lock_contended(mutex: &RawMutex, deadline: Deadline, error: RawLockError) -> 
     locked.map_err(|error| LockError::<()>::from(error).into())
 }
 
-/// Of memory for messages that is not there: says that a put wanted it.
+/// The error of a put that could not reserve memory, and then perhaps could not give back what it had got of it. Its kind
+/// is that of the reservation: where memory is exhausted, puts go on in what there is.
 #[cold]
-fn for_put(error: Error) -> Error {
-    if error.kind() != ErrorKind::NotEnoughMemory {
-        return error;
-    }
-    Error::new(error.kind(), "put", "to a queue").with_detail(error.to_string())
+fn not_reserved(error: Error, given_back: Result<()>) -> Error {
+    let detail = match given_back {
+        Ok(()) if error.kind() != ErrorKind::NotEnoughMemory => return error,
+        Ok(()) => error.to_string(),
+        Err(kept) => format!("{error}; and then: {kept}"),
+    };
+    Error::new(error.kind(), "put to", "a queue").with_detail(detail)
 }
 
 /// Of a queue that is larger than this process may have: adds the way out that only a queue has.

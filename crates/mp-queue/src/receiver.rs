@@ -66,7 +66,7 @@ impl<T: Plain> Receiver<T> {
     /// # Errors
     ///
     /// [`GetError::Closed`] if the sender is gone and everything was received; [`GetError::Decode`] if the bytes are not a
-    /// `T`, which takes them; [`GetError::Os`] if the shared bytes are corrupt or this handle was passed on.
+    /// `T`, which takes them; [`GetError::Failed`] if the shared bytes are corrupt or this handle was passed on.
     #[inline]
     pub fn recv(&mut self) -> Result<T, GetError> {
         self.recv_deadline(Deadline::NEVER)
@@ -103,7 +103,7 @@ impl<T: Plain> Receiver<T> {
             Ok(value) => Ok(Some(value)),
             Err(PopError::Empty) => Ok(None),
             Err(error @ PopError::Invalid) => Err(GetError::Decode(error.into())),
-            Err(error) => Err(GetError::Os(error.into())),
+            Err(error) => Err(GetError::Failed(error.into())),
         })
     }
 
@@ -123,7 +123,7 @@ impl<T: Plain> Receiver<T> {
             match consumer.pop_slice(values) {
                 Ok(0) => Ok(None),
                 Ok(count) => Ok(Some(count)),
-                Err(corrupt) => Err(GetError::Os(corrupt.into())),
+                Err(corrupt) => Err(GetError::Failed(corrupt.into())),
             }
         })
     }
@@ -136,7 +136,7 @@ impl<T: Plain> Receiver<T> {
         mut take: impl FnMut(&mut Consumer<'static, T>) -> Result<Option<R>, GetError>,
     ) -> Result<R, GetError> {
         let Some(consumer) = self.consumer.get_mut() else {
-            return Err(GetError::Os(passed_on()));
+            return Err(GetError::Failed(passed_on()));
         };
         let channel = &self.channel;
         let not_full = channel.not_full();

@@ -64,7 +64,7 @@ impl<T: Plain> Sender<T> {
     ///
     /// # Errors
     ///
-    /// [`PutError::Closed`] if the receiver is gone; [`PutError::Os`] if the shared bytes are corrupt or this handle was
+    /// [`PutError::Closed`] if the receiver is gone; [`PutError::Failed`] if the shared bytes are corrupt or this handle was
     /// passed on.
     #[inline]
     pub fn send(&mut self, value: T) -> Result<(), PutError<T>> {
@@ -99,7 +99,7 @@ impl<T: Plain> Sender<T> {
     #[inline]
     pub fn send_deadline(&mut self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
         let Some(producer) = self.producer.get_mut() else {
-            return Err(PutError::Os(value, passed_on()));
+            return Err(PutError::Failed(value, passed_on()));
         };
         match push(&self.channel, producer, value) {
             Err(PutError::Full(value)) if deadline != Deadline::PASSED => {
@@ -116,7 +116,7 @@ impl<T: Plain> Sender<T> {
     /// As [`send`](Self::send), with the number of values that were sent.
     pub fn send_many(&mut self, values: &[T]) -> Result<(), (usize, PutError<()>)> {
         let Some(producer) = self.producer.get_mut() else {
-            return Err((0, PutError::Os((), passed_on())));
+            return Err((0, PutError::Failed((), passed_on())));
         };
         let channel = &self.channel;
         let mut sent = 0;
@@ -135,7 +135,7 @@ impl<T: Plain> Sender<T> {
                 match pushed {
                     Ok(0) => None,
                     Ok(count) => Some(Ok(count)),
-                    Err(corrupt) => Some(Err(PutError::Os((), corrupt.into()))),
+                    Err(corrupt) => Some(Err(PutError::Failed((), corrupt.into()))),
                 }
             };
             let pushed = attempt(false).or_else(|| {
@@ -192,7 +192,7 @@ fn push<T: Plain>(
             Ok(())
         }
         Err(PushError::Full(value)) => Err(PutError::Full(value)),
-        Err(PushError::Corrupt(value, corrupt)) => Err(PutError::Os(value, corrupt.into())),
+        Err(PushError::Corrupt(value, corrupt)) => Err(PutError::Failed(value, corrupt.into())),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use mp_layout::{Error, ErrorKind};
 use mp_queue::{Bytes, PutError, Queue};
-use mp_testkit::{Forked, own_dev_shm};
+use mp_testkit::{Argument, Forked, own_dev_shm, refuse};
 
 fn limit(resource: libc::__rlimit_resource_t, most: u64) {
     let limit = libc::rlimit {
@@ -35,7 +35,7 @@ fn a_full_dev_shm_refuses_a_put_and_loses_nothing() {
                 Err(error) => break error,
             }
         };
-        assert!(matches!(&refused, PutError::Os(value, _) if value.len() == 5000));
+        assert!(matches!(&refused, PutError::Failed(value, _) if value.len() == 5000));
         let words = [
             "put to a queue: ",
             "\"jobs\"",
@@ -113,6 +113,46 @@ fn a_put_beyond_the_memory_of_the_first_ring_is_refused_and_gets_make_room_again
         });
         assert!(child.succeeds());
     }
+}
+
+/// Has the kernel answer `errno` to every `fallocate` of this mode.
+fn refuse_fallocate(mode: libc::c_int, errno: i32) {
+    let mode = Argument {
+        index: 1,
+        mask: u32::MAX,
+        value: mode.unsigned_abs(),
+    };
+    refuse(libc::SYS_fallocate, errno, Some(mode));
+}
+
+/// Both the reservation and giving back what it may have got are refused: the put says so as one that found no memory.
+#[test]
+fn a_refusal_to_give_memory_back_does_not_hide_that_there_is_none() {
+    let child = Forked::new(|| {
+        let queue = Queue::bytes().expect("its first pages");
+        refuse_fallocate(libc::FALLOC_FL_KEEP_SIZE, libc::ENOSPC);
+        refuse_fallocate(
+            libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE,
+            libc::EIO,
+        );
+        let mut count = 0;
+        let refused = loop {
+            match queue.put(vec![count; 5000]) {
+                Ok(()) => count += 1,
+                Err(error) => break error,
+            }
+        };
+        let words = ["put to a queue: reserve memory for", "give back pages of"];
+        assert_says(&refused.into(), &words);
+        assert_eq!(count, 13, "messages of 5000 bytes in the first 64 KiB");
+        // Gets make room again: at the start of the memory that there is.
+        for n in 0..100 {
+            assert_eq!(queue.get().expect("a message").len(), 5000);
+            queue.put(vec![n; 5000]).expect("room");
+        }
+        queue.len() == 13
+    });
+    assert!(child.succeeds());
 }
 
 #[test]

@@ -385,7 +385,7 @@ fn an_unbounded_queue_that_has_no_room_left_refuses_and_goes_on() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(&refused, PutError::Os(value, _) if value.len() == 5000));
+    assert!(matches!(&refused, PutError::Failed(value, _) if value.len() == 5000));
     assert_eq!(Error::from(refused).kind(), ErrorKind::NotEnoughMemory);
     assert!(
         (100..220).contains(&count),

@@ -107,7 +107,7 @@ impl<T> core::error::Error for PushError<T> {}
 impl<T> From<PushError<T>> for Error {
     fn from(error: PushError<T>) -> Self {
         match error {
-            PushError::Full(_) => Self::new(ErrorKind::Full, "push", "to a ring"),
+            PushError::Full(_) => Self::new(ErrorKind::Full, "push to", "a ring"),
             PushError::Corrupt(_, corrupt) => corrupt.into(),
         }
     }
@@ -153,9 +153,9 @@ impl From<Corrupt> for ReserveError {
 impl From<ReserveError> for Error {
     fn from(error: ReserveError) -> Self {
         match error {
-            ReserveError::Full => Self::new(ErrorKind::Full, "reserve", "in a ring"),
+            ReserveError::Full => Self::new(ErrorKind::Full, "reserve in", "a ring"),
             ReserveError::TooLarge { .. } => {
-                Self::new(ErrorKind::InvalidInput, "reserve", "in a ring")
+                Self::new(ErrorKind::InvalidInput, "reserve in", "a ring")
                     .with_detail(error.to_string())
             }
             ReserveError::Corrupt(corrupt) => corrupt.into(),
@@ -195,9 +195,9 @@ impl From<Corrupt> for PopError {
 impl From<PopError> for Error {
     fn from(error: PopError) -> Self {
         match error {
-            PopError::Empty => Self::new(ErrorKind::Empty, "pop", "from a ring"),
+            PopError::Empty => Self::new(ErrorKind::Empty, "pop from", "a ring"),
             PopError::Invalid => {
-                Self::new(ErrorKind::Decode, "pop", "from a ring").with_detail(error.to_string())
+                Self::new(ErrorKind::Decode, "pop from", "a ring").with_detail(error.to_string())
             }
             PopError::Corrupt(corrupt) => corrupt.into(),
         }

@@ -48,8 +48,8 @@ impl<T: mp_layout::Plain> Codec<T> for Plain {
 fn not_a_value<T>(len: usize) -> Error {
     Error::mismatch(
         ErrorKind::Decode,
-        "get",
-        "from a queue",
+        "get from",
+        "a queue",
         format_args!("a message of {len} bytes that are none"),
         format_args!(
             "a {} of {} bytes",

@@ -58,7 +58,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for Serde {
 
     fn decode(taken: Buffer) -> Result<T> {
         message::read(&taken.0).map_err(|why| {
-            Error::new(ErrorKind::Decode, "get", "from a queue").with_detail(format!(
+            Error::new(ErrorKind::Decode, "get from", "a queue").with_detail(format!(
                 "a message of {} bytes is not a {}: {why}",
                 taken.0.len(),
                 core::any::type_name::<T>()
@@ -69,7 +69,7 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for Serde {
 
 #[cold]
 fn unwritable(why: &Unfit) -> Error {
-    Error::new(ErrorKind::Encode, "put", "to a queue")
+    Error::new(ErrorKind::Encode, "put to", "a queue")
         .with_detail(format!("the message cannot be written: {why}"))
 }
 

@@ -339,7 +339,7 @@ impl RawQueue {
 
     fn no_room(&self, len: usize, read: u32, write: u32) -> Error {
         let used = self.sum(read, write, |ring| ring.used());
-        Error::new(ErrorKind::NotEnoughMemory, "put", "to a queue").with_detail(format!(
+        Error::new(ErrorKind::NotEnoughMemory, "put to", "a queue").with_detail(format!(
             "a message of {len} bytes does not fit beside the {used} bytes of messages waiting in the queue's {}; get some \
              first, or make the queue with more room",
             self.geometry.room()
