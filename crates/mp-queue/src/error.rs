@@ -59,15 +59,24 @@ impl<T> PutError<T> {
             Self::Encode(_, error) | Self::Failed(_, error) => error.kind(),
         }
     }
+}
 
-    pub(crate) fn new(value: T, refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Full => Self::Full(value),
-            Refusal::Closed => Self::Closed(value),
-            Refusal::TooLarge { len, max } => Self::TooLarge { value, len, max },
-            Refusal::Unwritable(error) => Self::Encode(value, error),
-            Refusal::Failed(error) => Self::Failed(value, error),
+impl PutError<()> {
+    /// The same reason, with the value that comes back.
+    pub(crate) fn with_value<T>(self, value: T) -> PutError<T> {
+        match self {
+            Self::Full(()) => PutError::Full(value),
+            Self::Closed(()) => PutError::Closed(value),
+            Self::TooLarge { len, max, .. } => PutError::TooLarge { value, len, max },
+            Self::Encode((), error) => PutError::Encode(value, error),
+            Self::Failed((), error) => PutError::Failed(value, error),
         }
+    }
+}
+
+impl From<Error> for PutError<()> {
+    fn from(error: Error) -> Self {
+        Self::Failed((), error)
     }
 }
 
@@ -194,41 +203,7 @@ impl From<GetError> for Error {
     }
 }
 
-impl From<Stop> for GetError {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Empty => Self::Empty,
-            Stop::Closed => Self::Closed,
-            Stop::Failed(error) => Self::Failed(error),
-        }
-    }
-}
-
-/// Why bytes were not put.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    Full,
-    Closed,
-    TooLarge { len: usize, max: usize },
-    Unwritable(Error),
-    Failed(Error),
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// Why no bytes were got.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    Empty,
-    Closed,
-    Failed(Error),
-}
-
-impl From<Error> for Stop {
+impl From<Error> for GetError {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }

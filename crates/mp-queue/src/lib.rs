@@ -31,6 +31,7 @@
 )]
 
 mod batch;
+mod batch_backoff;
 mod builder;
 mod channel;
 mod codec;
@@ -38,7 +39,6 @@ mod control;
 mod error;
 mod geometry;
 mod iter;
-mod pace;
 mod queue;
 mod raw_queue;
 mod receiver;
@@ -50,6 +50,7 @@ pub use channel::channel;
 pub use codec::{Bytes, Codec, Plain, Serde};
 pub use error::{GetError, PutError, PutManyError};
 pub use iter::Iter;
+pub use mp_os::clock::Deadline;
 pub use mp_sync::Wait;
 pub use queue::Queue;
 pub use receiver::Receiver;

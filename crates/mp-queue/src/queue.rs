@@ -3,18 +3,16 @@
 use core::fmt;
 use core::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mp_layout::{Error, Region, Result};
 use mp_object::{Object, ObjectType, Plan};
-use mp_os::clock::Deadline;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::Refusal;
 use crate::raw_queue::{RawQueue, Settings, or_less_room};
 use crate::{
-    Batch, Builder, Bytes, Codec, GetError, Iter, Plain, PutError, PutManyError, Serde, Wait,
+    Batch, Builder, Bytes, Codec, Deadline, GetError, Iter, Plain, PutError, PutManyError, Serde,
+    Wait,
 };
 
 /// Messages of a batch that are encoded before the first of them is put.
@@ -118,53 +116,76 @@ impl Queue<Vec<u8>, Bytes> {
         Self::builder().bounded(messages).create()
     }
 
-    /// Puts borrowed bytes, waiting as long as it takes if the queue is full.
+    /// Puts borrowed bytes; blocks while the queue is full.
     ///
     /// # Errors
     ///
-    /// As [`put`](Self::put).
+    /// Those of [`put`](Self::put), without the message.
     #[inline]
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
-        self.put_bytes_deadline(bytes, Deadline::NEVER)
+        self.put_bytes_timeout(bytes, Deadline::NEVER)
     }
 
-    /// Puts borrowed bytes, waiting until the deadline if the queue is full.
+    /// Puts borrowed bytes if there is room now, as [`try_put`](Self::try_put) does.
     ///
     /// # Errors
     ///
-    /// As [`put_deadline`](Self::put_deadline).
+    /// Those of [`try_put`](Self::try_put), without the message.
     #[inline]
-    pub fn put_bytes_deadline(&self, bytes: &[u8], deadline: Deadline) -> Result<(), PutError<()>> {
-        let put = self.raw.put(&[bytes], self.wait, deadline);
-        put.map_or_else(|refusal| Err(PutError::new((), refusal)), |_| Ok(()))
+    pub fn try_put_bytes(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
+        self.put_bytes_timeout(bytes, Deadline::PASSED)
     }
 
-    /// Gets the oldest message into `bytes`, in place of what is there, waiting as long as it takes.
+    /// Puts borrowed bytes; waits up to `timeout` while the queue is full.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get); `bytes` is unchanged then.
+    /// Those of [`put_timeout`](Self::put_timeout), without the message.
+    #[inline]
+    pub fn put_bytes_timeout(
+        &self,
+        bytes: &[u8],
+        timeout: impl Into<Deadline>,
+    ) -> Result<(), PutError<()>> {
+        self.raw.put(&[bytes], self.wait, timeout.into())?;
+        Ok(())
+    }
+
+    /// Gets the oldest message into `bytes`, in place of what is there; blocks until there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::Closed`] and [`GetError::Failed`], as [`get`](Self::get); `bytes` is unchanged then.
     #[inline]
     pub fn get_bytes_into(&self, bytes: &mut Vec<u8>) -> Result<(), GetError> {
-        self.get_bytes_into_deadline(bytes, Deadline::NEVER)
+        self.get_bytes_into_timeout(bytes, Deadline::NEVER)
     }
 
-    /// Gets the oldest message into `bytes`, in place of what is there, waiting until the deadline.
+    /// Gets the oldest message into `bytes`, in place of what is there, if there is one now.
     ///
     /// # Errors
     ///
-    /// As [`get_deadline`](Self::get_deadline); `bytes` is unchanged then.
+    /// Those of [`get_bytes_into`](Self::get_bytes_into), and [`GetError::Empty`].
     #[inline]
-    pub fn get_bytes_into_deadline(
+    pub fn try_get_bytes_into(&self, bytes: &mut Vec<u8>) -> Result<(), GetError> {
+        self.get_bytes_into_timeout(bytes, Deadline::PASSED)
+    }
+
+    /// Gets the oldest message into `bytes`, in place of what is there; waits up to `timeout` for one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get_bytes_into`](Self::get_bytes_into), and [`GetError::Empty`] if it timed out.
+    #[inline]
+    pub fn get_bytes_into_timeout(
         &self,
         bytes: &mut Vec<u8>,
-        deadline: Deadline,
+        timeout: impl Into<Deadline>,
     ) -> Result<(), GetError> {
-        self.raw.get(1, self.wait, deadline, |message| {
+        self.raw.get_one(self.wait, timeout.into(), |message| {
             bytes.clear();
             bytes.extend_from_slice(message);
-        })?;
-        Ok(())
+        })
     }
 }
 
@@ -198,105 +219,105 @@ impl<T, C: Codec<T>> Queue<T, C> {
         Self { wait, ..self }
     }
 
-    /// Puts a message, waiting as long as it takes if the queue is full.
+    /// Puts a message; blocks while the queue is full.
     ///
     /// # Errors
     ///
-    /// All of [`PutError`] but `Full`, each with the message.
+    /// Each gives the message back.
+    ///
+    /// - [`PutError::Closed`] if the queue is closed.
+    /// - [`PutError::TooLarge`] if the message is longer than [`max_message`](Self::max_message).
+    /// - [`PutError::Encode`] if the codec cannot write it.
+    /// - [`PutError::Failed`] if memory is exhausted, if a queue without a bound has no room left
+    ///   ([`ErrorKind::NotEnoughMemory`](mp_layout::ErrorKind::NotEnoughMemory)), if the shared bytes are corrupt, or if the
+    ///   producers' lock cannot be acquired.
     #[inline]
     pub fn put(&self, value: T) -> Result<(), PutError<T>> {
-        self.put_deadline(value, Deadline::NEVER)
+        self.put_timeout(value, Deadline::NEVER)
     }
 
     /// Puts a message if there is room now.
     ///
-    /// It may still wait a moment for other producers, 100 ms at most.
+    /// It may wait up to 100 ms for other producers.
     ///
     /// # Errors
     ///
-    /// All of [`PutError`], each with the message.
+    /// Those of [`put`](Self::put), and [`PutError::Full`].
+    #[doc(alias = "put_nowait")]
     #[inline]
     pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
-        self.put_deadline(value, Deadline::PASSED)
+        self.put_timeout(value, Deadline::PASSED)
     }
 
-    /// Puts a message, waiting at most so long if the queue is full: zero tries once, [`Duration::MAX`] is for ever.
+    /// Puts a message; waits up to `timeout` while the queue is full.
+    ///
+    /// `timeout` is a [`Duration`](std::time::Duration) from now, an [`Instant`](std::time::Instant) or a [`Deadline`].
+    /// [`Duration::ZERO`](std::time::Duration::ZERO) means one attempt,
+    /// [`Duration::MAX`](std::time::Duration::MAX) waits forever. All timed methods take their time like this.
     ///
     /// # Errors
     ///
-    /// All of [`PutError`], each with the message; `Full` if the time was up.
+    /// Those of [`put`](Self::put), and [`PutError::Full`] if it timed out.
     #[inline]
-    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
-        self.put_deadline(value, Deadline::after(timeout))
-    }
-
-    /// Puts a message, waiting until the deadline if the queue is full.
-    ///
-    /// # Errors
-    ///
-    /// As [`put_timeout`](Self::put_timeout).
-    #[inline]
-    pub fn put_deadline(&self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
-        match self.send(&value, deadline) {
+    pub fn put_timeout(&self, value: T, timeout: impl Into<Deadline>) -> Result<(), PutError<T>> {
+        match self.send(&value, timeout.into()) {
             Ok(()) => Ok(()),
-            Err(refusal) => Err(PutError::new(value, refusal)),
+            Err(error) => Err(error.with_value(value)),
         }
     }
 
     #[inline]
-    fn send(&self, value: &T, deadline: Deadline) -> Result<(), Refusal> {
-        let encoded = C::encode(value).map_err(Refusal::Unwritable)?;
+    fn send(&self, value: &T, deadline: Deadline) -> Result<(), PutError<()>> {
+        let encoded = C::encode(value).map_err(|error| PutError::Encode((), error))?;
         self.raw.put(&[encoded], self.wait, deadline)?;
         Ok(())
     }
 
-    /// Puts messages in their order, in as few steps as possible and with one wake-up for each, waiting as long as it
-    /// takes if the queue is full. Messages of other producers may come between.
+    /// Puts messages in their order, in as few steps as possible and with one wake-up for each; blocks while the queue is
+    /// full. Messages of other producers may come between.
     ///
     /// # Errors
     ///
-    /// As [`put`](Self::put) for the first message that was not put, with how many were.
+    /// Those of [`put`](Self::put), for the first message that was not put, with how many were.
     pub fn put_many(&self, values: &[T]) -> Result<(), PutManyError> {
-        self.put_many_deadline(values, Deadline::NEVER)
+        self.put_many_timeout(values, Deadline::NEVER)
     }
 
     /// Puts messages as [`put_many`](Self::put_many) does, those for which there is room now.
     ///
     /// # Errors
     ///
-    /// As [`try_put`](Self::try_put) for the first message that was not put, with how many were.
+    /// Those of [`put_many`](Self::put_many), and [`PutError::Full`] for the first message that has no room.
     pub fn try_put_many(&self, values: &[T]) -> Result<(), PutManyError> {
-        self.put_many_deadline(values, Deadline::PASSED)
+        self.put_many_timeout(values, Deadline::PASSED)
     }
 
-    /// Puts messages as [`put_many`](Self::put_many) does, waiting at most so long for all of them.
+    /// Puts messages as [`put_many`](Self::put_many) does; waits up to `timeout` for all of them together.
     ///
     /// # Errors
     ///
-    /// As [`put_timeout`](Self::put_timeout) for the first message that was not put, with how many were.
-    pub fn put_many_timeout(&self, values: &[T], timeout: Duration) -> Result<(), PutManyError> {
-        self.put_many_deadline(values, Deadline::after(timeout))
-    }
-
-    /// Puts messages as [`put_many`](Self::put_many) does, waiting until the deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`put_many_timeout`](Self::put_many_timeout).
-    pub fn put_many_deadline(&self, values: &[T], deadline: Deadline) -> Result<(), PutManyError> {
+    /// Those of [`put_many`](Self::put_many), and [`PutError::Full`] if it timed out.
+    pub fn put_many_timeout(
+        &self,
+        values: &[T],
+        timeout: impl Into<Deadline>,
+    ) -> Result<(), PutManyError> {
+        let deadline = timeout.into();
         let mut put = 0;
         for chunk in values.chunks(BATCH) {
             self.send_chunk(chunk, deadline, &mut put)
-                .map_err(|refusal| PutManyError {
-                    put,
-                    error: PutError::new((), refusal),
-                })?;
+                .map_err(|error| PutManyError { put, error })?;
         }
         Ok(())
     }
 
     /// Adds to `put` also what was put before an error.
-    fn send_chunk(&self, chunk: &[T], deadline: Deadline, put: &mut usize) -> Result<(), Refusal> {
+    fn send_chunk(
+        &self,
+        chunk: &[T],
+        deadline: Deadline,
+        put: &mut usize,
+    ) -> Result<(), PutError<()>> {
         let mut encoded = Vec::with_capacity(chunk.len());
         let written = chunk.iter().try_for_each(|value| {
             encoded.push(C::encode(value)?);
@@ -308,99 +329,78 @@ impl<T, C: Codec<T>> Queue<T, C> {
             *put += count;
             rest = rest.get(count..).unwrap_or_default();
         }
-        written.map_err(Refusal::Unwritable)
+        written.map_err(|error| PutError::Encode((), error))
     }
 
-    /// Gets the oldest message, waiting as long as it takes.
+    /// Gets the oldest message; blocks until there is one.
     ///
     /// # Errors
     ///
-    /// All of [`GetError`] but `Empty`.
+    /// - [`GetError::Closed`] if the queue is closed and empty.
+    /// - [`GetError::Decode`] if the message's bytes are not a `T`. It was taken; the next get returns the one after it.
+    /// - [`GetError::Failed`] if the shared bytes are corrupt, or if the consumers' lock cannot be acquired.
     #[inline]
     pub fn get(&self) -> Result<T, GetError> {
-        self.get_deadline(Deadline::NEVER)
+        self.get_timeout(Deadline::NEVER)
     }
 
     /// Gets the oldest message if there is one now.
     ///
-    /// It may still wait a moment for other consumers, 100 ms at most.
+    /// It may wait up to 100 ms for other consumers.
     ///
     /// # Errors
     ///
-    /// All of [`GetError`].
+    /// Those of [`get`](Self::get), and [`GetError::Empty`].
+    #[doc(alias = "get_nowait")]
     #[inline]
     pub fn try_get(&self) -> Result<T, GetError> {
-        self.get_deadline(Deadline::PASSED)
+        self.get_timeout(Deadline::PASSED)
     }
 
-    /// Gets the oldest message, waiting at most so long: zero tries once, [`Duration::MAX`] is for ever.
+    /// Gets the oldest message; waits up to `timeout` for one.
     ///
     /// # Errors
     ///
-    /// All of [`GetError`]; `Empty` if the time was up.
+    /// Those of [`get`](Self::get), and [`GetError::Empty`] if it timed out.
     #[inline]
-    pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
-        self.get_deadline(Deadline::after(timeout))
+    pub fn get_timeout(&self, timeout: impl Into<Deadline>) -> Result<T, GetError> {
+        let taken = self.raw.get_one(self.wait, timeout.into(), C::take)?;
+        C::decode(taken).map_err(GetError::Decode)
     }
 
-    /// Gets the oldest message, waiting until the deadline.
+    /// Gets the oldest messages in one step: at least one, for which it blocks, and at most `max`, which counts as 1 if it
+    /// is 0.
     ///
     /// # Errors
     ///
-    /// As [`get_timeout`](Self::get_timeout).
-    #[inline]
-    pub fn get_deadline(&self, deadline: Deadline) -> Result<T, GetError> {
-        let mut taken = None;
-        self.raw
-            .get(1, self.wait, deadline, |bytes| taken = Some(C::take(bytes)))?;
-        match taken {
-            Some(taken) => C::decode(taken).map_err(GetError::Decode),
-            None => unreachable!("one message was got"),
-        }
-    }
-
-    /// Gets the oldest messages in one step: at least one, waiting as long as it takes, and at most `max` (which counts
-    /// as 1 if it is 0).
+    /// - [`GetError::Closed`] if the queue is closed and empty.
+    /// - [`GetError::Failed`] if the shared bytes are corrupt, or if the consumers' lock cannot be acquired.
     ///
-    /// # Errors
-    ///
-    /// [`GetError::Closed`] and [`GetError::Failed`]; what does not decode is an item of the batch.
+    /// A message that does not decode is an item of the batch.
     pub fn get_many(&self, max: usize) -> Result<Batch<T, C>, GetError> {
-        self.get_many_deadline(max, Deadline::NEVER)
+        self.get_many_timeout(max, Deadline::NEVER)
     }
 
     /// Gets the oldest messages that there are now, as [`get_many`](Self::get_many) does.
     ///
     /// # Errors
     ///
-    /// As [`get_many`](Self::get_many), and [`GetError::Empty`].
+    /// Those of [`get_many`](Self::get_many), and [`GetError::Empty`].
     pub fn try_get_many(&self, max: usize) -> Result<Batch<T, C>, GetError> {
-        self.get_many_deadline(max, Deadline::PASSED)
+        self.get_many_timeout(max, Deadline::PASSED)
     }
 
-    /// Gets the oldest messages as [`get_many`](Self::get_many) does, waiting at most so long for the first.
+    /// Gets the oldest messages as [`get_many`](Self::get_many) does; waits up to `timeout` for the first.
     ///
     /// # Errors
     ///
-    /// As [`get_many`](Self::get_many), and [`GetError::Empty`] if the time was up.
-    pub fn get_many_timeout(&self, max: usize, timeout: Duration) -> Result<Batch<T, C>, GetError> {
-        self.get_many_deadline(max, Deadline::after(timeout))
-    }
-
-    /// Gets the oldest messages as [`get_many`](Self::get_many) does, waiting until the deadline for the first.
-    ///
-    /// # Errors
-    ///
-    /// As [`get_many_timeout`](Self::get_many_timeout).
-    pub fn get_many_deadline(
+    /// Those of [`get_many`](Self::get_many), and [`GetError::Empty`] if it timed out.
+    pub fn get_many_timeout(
         &self,
         max: usize,
-        deadline: Deadline,
+        timeout: impl Into<Deadline>,
     ) -> Result<Batch<T, C>, GetError> {
-        let mut taken = Vec::new();
-        self.raw.get(max, self.wait, deadline, |bytes| {
-            taken.push(C::take(bytes));
-        })?;
+        let taken = self.raw.get_many(max, self.wait, timeout.into(), C::take)?;
         Ok(Batch::new(taken))
     }
 
@@ -421,22 +421,25 @@ impl<T, C: Codec<T>> Queue<T, C> {
 }
 
 impl<T, C> Queue<T, C> {
-    /// Whether somebody has closed the queue. True stays true.
+    /// Whether the queue was closed. True stays true.
     pub fn is_closed(&self) -> bool {
         self.raw.is_closed()
     }
 
     /// Messages in the queue at some time during the call; others may put and get meanwhile.
+    #[doc(alias = "qsize")]
     pub fn len(&self) -> usize {
         self.raw.len()
     }
 
     /// Whether there was no message at some time during the call.
+    #[doc(alias = "empty")]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Whether a put would have had to wait at some time during the call. A queue without a bound never is.
+    #[doc(alias = "full")]
     pub fn is_full(&self) -> bool {
         self.raw.is_full()
     }

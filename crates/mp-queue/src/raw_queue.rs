@@ -46,7 +46,7 @@
 //!
 //! Blocking. Producers and consumers do not block each other as long as there are messages and room. A process that is
 //! stopped while it holds a lock stops its side. A consumer that has emptied the queue looks again at once or, where
-//! messages come in a stream, after a moment (`Pace`).
+//! messages come in a stream, after a moment (`BatchBackoff`).
 //!
 //! # If a process dies
 //!
@@ -78,10 +78,10 @@ use mp_os::clock::Deadline;
 use mp_ring::ByteRing;
 use mp_sync::{Guard, LockError, RawLockError, RawMutex};
 
+use crate::batch_backoff::BatchBackoff;
 use crate::codec;
 use crate::control::{Control, LEGS};
 use crate::geometry::{self, CONTROL_SIZE, Geometry, MAX_RINGS, PAGE, offset, region_size};
-use crate::pace::Pace;
 
 mod get;
 mod put;
@@ -111,7 +111,7 @@ pub(crate) struct RawQueue {
     rings: [OnceLock<ByteRing<'static>>; MAX_RINGS],
     geometry: Geometry,
     bound: u64,
-    pace: Pace,
+    backoff: BatchBackoff,
     /// Keeps the mapping, so it is dropped last.
     control: Placed<Control>,
 }
@@ -205,7 +205,7 @@ impl RawQueue {
             control,
             rings: [const { OnceLock::new() }; MAX_RINGS],
             geometry,
-            pace: Pace::default(),
+            backoff: BatchBackoff::default(),
         })
     }
 

@@ -2,18 +2,17 @@
 
 use core::cell::RefCell;
 use core::fmt;
-use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Plain, PlainSlice, Result};
-use mp_os::clock::Deadline;
 use mp_ring::{Consumer, PopError, Role};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::batch_backoff::{BatchBackoff, LEAST_CAPACITY};
 use crate::channel::{Channel, this_process};
 use crate::sender::passed_on;
-use crate::{GetError, Wait};
+use crate::{Deadline, GetError, Wait};
 
 /// The end of a [`channel`](crate::channel) that receives. Dropped, it ends the channel: sending fails.
 ///
@@ -29,6 +28,7 @@ pub struct Receiver<T: Plain> {
     consumer: RefCell<Option<Consumer<'static, T>>>,
     channel: Channel<T>,
     wait: Wait,
+    backoff: BatchBackoff,
     claimed_by: u64,
 }
 
@@ -50,6 +50,7 @@ impl<T: Plain> Receiver<T> {
             consumer: RefCell::new(Some(consumer)),
             channel,
             wait: Wait::default(),
+            backoff: BatchBackoff::default(),
             claimed_by: me.get(),
         })
     }
@@ -61,45 +62,37 @@ impl<T: Plain> Receiver<T> {
         self
     }
 
-    /// Receives the oldest value, waiting as long as it takes.
+    /// Receives the oldest value; blocks until there is one.
     ///
     /// # Errors
     ///
-    /// [`GetError::Closed`] if the sender is gone and everything was received; [`GetError::Decode`] if the bytes are not a
-    /// `T`, which takes them; [`GetError::Failed`] if the shared bytes are corrupt or this handle was passed on.
+    /// - [`GetError::Closed`] if the sender is gone and everything was received.
+    /// - [`GetError::Decode`] if the bytes are not a `T`. The value was taken; the next call returns the one after it.
+    /// - [`GetError::Failed`] if the shared bytes are corrupt or this handle was passed on.
     #[inline]
     pub fn recv(&mut self) -> Result<T, GetError> {
-        self.recv_deadline(Deadline::NEVER)
+        self.recv_timeout(Deadline::NEVER)
     }
 
     /// Receives the oldest value if there is one now. It does not ask whether the sender is dead.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and [`GetError::Empty`].
+    /// Those of [`recv`](Self::recv), and [`GetError::Empty`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, GetError> {
-        self.recv_deadline(Deadline::PASSED)
+        self.recv_timeout(Deadline::PASSED)
     }
 
-    /// Receives the oldest value, waiting at most so long: zero tries once, [`Duration::MAX`] is for ever.
+    /// Receives the oldest value; waits up to `timeout` for one. [`Queue::put_timeout`](crate::Queue::put_timeout) says what a
+    /// `timeout` can be.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and [`GetError::Empty`] if the time was up.
+    /// Those of [`recv`](Self::recv), and [`GetError::Empty`] if it timed out.
     #[inline]
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, GetError> {
-        self.recv_deadline(Deadline::after(timeout))
-    }
-
-    /// Receives the oldest value, waiting until the deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv_timeout`](Self::recv_timeout).
-    #[inline]
-    pub fn recv_deadline(&mut self, deadline: Deadline) -> Result<T, GetError> {
-        self.receive(deadline, |consumer| match consumer.pop() {
+    pub fn recv_timeout(&mut self, timeout: impl Into<Deadline>) -> Result<T, GetError> {
+        self.receive(timeout.into(), |consumer| match consumer.pop() {
             Ok(value) => Ok(Some(value)),
             Err(PopError::Empty) => Ok(None),
             Err(error @ PopError::Invalid) => Err(GetError::Decode(error.into())),
@@ -107,19 +100,50 @@ impl<T: Plain> Receiver<T> {
         })
     }
 
-    /// Receives the oldest values into `values` in one step, waiting as long as it takes for one; how many.
+    /// Receives the oldest values into `values` in one step and returns how many: at least one, for which it blocks.
+    ///
+    /// For no `values` it returns 0 immediately.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv). For no `values` it is 0 at once.
+    /// - [`GetError::Closed`] if the sender is gone and everything was received.
+    /// - [`GetError::Failed`] if the shared bytes are corrupt or this handle was passed on.
     pub fn recv_many(&mut self, values: &mut [T]) -> Result<usize, GetError>
+    where
+        T: PlainSlice,
+    {
+        self.recv_many_timeout(values, Deadline::NEVER)
+    }
+
+    /// Receives the oldest values that there are now, as [`recv_many`](Self::recv_many) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv_many`](Self::recv_many), and [`GetError::Empty`].
+    pub fn try_recv_many(&mut self, values: &mut [T]) -> Result<usize, GetError>
+    where
+        T: PlainSlice,
+    {
+        self.recv_many_timeout(values, Deadline::PASSED)
+    }
+
+    /// Receives the oldest values as [`recv_many`](Self::recv_many) does; waits up to `timeout` for the first.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv_many`](Self::recv_many), and [`GetError::Empty`] if it timed out.
+    pub fn recv_many_timeout(
+        &mut self,
+        values: &mut [T],
+        timeout: impl Into<Deadline>,
+    ) -> Result<usize, GetError>
     where
         T: PlainSlice,
     {
         if values.is_empty() {
             return Ok(0);
         }
-        self.receive(Deadline::NEVER, |consumer| {
+        self.receive(timeout.into(), |consumer| {
             match consumer.pop_slice(values) {
                 Ok(0) => Ok(None),
                 Ok(count) => Ok(Some(count)),
@@ -128,7 +152,7 @@ impl<T: Plain> Receiver<T> {
         })
     }
 
-    /// Receives by `take`, which gives what it took.
+    /// Receives by `take`, which returns `None` if there is nothing.
     #[inline]
     fn receive<R>(
         &mut self,
@@ -138,7 +162,7 @@ impl<T: Plain> Receiver<T> {
         let Some(consumer) = self.consumer.get_mut() else {
             return Err(GetError::Failed(passed_on()));
         };
-        let channel = &self.channel;
+        let (channel, wait, backoff) = (&self.channel, self.wait, &self.backoff);
         let not_full = channel.not_full();
         let mut once = |consumer: &mut _| {
             // Rule (a) of the eventcount.
@@ -152,7 +176,13 @@ impl<T: Plain> Receiver<T> {
             return taken;
         }
         let ring = consumer.ring();
+        let mut may_be_stream = wait != Wait::Sleep
+            && deadline != Deadline::PASSED
+            && ring.capacity() >= LEAST_CAPACITY;
         let mut attempt = |gone: bool| {
+            if core::mem::take(&mut may_be_stream) {
+                backoff.pause_for_batch(|| consumer.len());
+            }
             // Looked at before the ring: nothing is sent after it.
             let ended = gone || channel.has_ended(Role::Producer);
             let taken = once(consumer);
@@ -165,7 +195,7 @@ impl<T: Plain> Receiver<T> {
             return attempt(false).unwrap_or(Err(GetError::Empty));
         }
         let is_dead = || channel.is_dead(Role::Producer, ring.owner(Role::Producer));
-        Channel::<T>::wait(channel.not_empty(), self.wait, deadline, is_dead, attempt)
+        Channel::<T>::wait(channel.not_empty(), wait, deadline, is_dead, attempt)
             .unwrap_or(Err(GetError::Empty))
     }
 

@@ -2,17 +2,15 @@
 
 use core::cell::RefCell;
 use core::fmt;
-use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Plain, Result};
-use mp_os::clock::Deadline;
 use mp_ring::{Producer, PushError, Role};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::channel::{Channel, this_process};
-use crate::{PutError, Wait};
+use crate::{Deadline, PutError, PutManyError, Wait};
 
 /// The end of a [`channel`](crate::channel) that sends. Dropped, it ends the channel: the receiver gets what was sent, and
 /// then `Closed`.
@@ -60,101 +58,130 @@ impl<T: Plain> Sender<T> {
         self
     }
 
-    /// Sends a value, waiting as long as it takes if the channel is full.
+    /// Sends a value; blocks while the channel is full.
     ///
     /// # Errors
     ///
-    /// [`PutError::Closed`] if the receiver is gone; [`PutError::Failed`] if the shared bytes are corrupt or this handle was
-    /// passed on.
+    /// - [`PutError::Closed`] if the receiver is gone.
+    /// - [`PutError::Failed`] if the shared bytes are corrupt or this handle was passed on.
     #[inline]
     pub fn send(&mut self, value: T) -> Result<(), PutError<T>> {
-        self.send_deadline(value, Deadline::NEVER)
+        self.send_timeout(value, Deadline::NEVER)
     }
 
-    /// Sends a value if there is room now.
+    /// Sends a value if there is room now. It does not ask whether the receiver is dead.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), and [`PutError::Full`].
+    /// Those of [`send`](Self::send), and [`PutError::Full`].
     #[inline]
     pub fn try_send(&mut self, value: T) -> Result<(), PutError<T>> {
-        self.send_deadline(value, Deadline::PASSED)
+        self.send_timeout(value, Deadline::PASSED)
     }
 
-    /// Sends a value, waiting at most so long: zero tries once, [`Duration::MAX`] is for ever.
+    /// Sends a value; waits up to `timeout` while the channel is full. [`Queue::put_timeout`](crate::Queue::put_timeout) says
+    /// what a `timeout` can be.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), and [`PutError::Full`] if the time was up.
+    /// Those of [`send`](Self::send), and [`PutError::Full`] if it timed out.
     #[inline]
-    pub fn send_timeout(&mut self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
-        self.send_deadline(value, Deadline::after(timeout))
+    pub fn send_timeout(
+        &mut self,
+        value: T,
+        timeout: impl Into<Deadline>,
+    ) -> Result<(), PutError<T>> {
+        let push = |producer: &mut Producer<'static, T>| match producer.push(value) {
+            Ok(()) => Some(Ok(())),
+            Err(PushError::Full(_)) => None,
+            Err(PushError::Corrupt(_, corrupt)) => Some(Err(Error::from(corrupt).into())),
+        };
+        self.send_by(timeout.into(), push)
+            .map_err(|error| error.with_value(value))
     }
 
-    /// Sends a value, waiting until the deadline.
+    /// Sends values in their order, in as few steps as possible; blocks while the channel is full.
     ///
     /// # Errors
     ///
-    /// As [`send_timeout`](Self::send_timeout).
-    #[inline]
-    pub fn send_deadline(&mut self, value: T, deadline: Deadline) -> Result<(), PutError<T>> {
-        let Some(producer) = self.producer.get_mut() else {
-            return Err(PutError::Failed(value, passed_on()));
-        };
-        match push(&self.channel, producer, value) {
-            Err(PutError::Full(value)) if deadline != Deadline::PASSED => {
-                send_when_there_is_room(&self.channel, producer, value, self.wait, deadline)
-            }
-            result => result,
-        }
+    /// Those of [`send`](Self::send), for the first value that was not sent, with how many were.
+    pub fn send_many(&mut self, values: &[T]) -> Result<(), PutManyError> {
+        self.send_many_timeout(values, Deadline::NEVER)
     }
 
-    /// Sends values in their order, as many as fit in one step, waiting as long as it takes for the others.
+    /// Sends values as [`send_many`](Self::send_many) does, those for which there is room now.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), with the number of values that were sent.
-    pub fn send_many(&mut self, values: &[T]) -> Result<(), (usize, PutError<()>)> {
-        let Some(producer) = self.producer.get_mut() else {
-            return Err((0, PutError::Failed((), passed_on())));
-        };
-        let channel = &self.channel;
-        let mut sent = 0;
-        while sent < values.len() {
-            let ring = producer.ring();
-            let mut attempt = |gone| {
-                if gone || channel.has_ended(Role::Consumer) {
-                    return Some(Err(PutError::Closed(())));
-                }
-                let rest = values.get(sent..).unwrap_or_default();
-                let pushed = channel.not_empty().under_bell(|| {
-                    let pushed = producer.push_slice(rest);
-                    channel.not_empty().notify(1);
-                    pushed
-                });
-                match pushed {
-                    Ok(0) => None,
-                    Ok(count) => Some(Ok(count)),
-                    Err(corrupt) => Some(Err(PutError::Failed((), corrupt.into()))),
-                }
+    /// Those of [`send_many`](Self::send_many), and [`PutError::Full`] for the first value that has no room.
+    pub fn try_send_many(&mut self, values: &[T]) -> Result<(), PutManyError> {
+        self.send_many_timeout(values, Deadline::PASSED)
+    }
+
+    /// Sends values as [`send_many`](Self::send_many) does; waits up to `timeout` for all of them together.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_many`](Self::send_many), and [`PutError::Full`] if it timed out.
+    pub fn send_many_timeout(
+        &mut self,
+        values: &[T],
+        timeout: impl Into<Deadline>,
+    ) -> Result<(), PutManyError> {
+        let deadline = timeout.into();
+        let mut put = 0;
+        while let Some(rest @ [_, ..]) = values.get(put..) {
+            let push = |producer: &mut Producer<'static, T>| match producer.push_slice(rest) {
+                Ok(0) => None,
+                Ok(count) => Some(Ok(count)),
+                Err(corrupt) => Some(Err(Error::from(corrupt).into())),
             };
-            let pushed = attempt(false).or_else(|| {
-                let is_dead = || channel.is_dead(Role::Consumer, ring.owner(Role::Consumer));
-                Channel::<T>::wait(
-                    channel.not_full(),
-                    self.wait,
-                    Deadline::NEVER,
-                    is_dead,
-                    attempt,
-                )
-            });
-            match pushed {
-                Some(Ok(count)) => sent += count,
-                Some(Err(error)) => return Err((sent, error)),
-                None => return Err((sent, PutError::Full(()))),
-            }
+            put += self
+                .send_by(deadline, push)
+                .map_err(|error| PutManyError { put, error })?;
         }
         Ok(())
+    }
+
+    /// Sends by `push`, which returns `None` while there is no room.
+    #[inline]
+    fn send_by<R>(
+        &mut self,
+        deadline: Deadline,
+        mut push: impl FnMut(&mut Producer<'static, T>) -> Option<Result<R, PutError<()>>>,
+    ) -> Result<R, PutError<()>> {
+        let Some(producer) = self.producer.get_mut() else {
+            return Err(passed_on().into());
+        };
+        let channel = &self.channel;
+        let not_empty = channel.not_empty();
+        let mut once = |producer: &mut _| {
+            if channel.has_ended(Role::Consumer) {
+                return Some(Err(PutError::Closed(())));
+            }
+            // Rule (a) of the eventcount.
+            not_empty.under_bell(|| {
+                let pushed = push(producer)?;
+                not_empty.notify(1);
+                Some(pushed)
+            })
+        };
+        if let Some(sent) = once(producer) {
+            return sent;
+        }
+        if deadline == Deadline::PASSED {
+            return Err(PutError::Full(()));
+        }
+        let ring = producer.ring();
+        let attempt = |gone: bool| {
+            if gone {
+                return Some(Err(PutError::Closed(())));
+            }
+            once(producer)
+        };
+        let is_dead = || channel.is_dead(Role::Consumer, ring.owner(Role::Consumer));
+        Channel::<T>::wait(channel.not_full(), self.wait, deadline, is_dead, attempt)
+            .unwrap_or(Err(PutError::Full(())))
     }
 
     /// The most values that can be on their way.
@@ -173,50 +200,6 @@ impl<T: Plain> Sender<T> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
-
-#[inline]
-fn push<T: Plain>(
-    channel: &Channel<T>,
-    producer: &mut Producer<'static, T>,
-    value: T,
-) -> Result<(), PutError<T>> {
-    if channel.has_ended(Role::Consumer) {
-        return Err(PutError::Closed(value));
-    }
-    let not_empty = channel.not_empty();
-    // Rule (a) of the eventcount.
-    not_empty.under_bell(|| match producer.push(value) {
-        Ok(()) => {
-            not_empty.notify(1);
-            Ok(())
-        }
-        Err(PushError::Full(value)) => Err(PutError::Full(value)),
-        Err(PushError::Corrupt(value, corrupt)) => Err(PutError::Failed(value, corrupt.into())),
-    })
-}
-
-#[cold]
-fn send_when_there_is_room<T: Plain>(
-    channel: &Channel<T>,
-    producer: &mut Producer<'static, T>,
-    value: T,
-    wait: Wait,
-    deadline: Deadline,
-) -> Result<(), PutError<T>> {
-    let ring = producer.ring();
-    let is_dead = || channel.is_dead(Role::Consumer, ring.owner(Role::Consumer));
-    let attempt = |gone| {
-        if gone {
-            return Some(Err(PutError::Closed(value)));
-        }
-        match push(channel, producer, value) {
-            Err(PutError::Full(_)) => None,
-            result => Some(result),
-        }
-    };
-    Channel::<T>::wait(channel.not_full(), wait, deadline, is_dead, attempt)
-        .unwrap_or(Err(PutError::Full(value)))
 }
 
 #[cold]

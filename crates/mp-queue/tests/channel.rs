@@ -1,6 +1,6 @@
 //! What a channel does, in one process and across two.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mp_layout::{Error, ErrorKind};
 use mp_object::transfer;
@@ -75,6 +75,37 @@ fn batches_pass() {
         assert_eq!(got, numbers);
     });
     assert_eq!(receiver.recv_many(&mut []).expect("nothing asked for"), 0);
+}
+
+#[test]
+fn batches_wait_no_longer_than_they_are_told() {
+    let (mut sender, mut receiver) = channel::<u32>(3).expect("a channel");
+    let mut values = [0; 8];
+    let span = Duration::from_millis(20);
+    for nothing in [
+        receiver.try_recv_many(&mut values),
+        receiver.recv_many_timeout(&mut values, Duration::ZERO),
+        receiver.recv_many_timeout(&mut values, Instant::now() + span),
+    ] {
+        assert!(matches!(nothing, Err(GetError::Empty)), "{nothing:?}");
+    }
+    let start = Instant::now();
+    let error = sender
+        .send_many_timeout(&[1, 2, 3, 4], span)
+        .expect_err("room for three");
+    assert!(start.elapsed() >= span);
+    assert!(matches!(error.error, PutError::Full(())), "{error}");
+    assert_eq!((error.put, receiver.try_recv().expect("a value")), (3, 1));
+    let error = sender.try_send_many(&[5, 6]).expect_err("room for one");
+    assert_eq!((error.put, Error::from(error).kind()), (1, ErrorKind::Full));
+    assert_eq!(receiver.try_recv_many(&mut values).expect("values"), 3);
+    assert_eq!(values[..3], [2, 3, 5]);
+    drop(receiver);
+    let error = sender.try_send_many(&[7]).expect_err("no receiver");
+    assert_eq!(
+        (error.put, Error::from(error).kind()),
+        (0, ErrorKind::Closed)
+    );
 }
 
 #[test]

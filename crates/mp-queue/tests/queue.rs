@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mp_layout::{Error, ErrorKind};
 use mp_object::transfer;
-use mp_queue::{Bytes, GetError, Plain, PutError, Queue, Wait};
+use mp_queue::{Bytes, Deadline, GetError, Plain, PutError, Queue, Wait};
 use mp_testkit::{UniqueName, Watchdog};
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -75,6 +75,33 @@ fn an_empty_queue_says_so() {
         assert!(matches!(error, GetError::Empty), "{error:?}");
         assert_eq!(Error::from(error).kind(), ErrorKind::Empty);
     }
+}
+
+#[test]
+fn a_time_is_a_span_or_a_moment_or_a_deadline() {
+    let queue = Queue::bytes_bounded(1).expect("a queue");
+    let span = Duration::from_millis(20);
+    let moment = Instant::now() + span;
+    queue.get_timeout(moment).expect_err("nothing to get");
+    assert!(Instant::now() >= moment);
+    let deadline = Deadline::after(span);
+    let mut bytes = vec![7];
+    for nothing in [
+        queue.try_get_bytes_into(&mut bytes),
+        queue.get_bytes_into_timeout(&mut bytes, deadline),
+    ] {
+        assert!(matches!(nothing, Err(GetError::Empty)), "{nothing:?}");
+    }
+    assert!(deadline.is_expired() && bytes == [7]);
+    queue.try_put_bytes(b"first").expect("room");
+    for full in [
+        queue.try_put_bytes(b"second"),
+        queue.put_bytes_timeout(b"second", span),
+        queue.put_bytes_timeout(b"second", Deadline::PASSED),
+    ] {
+        assert!(matches!(full, Err(PutError::Full(()))), "{full:?}");
+    }
+    assert_eq!(queue.get_timeout(Deadline::NEVER).expect("it"), b"first");
 }
 
 #[test]

@@ -4,47 +4,81 @@ use mp_layout::atomic::Ordering;
 use mp_layout::{Error, Result};
 use mp_os::clock::Deadline;
 use mp_ring::{PopError, Records};
-use mp_sync::{Guard, Wait};
+use mp_sync::Wait;
 
 use super::{RawQueue, lock};
-use crate::error::Stop;
-
-/// A queue of fewer messages is not worth waiting at for several.
-const LEAST_OF_STREAM: u64 = 64;
+use crate::GetError;
+use crate::batch_backoff::LEAST_CAPACITY;
 
 impl RawQueue {
-    /// Gets at least one message and at most `max`, each of which is shown to `visit`, and returns how many.
+    /// Gets the oldest message and returns what `take` makes of its bytes.
     ///
-    /// `visit` runs under the consumers' lock: it copies.
+    /// `take` runs under the consumers' lock: it copies.
     #[inline]
-    pub(crate) fn get(
+    pub(crate) fn get_one<R>(
+        &self,
+        wait: Wait,
+        deadline: Deadline,
+        mut take: impl FnMut(&[u8]) -> R,
+    ) -> Result<R, GetError> {
+        self.get(wait, deadline, |records| match records.next() {
+            Ok((_, bytes)) => Ok(Some(take(bytes))),
+            Err(PopError::Empty) => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    /// Gets at least one message and at most `max`, which counts as 1 if it is 0, as [`get_one`](Self::get_one) does.
+    pub(crate) fn get_many<R>(
         &self,
         max: usize,
         wait: Wait,
         deadline: Deadline,
-        mut visit: impl FnMut(&[u8]),
-    ) -> Result<usize, Stop> {
-        match self.pop_or_stop(max, deadline, &mut visit) {
+        mut take: impl FnMut(&[u8]) -> R,
+    ) -> Result<Vec<R>, GetError> {
+        self.get(wait, deadline, |records| {
+            let mut taken = Vec::new();
+            while taken.len() < max.max(1) {
+                match records.next() {
+                    Ok((_, bytes)) => taken.push(take(bytes)),
+                    Err(PopError::Empty) => break,
+                    Err(error) if taken.is_empty() => return Err(error.into()),
+                    // The get that finds it first reports it.
+                    Err(_) => break,
+                }
+            }
+            Ok(Some(taken).filter(|taken| !taken.is_empty()))
+        })
+    }
+
+    /// Gets by `take`, which reads records and returns `None` if there is none.
+    #[inline]
+    fn get<R>(
+        &self,
+        wait: Wait,
+        deadline: Deadline,
+        mut take: impl FnMut(&mut Records<'_, '_>) -> Result<Option<R>>,
+    ) -> Result<R, GetError> {
+        match self.pop_or_stop(deadline, &mut take) {
             Some(result) => result,
-            None if deadline == Deadline::PASSED => Err(Stop::Empty),
-            None => self.get_when_there_is_one(max, wait, deadline, &mut visit),
+            None if deadline == Deadline::PASSED => Err(GetError::Empty),
+            None => self.get_when_there_is_one(wait, deadline, &mut take),
         }
     }
 
-    fn get_when_there_is_one(
+    fn get_when_there_is_one<R>(
         &self,
-        max: usize,
         wait: Wait,
         deadline: Deadline,
-        visit: &mut impl FnMut(&[u8]),
-    ) -> Result<usize, Stop> {
-        let mut may_be_stream = wait != Wait::Sleep && self.bound >= LEAST_OF_STREAM;
+        take: &mut impl FnMut(&mut Records<'_, '_>) -> Result<Option<R>>,
+    ) -> Result<R, GetError> {
+        let mut may_be_stream = wait != Wait::Sleep && self.bound >= LEAST_CAPACITY as u64;
         let attempt = || {
             if core::mem::take(&mut may_be_stream) {
-                self.pace.let_some_come(|| self.len());
+                self.backoff.pause_for_batch(|| self.len());
             }
             if self.has_message() || self.is_closed() {
-                self.pop_or_stop(max, deadline, visit)
+                self.pop_or_stop(deadline, take)
             } else {
                 None
             }
@@ -52,114 +86,73 @@ impl RawQueue {
         let not_empty = &self.control().not_empty;
         not_empty
             .wait_until(wait, deadline, attempt)
-            .unwrap_or(Err(Stop::Empty))
+            .unwrap_or(Err(GetError::Empty))
     }
 
     /// `None` if the queue is empty and open.
     #[inline]
-    fn pop_or_stop(
+    fn pop_or_stop<R>(
         &self,
-        max: usize,
         deadline: Deadline,
-        visit: &mut impl FnMut(&[u8]),
-    ) -> Option<Result<usize, Stop>> {
+        take: &mut impl FnMut(&mut Records<'_, '_>) -> Result<Option<R>>,
+    ) -> Option<Result<R, GetError>> {
         let closed = self.is_closed();
-        match self.pop(max, deadline, visit) {
+        match self.pop(deadline, take) {
             // Closed before it was looked at: nothing was put since (I6).
-            Ok(0) if closed => {
+            Ok(None) if closed => {
                 self.pass_on_closing();
-                Some(Err(Stop::Closed))
+                Some(Err(GetError::Closed))
             }
-            Ok(0) => None,
-            Ok(count) => Some(Ok(count)),
+            Ok(None) => None,
+            Ok(Some(taken)) => Some(Ok(taken)),
             Err(error) => Some(Err(error.into())),
         }
     }
 
-    /// Takes what there is, with the lock; 0 if there is nothing.
+    /// Takes with the consumers' lock; `None` if there is nothing.
     #[inline]
-    fn pop(&self, max: usize, deadline: Deadline, visit: &mut impl FnMut(&[u8])) -> Result<usize> {
-        let guard = lock(&self.control().consumers, deadline)?;
-        let popped = if max <= 1 {
-            self.pop_in_place(visit)
-        } else {
-            None
-        };
-        match popped {
-            Some(count) => {
-                drop(guard);
-                self.pass_on(count);
-                Ok(count)
-            }
-            None => self.pop_locked(guard, max, visit),
-        }
-    }
-
-    /// What nearly every get is: one message, or none, of a ring whose memory is kept, while nothing is elsewhere. Whatever
-    /// else it finds it leaves to [`pop_locked`](Self::pop_locked), and does nothing.
-    #[inline]
-    fn pop_in_place(&self, visit: &mut impl FnMut(&[u8])) -> Option<usize> {
-        let legs = &self.control().legs;
-        let read = legs.read.load(Ordering::Relaxed);
-        // Before the look whether the ring is empty.
-        let write = legs.write.load(Ordering::Acquire);
-        let class = self.class_of(read);
-        if read != write || class > Self::KEPT_CLASS {
-            return None;
-        }
-        let ring = self.rings[class].get()?;
-        // SAFETY: the caller has the consumers' lock, and the handle is gone before it is released.
-        let mut consumer = unsafe { ring.locked_consumer() }.ok()?;
-        match consumer.peek() {
-            Ok(record) => {
-                visit(record.bytes());
-                self.give_room(1, || record.release());
-                Some(1)
-            }
-            Err(PopError::Empty) => Some(0),
-            Err(_) => None,
-        }
-    }
-
-    #[inline(never)]
-    fn pop_locked(
+    fn pop<R>(
         &self,
-        guard: Guard<'_>,
-        max: usize,
-        visit: &mut impl FnMut(&[u8]),
-    ) -> Result<usize> {
-        let control = self.control();
+        deadline: Deadline,
+        take: &mut impl FnMut(&mut Records<'_, '_>) -> Result<Option<R>>,
+    ) -> Result<Option<R>> {
+        let guard = lock(&self.control().consumers, deadline)?;
         let mut left_large_ring = false;
         loop {
+            // Before the look whether the ring is empty.
             let (read, write) = self.legs()?;
             let (class, ring) = self.ring_of(read)?;
             // SAFETY: this has the consumers' lock, and the handle is gone before it is released.
             let mut consumer = unsafe { ring.locked_consumer() }.map_err(Error::from)?;
-            let count = self.take(consumer.records(), max.max(1), visit)?;
-            if count > 0 {
+            let mut records = consumer.records();
+            // Something is in this ring.
+            if let Some(taken) = take(&mut records)? {
+                self.give_room(records.count(), || records.release());
                 let emptied_large_ring = class > Self::KEPT_CLASS && consumer.is_empty();
                 drop(guard);
-                self.pass_on(count);
+                self.pass_on();
                 if left_large_ring || emptied_large_ring {
                     self.settle();
                 }
-                return Ok(count);
+                return Ok(Some(taken));
             }
+            // Nothing is in this ring, and producers write it: the queue is empty.
             if read == write {
-                return Ok(0);
+                return Ok(None);
             }
+            // Producers had left this ring before it was found empty. The one store that begins the next leg frees it.
             left_large_ring |= class > Self::KEPT_CLASS;
-            // Producers had left this ring before it was found empty. The one store that begins the next leg frees it:
             let next = read.wrapping_add(1);
-            self.give_room(1, || control.legs.read.store(next, Ordering::Release));
+            let legs = &self.control().legs;
+            self.give_room(1, || legs.read.store(next, Ordering::Release));
         }
     }
 
-    /// Rule (b), for who has got messages and has unlocked.
+    /// Rule (b), for a consumer that has got messages and has unlocked.
     #[inline]
-    fn pass_on(&self, got: usize) {
+    fn pass_on(&self) {
         let not_empty = &self.control().not_empty;
-        if got > 0 && not_empty.has_sleepers() && self.has_message() {
+        if not_empty.has_sleepers() && self.has_message() {
             not_empty.under_bell(|| not_empty.notify(1));
         }
     }
@@ -177,30 +170,5 @@ impl RawQueue {
             release();
             not_full.notify(count as u32);
         });
-    }
-
-    /// Shows the records to `visit`, releases them in one step, and returns how many.
-    #[inline]
-    fn take(
-        &self,
-        mut records: Records<'_, '_>,
-        max: usize,
-        visit: &mut impl FnMut(&[u8]),
-    ) -> Result<usize> {
-        let mut count = 0;
-        while count < max {
-            match records.next() {
-                Ok((_, bytes)) => visit(bytes),
-                Err(PopError::Empty) => break,
-                Err(error) if count == 0 => return Err(error.into()),
-                // It is said to whoever meets it first.
-                Err(_) => break,
-            }
-            count += 1;
-        }
-        if count > 0 {
-            self.give_room(count, || records.release());
-        }
-        Ok(count)
     }
 }

@@ -1,13 +1,12 @@
 //! Putting bytes.
 
-use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind};
 use mp_os::clock::Deadline;
 use mp_ring::{ByteGrant, ByteProducer, ByteRing, ReserveError, Span};
 use mp_sync::Wait;
 
 use super::{RawQueue, lock};
-use crate::error::Refusal;
+use crate::PutError;
 use crate::geometry::{FIRST_RING, PAGE, capacity, max_record, region_size};
 
 /// Once per so many bytes a producer in a large ring asks whether a small one would do.
@@ -25,9 +24,9 @@ impl RawQueue {
         messages: &[B],
         wait: Wait,
         deadline: Deadline,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, PutError<()>> {
         match self.push(messages, deadline) {
-            Err(Refusal::Full) => self.put_when_there_is_room(messages, wait, deadline),
+            Err(PutError::Full(())) => self.put_when_there_is_room(messages, wait, deadline),
             result => result,
         }
     }
@@ -38,24 +37,24 @@ impl RawQueue {
         messages: &[B],
         wait: Wait,
         deadline: Deadline,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, PutError<()>> {
         let attempt = || {
             if self.is_closed() {
                 self.pass_on_closing();
-                return Some(Err(Refusal::Closed));
+                return Some(Err(PutError::Closed(())));
             }
             if self.is_full() {
                 return None;
             }
             match self.push(messages, deadline) {
-                Err(Refusal::Full) => None,
+                Err(PutError::Full(())) => None,
                 result => Some(result),
             }
         };
         let not_full = &self.control().not_full;
         not_full
             .wait_until(wait, deadline, attempt)
-            .unwrap_or(Err(Refusal::Full))
+            .unwrap_or(Err(PutError::Full(())))
     }
 
     /// Whether there are as many messages as there may be, at some time during the call.
@@ -65,57 +64,24 @@ impl RawQueue {
 
     /// Attempts to put, with the lock.
     #[inline]
-    fn push<B: AsRef<[u8]>>(&self, messages: &[B], deadline: Deadline) -> Result<usize, Refusal> {
+    fn push<B: AsRef<[u8]>>(
+        &self,
+        messages: &[B],
+        deadline: Deadline,
+    ) -> Result<usize, PutError<()>> {
         let control = self.control();
         let guard = lock(&control.producers, deadline)?;
         // I6
         if self.is_closed() {
-            return Err(Refusal::Closed);
+            return Err(PutError::Closed(()));
         }
-        let put = match messages {
-            [only] if self.push_in_place(only.as_ref()) => 1,
-            messages => self.push_locked(messages)?,
-        };
+        let put = self.push_locked(messages)?;
         drop(guard);
         // Rule (b): the consumer that made room may have made more.
         if self.is_bounded() && control.not_full.has_sleepers() && !self.is_full() {
             control.not_full.under_bell(|| control.not_full.notify(1));
         }
         Ok(put)
-    }
-
-    /// What nearly every put is: one message for the smallest ring, where it has memory, while nothing is elsewhere.
-    /// Whatever else it finds it leaves to [`push_locked`](Self::push_locked), and does nothing.
-    #[inline]
-    fn push_in_place(&self, message: &[u8]) -> bool {
-        let legs = &self.control().legs;
-        let write = legs.write.load(Ordering::Relaxed);
-        let read = legs.read.load(Ordering::Acquire);
-        if read != write || self.class_of(write) != 0 {
-            return false;
-        }
-        let Some(ring) = self.rings[0].get() else {
-            return false;
-        };
-        // SAFETY: the caller has the producers' lock, and the handle is gone before it is released.
-        let Ok(mut producer) = (unsafe { ring.locked_producer() }) else {
-            return false;
-        };
-        let Ok(grant) = producer.reserve(message.len()) else {
-            return false;
-        };
-        let Span { skipped, record } = grant.span();
-        // I5. A skipped end is marked.
-        let end = if skipped.is_empty() {
-            record.end + MARK
-        } else {
-            skipped.end
-        };
-        if end > self.backed(0) {
-            return false;
-        }
-        self.fill(grant, message);
-        true
     }
 
     /// Writes a message into memory that is there, commits it, and wakes.
@@ -130,8 +96,9 @@ impl RawQueue {
         });
     }
 
-    #[inline(never)]
-    fn push_locked<B: AsRef<[u8]>>(&self, messages: &[B]) -> Result<usize, Refusal> {
+    /// Puts messages into the ring being written or, where it has no room, into the next. Under the producers' lock.
+    #[inline]
+    fn push_locked<B: AsRef<[u8]>>(&self, messages: &[B]) -> Result<usize, PutError<()>> {
         let Some(first) = messages.first().map(|message| message.as_ref().len()) else {
             return Ok(0);
         };
@@ -145,64 +112,70 @@ impl RawQueue {
             let (class, ring) = self.ring_of(write)?;
             // SAFETY: the caller has the producers' lock, and the handle is gone before it is released.
             let mut producer = unsafe { ring.locked_producer() }.map_err(Error::from)?;
-            let pushed = if class == 0 && self.backed(0) == region_size(0) {
-                self.commit(&mut producer, messages)
-            } else {
-                match producer.reserve(first).map(|grant| grant.span()) {
-                    Ok(span) if self.would_do_smaller(class, &span, first, read, write) => {
-                        write = self.begin_leg(0, write)?;
-                        continue;
-                    }
-                    Ok(span) => match self.back_some(class, &span, messages) {
-                        Ok(backed) => self.commit(&mut producer, backed),
-                        Err(error)
-                            if error.kind() == ErrorKind::NotEnoughMemory
-                                && self.push_at_start(&mut producer, class, messages) =>
-                        {
-                            return Ok(1);
-                        }
-                        Err(error) => {
-                            write = self.begin_backed_leg(first, read, write, error)?;
-                            continue;
-                        }
-                    },
-                    Err(error) => Err(error),
+            let grant = match producer.reserve(first) {
+                Ok(grant) => grant,
+                // No room in this ring.
+                Err(error) => {
+                    write = self.begin_leg_with_room(error, (class, ring), first, read, write)?;
+                    continue;
                 }
             };
-            match pushed {
-                Ok(count) => return Ok(count),
-                Err(ReserveError::Corrupt(corrupt)) => return Err(Error::from(corrupt).into()),
-                Err(ReserveError::Full) if ring.len() as u64 >= self.bound => {
-                    return Err(Refusal::Full);
+            let span = grant.span();
+            // Little is left in a large ring: back to the smallest.
+            if class > 0 && self.would_do_smaller(&span, first, read, write) {
+                write = self.begin_leg(0, write)?;
+                continue;
+            }
+            match self.reserve_for(class, &span, messages) {
+                Ok([only]) => {
+                    self.fill(grant, only.as_ref());
+                    return Ok(1);
                 }
-                Err(ReserveError::Full | ReserveError::TooLarge { .. }) => {
-                    write = self.begin_larger_leg(class, first, read, write)?;
+                Ok(several) => return self.push_several(&mut producer, several),
+                // No memory at that place.
+                Err(error) if error.kind() != ErrorKind::NotEnoughMemory => {
+                    return Err(error.into());
                 }
+                Err(_) if self.push_at_start(&mut producer, class, messages) => return Ok(1),
+                Err(error) => write = self.begin_backed_leg(first, read, write, error)?,
             }
         }
     }
 
-    /// Pushes into memory that is there, in one step, and wakes.
-    #[inline]
-    fn commit<B: AsRef<[u8]>>(
+    /// Pushes messages into memory that is there, as many as there is room for, in one step, and wakes.
+    fn push_several<B: AsRef<[u8]>>(
         &self,
         producer: &mut ByteProducer<'_>,
         messages: &[B],
-    ) -> Result<usize, ReserveError> {
+    ) -> Result<usize, PutError<()>> {
         let not_empty = &self.control().not_empty;
         // Rule (a): begun after the lock was taken, so that the bell is what is pending.
         not_empty.under_bell(|| {
-            let count = match messages {
-                [only] => producer.push(only.as_ref()).map(|()| 1),
-                several => producer.push_many(several),
-            }?;
+            let count = producer.push_many(messages).map_err(Error::from)?;
             not_empty.notify(count as u32);
             Ok(count)
         })
     }
 
-    /// Sees to it that there is memory for those messages that lie between the place of the first and the ring's end.
-    fn back_some<'m, B: AsRef<[u8]>>(
+    /// Reserves memory for the first of the messages, which goes to `first`, and for those of the others that fit between it
+    /// and the ring's end; returns those for which there is memory.
+    #[inline]
+    fn reserve_for<'m, B: AsRef<[u8]>>(
+        &self,
+        class: usize,
+        first: &Span,
+        messages: &'m [B],
+    ) -> Result<&'m [B], Error> {
+        let backed = self.backed(class);
+        let is_there = messages.len() == 1 && end_of_memory_for(first) <= backed;
+        if is_there || backed == region_size(class) {
+            return Ok(messages);
+        }
+        self.reserve_more_for(class, first, messages)
+    }
+
+    #[cold]
+    fn reserve_more_for<'m, B: AsRef<[u8]>>(
         &self,
         class: usize,
         first: &Span,
@@ -219,15 +192,10 @@ impl RawQueue {
             fits
         });
         let count = fitting.count().max(1);
-        // A skipped end is marked in its first bytes.
-        let mark = if first.skipped.is_empty() {
-            0
-        } else {
-            first.skipped.start + MARK
-        };
-        let least = (first.record.end + MARK).max(mark);
+        let least = end_of_memory_for(first);
         let count = match self.ensure_backed(class, (end + MARK).max(least)) {
             Ok(()) => count,
+            // There is no memory for all of them.
             Err(_) if count > 1 => self.ensure_backed(class, least).map(|()| 1)?,
             Err(error) => return Err(error),
         };
@@ -249,9 +217,7 @@ impl RawQueue {
         let Ok(grant) = producer.reserve_at_start(message.len()) else {
             return false;
         };
-        let Span { skipped, record } = grant.span();
-        // I5, for the mark of what is skipped as well.
-        if (record.end + MARK).max(skipped.start + MARK) > self.backed(class) {
+        if end_of_memory_for(&grant.span()) > self.backed(class) {
             return false;
         }
         self.fill(grant, message);
@@ -268,9 +234,6 @@ impl RawQueue {
         write: u32,
         error: Error,
     ) -> Result<u32, Error> {
-        if error.kind() != ErrorKind::NotEnoughMemory {
-            return Err(error);
-        }
         // A ring's words take less than a page.
         let needed = PAGE + 8 + len.next_multiple_of(8);
         let has_memory = |class: &usize| max_record(*class) >= len && self.backed(*class) >= needed;
@@ -282,31 +245,22 @@ impl RawQueue {
     }
 
     /// Those of the messages that the bound allows while messages are in several rings, each of which counts its own.
-    fn within_bound<'m, B>(&self, messages: &'m [B]) -> Result<&'m [B], Refusal> {
+    fn within_bound<'m, B>(&self, messages: &'m [B]) -> Result<&'m [B], PutError<()>> {
         if !self.is_bounded() {
             return Ok(messages);
         }
         let room = self.bound.saturating_sub(self.len() as u64);
         if room == 0 {
-            return Err(Refusal::Full);
+            return Err(PutError::Full(()));
         }
         let count = usize::try_from(room).unwrap_or(usize::MAX);
         Ok(messages.get(..count).unwrap_or(messages))
     }
 
-    /// Whether what is in a large ring has become so little that the smallest one would do for what comes.
-    #[inline]
-    fn would_do_smaller(
-        &self,
-        class: usize,
-        span: &Span,
-        len: usize,
-        read: u32,
-        write: u32,
-    ) -> bool {
+    /// Whether so little is left in the ring being written, a large one, that the smallest would do for what comes.
+    fn would_do_smaller(&self, span: &Span, len: usize, read: u32, write: u32) -> bool {
         let is_time = span.record.start / LOOK_EVERY != span.record.end / LOOK_EVERY;
-        class > 0
-            && is_time
+        is_time
             && len <= max_record(0)
             && self
                 .ring_of(write)
@@ -314,25 +268,39 @@ impl RawQueue {
             && self.is_free(0, read, write)
     }
 
-    /// Begins a leg on a ring that has room for `len` bytes: the next larger free one, or else the largest free one.
+    /// Begins a leg on a ring that has room for `len` bytes, where ring `class`, which is written, has none: the next larger
+    /// free one, or else the largest free one.
     #[cold]
-    fn begin_larger_leg(
+    fn begin_leg_with_room(
         &self,
-        class: usize,
+        error: ReserveError,
+        (class, ring): (usize, ByteRing<'static>),
         len: usize,
         read: u32,
         write: u32,
-    ) -> Result<u32, Refusal> {
+    ) -> Result<u32, PutError<()>> {
+        match error {
+            ReserveError::Corrupt(corrupt) => return Err(Error::from(corrupt).into()),
+            // The bound is reached, and all messages are in this ring.
+            ReserveError::Full if ring.len() as u64 >= self.bound => {
+                return Err(PutError::Full(()));
+            }
+            ReserveError::Full | ReserveError::TooLarge { .. } => {}
+        }
         let max = self.geometry.max_message();
         if len > max {
-            return Err(Refusal::TooLarge { len, max });
+            return Err(PutError::TooLarge {
+                value: (),
+                len,
+                max,
+            });
         }
         let usable = |class: &usize| max_record(*class) >= len && self.is_free(*class, read, write);
         let larger = (class + 1..self.geometry.rings()).find(usable);
         let chosen = larger.or_else(|| (0..class).rev().find(usable));
         match chosen {
             Some(next) => Ok(self.begin_leg(next, write)?),
-            None if self.is_bounded() => Err(Refusal::Full),
+            None if self.is_bounded() => Err(PutError::Full(())),
             None => Err(self.no_room(len, read, write).into()),
         }
     }
@@ -345,4 +313,12 @@ impl RawQueue {
             self.geometry.room()
         ))
     }
+}
+
+/// The rule of reservation (I5): up to where in its ring's region a record at `span` needs memory, for itself, for the mark
+/// before it if bytes are skipped, and for the mark that may have to come after it.
+const fn end_of_memory_for(span: &Span) -> usize {
+    // Where nothing is skipped, `skipped` lies at the record's start.
+    let (record, skipped) = (span.record.end, span.skipped.start);
+    MARK + if record > skipped { record } else { skipped }
 }

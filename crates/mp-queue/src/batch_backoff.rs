@@ -16,6 +16,9 @@ const MOST: u32 = 32;
 /// Messages at once that make the two sides meet seldom enough.
 const ENOUGH: usize = 8;
 
+/// A queue or channel of fewer messages is not worth waiting at for several.
+pub(crate) const LEAST_CAPACITY: usize = 64;
+
 /// What a process's consumers of one queue know of how its messages come.
 ///
 /// A consumer that takes each message the moment it is put shares the producer's cache lines all the time, and both are
@@ -25,15 +28,15 @@ const ENOUGH: usize = 8;
 ///
 /// The words are this process's own; threads that change them at once make nothing worse than a guess.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct BatchBackoff {
     /// Pauses before the first look; 0: messages do not come in a stream.
     pauses: AtomicU32,
     waits: AtomicU32,
 }
 
-impl Pace {
+impl BatchBackoff {
     /// Lets some messages come, if they come in a stream; `count` tells how many have.
-    pub(crate) fn let_some_come(&self, count: impl FnOnce() -> usize) {
+    pub(crate) fn pause_for_batch(&self, count: impl FnOnce() -> usize) {
         let pauses = match self.pauses.load(Ordering::Relaxed) {
             0 if self.is_time_to_probe() => PROBE,
             pauses => pauses,
@@ -61,13 +64,13 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use super::{ENOUGH, MOST, PROBE_EVERY, Pace};
+    use super::{BatchBackoff, ENOUGH, MOST, PROBE_EVERY};
 
     /// In how many of so many waits it looked at the count, which is always `found`.
-    fn looks(pace: &Pace, waits: u32, found: usize) -> u32 {
+    fn looks(backoff: &BatchBackoff, waits: u32, found: usize) -> u32 {
         let mut looks = 0;
         for _ in 0..waits {
-            pace.let_some_come(|| {
+            backoff.pause_for_batch(|| {
                 looks += 1;
                 found
             });
@@ -77,18 +80,21 @@ mod tests {
 
     #[test]
     fn single_messages_are_probed_for_seldom() {
-        let pace = Pace::default();
-        assert_eq!(looks(&pace, 10 * PROBE_EVERY, 1), 10);
-        assert_eq!(pace.pauses.into_inner(), 0);
+        let backoff = BatchBackoff::default();
+        assert_eq!(looks(&backoff, 10 * PROBE_EVERY, 1), 10);
+        assert_eq!(backoff.pauses.into_inner(), 0);
     }
 
     #[test]
     fn a_stream_is_found_and_its_end_too() {
-        let pace = Pace::default();
-        assert_eq!(looks(&pace, PROBE_EVERY - 1, 3), 0);
-        assert_eq!(looks(&pace, 100, 3), 100);
-        assert_eq!(pace.pauses.load(std::sync::atomic::Ordering::Relaxed), MOST);
-        assert_eq!(looks(&pace, 100, ENOUGH), 100);
-        assert_eq!(looks(&pace, PROBE_EVERY - 1, 0), 1);
+        let backoff = BatchBackoff::default();
+        assert_eq!(looks(&backoff, PROBE_EVERY - 1, 3), 0);
+        assert_eq!(looks(&backoff, 100, 3), 100);
+        assert_eq!(
+            backoff.pauses.load(std::sync::atomic::Ordering::Relaxed),
+            MOST
+        );
+        assert_eq!(looks(&backoff, 100, ENOUGH), 100);
+        assert_eq!(looks(&backoff, PROBE_EVERY - 1, 0), 1);
     }
 }
