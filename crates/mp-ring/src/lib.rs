@@ -37,7 +37,6 @@ mod error;
 mod grant;
 mod latest;
 mod mark;
-mod pace;
 mod payload;
 mod producer;
 mod record;

@@ -5,8 +5,8 @@
 //! L. Lamport, "Specifying Concurrent Program Modules" (1983), with each side's cached copy of the other's index, after
 //! FastForward and MCRingBuffer. Changed: it lies in shared memory, so what the peer wrote is checked before use; a role is
 //! claimed in an owner word that outlives its process; a small value pushed alone lies in the tail's line too, so that a
-//! waiting consumer needs one line from the other core and not two; each side's core fetches lines of slots before it needs
-//! them; and a consumer that finds single values in a stream lets several come.
+//! waiting consumer needs one line from the other core and not two; and each side's core fetches lines of slots before it
+//! needs them.
 //!
 //! # Layout
 //!
@@ -36,7 +36,7 @@
 //!
 //! # Progress
 //!
-//! Wait-free: no operation has a loop other than over the values it copies, and a bounded number of pauses.
+//! Wait-free: no operation has a loop other than over the values it copies.
 //!
 //! # If a process dies
 //!
