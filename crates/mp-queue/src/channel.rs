@@ -14,13 +14,13 @@
 //! # Invariants
 //!
 //! - I1: who uses an end has claimed its role in the ring, under its process's identity.
-//! - I2: `keeper` of an end is the process that made it or passed it on last: it answers for the end while nobody has
-//!   the role, because the handle is on its way.
-//! - I3: `ended` of an end is set by the drop of its handle, after its last operation, and stays.
+//! - I2: `in_transit_owner` of an end is the process that made it or passed it on last. It answers for the end while no
+//!   process has the role, because the handle is on its way.
+//! - I3: `closed` of an end is set by the drop of its handle, after its last operation, and stays.
 //!
 //! # Orderings
 //!
-//! Setting `ended` releases and looking at it acquires: who sees it sees every value that was sent before. The ring's
+//! Setting `closed` releases and looking at it acquires: who sees it sees every value that was sent before. The ring's
 //! commits are plain Release stores, so [`EventCount::notify`] with its fence follows them.
 //!
 //! # Progress
@@ -30,8 +30,8 @@
 //! # If a process dies
 //!
 //! In an operation, the value was sent (or received) or not, by the ring's one store, and the bell wakes the other side.
-//! Whoever waits looks, when the bell rang and every 250 ms, whether the process that has the other end, or is its keeper,
-//! is dead. A dead end is a closed one: what was sent is received first.
+//! An end that waits looks, when the bell rang and every 250 ms, whether the process that answers for the other end (I2) is
+//! dead. A dead end is a closed one: what was sent is received first.
 
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -52,8 +52,8 @@ const RING: usize = 384;
 shared_struct! {
     /// What is said about one end.
     pub(crate) struct End as "Channel: end": 16 bytes {
-        keeper: OwnerWord = "the process that answers for the end while no process has claimed it",
-        ended: AtomicU32 = "1 once the end was dropped",
+        in_transit_owner: OwnerWord = "the process that answers for the end while no process has claimed it",
+        closed: AtomicU32 = "1 once the end was dropped",
         reserved: AtomicU32 = "0",
     }
 }
@@ -106,7 +106,7 @@ pub fn channel<T: Plain>(capacity: usize) -> Result<(Sender<T>, Receiver<T>)> {
     let object = Object::create(&plan, |payload| {
         let words = payload.place::<ChannelWords>(0)?;
         for end in [&words.ends.sender, &words.ends.receiver] {
-            end.keeper.set(Some(me));
+            end.in_transit_owner.set(Some(me));
         }
         let ring = payload.subregion(RING, payload.len() - RING)?;
         // SAFETY: no other process reaches the payload before this returns; an attacher finds a header that says channel of
@@ -197,32 +197,32 @@ impl<T> Channel<T> {
 
     /// Whether the handle of an end was dropped.
     #[inline]
-    pub(crate) fn has_ended(&self, role: Role) -> bool {
-        self.end(role).ended.load(Ordering::Acquire) != 0
+    pub(crate) fn is_closed(&self, role: Role) -> bool {
+        self.end(role).closed.load(Ordering::Acquire) != 0
     }
 
     /// Says that an end is over, and wakes the other.
-    pub(crate) fn set_ended(&self, role: Role) {
+    pub(crate) fn close(&self, role: Role) {
         let other_sleeps_on = match role {
             Role::Producer => self.not_empty(),
             Role::Consumer => self.not_full(),
         };
         other_sleeps_on.under_bell(|| {
-            self.end(role).ended.store(1, Ordering::Release);
+            self.end(role).closed.store(1, Ordering::Release);
             other_sleeps_on.notify_all();
         });
     }
 
-    /// Becomes the keeper of an end.
-    pub(crate) fn keep(&self, role: Role, me: NonZeroU64) {
-        self.end(role).keeper.set(Some(me));
+    /// Makes this process answer for an end while it is in transit (I2).
+    pub(crate) fn set_in_transit_owner(&self, role: Role, me: NonZeroU64) {
+        self.end(role).in_transit_owner.set(Some(me));
     }
 
     /// Whether the process that answers for an end is proven dead: the one that has claimed it or, if nobody has, its
-    /// keeper. Where that cannot be told the end counts as alive.
+    /// the one that answers for it in transit. Where that cannot be told the end counts as alive.
     #[cold]
     pub(crate) fn is_dead(&self, role: Role, claimed_by: Option<NonZeroU64>) -> bool {
-        let answers = claimed_by.or_else(|| self.end(role).keeper.owner());
+        let answers = claimed_by.or_else(|| self.end(role).in_transit_owner.owner());
         let dead = answers.map(|process| owner::process(process).and_then(owner::is_dead));
         matches!(dead, Some(Ok(true)))
     }

@@ -6,8 +6,8 @@ use mp_sync::{EventCount, RawMutex};
 
 use crate::geometry::{CONTROL_SIZE, MAX_RINGS};
 
-/// Places for the order of legs: a power of two, and more than there are rings.
-pub(crate) const LEGS: usize = 32;
+/// Places for the order of generations: a power of two, and more than there are rings.
+pub(crate) const ORDER_LEN: usize = 32;
 
 shared_struct! {
     /// What the creator writes once, and whether the queue is closed.
@@ -22,10 +22,10 @@ shared_struct! {
 
 shared_struct! {
     /// Which ring is written, which is read, and which come between. Written only when that changes.
-    pub(crate) struct Legs as "Queue: legs": 40 bytes {
-        pub(crate) write: AtomicU32 = "leg being written",
-        pub(crate) read: AtomicU32 = "leg being read",
-        pub(crate) order: [AtomicU8; LEGS] = "ring of each leg, modulo 32",
+    pub(crate) struct Generations as "Queue: generations": 40 bytes {
+        pub(crate) write: AtomicU32 = "generation being written",
+        pub(crate) read: AtomicU32 = "generation being read",
+        pub(crate) order: [AtomicU8; ORDER_LEN] = "ring of each generation, modulo 32",
     }
 }
 
@@ -33,7 +33,7 @@ shared_struct! {
     /// The words before the rings, each writer's on lines of their own.
     pub(crate) struct Control as "Queue": 1024 bytes {
         pub(crate) shape: Padded<Shape> = "what the creator writes once, and whether the queue is closed",
-        pub(crate) legs: Padded<Legs> = "which ring is written, which is read, and which come between",
+        pub(crate) generations: Padded<Generations> = "which ring is written, which is read, and which come between",
         pub(crate) producers: Padded<RawMutex> = "the producers' mutex",
         pub(crate) consumers: Padded<RawMutex> = "the consumers' mutex",
         pub(crate) not_empty: Padded<EventCount> = "what consumers sleep on",
@@ -44,5 +44,5 @@ shared_struct! {
 
 const _: () = {
     assert!(size_of::<Control>() <= CONTROL_SIZE);
-    assert!(LEGS.is_power_of_two() && LEGS > MAX_RINGS);
+    assert!(ORDER_LEN.is_power_of_two() && ORDER_LEN > MAX_RINGS);
 };

@@ -78,24 +78,24 @@ impl Geometry {
     }
 }
 
-/// Where ring `class` starts in the payload.
-pub(crate) const fn offset(class: usize) -> usize {
-    CONTROL_SIZE + FIRST_RING * ((1 << class) - 1) + class * PAGE
+/// Where ring `index` starts in the payload.
+pub(crate) const fn offset(index: usize) -> usize {
+    CONTROL_SIZE + FIRST_RING * ((1 << index) - 1) + index * PAGE
 }
 
-/// Bytes of the region of ring `class`.
-pub(crate) const fn region_size(class: usize) -> usize {
-    capacity(class) + PAGE
+/// Bytes of the region of ring `index`.
+pub(crate) const fn region_size(index: usize) -> usize {
+    capacity(index) + PAGE
 }
 
-/// Data bytes of ring `class`.
-pub(crate) const fn capacity(class: usize) -> usize {
-    FIRST_RING << class
+/// Data bytes of ring `index`.
+pub(crate) const fn capacity(index: usize) -> usize {
+    FIRST_RING << index
 }
 
-/// Bytes of the longest record of ring `class`, as [`ByteRing::max_record`] has it.
-pub(crate) const fn max_record(class: usize) -> usize {
-    let half = capacity(class) / 2 - 8;
+/// Bytes of the longest record of ring `index`, as [`ByteRing::max_record`] has it.
+pub(crate) const fn max_record(index: usize) -> usize {
+    let half = capacity(index) / 2 - 8;
     if half < u32::MAX as usize - 1 {
         half
     } else {
@@ -103,9 +103,9 @@ pub(crate) const fn max_record(class: usize) -> usize {
     }
 }
 
-/// Checks that a ring is the one of its class.
-pub(crate) fn check(ring: ByteRing<'_>, class: usize) -> Result<()> {
-    if ring.capacity() == capacity(class) {
+/// Checks that a ring is the one of its index.
+pub(crate) fn check(ring: ByteRing<'_>, index: usize) -> Result<()> {
+    if ring.capacity() == capacity(index) {
         return Ok(());
     }
     Err(Error::mismatch(
@@ -113,7 +113,7 @@ pub(crate) fn check(ring: ByteRing<'_>, class: usize) -> Result<()> {
         "use",
         "a queue",
         format_args!("a ring of {} bytes", ring.capacity()),
-        format_args!("one of {}", capacity(class)),
+        format_args!("one of {}", capacity(index)),
     ))
 }
 
@@ -126,11 +126,11 @@ mod tests {
 
     #[test]
     fn rings_lie_side_by_side() {
-        for class in 0..MAX_RINGS {
-            assert_eq!(offset(class) + region_size(class), offset(class + 1));
-            assert_eq!(offset(class) % PAGE, 0);
-            let needed = ByteRing::size_for(capacity(class)).expect("a possible capacity");
-            assert!(needed <= region_size(class), "class {class}");
+        for index in 0..MAX_RINGS {
+            assert_eq!(offset(index) + region_size(index), offset(index + 1));
+            assert_eq!(offset(index) % PAGE, 0);
+            let needed = ByteRing::size_for(capacity(index)).expect("a possible capacity");
+            assert!(needed <= region_size(index), "index {index}");
         }
     }
 

@@ -61,7 +61,7 @@ pub use sender::Sender;
 pub const TABLES: &[mp_layout::Table] = &[
     control::Control::TABLE,
     control::Shape::TABLE,
-    control::Legs::TABLE,
+    control::Generations::TABLE,
     channel::ChannelWords::TABLE,
     channel::Ends::TABLE,
     channel::End::TABLE,

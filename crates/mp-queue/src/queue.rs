@@ -9,7 +9,7 @@ use mp_object::{Object, ObjectType, Plan};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::raw_queue::{RawQueue, Settings, or_less_room};
+use crate::raw_queue::{RawQueue, Settings, suggest_less_room};
 use crate::{
     Batch, Builder, Bytes, Codec, Deadline, GetError, Iter, Plain, PutError, PutManyError, Serde,
     Wait,
@@ -484,7 +484,7 @@ impl<T, C: Codec<T>> ObjectType for Queue<T, C> {
     }
 
     fn explain(error: Error) -> Error {
-        or_less_room(error)
+        suggest_less_room(error)
     }
 }
 

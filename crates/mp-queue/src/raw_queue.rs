@@ -13,25 +13,25 @@
 //! | Control  | unused | ring 0 256 KiB | ring 1 512 KiB | ring 2 1 MiB | ...      sparse
 //! ```
 //!
-//! A *leg* is one stay of the queue in one ring. Producers write the ring of leg `write`, consumers read that of leg
-//! `read`; `order` says which ring a leg is on. When the written ring is full, producers begin the next leg in a free ring,
-//! larger if possible; when the read ring is empty and producers have left it, consumers begin the next leg as well.
-//! Rings of the legs `read..=write` are in use; the others are free. So a queue that is kept short stays in ring 0 and in
-//! the processors' caches, and a long one has as much room as all rings together.
+//! A *generation* is one stay of the queue in one ring. Producers write the ring of generation `write`, consumers read that
+//! of generation `read`; `order` says which ring a generation is on. When the written ring is full, producers start the next
+//! generation in a free ring, larger if possible. When the read ring is empty and producers have left it, consumers go on to
+//! the next generation. Rings of the generations `read..=write` are in use; the others are free. So a queue that is kept
+//! short stays in ring 0 and in the processors' caches, and a long one has as much room as all rings together.
 //!
 //! # Invariants
 //!
-//! - I1: `write - read` is less than the number of rings, and no two legs of `read..=write` are on one ring.
+//! - I1: `write - read` is less than the number of rings, and no two generations of `read..=write` are on one ring.
 //! - I2: `write`, `order` and `backed` are written by the holder of the producers' lock alone, `read` by the holder of the
 //!   consumers' lock alone.
 //! - I3: a ring in use belongs to the lock holders by the ring's own protocol; a free ring belongs to the holder of the
-//!   producers' lock, who makes it anew before its next leg. So each leg starts at its ring's first byte.
+//!   producers' lock, who makes it anew before its next generation. So each generation starts at its ring's first byte.
 //! - I4: the first `backed[r]` bytes of ring `r`'s region have memory. It is raised after memory was reserved and lowered
 //!   before memory is given back, and never below a page, where the ring's words are.
 //! - I5: no record is written where I4 does not say that memory is there. After each record there is memory for the mark
 //!   that skips the rest of its ring: where no more is to be had, the next record goes to the ring's start.
 //! - I6: `closed` is set under the producers' lock, which a put holds when it looks at it: nothing is put after it.
-//! - I7: nobody sleeps holding either lock.
+//! - I7: no thread sleeps holding either lock. One that takes both takes the producers' first and only tries the consumers'.
 //!
 //! # Orderings
 //!
@@ -59,7 +59,7 @@
 //!   costs nothing. Between recording that memory goes and giving it back: as before, it is there and nobody relies on it,
 //!   until this ring is trimmed the next time. Never does `backed` promise what is not there.
 //! - Making a free ring anew: it stays free, and is made anew again.
-//! - Beginning a leg is one store, of `write` or of `read`; before it nothing has changed for others.
+//! - Starting a generation is one store, of `write` or of `read`; before it nothing has changed for others.
 //! - Closing: the store closes; the bell wakes one of those that sleep, and each that sees it wakes all others.
 //!
 //! The eventcount's **known gap** stands here: while a woken consumer acquires the consumers' lock, and in a bounded queue
@@ -80,12 +80,12 @@ use mp_sync::{Guard, LockError, RawLockError, RawMutex};
 
 use crate::batch_backoff::BatchBackoff;
 use crate::codec;
-use crate::control::{Control, LEGS};
+use crate::control::{Control, ORDER_LEN};
 use crate::geometry::{self, CONTROL_SIZE, Geometry, MAX_RINGS, PAGE, offset, region_size};
 
 mod get;
 mod put;
-mod settle;
+mod shrink;
 
 /// Bytes of ring 0 that are backed from the start.
 const FIRST_BACKED: usize = 64 << 10;
@@ -167,15 +167,15 @@ impl Settings {
     }
 }
 
-/// Makes ring `class` anew, empty and at its start.
+/// Makes ring `index` anew, empty and at its start.
 ///
 /// # Safety
 ///
 /// As for [`ByteRing::create`]; `'a` must not outlive the mapping's use as a queue.
-unsafe fn make_ring(payload: Region<'_>, class: usize, bound: u64) -> Result<()> {
-    let region = payload.subregion(offset(class), region_size(class))?;
+unsafe fn make_ring(payload: Region<'_>, index: usize, bound: u64) -> Result<()> {
+    let region = payload.subregion(offset(index), region_size(index))?;
     // SAFETY: passed on to the caller.
-    unsafe { ByteRing::create(region, geometry::capacity(class), u32::try_from(bound).ok()) }?;
+    unsafe { ByteRing::create(region, geometry::capacity(index), u32::try_from(bound).ok()) }?;
     Ok(())
 }
 
@@ -243,14 +243,14 @@ impl RawQueue {
 
     /// Messages at some time during the call, as far as it can be told while others put and get.
     pub(crate) fn len(&self) -> usize {
-        let legs = &self.control().legs;
+        let generations = &self.control().generations;
         loop {
-            let Ok((read, write)) = self.legs() else {
+            let Ok((read, write)) = self.generations() else {
                 return 0;
             };
             let len = self.sum(read, write, |ring| ring.len());
-            let unchanged = legs.read.load(Ordering::Acquire) == read
-                && legs.write.load(Ordering::Acquire) == write;
+            let unchanged = generations.read.load(Ordering::Acquire) == read
+                && generations.write.load(Ordering::Acquire) == write;
             if unchanged {
                 return len;
             }
@@ -260,107 +260,108 @@ impl RawQueue {
     /// Whether there seems to be something to get: a cheap look before an attempt.
     #[inline]
     fn has_message(&self) -> bool {
-        match self.legs() {
+        match self.generations() {
             Ok((read, write)) if read == write => self
                 .ring_of(read)
                 .map_or(true, |(_, ring)| !ring.is_empty()),
-            // On different legs there is something to do; what is corrupt is for the attempt to say.
+            // On different generations there is something to do; what is corrupt is for the attempt to say.
             _ => true,
         }
     }
 
     fn sum(&self, read: u32, write: u32, count: impl Fn(&ByteRing<'static>) -> usize) -> usize {
-        let legs = (0..=write.wrapping_sub(read)).map(|past| read.wrapping_add(past));
-        legs.filter_map(|leg| self.ring_of(leg).ok())
+        let generations = (0..=write.wrapping_sub(read)).map(|past| read.wrapping_add(past));
+        generations
+            .filter_map(|generation| self.ring_of(generation).ok())
             .map(|(_, ring)| count(&ring))
             .sum()
     }
 
-    /// The legs being read and written, checked (I1).
+    /// The generations being read and written, checked (I1).
     #[inline]
-    fn legs(&self) -> Result<(u32, u32)> {
-        let legs = &self.control().legs;
-        // the read leg first: the write leg is never behind it
-        let read = legs.read.load(Ordering::Acquire);
-        let write = legs.write.load(Ordering::Acquire);
+    fn generations(&self) -> Result<(u32, u32)> {
+        let generations = &self.control().generations;
+        // the read generation first: the write generation is never behind it
+        let read = generations.read.load(Ordering::Acquire);
+        let write = generations.write.load(Ordering::Acquire);
         if (write.wrapping_sub(read) as usize) < MAX_RINGS {
             return Ok((read, write));
         }
-        // Both may have moved on between the two loads, but not by a whole lap of legs.
-        let read = legs.read.load(Ordering::Acquire);
+        // Both may have moved on between the two loads, but not by a whole lap of generations.
+        let read = generations.read.load(Ordering::Acquire);
         if (write.wrapping_sub(read) as usize) < MAX_RINGS {
             Ok((read, write))
         } else {
-            Err(bad_legs(read, write))
+            Err(bad_generations(read, write))
         }
     }
 
-    /// The class and the ring that a leg in use is on.
+    /// The index and the ring that a generation in use is on.
     #[inline]
-    fn ring_of(&self, leg: u32) -> Result<(usize, ByteRing<'static>)> {
-        let class = self.class_of(leg);
-        if class >= self.geometry.rings() {
-            return Err(bad_class(class));
+    fn ring_of(&self, generation: u32) -> Result<(usize, ByteRing<'static>)> {
+        let index = self.index_of(generation);
+        if index >= self.geometry.rings() {
+            return Err(bad_index(index));
         }
-        match self.rings[class].get() {
-            Some(ring) => Ok((class, *ring)),
-            None => Ok((class, self.attach_ring(class)?)),
+        match self.rings[index].get() {
+            Some(ring) => Ok((index, *ring)),
+            None => Ok((index, self.attach_ring(index)?)),
         }
     }
 
     #[inline]
-    fn class_of(&self, leg: u32) -> usize {
-        let place = leg as usize % LEGS;
-        usize::from(self.control().legs.order[place].load(Ordering::Relaxed))
+    fn index_of(&self, generation: u32) -> usize {
+        let place = generation as usize % ORDER_LEN;
+        usize::from(self.control().generations.order[place].load(Ordering::Relaxed))
     }
 
     #[cold]
-    fn attach_ring(&self, class: usize) -> Result<ByteRing<'static>> {
+    fn attach_ring(&self, index: usize) -> Result<ByteRing<'static>> {
         let region = self
             .payload()
-            .subregion(offset(class), region_size(class))?;
-        let start = NonNull::new(region.as_ptr()).ok_or_else(|| bad_class(class))?;
+            .subregion(offset(index), region_size(index))?;
+        let start = NonNull::new(region.as_ptr()).ok_or_else(|| bad_index(index))?;
         // SAFETY: the bytes stay mapped as long as `control`, which is dropped after `rings`, from where no copy leaves
         // this structure's methods.
         let region = unsafe { Region::<'static>::new(start, region.len()) };
         // SAFETY: the header says that this is a queue, whose users all use this part as a ring (I3).
         let ring = unsafe { ByteRing::attach(region) }?;
-        geometry::check(ring, class)?;
-        Ok(*self.rings[class].get_or_init(|| ring))
+        geometry::check(ring, index)?;
+        Ok(*self.rings[index].get_or_init(|| ring))
     }
 
-    /// Whether ring `class` is free (I1). Stays true while the caller has the producers' lock; false may change.
-    fn is_free(&self, class: usize, read: u32, write: u32) -> bool {
-        (0..=write.wrapping_sub(read)).all(|past| self.class_of(read.wrapping_add(past)) != class)
+    /// Whether ring `index` is free (I1). Stays true while the caller has the producers' lock; false may change.
+    fn is_free(&self, index: usize, read: u32, write: u32) -> bool {
+        (0..=write.wrapping_sub(read)).all(|past| self.index_of(read.wrapping_add(past)) != index)
     }
 
-    /// Bytes of ring `class` that have memory behind them (I4).
+    /// Bytes of ring `index` that have memory behind them (I4).
     #[inline]
-    fn backed(&self, class: usize) -> usize {
-        let backed = self.control().backed[class].load(Ordering::Relaxed);
-        (backed as usize).min(region_size(class))
+    fn backed(&self, index: usize) -> usize {
+        let backed = self.control().backed[index].load(Ordering::Relaxed);
+        (backed as usize).min(region_size(index))
     }
 
-    /// Sees to it that the first `needed` bytes of ring `class` have memory behind them. Under the producers' lock.
+    /// Sees to it that the first `needed` bytes of ring `index` have memory behind them. Under the producers' lock.
     #[inline]
-    fn ensure_backed(&self, class: usize, needed: usize) -> Result<()> {
-        let backed = self.backed(class);
+    fn ensure_backed(&self, index: usize, needed: usize) -> Result<()> {
+        let backed = self.backed(index);
         if needed <= backed {
             return Ok(());
         }
-        self.back(class, backed, needed)
+        self.reserve_more(index, backed, needed)
     }
 
     /// Reserves in growing steps, so that a queue takes little more than it uses and asks the kernel seldom.
     #[cold]
-    fn back(&self, class: usize, backed: usize, needed: usize) -> Result<()> {
+    fn reserve_more(&self, index: usize, backed: usize, needed: usize) -> Result<()> {
         const LEAST: usize = 64 << 10;
         const MOST: usize = 4 << 20;
-        let needed = needed.next_multiple_of(PAGE).min(region_size(class));
+        let needed = needed.next_multiple_of(PAGE).min(region_size(index));
         let ample = (backed + backed.clamp(LEAST, MOST))
             .next_multiple_of(PAGE)
-            .clamp(needed, region_size(class));
-        let start = self.object().payload_offset() + offset(class);
+            .clamp(needed, region_size(index));
+        let start = self.object().payload_offset() + offset(index);
         let reserve = |end: usize| {
             self.object()
                 .reserve(start + backed, end - backed)
@@ -379,20 +380,20 @@ impl RawQueue {
             least.map_err(|error| not_reserved(error, given_back))
         })?;
         // I4: recorded after it was reserved. Release: not before the system call, whatever the compiler sees of it.
-        self.control().backed[class].store(reserved as u64, Ordering::Release);
+        self.control().backed[index].store(reserved as u64, Ordering::Release);
         Ok(())
     }
 
-    /// Begins the next leg, on the free ring `class`. Under the producers' lock.
-    fn begin_leg(&self, class: usize, write: u32) -> Result<u32> {
-        let legs = &self.control().legs;
-        self.ensure_backed(class, PAGE)?;
+    /// Starts the next generation, on the free ring `index`. Under the producers' lock.
+    fn start_generation(&self, index: usize, write: u32) -> Result<u32> {
+        let generations = &self.control().generations;
+        self.ensure_backed(index, PAGE)?;
         // SAFETY: the ring is free, so it is the lock holder's (I3).
-        unsafe { make_ring(self.payload(), class, self.bound) }?;
+        unsafe { make_ring(self.payload(), index, self.bound) }?;
         let next = write.wrapping_add(1);
-        legs.order[next as usize % LEGS].store(class as u8, Ordering::Relaxed);
+        generations.order[next as usize % ORDER_LEN].store(index as u8, Ordering::Relaxed);
         // The one store that begins it.
-        legs.write.store(next, Ordering::Release);
+        generations.write.store(next, Ordering::Release);
         Ok(next)
     }
 
@@ -419,7 +420,7 @@ impl RawQueue {
 
     /// Wakes who else sleeps on a closed queue: whoever closed it may have died before (rule c).
     #[cold]
-    fn pass_on_closing(&self) {
+    fn wake_all_closed(&self) {
         let control = self.control();
         for count in [&control.not_empty, &control.not_full] {
             if count.has_sleepers() {
@@ -464,7 +465,7 @@ fn not_reserved(error: Error, given_back: Result<()>) -> Error {
 
 /// Of a queue that is larger than this process may have: adds the way out that only a queue has.
 #[cold]
-pub(crate) fn or_less_room(error: Error) -> Error {
+pub(crate) fn suggest_less_room(error: Error) -> Error {
     let is_of_size = matches!(error.operation(), "create" | "map");
     if error.kind() != ErrorKind::NotEnoughMemory || !is_of_size {
         return error;
@@ -475,19 +476,19 @@ pub(crate) fn or_less_room(error: Error) -> Error {
 }
 
 #[cold]
-fn bad_legs(read: u32, write: u32) -> Error {
+fn bad_generations(read: u32, write: u32) -> Error {
     Error::mismatch(
         ErrorKind::Corrupt,
         "use",
         "a queue",
-        format_args!("leg {read} being read and leg {write} being written"),
+        format_args!("generation {read} being read and generation {write} being written"),
         format_args!("a distance below {MAX_RINGS}"),
     )
 }
 
 #[cold]
-fn bad_class(class: usize) -> Error {
+fn bad_index(index: usize) -> Error {
     Error::new(ErrorKind::Corrupt, "use", "a queue").with_detail(format!(
-        "its messages are said to be in ring {class}, which it does not have"
+        "its messages are said to be in ring {index}, which it does not have"
     ))
 }

@@ -35,7 +35,7 @@ pub struct Receiver<T: Plain> {
 impl<T: Plain> Receiver<T> {
     pub(crate) fn claim(channel: Channel<T>) -> Result<Self> {
         let me = this_process()?;
-        if channel.has_ended(Role::Consumer) {
+        if channel.is_closed(Role::Consumer) {
             return Err(Error::new(
                 ErrorKind::Closed,
                 "claim",
@@ -45,7 +45,7 @@ impl<T: Plain> Receiver<T> {
         // SAFETY: the consumer lies beside the channel in this structure, is dropped first, and is not lent out.
         let ring = unsafe { channel.ring() }?;
         let consumer = ring.claim_consumer(me)?;
-        channel.keep(Role::Consumer, me);
+        channel.set_in_transit_owner(Role::Consumer, me);
         Ok(Self {
             consumer: RefCell::new(Some(consumer)),
             channel,
@@ -184,9 +184,9 @@ impl<T: Plain> Receiver<T> {
                 backoff.pause_for_batch(|| consumer.len());
             }
             // Looked at before the ring: nothing is sent after it.
-            let ended = gone || channel.has_ended(Role::Producer);
+            let closed = gone || channel.is_closed(Role::Producer);
             let taken = once(consumer);
-            if taken.is_none() && ended {
+            if taken.is_none() && closed {
                 return Some(Err(GetError::Closed));
             }
             taken
@@ -223,7 +223,7 @@ impl<T: Plain> Drop for Receiver<T> {
             return;
         };
         if this_process().is_ok_and(|me| me.get() == self.claimed_by) {
-            self.channel.set_ended(Role::Consumer);
+            self.channel.close(Role::Consumer);
         } else {
             // A forked child's copy: the end is its parent's.
             core::mem::forget(consumer);

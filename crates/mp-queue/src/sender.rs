@@ -32,7 +32,7 @@ pub struct Sender<T: Plain> {
 impl<T: Plain> Sender<T> {
     pub(crate) fn claim(channel: Channel<T>) -> Result<Self> {
         let me = this_process()?;
-        if channel.has_ended(Role::Producer) {
+        if channel.is_closed(Role::Producer) {
             return Err(Error::new(
                 ErrorKind::Closed,
                 "claim",
@@ -42,7 +42,7 @@ impl<T: Plain> Sender<T> {
         // SAFETY: the producer lies beside the channel in this structure, is dropped first, and is not lent out.
         let ring = unsafe { channel.ring() }?;
         let producer = ring.claim_producer(me)?;
-        channel.keep(Role::Producer, me);
+        channel.set_in_transit_owner(Role::Producer, me);
         Ok(Self {
             producer: RefCell::new(Some(producer)),
             channel,
@@ -156,7 +156,7 @@ impl<T: Plain> Sender<T> {
         let channel = &self.channel;
         let not_empty = channel.not_empty();
         let mut once = |producer: &mut _| {
-            if channel.has_ended(Role::Consumer) {
+            if channel.is_closed(Role::Consumer) {
                 return Some(Err(PutError::Closed(())));
             }
             // Rule (a) of the eventcount.
@@ -214,7 +214,7 @@ impl<T: Plain> Drop for Sender<T> {
             return;
         };
         if this_process().is_ok_and(|me| me.get() == self.claimed_by) {
-            self.channel.set_ended(Role::Producer);
+            self.channel.close(Role::Producer);
         } else {
             // A forked child's copy: the end is its parent's.
             core::mem::forget(producer);

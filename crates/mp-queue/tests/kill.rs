@@ -331,7 +331,7 @@ fn reopen<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>) {
 
 type Blobs = Queue<Vec<u8>, Bytes>;
 
-/// As it was made: leg 0 on ring 0, both empty.
+/// As it was made: generation 0 on ring 0, both empty.
 fn rewind(queue: &Blobs) {
     for offset in [
         128,
@@ -483,7 +483,7 @@ fn a_get_that_begins_a_leg_while_a_producer_sleeps() {
 
 /// Bytes of memory that the queue's control words promise, with the pages before the rings.
 fn promised(queue: &Blobs) -> u64 {
-    let kib = (0..17).map(|class| word(queue, BACKED + 8 * class).load(Ordering::Relaxed) >> 10);
+    let kib = (0..17).map(|index| word(queue, BACKED + 8 * index).load(Ordering::Relaxed) >> 10);
     let before = queue.object().payload_offset() as u64 + 4096;
     before + kib.map(|kib| u64::from(kib) << 10).sum::<u64>()
 }

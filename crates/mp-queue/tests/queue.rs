@@ -532,8 +532,8 @@ fn corrupt_control_words_are_errors() {
         assert!(queue.len() <= 32 << 10, "{what}: {}", queue.len());
     };
     for (offset, value, what) in [
-        (128, 40, "leg written"),
-        (132, 40, "leg read"),
+        (128, 40, "generation written"),
+        (132, 40, "generation read"),
         (4096 + 128, 1_000_000, "tail position"),
         (4096 + 132, 1_000_000, "records pushed"),
         (4096 + 256, 1_000_000, "head position"),
@@ -555,7 +555,7 @@ fn corrupt_control_words_are_errors() {
         .place(136)
         .expect("a byte");
     first.store(200, Ordering::Relaxed);
-    expect_corrupt(&order, "ring of a leg");
+    expect_corrupt(&order, "ring of a generation");
     let backed = queue();
     // SAFETY: bare words, reached by nobody with a reference to more.
     let first: &AtomicU64 = unsafe { backed.object().payload() }

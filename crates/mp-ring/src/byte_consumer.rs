@@ -3,7 +3,7 @@
 use mp_layout::atomic::Ordering;
 
 use crate::claim::Claim;
-use crate::mark::{Mark, UNIT, published};
+use crate::cursor::{Cursor, UNIT, checked_distance};
 use crate::record_header::{HEADER, RecordHeader};
 use crate::{ByteRing, Corrupt, PopError, Record, Records, Span};
 
@@ -31,9 +31,9 @@ use crate::{ByteRing, Corrupt, PopError, Record, Records, Span};
 pub struct ByteConsumer<'a> {
     ring: ByteRing<'a>,
     /// What the head word says, which only this handle writes (I3).
-    head: Mark,
+    head: Cursor,
     /// The tail word when last looked at (I4).
-    seen_tail: Mark,
+    cached_tail: Cursor,
     _claim: Option<Claim<'a>>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Found {
     pub(crate) len: usize,
     pub(crate) tag: u32,
     /// The head behind it.
-    pub(crate) after: Mark,
+    pub(crate) after: Cursor,
 }
 
 impl Found {
@@ -63,13 +63,13 @@ impl Found {
 impl<'a> ByteConsumer<'a> {
     #[inline]
     pub(crate) fn new(ring: ByteRing<'a>, claim: Option<Claim<'a>>) -> Result<Self, Corrupt> {
-        let head = ring.words.head.mark();
-        let seen_tail = ring.words.head.seen();
-        published(seen_tail, head, ring.units)?;
+        let head = ring.words.head.cursor();
+        let cached_tail = ring.words.head.cached();
+        checked_distance(cached_tail, head, ring.units)?;
         Ok(Self {
             ring,
             head,
-            seen_tail,
+            cached_tail,
             _claim: claim,
         })
     }
@@ -106,7 +106,7 @@ impl<'a> ByteConsumer<'a> {
 
     /// Records in the ring. The producer may have pushed more meanwhile: there are never fewer than this.
     pub fn len(&self) -> usize {
-        let tail = self.ring.words.tail.mark();
+        let tail = self.ring.words.tail.cursor();
         tail.since(self.head).records.min(self.ring.units) as usize
     }
 
@@ -120,17 +120,17 @@ impl<'a> ByteConsumer<'a> {
         self.ring
     }
 
-    pub(crate) fn head(&self) -> Mark {
+    pub(crate) fn head(&self) -> Cursor {
         self.head
     }
 
     /// Finds and checks the record at `head`, which is this handle's head or, in a batch, ahead of it.
     #[inline]
-    pub(crate) fn find(&mut self, head: Mark) -> Result<Found, PopError> {
-        if head == self.seen_tail && !self.look_at_tail()? {
+    pub(crate) fn find(&mut self, head: Cursor) -> Result<Found, PopError> {
+        if head == self.cached_tail && !self.look_at_tail()? {
             return Err(PopError::Empty);
         }
-        let readable = published(self.seen_tail, head, self.ring.units)?.units;
+        let readable = checked_distance(self.cached_tail, head, self.ring.units)?.units;
         if readable == 0 {
             return Err(PopError::Empty);
         }
@@ -153,7 +153,7 @@ impl<'a> ByteConsumer<'a> {
     #[inline]
     fn check(
         &self,
-        head: Mark,
+        head: Cursor,
         (start, skip): (u32, u32),
         readable: u32,
         header: RecordHeader,
@@ -176,13 +176,13 @@ impl<'a> ByteConsumer<'a> {
     /// Whether the tail has moved since last seen.
     fn look_at_tail(&mut self) -> Result<bool, Corrupt> {
         // pairs with the producer's commit: it has written the records up to there
-        let tail = self.ring.words.tail.mark();
-        if tail == self.seen_tail {
+        let tail = self.ring.words.tail.cursor();
+        if tail == self.cached_tail {
             return Ok(false);
         }
-        published(tail, self.head, self.ring.units)?;
-        self.seen_tail = tail;
-        self.ring.words.head.note_seen(tail);
+        checked_distance(tail, self.head, self.ring.units)?;
+        self.cached_tail = tail;
+        self.ring.words.head.store_cached(tail);
         Ok(true)
     }
 
@@ -214,7 +214,7 @@ impl<'a> ByteConsumer<'a> {
 
     /// Gives everything before `head` back: the commit.
     #[inline]
-    pub(crate) fn release_to(&mut self, head: Mark) {
+    pub(crate) fn release_to(&mut self, head: Cursor) {
         self.head = head;
         self.ring.words.head.publish(head, Ordering::Release);
     }

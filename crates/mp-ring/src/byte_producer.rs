@@ -3,7 +3,7 @@
 use mp_layout::atomic::Ordering;
 
 use crate::claim::Claim;
-use crate::mark::{Mark, UNIT, published};
+use crate::cursor::{Cursor, UNIT, checked_distance};
 use crate::record_header::{HEADER, RecordHeader};
 use crate::{ByteGrant, ByteRing, Corrupt, ReserveError, Span};
 
@@ -28,9 +28,9 @@ use crate::{ByteGrant, ByteRing, Corrupt, ReserveError, Span};
 pub struct ByteProducer<'a> {
     ring: ByteRing<'a>,
     /// What the tail word says, which only this handle writes (I3).
-    tail: Mark,
+    tail: Cursor,
     /// The head word when last looked at (I4).
-    seen_head: Mark,
+    cached_head: Cursor,
     _claim: Option<Claim<'a>>,
 }
 
@@ -56,7 +56,7 @@ impl Slot {
     }
 
     /// The tail behind the record if it has `len` bytes.
-    fn after(self, tail: Mark, len: usize) -> Mark {
+    fn after(self, tail: Cursor, len: usize) -> Cursor {
         tail.after_record((self.skip.1 / UNIT + 1 + len.div_ceil(UNIT)) as u32)
     }
 }
@@ -64,13 +64,13 @@ impl Slot {
 impl<'a> ByteProducer<'a> {
     #[inline]
     pub(crate) fn new(ring: ByteRing<'a>, claim: Option<Claim<'a>>) -> Result<Self, Corrupt> {
-        let tail = ring.words.tail.mark();
-        let seen_head = ring.words.tail.seen();
-        published(tail, seen_head, ring.units)?;
+        let tail = ring.words.tail.cursor();
+        let cached_head = ring.words.tail.cached();
+        checked_distance(tail, cached_head, ring.units)?;
         Ok(Self {
             ring,
             tail,
-            seen_head,
+            cached_head,
             _claim: claim,
         })
     }
@@ -176,7 +176,7 @@ impl<'a> ByteProducer<'a> {
 
     /// Records in the ring. The consumer may have popped some meanwhile: there are never more than this.
     pub fn len(&self) -> usize {
-        let head = self.ring.words.head.mark();
+        let head = self.ring.words.head.cursor();
         self.tail.since(head).records.min(self.ring.units) as usize
     }
 
@@ -215,7 +215,7 @@ impl<'a> ByteProducer<'a> {
 
     /// Finds room for `len` bytes from `tail` on, which is this handle's tail or, in a batch, ahead of it.
     #[inline]
-    fn fit(&mut self, tail: Mark, len: usize) -> Result<Slot, ReserveError> {
+    fn fit(&mut self, tail: Cursor, len: usize) -> Result<Slot, ReserveError> {
         let max = self.ring.max_record();
         if len > max {
             return Err(ReserveError::TooLarge { len, max });
@@ -228,14 +228,20 @@ impl<'a> ByteProducer<'a> {
     #[inline]
     fn place(
         &mut self,
-        tail: Mark,
+        tail: Cursor,
         skip: u64,
         units: u64,
         len: usize,
     ) -> Result<Slot, ReserveError> {
-        if !self.ring.has_room(tail.since(self.seen_head), skip + units) {
+        if !self
+            .ring
+            .has_room(tail.since(self.cached_head), skip + units)
+        {
             self.look_at_head()?;
-            if !self.ring.has_room(tail.since(self.seen_head), skip + units) {
+            if !self
+                .ring
+                .has_room(tail.since(self.cached_head), skip + units)
+            {
                 return Err(ReserveError::Full);
             }
         }
@@ -249,11 +255,11 @@ impl<'a> ByteProducer<'a> {
 
     fn look_at_head(&mut self) -> Result<(), Corrupt> {
         // pairs with the consumer's commit: it has read what is to be overwritten
-        let head = self.ring.words.head.mark();
-        published(self.tail, head, self.ring.units)?;
-        if head != self.seen_head {
-            self.seen_head = head;
-            self.ring.words.tail.note_seen(head);
+        let head = self.ring.words.head.cursor();
+        checked_distance(self.tail, head, self.ring.units)?;
+        if head != self.cached_head {
+            self.cached_head = head;
+            self.ring.words.tail.store_cached(head);
         }
         Ok(())
     }
@@ -293,7 +299,7 @@ impl<'a> ByteProducer<'a> {
 
     /// The commit.
     #[inline]
-    fn publish(&mut self, tail: Mark, ordering: Ordering) {
+    fn publish(&mut self, tail: Cursor, ordering: Ordering) {
         self.tail = tail;
         self.ring.words.tail.publish(tail, ordering);
     }

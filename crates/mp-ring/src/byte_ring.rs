@@ -17,22 +17,22 @@
 //! ```
 //!
 //! A position counts units of 8 bytes, modulo 2^32, while the data has at most 2^31 of them. Beside head and tail, each
-//! side notes how far it has seen the other (`seen`), for whoever has its role next.
+//! side notes how far it has seen the other (`cached`), for whoever has its role next.
 //!
 //! # Invariants
 //!
 //! - I1: `tail - head` is at most the data's units, at least one unit for each record between them, and moves only with a
 //!   record. A side that reads anything else answers [`Corrupt`](crate::Corrupt).
 //! - I2: the bytes of `head..tail` are the consumer's; all others are the producer's.
-//! - I3: `tail` and its `seen` are written by the producer alone, `head` and its `seen` by the consumer alone. A role
+//! - I3: `tail` and its `cached` are written by the producer alone, `head` and its `cached` by the consumer alone. A role
 //!   belongs to one handle at a time: by its claim, or by a lock that guards it.
-//! - I4: `seen` is a value that the other side's word had, at most one ring behind the own word.
+//! - I4: `cached` is a value that the other side's word had, at most one ring behind the own word.
 //!
 //! # Orderings
 //!
 //! - The producer's Release store of `tail` and the consumer's Acquire load: records are written before they are read.
 //! - The consumer's Release store of `head` and the producer's Acquire load: they are read before they are overwritten.
-//! - `seen` is stored with Release and loaded with Acquire: what its writer had acquired, its reader acquires.
+//! - `cached` is stored with Release and loaded with Acquire: what its writer had acquired, its reader acquires.
 //!
 //! # Progress
 //!
@@ -49,10 +49,10 @@ use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Region};
 
 use crate::byte_ring_words::{ByteRingWords, DATA};
-use crate::mark::{Distance, MAX_UNITS, Mark, UNIT};
+use crate::cursor::{Cursor, Distance, MAX_UNITS, UNIT};
 use crate::payload::Payload;
 use crate::record_header::{HEADER, SKIP};
-use crate::{ByteConsumer, ByteProducer, ClaimError, Corrupt, Freed, Role, UNNAMED};
+use crate::{ANONYMOUS, ByteConsumer, ByteProducer, ClaimError, Corrupt, Freed, Role};
 
 /// A ring of byte records placed in shared memory, of which the two roles are claimed.
 ///
@@ -140,8 +140,8 @@ impl<'a> ByteRing<'a> {
         let ring = Self::over(region, size - DATA, max_records)?;
         let ByteRingWords { shape, tail, head } = ring.words;
         for side in [tail, head] {
-            side.note_seen(Mark::from_word(0));
-            side.publish(Mark::from_word(0), Ordering::Relaxed);
+            side.store_cached(Cursor::from_word(0));
+            side.publish(Cursor::from_word(0), Ordering::Relaxed);
         }
         shape
             .max_records
@@ -227,7 +227,10 @@ impl<'a> ByteRing<'a> {
     ///
     /// As [`claim_producer`](Self::claim_producer).
     pub fn split(self) -> Result<(ByteProducer<'a>, ByteConsumer<'a>), ClaimError> {
-        Ok((self.claim_producer(UNNAMED)?, self.claim_consumer(UNNAMED)?))
+        Ok((
+            self.claim_producer(ANONYMOUS)?,
+            self.claim_consumer(ANONYMOUS)?,
+        ))
     }
 
     /// Becomes the producer, under an identity that other processes can tell the death of.
@@ -336,8 +339,8 @@ impl<'a> ByteRing<'a> {
 
     fn distance(&self) -> Distance {
         // the head first: records popped between the two loads make the result larger, never negative
-        let head = self.words.head.mark();
-        self.words.tail.mark().since(head)
+        let head = self.words.head.cursor();
+        self.words.tail.cursor().since(head)
     }
 
     /// Whether one more record fits, `units` with what is skipped before it.
@@ -346,7 +349,7 @@ impl<'a> ByteRing<'a> {
     }
 
     /// Units to skip before a record of `len` bytes pushed at `tail`, and its own.
-    pub(crate) fn units_for(&self, tail: Mark, len: usize) -> (u64, u64) {
+    pub(crate) fn units_for(&self, tail: Cursor, len: usize) -> (u64, u64) {
         let units = 1 + len.div_ceil(UNIT) as u64;
         let to_end = u64::from(self.units - self.unit_at(tail.position()));
         (if units > to_end { to_end } else { 0 }, units)

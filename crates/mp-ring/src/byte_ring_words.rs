@@ -5,7 +5,7 @@ use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_layout::{Padded, shared_struct};
 
 use crate::claim::Roles;
-use crate::mark::Mark;
+use crate::cursor::Cursor;
 
 /// Where the data starts in the region.
 pub(crate) const DATA: usize = 384;
@@ -24,8 +24,8 @@ shared_struct! {
     /// The words that one side writes.
     #[derive(Debug)]
     pub(crate) struct Side as "ByteRing: side": 16 bytes {
-        mark: AtomicU64 = "position u32 in units of 8 bytes, records so far u32",
-        seen: AtomicU64 = "the other side's mark when it was last looked at",
+        cursor: AtomicU64 = "position u32 in units of 8 bytes, records so far u32",
+        cached: AtomicU64 = "the other side's cursor when it was last looked at",
     }
 }
 
@@ -43,20 +43,20 @@ shared_struct! {
 const _: () = assert!(size_of::<ByteRingWords>() == DATA);
 
 impl Side {
-    pub(crate) fn mark(&self) -> Mark {
-        Mark::from_word(self.mark.load(Ordering::Acquire))
+    pub(crate) fn cursor(&self) -> Cursor {
+        Cursor::from_word(self.cursor.load(Ordering::Acquire))
     }
 
-    pub(crate) fn seen(&self) -> Mark {
-        Mark::from_word(self.seen.load(Ordering::Acquire))
+    pub(crate) fn cached(&self) -> Cursor {
+        Cursor::from_word(self.cached.load(Ordering::Acquire))
     }
 
-    pub(crate) fn note_seen(&self, seen: Mark) {
-        self.seen.store(seen.to_word(), Ordering::Release);
+    pub(crate) fn store_cached(&self, cursor: Cursor) {
+        self.cached.store(cursor.to_word(), Ordering::Release);
     }
 
     /// The commit.
-    pub(crate) fn publish(&self, mark: Mark, ordering: Ordering) {
-        self.mark.store(mark.to_word(), ordering);
+    pub(crate) fn publish(&self, cursor: Cursor, ordering: Ordering) {
+        self.cursor.store(cursor.to_word(), ordering);
     }
 }

@@ -14,7 +14,7 @@ use mp_layout::{OwnerWord, shared_struct};
 use crate::ClaimError;
 
 /// The identity that `split` claims both roles with: somebody of this process, whom no sweep should find dead.
-pub const UNNAMED: NonZeroU64 = NonZeroU64::MAX;
+pub const ANONYMOUS: NonZeroU64 = NonZeroU64::MAX;
 
 /// One of a ring's two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

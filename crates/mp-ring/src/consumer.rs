@@ -34,19 +34,19 @@ pub struct Consumer<'a, T> {
     /// What the head word says, which only this handle writes (I3).
     head: u64,
     /// The tail word when last looked at; the producer may be further by now.
-    seen_tail: u64,
+    cached_tail: u64,
     _claim: Claim<'a>,
 }
 
 impl<'a, T: Plain> Consumer<'a, T> {
     pub(crate) fn new(ring: Ring<'a, T>, claim: Claim<'a>) -> Result<Self, Corrupt> {
         let head = ring.words.head.load(Ordering::Acquire);
-        let seen_tail = ring.words.tail.count.load(Ordering::Acquire);
-        ring.published(seen_tail, head)?;
+        let cached_tail = ring.words.tail.count.load(Ordering::Acquire);
+        ring.checked_len(cached_tail, head)?;
         Ok(Self {
             ring,
             head,
-            seen_tail,
+            cached_tail,
             _claim: claim,
         })
     }
@@ -62,9 +62,9 @@ impl<'a, T: Plain> Consumer<'a, T> {
     /// [`PopError::Empty`] if there is none; [`PopError::Invalid`] if its bytes are not a `T`.
     #[inline]
     pub fn pop(&mut self) -> Result<T, PopError> {
-        if self.seen_tail == self.head {
-            if let Some(value) = self.ring.words.tail.latest::<T>(self.head) {
-                self.seen_tail = self.head.wrapping_add(1);
+        if self.cached_tail == self.head {
+            if let Some(value) = self.ring.words.tail.load_inline::<T>(self.head) {
+                self.cached_tail = self.head.wrapping_add(1);
                 self.release_slots(1);
                 return value;
             }
@@ -162,7 +162,7 @@ impl<'a, T: Plain> Consumer<'a, T> {
             return;
         }
         let ahead = (AHEAD / size) as u64;
-        if self.seen_tail.wrapping_sub(self.head) > ahead {
+        if self.cached_tail.wrapping_sub(self.head) > ahead {
             let (slot, ..) = self.ring.parts(self.head.wrapping_add(ahead), 1);
             self.ring
                 .slots
@@ -173,14 +173,14 @@ impl<'a, T: Plain> Consumer<'a, T> {
     /// Values to pop. Looks at the producer's word only if fewer than `wanted` were there when it last did.
     #[inline]
     fn available(&mut self, wanted: usize) -> Result<usize, Corrupt> {
-        let len = self.seen_tail.wrapping_sub(self.head);
+        let len = self.cached_tail.wrapping_sub(self.head);
         if len >= wanted as u64 {
             return Ok(len as usize);
         }
         // pairs with the producer's commit: it has written what these slots hold
         let tail = self.ring.words.tail.count.load(Ordering::Acquire);
-        let len = self.ring.published(tail, self.head)?;
-        self.seen_tail = tail;
+        let len = self.ring.checked_len(tail, self.head)?;
+        self.cached_tail = tail;
         Ok(len as usize)
     }
 

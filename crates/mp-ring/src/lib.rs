@@ -33,10 +33,10 @@ mod byte_ring_words;
 mod chunk;
 mod claim;
 mod consumer;
+mod cursor;
 mod error;
 mod grant;
-mod latest;
-mod mark;
+mod inline_value;
 mod payload;
 mod producer;
 mod record;
@@ -50,7 +50,7 @@ pub use byte_grant::ByteGrant;
 pub use byte_producer::ByteProducer;
 pub use byte_ring::ByteRing;
 pub use chunk::Chunk;
-pub use claim::{Freed, Role, UNNAMED};
+pub use claim::{ANONYMOUS, Freed, Role};
 pub use consumer::Consumer;
 pub use error::{ClaimError, Corrupt, PopError, PushError, ReserveError};
 pub use grant::Grant;
@@ -66,7 +66,7 @@ pub use span::Span;
 pub const TABLES: &[mp_layout::Table] = &[
     ring::RingWords::TABLE,
     ring::Shape::TABLE,
-    latest::Tail::TABLE,
+    inline_value::Tail::TABLE,
     byte_ring_words::ByteRingWords::TABLE,
     byte_ring_words::ByteShape::TABLE,
     byte_ring_words::Side::TABLE,

@@ -4,7 +4,7 @@ use mp_layout::atomic::Ordering;
 use mp_layout::{Plain, PlainSlice};
 
 use crate::claim::Claim;
-use crate::latest::{WORDS, fits};
+use crate::inline_value::{WORDS, fits_inline};
 use crate::{Corrupt, Grant, PushError, ReserveError, Ring};
 
 /// Least and most bytes that are fetched ahead of the tail; between them, twice what was pushed last.
@@ -35,7 +35,7 @@ pub struct Producer<'a, T> {
     /// What the tail word says, which only this handle writes (I3).
     tail: u64,
     /// The head word when last looked at; the consumer may be further by now.
-    seen_head: u64,
+    cached_head: u64,
     /// Slots from the tail on whose lines were asked for.
     fetched: usize,
     _claim: Claim<'a>,
@@ -44,12 +44,12 @@ pub struct Producer<'a, T> {
 impl<'a, T: Plain> Producer<'a, T> {
     pub(crate) fn new(ring: Ring<'a, T>, claim: Claim<'a>) -> Result<Self, Corrupt> {
         let tail = ring.words.tail.count.load(Ordering::Acquire);
-        let seen_head = ring.words.head.load(Ordering::Acquire);
-        ring.published(tail, seen_head)?;
+        let cached_head = ring.words.head.load(Ordering::Acquire);
+        ring.checked_len(tail, cached_head)?;
         Ok(Self {
             ring,
             tail,
-            seen_head,
+            cached_head,
             fetched: 0,
             _claim: claim,
         })
@@ -162,14 +162,14 @@ impl<'a, T: Plain> Producer<'a, T> {
     /// Slots free. Looks at the consumer's word only if fewer than `wanted` were free when it last did.
     #[inline]
     fn room(&mut self, wanted: usize) -> Result<usize, Corrupt> {
-        let free = self.ring.capacity - self.tail.wrapping_sub(self.seen_head);
+        let free = self.ring.capacity - self.tail.wrapping_sub(self.cached_head);
         if free >= wanted as u64 {
             return Ok(free as usize);
         }
         // pairs with the consumer's commit: it has read what these slots held
         let head = self.ring.words.head.load(Ordering::Acquire);
-        let len = self.ring.published(self.tail, head)?;
-        self.seen_head = head;
+        let len = self.ring.checked_len(self.tail, head)?;
+        self.cached_head = head;
         Ok((self.ring.capacity - len) as usize)
     }
 
@@ -184,13 +184,13 @@ impl<'a, T: Plain> Producer<'a, T> {
     /// Publishes the next `count` slots: the commit.
     #[inline]
     pub(crate) fn publish(&mut self, count: usize, ordering: Ordering) {
-        if count == 1 && fits::<T>() {
+        if count == 1 && fits_inline::<T>() {
             let mut words = [0; WORDS];
             let offset = (self.tail & self.ring.mask) as usize * size_of::<T>();
             let target = words.as_mut_ptr().cast();
             // SAFETY: the slot that is about to be published was just filled by this producer (I2), and fits.
             unsafe { self.ring.slots.read(offset, target, size_of::<T>()) };
-            self.ring.words.tail.note::<T>(self.tail, words);
+            self.ring.words.tail.store_inline::<T>(self.tail, words);
         }
         self.tail = self.tail.wrapping_add(count as u64);
         self.ring.words.tail.count.store(self.tail, ordering);
@@ -216,7 +216,7 @@ impl<'a, T: Plain> Producer<'a, T> {
     #[inline(never)]
     fn fetch(&mut self, ahead: usize) {
         let size = size_of::<T>();
-        let free = self.ring.capacity - self.tail.wrapping_sub(self.seen_head);
+        let free = self.ring.capacity - self.tail.wrapping_sub(self.cached_head);
         let ahead = ahead.min(free as usize);
         if ahead > self.fetched {
             let from = self.tail.wrapping_add(self.fetched as u64);

@@ -1,6 +1,6 @@
 //! What stands before a record's bytes.
 
-use crate::mark::UNIT;
+use crate::cursor::UNIT;
 use crate::payload::Payload;
 
 /// Bytes of a record's header.

@@ -1,7 +1,7 @@
 //! Records read one after another and released together.
 
 use crate::byte_consumer::Found;
-use crate::mark::Mark;
+use crate::cursor::Cursor;
 use crate::{ByteConsumer, PopError};
 
 /// Records of a [`ByteRing`](crate::ByteRing) read one after another and released together. Dropped without it, all of
@@ -25,7 +25,7 @@ use crate::{ByteConsumer, PopError};
 #[must_use = "dropped records stay in the ring"]
 pub struct Records<'c, 'a> {
     consumer: &'c mut ByteConsumer<'a>,
-    head: Mark,
+    head: Cursor,
 }
 
 impl<'c, 'a> Records<'c, 'a> {

@@ -51,9 +51,9 @@ use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_layout::{Error, ErrorKind, Padded, Plain, Region, shared_struct};
 
 use crate::claim::Roles;
-use crate::latest::Tail;
+use crate::inline_value::Tail;
 use crate::payload::Payload;
-use crate::{ClaimError, Consumer, Corrupt, Freed, Producer, Role, UNNAMED};
+use crate::{ANONYMOUS, ClaimError, Consumer, Corrupt, Freed, Producer, Role};
 
 const SLOTS: usize = 384;
 
@@ -222,7 +222,10 @@ impl<'a, T: Plain> Ring<'a, T> {
     ///
     /// As [`claim_producer`](Self::claim_producer).
     pub fn split(self) -> Result<(Producer<'a, T>, Consumer<'a, T>), ClaimError> {
-        Ok((self.claim_producer(UNNAMED)?, self.claim_consumer(UNNAMED)?))
+        Ok((
+            self.claim_producer(ANONYMOUS)?,
+            self.claim_consumer(ANONYMOUS)?,
+        ))
     }
 
     /// Becomes the producer, under an identity that other processes can tell the death of.
@@ -289,12 +292,12 @@ impl<'a, T: Plain> Ring<'a, T> {
     }
 
     /// Values published between `head` and `tail`: I1.
-    pub(crate) fn published(&self, tail: u64, head: u64) -> Result<u64, Corrupt> {
+    pub(crate) fn checked_len(&self, tail: u64, head: u64) -> Result<u64, Corrupt> {
         let len = tail.wrapping_sub(head);
         if len <= self.capacity {
             Ok(len)
         } else {
-            Err(impossible(tail, head, self.capacity))
+            Err(corrupt_cursors(tail, head, self.capacity))
         }
     }
 
@@ -307,7 +310,7 @@ impl<'a, T: Plain> Ring<'a, T> {
 }
 
 #[cold]
-fn impossible(tail: u64, head: u64, capacity: u64) -> Corrupt {
+fn corrupt_cursors(tail: u64, head: u64, capacity: u64) -> Corrupt {
     Corrupt::Positions {
         head,
         tail,

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::byte_ring_words::DATA;
-use crate::mark::UNIT;
+use crate::cursor::UNIT;
 use crate::record_header::HEADER;
 
 /// The bytes of a ring's region that one record takes, skipped bytes at the ring's end included.

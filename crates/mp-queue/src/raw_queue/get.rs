@@ -100,7 +100,7 @@ impl RawQueue {
         match self.pop(deadline, take) {
             // Closed before it was looked at: nothing was put since (I6).
             Ok(None) if closed => {
-                self.pass_on_closing();
+                self.wake_all_closed();
                 Some(Err(GetError::Closed))
             }
             Ok(None) => None,
@@ -120,19 +120,19 @@ impl RawQueue {
         let mut left_large_ring = false;
         loop {
             // Before the look whether the ring is empty.
-            let (read, write) = self.legs()?;
-            let (class, ring) = self.ring_of(read)?;
+            let (read, write) = self.generations()?;
+            let (index, ring) = self.ring_of(read)?;
             // SAFETY: this has the consumers' lock, and the handle is gone before it is released.
             let mut consumer = unsafe { ring.locked_consumer() }.map_err(Error::from)?;
             let mut records = consumer.records();
             // Something is in this ring.
             if let Some(taken) = take(&mut records)? {
-                self.give_room(records.count(), || records.release());
-                let emptied_large_ring = class > Self::KEPT_CLASS && consumer.is_empty();
+                self.release_and_notify(records.count(), || records.release());
+                let emptied_large_ring = index > Self::LAST_KEPT && consumer.is_empty();
                 drop(guard);
-                self.pass_on();
+                self.wake_next();
                 if left_large_ring || emptied_large_ring {
-                    self.settle();
+                    self.shrink();
                 }
                 return Ok(Some(taken));
             }
@@ -140,17 +140,17 @@ impl RawQueue {
             if read == write {
                 return Ok(None);
             }
-            // Producers had left this ring before it was found empty. The one store that begins the next leg frees it.
-            left_large_ring |= class > Self::KEPT_CLASS;
+            // Producers had left this ring before it was found empty. The one store that starts the next generation frees it.
+            left_large_ring |= index > Self::LAST_KEPT;
             let next = read.wrapping_add(1);
-            let legs = &self.control().legs;
-            self.give_room(1, || legs.read.store(next, Ordering::Release));
+            let generations = &self.control().generations;
+            self.release_and_notify(1, || generations.read.store(next, Ordering::Release));
         }
     }
 
     /// Rule (b), for a consumer that has got messages and has unlocked.
     #[inline]
-    fn pass_on(&self) {
+    fn wake_next(&self) {
         let not_empty = &self.control().not_empty;
         if not_empty.has_sleepers() && self.has_message() {
             not_empty.under_bell(|| not_empty.notify(1));
@@ -159,7 +159,7 @@ impl RawQueue {
 
     /// Gives room back by one store, that of so many messages or of a ring, and wakes who waits for it.
     #[inline]
-    fn give_room(&self, count: usize, release: impl FnOnce()) {
+    fn release_and_notify(&self, count: usize, release: impl FnOnce()) {
         if !self.is_bounded() {
             // Nobody ever waits for room.
             return release();

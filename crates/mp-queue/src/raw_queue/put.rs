@@ -40,7 +40,7 @@ impl RawQueue {
     ) -> Result<usize, PutError<()>> {
         let attempt = || {
             if self.is_closed() {
-                self.pass_on_closing();
+                self.wake_all_closed();
                 return Some(Err(PutError::Closed(())));
             }
             if self.is_full() {
@@ -102,31 +102,32 @@ impl RawQueue {
         let Some(first) = messages.first().map(|message| message.as_ref().len()) else {
             return Ok(0);
         };
-        let (read, mut write) = self.legs()?;
+        let (read, mut write) = self.generations()?;
         loop {
             let messages = if read == write {
                 messages
             } else {
                 self.within_bound(messages)?
             };
-            let (class, ring) = self.ring_of(write)?;
+            let (index, ring) = self.ring_of(write)?;
             // SAFETY: the caller has the producers' lock, and the handle is gone before it is released.
             let mut producer = unsafe { ring.locked_producer() }.map_err(Error::from)?;
             let grant = match producer.reserve(first) {
                 Ok(grant) => grant,
                 // No room in this ring.
                 Err(error) => {
-                    write = self.begin_leg_with_room(error, (class, ring), first, read, write)?;
+                    write =
+                        self.start_generation_with_room(error, (index, ring), first, read, write)?;
                     continue;
                 }
             };
             let span = grant.span();
             // Little is left in a large ring: back to the smallest.
-            if class > 0 && self.would_do_smaller(&span, first, read, write) {
-                write = self.begin_leg(0, write)?;
+            if index > 0 && self.fits_small_ring(&span, first, read, write) {
+                write = self.start_generation(0, write)?;
                 continue;
             }
-            match self.reserve_for(class, &span, messages) {
+            match self.reserve_for(index, &span, messages) {
                 Ok([only]) => {
                     self.fill(grant, only.as_ref());
                     return Ok(1);
@@ -136,8 +137,10 @@ impl RawQueue {
                 Err(error) if error.kind() != ErrorKind::NotEnoughMemory => {
                     return Err(error.into());
                 }
-                Err(_) if self.push_at_start(&mut producer, class, messages) => return Ok(1),
-                Err(error) => write = self.begin_backed_leg(first, read, write, error)?,
+                Err(_) if self.push_at_start(&mut producer, index, messages) => return Ok(1),
+                Err(error) => {
+                    write = self.start_generation_with_memory(first, read, write, error)?
+                }
             }
         }
     }
@@ -162,26 +165,26 @@ impl RawQueue {
     #[inline]
     fn reserve_for<'m, B: AsRef<[u8]>>(
         &self,
-        class: usize,
+        index: usize,
         first: &Span,
         messages: &'m [B],
     ) -> Result<&'m [B], Error> {
-        let backed = self.backed(class);
+        let backed = self.backed(index);
         let is_there = messages.len() == 1 && end_of_memory_for(first) <= backed;
-        if is_there || backed == region_size(class) {
+        if is_there || backed == region_size(index) {
             return Ok(messages);
         }
-        self.reserve_more_for(class, first, messages)
+        self.reserve_more_for(index, first, messages)
     }
 
     #[cold]
     fn reserve_more_for<'m, B: AsRef<[u8]>>(
         &self,
-        class: usize,
+        index: usize,
         first: &Span,
         messages: &'m [B],
     ) -> Result<&'m [B], Error> {
-        let ring_end = ByteRing::size_for(capacity(class))?;
+        let ring_end = ByteRing::size_for(capacity(index))?;
         let mut end = first.record.start;
         let fitting = messages.iter().take_while(|message| {
             let next = end + 8 + message.as_ref().len().next_multiple_of(8);
@@ -193,10 +196,10 @@ impl RawQueue {
         });
         let count = fitting.count().max(1);
         let least = end_of_memory_for(first);
-        let count = match self.ensure_backed(class, (end + MARK).max(least)) {
+        let count = match self.ensure_backed(index, (end + MARK).max(least)) {
             Ok(()) => count,
             // There is no memory for all of them.
-            Err(_) if count > 1 => self.ensure_backed(class, least).map(|()| 1)?,
+            Err(_) if count > 1 => self.ensure_backed(index, least).map(|()| 1)?,
             Err(error) => return Err(error),
         };
         Ok(messages.get(..count).unwrap_or(messages))
@@ -208,7 +211,7 @@ impl RawQueue {
     fn push_at_start<B: AsRef<[u8]>>(
         &self,
         producer: &mut ByteProducer<'_>,
-        class: usize,
+        index: usize,
         messages: &[B],
     ) -> bool {
         let Some(message) = messages.first().map(AsRef::as_ref) else {
@@ -217,17 +220,17 @@ impl RawQueue {
         let Ok(grant) = producer.reserve_at_start(message.len()) else {
             return false;
         };
-        if end_of_memory_for(&grant.span()) > self.backed(class) {
+        if end_of_memory_for(&grant.span()) > self.backed(index) {
             return false;
         }
         self.fill(grant, message);
         true
     }
 
-    /// Begins a leg on a free ring that has memory for a message of `len` bytes, where `error` says that there is no more
+    /// Starts a generation on a free ring that has memory for a message of `len` bytes, where `error` says that there is no more
     /// to be had. Otherwise what smaller rings keep would be of no use to a queue that has outgrown them.
     #[cold]
-    fn begin_backed_leg(
+    fn start_generation_with_memory(
         &self,
         len: usize,
         read: u32,
@@ -236,10 +239,10 @@ impl RawQueue {
     ) -> Result<u32, Error> {
         // A ring's words take less than a page.
         let needed = PAGE + 8 + len.next_multiple_of(8);
-        let has_memory = |class: &usize| max_record(*class) >= len && self.backed(*class) >= needed;
-        let usable = |class: &usize| has_memory(class) && self.is_free(*class, read, write);
+        let has_memory = |index: &usize| max_record(*index) >= len && self.backed(*index) >= needed;
+        let usable = |index: &usize| has_memory(index) && self.is_free(*index, read, write);
         match (0..self.geometry.rings()).find(usable) {
-            Some(class) => self.begin_leg(class, write),
+            Some(index) => self.start_generation(index, write),
             None => Err(error),
         }
     }
@@ -258,7 +261,7 @@ impl RawQueue {
     }
 
     /// Whether so little is left in the ring being written, a large one, that the smallest would do for what comes.
-    fn would_do_smaller(&self, span: &Span, len: usize, read: u32, write: u32) -> bool {
+    fn fits_small_ring(&self, span: &Span, len: usize, read: u32, write: u32) -> bool {
         let is_time = span.record.start / LOOK_EVERY != span.record.end / LOOK_EVERY;
         is_time
             && len <= max_record(0)
@@ -268,13 +271,13 @@ impl RawQueue {
             && self.is_free(0, read, write)
     }
 
-    /// Begins a leg on a ring that has room for `len` bytes, where ring `class`, which is written, has none: the next larger
+    /// Starts a generation on a ring that has room for `len` bytes, where ring `index`, which is written, has none: the next larger
     /// free one, or else the largest free one.
     #[cold]
-    fn begin_leg_with_room(
+    fn start_generation_with_room(
         &self,
         error: ReserveError,
-        (class, ring): (usize, ByteRing<'static>),
+        (index, ring): (usize, ByteRing<'static>),
         len: usize,
         read: u32,
         write: u32,
@@ -295,11 +298,11 @@ impl RawQueue {
                 max,
             });
         }
-        let usable = |class: &usize| max_record(*class) >= len && self.is_free(*class, read, write);
-        let larger = (class + 1..self.geometry.rings()).find(usable);
-        let chosen = larger.or_else(|| (0..class).rev().find(usable));
+        let usable = |index: &usize| max_record(*index) >= len && self.is_free(*index, read, write);
+        let larger = (index + 1..self.geometry.rings()).find(usable);
+        let chosen = larger.or_else(|| (0..index).rev().find(usable));
         match chosen {
-            Some(next) => Ok(self.begin_leg(next, write)?),
+            Some(next) => Ok(self.start_generation(next, write)?),
             None if self.is_bounded() => Err(PutError::Full(())),
             None => Err(self.no_room(len, read, write).into()),
         }

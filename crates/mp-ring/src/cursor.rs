@@ -15,16 +15,16 @@ pub(crate) const MAX_UNITS: u64 = 1 << 31;
 /// | 0..32 | position in units of 8 bytes, counted on past the ring's end and from `u32::MAX` to 0 |
 /// | 32..64 | records so far, counted on from `u32::MAX` to 0 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark(u64);
+pub(crate) struct Cursor(u64);
 
-/// What lies between two marks.
+/// What lies between two cursors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Distance {
     pub(crate) units: u32,
     pub(crate) records: u32,
 }
 
-impl Mark {
+impl Cursor {
     pub(crate) const fn from_word(word: u64) -> Self {
         Self(word)
     }
@@ -41,7 +41,7 @@ impl Mark {
         (self.0 >> 32) as u32
     }
 
-    /// The mark one record of `units` further.
+    /// The cursor one record of `units` further.
     pub(crate) const fn after_record(self, units: u32) -> Self {
         let position = self.position().wrapping_add(units);
         let count = self.count().wrapping_add(1);
@@ -61,7 +61,11 @@ impl Mark {
 ///
 /// A record is at least its 8 bytes of header, and no position moves without a record.
 #[inline]
-pub(crate) fn published(tail: Mark, head: Mark, units: u32) -> Result<Distance, Corrupt> {
+pub(crate) fn checked_distance(
+    tail: Cursor,
+    head: Cursor,
+    units: u32,
+) -> Result<Distance, Corrupt> {
     let distance = tail.since(head);
     let possible = distance.units <= units
         && distance.records <= distance.units
@@ -69,12 +73,12 @@ pub(crate) fn published(tail: Mark, head: Mark, units: u32) -> Result<Distance, 
     if possible {
         Ok(distance)
     } else {
-        Err(impossible(tail, head, units))
+        Err(corrupt_cursors(tail, head, units))
     }
 }
 
 #[cold]
-fn impossible(tail: Mark, head: Mark, units: u32) -> Corrupt {
+fn corrupt_cursors(tail: Cursor, head: Cursor, units: u32) -> Corrupt {
     Corrupt::Positions {
         head: head.to_word(),
         tail: tail.to_word(),

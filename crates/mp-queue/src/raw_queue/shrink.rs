@@ -16,20 +16,20 @@ const PATIENCE: Duration = Duration::from_millis(10);
 
 impl RawQueue {
     /// The largest ring whose memory is kept: with the smaller ones 1.75 MiB.
-    pub(super) const KEPT_CLASS: usize = 2;
+    pub(super) const LAST_KEPT: usize = 2;
 
     /// Called by a consumer that has emptied a large ring, and holds no lock.
     #[cold]
-    pub(super) fn settle(&self) {
-        self.leave_large_ring();
-        for class in Self::KEPT_CLASS + 1..self.geometry.rings() {
-            while self.trim(class) {}
+    pub(super) fn shrink(&self) {
+        self.return_to_small_ring();
+        for index in Self::LAST_KEPT + 1..self.geometry.rings() {
+            while self.trim(index) {}
         }
     }
 
-    /// Begins a leg on ring 0 and goes there if the queue is empty and in a large ring. Whatever prevents it, somebody
+    /// Starts a generation on ring 0 and goes there if the queue is empty and in a large ring. Whatever prevents it, somebody
     /// else is at work and will come by here.
-    fn leave_large_ring(&self) {
+    fn return_to_small_ring(&self) {
         let control = self.control();
         let Ok(_producers) = control
             .producers
@@ -45,24 +45,24 @@ impl RawQueue {
             return;
         };
         consumers.recover();
-        let Ok((read, write)) = self.legs() else {
+        let Ok((read, write)) = self.generations() else {
             return;
         };
-        let Ok((class, ring)) = self.ring_of(read) else {
+        let Ok((index, ring)) = self.ring_of(read) else {
             return;
         };
         if read == write
-            && class > Self::KEPT_CLASS
+            && index > Self::LAST_KEPT
             && ring.is_empty()
-            && let Ok(next) = self.begin_leg(0, write)
+            && let Ok(next) = self.start_generation(0, write)
         {
-            control.legs.read.store(next, Ordering::Release);
+            control.generations.read.store(next, Ordering::Release);
         }
     }
 
     /// Gives a piece of a free ring's memory back; whether there is more to do.
-    fn trim(&self, class: usize) -> bool {
-        if self.backed(class) <= PAGE {
+    fn trim(&self, index: usize) -> bool {
+        if self.backed(index) <= PAGE {
             return false;
         }
         let control = self.control();
@@ -70,19 +70,19 @@ impl RawQueue {
             return false;
         };
         guard.recover();
-        let Ok((read, write)) = self.legs() else {
+        let Ok((read, write)) = self.generations() else {
             return false;
         };
-        let backed = self.backed(class);
-        if backed <= PAGE || !self.is_free(class, read, write) {
+        let backed = self.backed(index);
+        if backed <= PAGE || !self.is_free(index, read, write) {
             return false;
         }
         let kept = backed.saturating_sub(PIECE).max(PAGE);
         // I4: recorded before it is given back.
-        control.backed[class].store(kept as u64, Ordering::Release);
-        let start = self.object().payload_offset() + offset(class);
+        control.backed[index].store(kept as u64, Ordering::Release);
+        let start = self.object().payload_offset() + offset(index);
         // To the ring's end, where a process may have died between the two steps.
-        let size = region_size(class) - kept;
+        let size = region_size(index) - kept;
         // SAFETY: the bytes behind what is recorded as backed are not in use (I4).
         let given = unsafe { self.object().give_back(start + kept, size) };
         given.is_ok() && kept > PAGE
