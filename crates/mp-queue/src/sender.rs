@@ -156,11 +156,11 @@ impl<T: Plain> Sender<T> {
         let channel = &self.channel;
         let not_empty = channel.not_empty();
         let mut once = |producer: &mut _| {
-            if channel.is_closed(Role::Consumer) {
-                return Some(Err(PutError::Closed(())));
-            }
             // Rule (a) of the eventcount.
             not_empty.under_bell(|| {
+                if channel.is_closed(Role::Consumer) {
+                    return Some(Err(PutError::Closed(())));
+                }
                 let pushed = push(producer)?;
                 not_empty.notify(1);
                 Some(pushed)

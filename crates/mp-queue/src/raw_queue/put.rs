@@ -139,7 +139,7 @@ impl RawQueue {
                 }
                 Err(_) if self.push_at_start(&mut producer, index, messages) => return Ok(1),
                 Err(error) => {
-                    write = self.start_generation_with_memory(first, read, write, error)?
+                    write = self.start_generation_with_memory(first, read, write, error)?;
                 }
             }
         }
