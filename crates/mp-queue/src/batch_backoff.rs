@@ -4,16 +4,16 @@ use core::hint::spin_loop;
 
 use mp_layout::atomic::{AtomicU32, Ordering};
 
-/// Of so many waits one is used to find out whether messages come in a stream.
+/// One wait in this many is used to find out whether messages come in a stream.
 const PROBE_EVERY: u32 = 32;
 
-/// Pauses of that one: long enough for two messages, a fraction of a round trip.
+/// Pauses of that wait: long enough for two messages, a fraction of a round trip.
 const PROBE: u32 = 4;
 
-/// The most pauses: a microsecond or two, of which nobody waits for a single message.
+/// The most pauses: a microsecond or two. A single message is never waited for like this.
 const MOST: u32 = 32;
 
-/// Messages at once that make the two sides meet seldom enough.
+/// Messages in one batch that make the two sides meet seldom enough.
 const ENOUGH: usize = 8;
 
 /// A queue or channel of fewer messages is not worth waiting at for several.
@@ -26,7 +26,7 @@ pub(crate) const LEAST_CAPACITY: usize = 64;
 /// whenever it has emptied it, so that several come together. Where there is one message at a time, as in a round trip,
 /// it does not.
 ///
-/// The words are this process's own; threads that change them at once make nothing worse than a guess.
+/// The words are this process's own; threads that change them at the same time make nothing worse than a guess.
 #[derive(Debug, Default)]
 pub(crate) struct BatchBackoff {
     /// Pauses before the first look; 0: messages do not come in a stream.

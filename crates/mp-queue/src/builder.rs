@@ -9,7 +9,7 @@ use crate::geometry::DEFAULT_ROOM;
 use crate::raw_queue::Settings;
 use crate::{Codec, Queue};
 
-/// What a queue is to be; made by [`Queue::builder`].
+/// The settings of a queue that is about to be made; made by [`Queue::builder`].
 ///
 /// ```
 /// use mp_queue::{Plain, Queue};
@@ -36,7 +36,7 @@ impl<T, C: Codec<T>> Builder<T, C> {
         }
     }
 
-    /// Lets a put wait while the queue has as many messages.
+    /// Bounds the queue: a put waits while it has `messages` messages.
     pub fn bounded(mut self, messages: usize) -> Self {
         self.settings.bound = Some(messages);
         self
@@ -64,7 +64,8 @@ impl<T, C: Codec<T>> Builder<T, C> {
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create), and those of [`Object::create_named`](mp_object::Object::create_named).
+    /// [`ErrorKind::InvalidInput`](mp_layout::ErrorKind::InvalidInput) for a bound of 0, and those of
+    /// [`Object::create_named`](mp_object::Object::create_named).
     pub fn create_named(self, name: &str) -> Result<Queue<T, C>> {
         ObjectType::create_named(name, self.settings)
     }
@@ -73,7 +74,7 @@ impl<T, C: Codec<T>> Builder<T, C> {
     ///
     /// # Errors
     ///
-    /// As [`create_named`](Self::create_named), and those of [`Object::open`](mp_object::Object::open).
+    /// Those of [`create_named`](Self::create_named), and those of [`Object::open`](mp_object::Object::open).
     pub fn open_or_create(self, name: &str) -> Result<Queue<T, C>> {
         ObjectType::open_or_create(name, self.settings)
     }

@@ -218,7 +218,7 @@ impl<T> Channel<T> {
         self.end(role).in_transit_owner.set(Some(me));
     }
 
-    /// Whether the process that answers for an end is proven dead: the one that has claimed it or, if nobody has, its
+    /// Whether the process that answers for an end is proven dead: the one that has claimed it or, if no process has, its
     /// the one that answers for it in transit. Where that cannot be told the end counts as alive.
     #[cold]
     pub(crate) fn is_dead(&self, role: Role, claimed_by: Option<NonZeroU64>) -> bool {

@@ -18,7 +18,7 @@ use mp_layout::{Error, ErrorKind};
 /// ```
 #[non_exhaustive]
 pub enum PutError<T> {
-    /// The queue has as many messages as it may have, and the time was up.
+    /// The queue is full, and the put timed out or was not to wait.
     Full(T),
     /// The queue was closed.
     Closed(T),
@@ -146,7 +146,7 @@ impl From<PutManyError> for Error {
 /// Why no message was got.
 #[non_exhaustive]
 pub enum GetError {
-    /// There is none, and the time was up.
+    /// There is none, and the get timed out or was not to wait.
     Empty,
     /// The queue was closed, and all its messages have been got.
     Closed,

@@ -3,7 +3,7 @@
 //! # Source
 //!
 //! The two-lock queue of Michael and Scott (1996) over [`ByteRing`]s instead of linked nodes. Changed: the locks are
-//! robust, and because a ring's own word commits, whoever gets a dead owner's lock just goes on. The chain of rings of
+//! robust, and because a ring's own word commits, the next owner of a dead owner's lock just goes on. The chain of rings of
 //! growing size is ours.
 //!
 //! # Layout
@@ -25,7 +25,7 @@
 //! - I2: `write`, `order` and `backed` are written by the holder of the producers' lock alone, `read` by the holder of the
 //!   consumers' lock alone.
 //! - I3: a ring in use belongs to the lock holders by the ring's own protocol; a free ring belongs to the holder of the
-//!   producers' lock, who makes it anew before its next generation. So each generation starts at its ring's first byte.
+//!   producers' lock, who makes it again before its next generation. So each generation starts at its ring's first byte.
 //! - I4: the first `backed[r]` bytes of ring `r`'s region have memory. It is raised after memory was reserved and lowered
 //!   before memory is given back, and never below a page, where the ring's words are.
 //! - I5: no record is written where I4 does not say that memory is there. After each record there is memory for the mark
@@ -45,7 +45,7 @@
 //! # Progress
 //!
 //! Blocking. Producers and consumers do not block each other as long as there are messages and room. A process that is
-//! stopped while it holds a lock stops its side. A consumer that has emptied the queue looks again at once or, where
+//! stopped while it holds a lock stops its side. A consumer that has emptied the queue looks again immediately or, where
 //! messages come in a stream, after a moment (`BatchBackoff`).
 //!
 //! # If a process dies
@@ -55,16 +55,16 @@
 //!   consumer is woken in either case.
 //! - Getting: before the ring's commit store the message stays for the next consumer; after it, it is gone with the
 //!   process that took it. A woken consumer that dies before rings the bell for the next one.
-//! - Between reserving memory and recording it: the memory is there and nobody relies on it; it is reserved again, which
-//!   costs nothing. Between recording that memory goes and giving it back: as before, it is there and nobody relies on it,
+//! - Between reserving memory and recording it: the memory is there and no process relies on it; it is reserved again, which
+//!   costs nothing. Between recording that memory goes and giving it back: as before, it is there and no process relies on it,
 //!   until this ring is trimmed the next time. Never does `backed` promise what is not there.
-//! - Making a free ring anew: it stays free, and is made anew again.
+//! - Making a free ring again: it stays free, and is made once more.
 //! - Starting a generation is one store, of `write` or of `read`; before it nothing has changed for others.
 //! - Closing: the store closes; the bell wakes one of those that sleep, and each that sees it wakes all others.
 //!
 //! The eventcount's **known gap** stands here: while a woken consumer acquires the consumers' lock, and in a bounded queue
 //! while it commits under the producers' bell, a kill is not heard by other sleeping consumers. The message it was
-//! woken for then waits for the next put or get (whoever takes one and sees more wakes the next), at most for the recheck
+//! woken for then waits for the next put or get (a consumer that takes one and sees more wakes the next), at most for the recheck
 //! of 250 ms.
 
 use std::ptr::NonNull;
@@ -167,7 +167,7 @@ impl Settings {
     }
 }
 
-/// Makes ring `index` anew, empty and at its start.
+/// Makes ring `index` again, empty and at its start.
 ///
 /// # Safety
 ///
@@ -376,7 +376,7 @@ impl RawQueue {
             } else {
                 Err(error)
             };
-            // Pages that were not given back hinder nobody: they are reserved again, or given back with the ring's others.
+            // Pages that were not given back do no harm: they are reserved again, or given back with the ring's others.
             least.map_err(|error| not_reserved(error, given_back))
         })?;
         // I4: recorded after it was reserved. Release: not before the system call, whatever the compiler sees of it.
@@ -418,7 +418,7 @@ impl RawQueue {
         Ok(())
     }
 
-    /// Wakes who else sleeps on a closed queue: whoever closed it may have died before (rule c).
+    /// Wakes all others that sleep on a closed queue: the process that closed it may have died before (rule c).
     #[cold]
     fn wake_all_closed(&self) {
         let control = self.control();

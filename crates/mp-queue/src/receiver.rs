@@ -21,8 +21,8 @@ use crate::{Deadline, GetError, Wait};
 ///
 /// # If a process dies
 ///
-/// Values that it received are gone with it, the others stay, for nobody: the sender is told that the channel is closed
-/// when it would have to wait.
+/// Values that it received are gone with it, and no process gets the others. A send fails with `Closed` when it would have
+/// to wait.
 pub struct Receiver<T: Plain> {
     /// `None` once the handle was passed on. Before `channel`, so that it is dropped before.
     consumer: RefCell<Option<Consumer<'static, T>>>,

@@ -20,7 +20,7 @@ use crate::{Deadline, PutError, PutManyError, Wait};
 ///
 /// # If a process dies
 ///
-/// What was sent stays, the rest was not; the receiver is told that the channel is closed.
+/// What was sent stays, and the rest was not sent. The receiver gets what was sent, and then `Closed`.
 pub struct Sender<T: Plain> {
     /// `None` once the handle was passed on. Before `channel`, so that it is dropped before.
     producer: RefCell<Option<Producer<'static, T>>>,

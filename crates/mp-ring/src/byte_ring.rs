@@ -17,7 +17,7 @@
 //! ```
 //!
 //! A position counts units of 8 bytes, modulo 2^32, while the data has at most 2^31 of them. Beside head and tail, each
-//! side notes how far it has seen the other (`cached`), for whoever has its role next.
+//! side notes how far it has seen the other (`cached`), for the next process that has its role.
 //!
 //! # Invariants
 //!
@@ -115,7 +115,7 @@ impl<'a> ByteRing<'a> {
     ///
     /// # Safety
     ///
-    /// - For `'a`, everybody who reaches the region's bytes, in whatever process, does so as a byte ring. The header of the
+    /// - For `'a`, all that reaches the region's bytes, in any process, does so as a byte ring. The header of the
     ///   object that the region belongs to is what proves it to an attacher.
     /// - Nobody uses it before this returns.
     ///
@@ -267,8 +267,8 @@ impl<'a> ByteRing<'a> {
     ///
     /// # Safety
     ///
-    /// Until it is dropped there is no other producer, in whatever process: each takes the same lock first, makes its
-    /// handle anew and drops it before it unlocks. Counter-example: keeping the handle from one locked time to the next.
+    /// Until it is dropped there is no other producer, in any process: each takes the same lock first, makes its
+    /// handle again and drops it before it unlocks. Counter-example: keeping the handle from one locked time to the next.
     #[inline]
     pub unsafe fn locked_producer(self) -> Result<ByteProducer<'a>, Corrupt> {
         ByteProducer::new(self, None)

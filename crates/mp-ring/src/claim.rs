@@ -13,15 +13,15 @@ use mp_layout::{OwnerWord, shared_struct};
 
 use crate::ClaimError;
 
-/// The identity that `split` claims both roles with: somebody of this process, whom no sweep should find dead.
+/// The identity that `split` claims both roles with: a thread of this process, which no sweep should find dead.
 pub const ANONYMOUS: NonZeroU64 = NonZeroU64::MAX;
 
 /// One of a ring's two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Who pushes.
+    /// The side that pushes.
     Producer,
-    /// Who pops.
+    /// The side that pops.
     Consumer,
 }
 

@@ -207,7 +207,7 @@ impl From<PopError> for Error {
 /// Why a role was not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimError {
-    /// Somebody has it. If they are dead, sweeping frees it.
+    /// It has an owner. If that is dead, sweeping frees the role.
     Claimed {
         /// Which role.
         role: Role,

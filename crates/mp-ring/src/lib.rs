@@ -1,6 +1,6 @@
 //! Lock-free single-producer single-consumer rings for shared memory, safe against SIGKILL.
 //!
-//! Floor 1 of the workspace. A ring lies in a [`Region`](mp_layout::Region) that somebody else keeps mapped; nothing here
+//! Floor 1 of the workspace. A ring lies in a [`Region`](mp_layout::Region) that its owner keeps mapped; nothing here
 //! locks, waits or calls the operating system. [`Ring`] carries values of one plain type, [`ByteRing`] records of any
 //! length. Each has one producer and one consumer, which may be threads or processes.
 //!

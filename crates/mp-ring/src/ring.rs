@@ -41,7 +41,7 @@
 //! # If a process dies
 //!
 //! The store to `tail` is what pushes, the store to `head` is what pops. A producer killed before its store leaves slots
-//! that I2 says are its own: whoever is producer next overwrites them. A consumer killed before its store leaves the
+//! that I2 says are its own: the next producer overwrites them. A consumer killed before its store leaves the
 //! values for the next consumer. The other side notices nothing.
 
 use core::marker::PhantomData;
@@ -131,7 +131,7 @@ impl<'a, T: Plain> Ring<'a, T> {
     ///
     /// # Safety
     ///
-    /// - For `'a`, everybody who reaches the region's bytes, in whatever process, does so as a ring of this very `T`. The
+    /// - For `'a`, all that reaches the region's bytes, in any process, does so as a ring of this very `T`. The
     ///   header of the object that the region belongs to is what proves it to an attacher.
     /// - Nobody uses it before this returns.
     ///

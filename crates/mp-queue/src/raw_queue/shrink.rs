@@ -27,8 +27,8 @@ impl RawQueue {
         }
     }
 
-    /// Starts a generation on ring 0 and goes there if the queue is empty and in a large ring. Whatever prevents it, somebody
-    /// else is at work and will come by here.
+    /// Starts a generation on ring 0 and moves consumers to it, if the queue is empty and in a large ring. It takes the
+    /// producers' lock before the consumers'. If another process has one of them, that process comes here later.
     fn return_to_small_ring(&self) {
         let control = self.control();
         let Ok(_producers) = control
