@@ -60,8 +60,8 @@ impl RawMutex {
                 return Err(RawLockError::Recursive);
             }
             let expired = deadline.is_expired();
-            // A thread that had our number and died, or an owner that the kernel did not mark: look whether it lives.
             if owner(word) == tid || (expired && self.may_be_unmarked(slept)) {
+                // A thread that had our number and died, or an owner that the kernel did not mark.
                 if self.mark_if_owner_is_gone(word, &seen) {
                     word = self.word.load(Ordering::Relaxed);
                     continue;
