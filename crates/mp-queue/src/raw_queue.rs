@@ -445,7 +445,11 @@ fn lock(mutex: &RawMutex, deadline: Deadline) -> Result<Guard<'_>> {
 #[cold]
 fn lock_contended(mutex: &RawMutex, deadline: Deadline, error: RawLockError) -> Result<Guard<'_>> {
     let locked = match error {
-        RawLockError::TimedOut(_) => mutex.lock_timeout(deadline.max(Deadline::after(PATIENCE))),
+        RawLockError::TimedOut(_) => {
+            // Part of an operation that has begun: no hook ends it.
+            let deadline = deadline.max(Deadline::after(PATIENCE)).uninterruptible();
+            mutex.lock_timeout(deadline)
+        }
         error => Err(error),
     };
     locked.map_err(|error| LockError::<()>::from(error).into())
