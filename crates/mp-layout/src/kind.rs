@@ -65,4 +65,6 @@ kinds! {
     BoundedSemaphore = 11, "bounded semaphore";
     /// A lock that its owner may acquire again.
     RLock = 12, "recursive lock";
+    /// A lock whose owners wait for each other's notifications.
+    Condition = 13, "condition";
 }

@@ -42,7 +42,7 @@ pub use object_type::ObjectType;
 pub use owner::ProcessIdentity;
 pub use placed::Placed;
 pub use plan::Plan;
-pub use shared::{BoundedSemaphore, Event, Lock, Mutex, RLock, Semaphore, Shared};
+pub use shared::{BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Semaphore, Shared};
 
 /// What [`handle!`] writes needs it.
 #[doc(hidden)]

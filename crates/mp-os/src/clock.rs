@@ -198,6 +198,12 @@ pub fn time_namespace() -> io::Result<u64> {
     }
 }
 
+/// Milliseconds on `CLOCK_MONOTONIC`, for what is compared across processes.
+#[must_use]
+pub fn now_millis() -> u64 {
+    now() / 1_000_000
+}
+
 /// Nanoseconds on `CLOCK_MONOTONIC`.
 fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);

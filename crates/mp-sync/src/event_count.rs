@@ -311,19 +311,25 @@ impl EventCount {
     /// Sleeps unless something was notified or registered since the ticket was taken; at most
     /// until the deadline, and at most one recheck period (rule e).
     pub fn sleep(&self, ticket: Ticket, deadline: Deadline) -> Sleep {
-        let words = [(&self.ev, ticket.0), (&self.bell, 0)];
+        self.sleep_on(&self.ev, ticket.0, deadline)
+    }
+
+    /// Sleeps while `word` holds `seen`, or until the bell rings; at most until the deadline, and at most one recheck period
+    /// (rule e). For what has a word of its own to be woken by.
+    pub(crate) fn sleep_on(&self, word: &AtomicU32, seen: u32, deadline: Deadline) -> Sleep {
+        let words = [(word, seen), (&self.bell, 0)];
         match futex::wait_any(&words, deadline.earlier(Deadline::after(RECHECK))) {
             WaitAny::Woken(1) => Sleep::Bell,
             WaitAny::Woken(_) | WaitAny::Changed | WaitAny::Interrupted => Sleep::Woken,
             WaitAny::TimedOut => Sleep::TimedOut,
-            WaitAny::Unsupported => self.sleep_without_waitv(ticket, deadline),
+            WaitAny::Unsupported => Self::sleep_without_waitv(word, seen, deadline),
         }
     }
 
     #[cold]
-    fn sleep_without_waitv(&self, ticket: Ticket, deadline: Deadline) -> Sleep {
+    fn sleep_without_waitv(word: &AtomicU32, seen: u32, deadline: Deadline) -> Sleep {
         let until = deadline.earlier(Deadline::after(RECHECK_NO_WAITV));
-        match futex::wait(&self.ev, ticket.0, until) {
+        match futex::wait(word, seen, until) {
             Wake::TimedOut => Sleep::TimedOut,
             Wake::Woken | Wake::Changed | Wake::Interrupted => Sleep::Woken,
         }

@@ -34,6 +34,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod condition;
 mod event;
 mod event_count;
 mod futex;
@@ -50,6 +51,7 @@ mod semaphore;
 mod wait;
 mod word;
 
+pub use condition::{Condition, ConditionGuard};
 pub use event::Event;
 pub use event_count::{Bell, EventCount, Sleep, Ticket};
 pub use holder::Holder;
@@ -74,6 +76,7 @@ pub const TABLES: &[mp_layout::Table] = &[
     mutex::TABLE,
     event_count::TABLE,
     Event::TABLE,
+    Condition::TABLE,
     Semaphore::TABLE,
     BoundedSemaphore::TABLE,
 ];

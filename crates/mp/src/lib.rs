@@ -30,7 +30,7 @@
 //! | share many numbers | [`Array`], [`RawArray`], [`AnyArray`] |
 //! | send messages | [`Queue`], or [`channel`] from one sender to one receiver |
 //! | take turns | [`Lock`], [`RLock`], [`Mutex`] |
-//! | wait for each other | [`Event`], [`Semaphore`], [`BoundedSemaphore`] |
+//! | wait for each other | [`Event`], [`Condition`], [`Semaphore`], [`BoundedSemaphore`] |
 //! | share bytes with programs in other languages | [`SharedMemory`] |
 //!
 //! What these give and take (guards, iterators, errors, builders) is in a module per family: [`process`], [`value`],
@@ -40,7 +40,7 @@
 pub use mp_derive::PlainOfFacade as Plain;
 pub use mp_layout::generated::Plain;
 pub use mp_layout::{Error, ErrorKind, Result, zeroed};
-pub use mp_object::{BoundedSemaphore, Event, Lock, Mutex, RLock, Semaphore, labelled};
+pub use mp_object::{BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Semaphore, labelled};
 pub use mp_os::clock::Deadline;
 pub use mp_process::{Process, active_children, cpu_count, current_process, parent_process, spawn};
 pub use mp_queue::{Queue, Receiver, Sender, channel};
@@ -77,7 +77,7 @@ pub mod codec {
 
 /// Locks and events: their guards, errors and ways to wait.
 pub mod sync {
-    pub use mp_sync::{Holder, LockError, LockGuard, MutexGuard, RLockGuard, Wait};
+    pub use mp_sync::{ConditionGuard, Holder, LockError, LockGuard, MutexGuard, RLockGuard, Wait};
 }
 
 /// What the code that the derive of [`Plain`](trait@Plain) writes refers to.

@@ -1,0 +1,440 @@
+//! A lock whose owner can wait until another owner notifies it.
+//!
+//! # Source
+//! CPython's `multiprocessing.Condition` with the lock in it, as a queue of numbered waiters (a ticket lock's order) on futexes.
+//! Changed: a waiter is entered under its process's identity, so that a notification that a dead waiter had been given is
+//! passed on.
+//!
+//! # Layout
+//! ```text
+//!   0 raw       the mutex, 48 bytes
+//!  48 count     the eventcount, of which only the bell is used, 48 bytes
+//!  96 oldest    the first ticket whose waiter may not have returned
+//! 104 notified  tickets below this one may return
+//! 112 next      the ticket of the next waiter
+//! 120 swept     when the dead were last looked for, in milliseconds since boot
+//! 128 wakes     16 futex words; the waiter with ticket t sleeps on the one at t % 16
+//! 192 waiters   488 identities of processes; that of ticket t at t % 488
+//! ```
+//!
+//! # Invariants
+//! - I1 All words are written by the owner of `raw` only. `notified` and `wakes` are read without it.
+//! - I2 oldest <= notified <= next <= oldest + 488. They only grow.
+//! - I3 The identity at a ticket in oldest..next is that of a waiter that has not returned, or 0. It is there before `next`
+//!   goes beyond it.
+//! - I4 Whoever moves `notified` beyond a ticket then changes its word in `wakes`, and wakes the sleepers on it.
+//!
+//! # Orderings
+//! A notifier stores `notified`, then adds to the word in `wakes` (Release each); a waiter loads the word, then `notified`
+//! (Acquire each), and sleeps only while the word is what it loaded. So it sees the ticket notified, or does not fall asleep.
+//! What a program guards is ordered by the mutex.
+//!
+//! # Progress
+//! Waiting and acquiring block; notifying does not. Waiters are notified in the order in which they began to wait.
+//!
+//! # If a process dies
+//! - A waiter, asleep: its bell wakes another, which takes it off the list. Notified already, but not yet returned: the
+//!   notification goes to the next one. What the bell does not cover (a death while the mutex is acquired again) the
+//!   others find at their recheck, within 250 ms.
+//! - A notifier, between two of its stores: each store is a whole step. Its bell wakes a sleeper, which wakes again all
+//!   that are notified and have not returned.
+//! - The owner of the mutex: the next one gets [`LockError::OwnerDied`], as from a [`Lock`](crate::Lock).
+
+use std::fmt;
+
+use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering};
+use mp_layout::{Described, Error, ErrorKind, Kind, TypeTag, shared_struct};
+use mp_os::clock::{self, Deadline};
+use mp_os::process_id::ProcessIdentity;
+
+use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
+use crate::{EventCount, Holder, LockError, Sleep, futex};
+
+/// How many can wait.
+const MOST: u64 = 488;
+
+/// Futex words: so many waiters sleep on words of their own.
+const WORDS: u64 = 16;
+
+/// How long the dead are not looked for again, but when the bell says so.
+const SWEEP_PAUSE: u64 = 250;
+
+shared_struct! {
+    /// A condition in shared memory: a lock, and waiting for what its owners say.
+    ///
+    /// Only the owner of the lock waits and notifies, as in Python, and here the compiler sees to it: both are methods of the
+    /// guard. What is waited for lies in other shared memory, and changes under this lock.
+    ///
+    /// # If a process dies
+    ///
+    /// While it waited: the others do not notice, and a notification that it had been given goes to the next waiter. While it
+    /// held the lock: the next owner gets [`LockError::OwnerDied`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_sync::Condition;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// # #[repr(align(4096))]
+    /// # struct Memory([u64; 512]);
+    /// # let memory = Box::leak(Box::new(Memory([0; 512])));
+    /// # let condition: &Condition = unsafe { mp_layout::Region::from_exclusive(&mut memory.0).place_guarded(0)? };
+    /// let ready = AtomicBool::new(false); // in shared memory, too
+    /// std::thread::scope(|scope| -> mp_layout::Result<()> {
+    ///     scope.spawn(|| -> mp_layout::Result<()> {
+    ///         let guard = condition.lock()?;
+    ///         ready.store(true, Ordering::Relaxed);
+    ///         guard.notify(1);
+    ///         Ok(())
+    ///     });
+    ///     let guard = condition.lock()?.wait_for(|| ready.load(Ordering::Relaxed))?;
+    ///     assert!(ready.load(Ordering::Relaxed));
+    ///     drop(guard);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    #[repr(align(64))]
+    pub struct Condition: 4096 bytes {
+        raw: RawMutex = "the mutex",
+        count: EventCount = "its bell rings when a waiter or a notifier dies",
+        oldest: AtomicU64 = "the first ticket whose waiter may not have returned",
+        notified: AtomicU64 = "tickets below this one may return",
+        next: AtomicU64 = "the ticket of the next waiter",
+        swept: AtomicU64 = "when the dead were last looked for, in milliseconds since boot",
+        wakes: [AtomicU32; 16] = "what the waiter with ticket t sleeps on, at t % 16",
+        waiters: [AtomicU64; 488] = "0, or the process of the waiter with ticket t, at t % 488",
+    }
+}
+
+// SAFETY: only `Condition` is of kind condition.
+unsafe impl Described for Condition {
+    const KIND: Kind = Kind::Condition;
+
+    type Initial = ();
+
+    fn tag() -> TypeTag {
+        TypeTag::NONE
+    }
+
+    fn initialise(&self, (): ()) -> mp_layout::Result<()> {
+        Ok(())
+    }
+}
+
+type Locked<'a, T = ConditionGuard<'a>> = Result<T, LockError<ConditionGuard<'a>>>;
+
+impl Condition {
+    /// Acquires the lock; blocks until its owner releases it, waits or dies.
+    ///
+    /// # Errors
+    ///
+    /// - [`LockError::OwnerDied`] has the guard: the last owner died while it held the lock.
+    /// - [`LockError::Recursive`] if this thread holds the lock already.
+    /// - [`LockError::TooManyHeld`] if this thread holds 1024 locks.
+    /// - [`LockError::Failed`] with [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
+    pub fn lock(&self) -> Locked<'_> {
+        self.lock_timeout(Deadline::NEVER)
+    }
+
+    /// Acquires the lock if that is possible without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], which names the holder, if another thread holds it; the others as for [`Condition::lock`].
+    pub fn try_lock(&self) -> Locked<'_> {
+        self.lock_timeout(Deadline::PASSED)
+    }
+
+    /// [`lock`](Condition::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Timeout`], which names the holder; the others as for [`Condition::lock`].
+    pub fn lock_timeout(&self, timeout: impl Into<Deadline>) -> Locked<'_> {
+        self.locked(self.raw.lock_timeout(timeout))
+    }
+
+    fn locked<'a>(&'a self, locked: Result<Guard<'a>, RawLockError>) -> Locked<'a> {
+        let mut raw = locked?;
+        let outcome = raw.outcome();
+        raw.recover();
+        let guard = ConditionGuard {
+            raw,
+            condition: self,
+        };
+        match outcome {
+            Outcome::Acquired => Ok(guard),
+            Outcome::OwnerDied => {
+                // It may have been a waiter that was notified.
+                self.sweep();
+                Err(LockError::OwnerDied(guard))
+            }
+        }
+    }
+
+    /// How many wait and have not been notified; more or fewer may before this returns. The dead count until they are found.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let (notified, next) = (
+            self.notified.load(Ordering::Acquire),
+            self.next.load(Ordering::Acquire),
+        );
+        (notified..next.min(notified + MOST))
+            .filter(|&ticket| self.waiter(ticket).load(Ordering::Relaxed) != 0)
+            .count()
+    }
+
+    /// The thread that holds the lock; it may have released it already when this returns.
+    #[must_use]
+    pub fn holder(&self) -> Option<Holder> {
+        self.raw.holder()
+    }
+
+    fn waiter(&self, ticket: u64) -> &AtomicU64 {
+        &self.waiters[(ticket % MOST) as usize]
+    }
+
+    fn wake_word(&self, ticket: u64) -> &AtomicU32 {
+        &self.wakes[(ticket % WORDS) as usize]
+    }
+
+    fn is_notified(&self, ticket: u64) -> bool {
+        self.notified.load(Ordering::Acquire) > ticket
+    }
+}
+
+/// What only the owner of the mutex does (I1).
+impl Condition {
+    /// Enters a waiter; returns its ticket.
+    fn enter(&self, me: ProcessIdentity) -> Result<u64, Error> {
+        let ticket = self.next.load(Ordering::Relaxed);
+        if ticket - self.oldest.load(Ordering::Relaxed) >= MOST {
+            self.sweep();
+        }
+        if ticket - self.oldest.load(Ordering::Relaxed) >= MOST {
+            return Err(Error::new(ErrorKind::InvalidInput, "wait for", "condition")
+                .with_detail(format!("{MOST} wait already, the most that can")));
+        }
+        self.waiter(ticket).store(me.word(), Ordering::Relaxed);
+        // Release: the identity is there for whoever sees the ticket (I3).
+        self.next.store(ticket + 1, Ordering::Release);
+        Ok(ticket)
+    }
+
+    /// Takes a waiter off the list.
+    fn leave(&self, ticket: u64) {
+        self.waiter(ticket).store(0, Ordering::Relaxed);
+        self.advance();
+    }
+
+    /// Forgets the tickets of those that have left.
+    fn advance(&self) {
+        let next = self.next.load(Ordering::Relaxed);
+        let mut oldest = self.oldest.load(Ordering::Relaxed);
+        while oldest < next && self.waiter(oldest).load(Ordering::Relaxed) == 0 {
+            oldest += 1;
+        }
+        // A waiter that left before it was notified needs no notification (I2).
+        if self.notified.load(Ordering::Relaxed) < oldest {
+            self.notified.store(oldest, Ordering::Release);
+        }
+        self.oldest.store(oldest, Ordering::Relaxed);
+    }
+
+    /// Lets the `count` waiters return that have waited longest.
+    fn notify(&self, count: u64) {
+        let next = self.next.load(Ordering::Relaxed);
+        let first = self.notified.load(Ordering::Relaxed);
+        let (mut ticket, mut left) = (first, count);
+        while ticket < next && left > 0 {
+            // Those that timed out are not there any more.
+            if self.waiter(ticket).load(Ordering::Relaxed) != 0 {
+                left -= 1;
+            }
+            ticket += 1;
+        }
+        // Release: before the words below (I4).
+        self.notified.store(ticket, Ordering::Release);
+        self.wake(first, ticket);
+    }
+
+    /// Wakes the waiters with tickets from `first` to below `end`, all that sleep on their words.
+    fn wake(&self, first: u64, end: u64) {
+        for ticket in first..end.min(first + WORDS) {
+            let word = self.wake_word(ticket);
+            // Release pairs with the Acquire of a waiter.
+            word.fetch_add(1, Ordering::Release);
+            futex::wake(word, u32::MAX);
+        }
+    }
+
+    /// Takes the dead off the list, passes on what they had been notified of, and wakes again who was notified: its
+    /// notifier may have died before the wake.
+    fn sweep(&self) {
+        self.swept.store(clock::now_millis(), Ordering::Relaxed);
+        let next = self.next.load(Ordering::Relaxed);
+        let notified = self.notified.load(Ordering::Relaxed);
+        let oldest = self.oldest.load(Ordering::Relaxed);
+        let mut dead: Vec<u64> = (oldest..next)
+            .filter(|&ticket| self.is_dead(ticket))
+            .collect();
+        // First those that had not been notified, so that nothing is passed on to them.
+        let waiting = dead.split_off(dead.partition_point(|&ticket| ticket < notified));
+        for ticket in waiting {
+            self.waiter(ticket).store(0, Ordering::Relaxed);
+        }
+        self.wake(oldest, notified);
+        // Before the others are forgotten: a sweep that is killed here is repeated, and one may be notified too many.
+        self.notify(dead.len() as u64);
+        for ticket in dead {
+            self.waiter(ticket).store(0, Ordering::Relaxed);
+        }
+        self.advance();
+    }
+
+    /// Whether the waiter with this ticket is proved dead.
+    fn is_dead(&self, ticket: u64) -> bool {
+        let word = self.waiter(ticket).load(Ordering::Relaxed);
+        ProcessIdentity::from_word(word).is_some_and(|process| process.is_dead().unwrap_or(false))
+    }
+}
+
+impl Condition {
+    /// Blocks until the ticket is notified or the deadline passes; looks after the dead meanwhile.
+    fn sleep(&self, ticket: u64, deadline: Deadline) {
+        let word = self.wake_word(ticket);
+        loop {
+            // Acquire: before `notified` is looked at (I4).
+            let seen = word.load(Ordering::Acquire);
+            if self.is_notified(ticket) || deadline.is_expired() {
+                return;
+            }
+            let suspects = match self.count.sleep_on(word, seen, deadline) {
+                Sleep::Woken => false,
+                Sleep::Bell => true,
+                Sleep::TimedOut => self.is_sweep_due(),
+            };
+            // A busy lock leaves it to the next recheck. A dead owner is not hidden from the next one: nothing is recovered.
+            if suspects && let Ok(guard) = self.raw.try_lock() {
+                self.sweep();
+                drop(guard);
+            }
+        }
+    }
+
+    fn is_sweep_due(&self) -> bool {
+        let swept = self.swept.load(Ordering::Relaxed);
+        clock::now_millis().wrapping_sub(swept) >= SWEEP_PAUSE
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Condition")
+            .field("holder", &self.holder())
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The held lock of a [`Condition`]; dropping it releases the lock.
+///
+/// It stays with the thread that acquired it. A leaked guard holds the lock until the thread ends; then the next owner gets
+/// [`LockError::OwnerDied`]. In a forked child the parent's guard does nothing.
+#[must_use = "the lock is released when the guard is dropped"]
+#[derive(Debug)]
+pub struct ConditionGuard<'a> {
+    raw: Guard<'a>,
+    condition: &'a Condition,
+}
+
+impl<'a> ConditionGuard<'a> {
+    /// Releases the lock, blocks until another owner notifies this waiter, and acquires the lock again.
+    ///
+    /// It does not return early: there are no spurious wake-ups.
+    ///
+    /// # Errors
+    ///
+    /// - [`LockError::OwnerDied`] has the guard: it was notified, and the owner before it died.
+    /// - [`LockError::Failed`] with [`ErrorKind::InvalidInput`] if 488 wait already, with [`ErrorKind::Corrupt`] if the lock's
+    ///   bytes were overwritten, or if `/proc` does not tell this process's start time. The lock is released then.
+    pub fn wait(self) -> Locked<'a> {
+        self.wait_timeout(Deadline::NEVER).map(|(guard, _)| guard)
+    }
+
+    /// [`wait`](Self::wait) up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`]. Returns whether it was notified.
+    ///
+    /// The lock is acquired again without a timeout.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConditionGuard::wait`]; [`LockError::OwnerDied`] does not tell whether it was notified.
+    pub fn wait_timeout(self, timeout: impl Into<Deadline>) -> Locked<'a, (Self, bool)> {
+        let deadline = timeout.into();
+        let condition = self.condition;
+        let me = ProcessIdentity::current()
+            .map_err(|source| Error::os("read the start time of", "this process", source))?;
+        // The bell rings from before the waiter is on the list until it is off it.
+        condition.count.under_bell(|| {
+            let ticket = condition.enter(me)?;
+            drop(self.raw);
+            condition.sleep(ticket, deadline);
+            let locked = condition.lock();
+            // Of a lock that cannot be had again nothing can be said, and nothing written under it.
+            let notified = condition.is_notified(ticket);
+            if let Ok(_) | Err(LockError::OwnerDied(_)) = &locked {
+                condition.leave(ticket);
+            }
+            locked.map(|guard| (guard, notified))
+        })
+    }
+
+    /// Waits until `predicate` is true, which is asked under the lock: first, and whenever this waiter was notified.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConditionGuard::wait`].
+    pub fn wait_for(self, predicate: impl FnMut() -> bool) -> Locked<'a> {
+        self.wait_for_timeout(Deadline::NEVER, predicate)
+            .map(|(guard, _)| guard)
+    }
+
+    /// [`wait_for`](Self::wait_for) up to `timeout`; returns what `predicate` said last.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ConditionGuard::wait`].
+    pub fn wait_for_timeout(
+        self,
+        timeout: impl Into<Deadline>,
+        mut predicate: impl FnMut() -> bool,
+    ) -> Locked<'a, (Self, bool)> {
+        let deadline = timeout.into();
+        let mut guard = self;
+        let mut notified = true;
+        loop {
+            let holds = predicate();
+            if holds || !notified {
+                return Ok((guard, holds));
+            }
+            (guard, notified) = guard.wait_timeout(deadline)?;
+        }
+    }
+
+    /// Lets the `count` waiters return that have waited longest, or all if there are fewer.
+    ///
+    /// They return when they have the lock, one after the other.
+    pub fn notify(&self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let condition = self.condition;
+        condition.count.under_bell(|| condition.notify(count));
+    }
+
+    /// Lets all return that wait.
+    pub fn notify_all(&self) {
+        self.notify(usize::MAX);
+    }
+}
