@@ -372,7 +372,8 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self.without_timeouts()
     }
 
-    /// Allows that a `fraction` of the points be missed, from 0 to 1; 2 in 100 may if not set.
+    /// Allows that a `fraction` of the points in the program's own code be missed, from 0 to 1; 2 in 100 may if not set.
+    /// Together with those in shared libraries they may be 25 in 100, or the fraction if it is more.
     ///
     /// A point is missed when the operation does not come by there again, because it does not do the
     /// same each time. Nothing was verified there, so there should be a good `reason`, such as

@@ -87,7 +87,8 @@
 //! The operation must go the same way each time. Before the trace it is rehearsed once, and
 //! [`Check::warm_up`] is for what a process does once in its life. Points that it does not come by again
 //! are missed, and [`Report::assert_safe`] passes only as many as [`Check::allow_missed`] says, or 2 in
-//! 100: `memcpy` and the allocator do not always go the same way.
+//! 100 of the program's own code and 25 in 100 with shared libraries: `memcpy` and the allocator do not
+//! always go the same way.
 //!
 //! # Threads
 //!

@@ -56,6 +56,19 @@ impl Symbols {
         }
     }
 
+    /// Whether the code at `address` is the program's own, not a shared library's.
+    pub(crate) fn is_of_the_program(&self, address: u64) -> bool {
+        let own = Self::of_this_process as fn() -> Self as usize as u64;
+        let file = |address| {
+            let mapping = self
+                .mappings
+                .iter()
+                .find(|m| (m.from..m.to).contains(&address));
+            mapping.map(|mapping| &mapping.path)
+        };
+        file(address) == file(own)
+    }
+
     /// Returns "function+0xoffset", or "file+0xoffset" if the file does not name it.
     pub(crate) fn place(&self, address: u64) -> String {
         let in_range = |m: &&Mapping| (m.from..m.to).contains(&address);
@@ -200,7 +213,22 @@ fn plain(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{Symbols, plain};
+
+    #[test]
+    fn code_of_libraries_is_not_the_programs() {
+        let symbols = Symbols::of_this_process();
+        let own = names_are_made_plain as fn() as usize as u64;
+        assert!(symbols.is_of_the_program(own));
+        let library = libc::memcpy as *const () as usize as u64;
+        assert_eq!(
+            symbols.is_of_the_program(library),
+            cfg!(target_feature = "crt-static"),
+            "{}",
+            symbols.place(library)
+        );
+        assert!(!symbols.is_of_the_program(0));
+    }
 
     #[test]
     fn names_are_made_plain() {

@@ -66,6 +66,16 @@ impl Tally {
         let recoverer_points = recoverers.collect();
         let points = victims.clone();
         victims.dedup();
+        let symbols = Symbols::of_this_process();
+        let is_own = |kill: &&Kill| {
+            let point = kill.recoverer.unwrap_or(kill.victim);
+            symbols.is_of_the_program(point.address)
+        };
+        let (missed_pairs, missed_victims): (Vec<&Kill>, _) = self
+            .missed
+            .iter()
+            .filter(is_own)
+            .partition(|kill| kill.recoverer.is_some());
         Report {
             name: check.name.clone(),
             mode: check.mode,
@@ -75,11 +85,8 @@ impl Tally {
             recoverer_points,
             victims: victims.len(),
             skipped: self.skipped,
-            missed_victims: self
-                .missed
-                .iter()
-                .filter(|kill| kill.recoverer.is_none())
-                .count(),
+            missed_victims: missed_victims.len(),
+            missed_pairs: missed_pairs.len(),
             missed: self.missed.iter().map(|kill| kill.victim).collect(),
             findings: self.findings,
             wakes: self.wakes,
@@ -89,7 +96,7 @@ impl Tally {
             allowed_missed: check.allowed_missed.clone(),
             allowed_rescues: check.allowed_rescues.clone(),
             elapsed,
-            symbols: Symbols::of_this_process(),
+            symbols,
         }
     }
 }
