@@ -22,7 +22,7 @@ pub(crate) const LEAST_CAPACITY: usize = 64;
 /// What a process's consumers of one queue know of how its messages come.
 ///
 /// A consumer that takes each message the moment it is put shares the producer's cache lines all the time, and both are
-/// three times slower for it (`examples/cost.rs`). If they come in a stream, it leaves the queue alone for a moment
+/// three times slower for it (`examples/message_cost.rs`). If they come in a stream, it leaves the queue alone for a moment
 /// whenever it has emptied it, so that several come together. Where there is one message at a time, as in a round trip,
 /// it does not.
 ///

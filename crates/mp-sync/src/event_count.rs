@@ -56,7 +56,7 @@
 //!
 //! # What a fence costs
 //! Each notify after a plain Release store needs a full fence, which costs as much as any locked
-//! instruction (`examples/cost.rs`). What was weighed: operations that commit by a
+//! instruction (`examples/lock_cost.rs`). What was weighed: operations that commit by a
 //! read-modify-write use `notify_committed` and pay nothing on top; a SLEEPERS bit in the
 //! committed word would turn its store into a read-modify-write, which is the same price;
 //! `membarrier` would put all cost on the sleeper, but its global form must be registered by each

@@ -7,7 +7,7 @@ use mp_os::clock::Deadline;
 
 /// How a waiter spends its time until the other side is done.
 ///
-/// Figures: `cargo run --release -p mp-sync --example cost`.
+/// Figures: `cargo run --release -p mp-sync --example lock_cost`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Wait {

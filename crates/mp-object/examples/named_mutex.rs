@@ -1,6 +1,6 @@
 //! A named mutex and a named event between two programs that are started separately.
 //!
-//! `cargo run --release -p mp-object --example two_programs`
+//! `cargo run --release -p mp-object --example named_mutex`
 
 use std::env;
 use std::error::Error;

@@ -1,6 +1,6 @@
 //! Named memory between two programs that are started separately, in any language.
 //!
-//! `cargo run --release -p mp-shm --example two_programs` (needs `python3`)
+//! `cargo run --release -p mp-shm --example memory_with_python` (needs `python3`)
 
 use std::error::Error;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! A named queue between two programs that are started separately.
 //!
-//! `cargo run --release -p mp-queue --example two_programs`
+//! `cargo run --release -p mp-queue --example named_queue`
 //!
 //! The second program is this one started again with the queue's name. In your own: `Queue::open_or_create` in both, and
 //! it does not matter which one comes first.

@@ -1,6 +1,6 @@
 //! A ring in a named segment between two programs.
 //!
-//! `cargo run --release -p mp-ring --example two_programs`
+//! `cargo run --release -p mp-ring --example ring_in_a_segment`
 //!
 //! The first program makes the segment and produces. The second one is this program started again with the segment's
 //! name; any other program that knows the name and the type of the values would do.

@@ -1,6 +1,6 @@
 //! A named array and a named value between two programs that are started separately.
 //!
-//! `cargo run --release -p mp-value --example two_programs`
+//! `cargo run --release -p mp-value --example named_array`
 
 use std::env;
 use std::error::Error;

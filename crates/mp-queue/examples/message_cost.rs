@@ -1,6 +1,6 @@
 //! What one message costs: in one thread, without anybody to wait for, and from one process to another.
 //!
-//! `cargo run --release -p mp-queue --example cost`; with a number of messages, it puts and gets as many and measures
+//! `cargo run --release -p mp-queue --example message_cost`; with a number of messages, it puts and gets as many and measures
 //! nothing, for `valgrind --tool=callgrind`.
 
 use std::hint::black_box;

@@ -1,6 +1,6 @@
 //! What locks and wake-ups cost here, beside what they are compared with, in one run.
 //!
-//! `cargo run --release -p mp-sync --example cost`
+//! `cargo run --release -p mp-sync --example lock_cost`
 //!
 //! Each figure is the median of [`ROUNDS`] rounds, in which all contestants take their turn.
 

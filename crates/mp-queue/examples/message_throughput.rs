@@ -1,7 +1,7 @@
 //! Messages per second from one process to another: queues of plain values, of serde messages and of bytes, a channel, and
 //! a pipe.
 //!
-//! `cargo run --release -p mp-queue --example throughput`
+//! `cargo run --release -p mp-queue --example message_throughput`
 //!
 //! Each figure is the median of five runs with the fastest and the slowest beside it. The processes are pinned to two
 //! processors if there are two.
