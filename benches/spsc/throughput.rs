@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use mp_benches::peers::Stream;
 use mp_benches::{Bench, Contest, Outcome, Pair, Placement, limits};
+use mp_ring::BatchBackoff;
 
 #[cfg(feature = "compare")]
 use crate::ICEORYX2;
@@ -40,7 +41,19 @@ pub(crate) fn throughput<const WORDS: usize>(bench: &mut Bench) {
     };
 
     let mut contest = Contest::of_rates(format!("{name} {SINGLES}, two cores"));
-    contest.ours(OURS, || with_ring::<WORDS>(count, 1, push_one, pop_one));
+    contest.ours(OURS, || {
+        let backoff = BatchBackoff::default();
+        with_ring::<WORDS>(count, 1, push_one, move |consumer, _| {
+            pop_one(consumer, &backoff)
+        })
+    });
+    contest.ours("mp-ring Ring, polled without a pause", || {
+        with_ring::<WORDS>(count, 1, push_one, |consumer, _| {
+            consumer
+                .pop()
+                .map_or((0, 0), |value| (1, black_box(&value)[0]))
+        })
+    });
     contest.ours("mp-ring ByteRing", || byte_records::<WORDS>(count));
     contest.peer(RTRB, || {
         with_rtrb::<WORDS>(
@@ -51,6 +64,21 @@ pub(crate) fn throughput<const WORDS: usize>(bench: &mut Bench) {
                 consumer
                     .pop()
                     .map_or((0, 0), |value| (1, black_box(&value)[0]))
+            },
+        )
+    });
+    contest.peer("rtrb (threads), polled with our BatchBackoff", || {
+        let backoff = BatchBackoff::default();
+        with_rtrb::<WORDS>(
+            count,
+            1,
+            |producer, values| usize::from(producer.push(*black_box(&values[0])).is_ok()),
+            move |consumer, _| match consumer.pop() {
+                Ok(value) => (1, black_box(&value)[0]),
+                Err(_) => {
+                    backoff.pause_for_batch(|| consumer.slots());
+                    (0, 0)
+                }
             },
         )
     });

@@ -8,7 +8,7 @@ use crossbeam_queue::ArrayQueue;
 use mp_benches::peers::Lane;
 use mp_benches::peers::Stream;
 use mp_benches::{Pair, Sample};
-use mp_ring::{ByteRing, Consumer, Producer};
+use mp_ring::{BatchBackoff, ByteRing, Consumer, Producer};
 use mp_shm::Segment;
 
 use crate::blocking::{ring_segment, split};
@@ -113,13 +113,18 @@ pub(crate) fn push_one<const WORDS: usize>(
     usize::from(producer.push(*black_box(&values[0])).is_ok())
 }
 
+/// Pops one value, and leaves an empty ring alone as `backoff` says.
 pub(crate) fn pop_one<const WORDS: usize>(
     consumer: &mut Consumer<'_, Value<WORDS>>,
-    _: &mut [Value<WORDS>],
+    backoff: &BatchBackoff,
 ) -> (usize, u64) {
-    consumer
-        .pop()
-        .map_or((0, 0), |value| (1, black_box(&value)[0]))
+    match consumer.pop() {
+        Ok(value) => (1, black_box(&value)[0]),
+        Err(_) => {
+            backoff.pause_for_batch(|| consumer.len());
+            (0, 0)
+        }
+    }
 }
 
 pub(crate) fn push_slice<const WORDS: usize>(

@@ -31,7 +31,6 @@
 )]
 
 mod batch;
-mod batch_backoff;
 mod builder;
 mod channel;
 mod codec;

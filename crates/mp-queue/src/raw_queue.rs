@@ -75,10 +75,9 @@ use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Kind, Region, Result, TypeTag};
 use mp_object::{Object, Placed, Plan};
 use mp_os::clock::Deadline;
-use mp_ring::ByteRing;
+use mp_ring::{BatchBackoff, ByteRing};
 use mp_sync::{Guard, LockError, RawLockError, RawMutex};
 
-use crate::batch_backoff::BatchBackoff;
 use crate::codec;
 use crate::control::{Control, ORDER_LEN};
 use crate::geometry::{self, CONTROL_SIZE, Geometry, MAX_RINGS, PAGE, offset, region_size};

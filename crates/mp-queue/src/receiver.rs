@@ -4,12 +4,11 @@ use core::cell::RefCell;
 use core::fmt;
 
 use mp_layout::{Error, ErrorKind, Plain, PlainSlice, Result};
-use mp_ring::{Consumer, PopError, Role};
+use mp_ring::{BatchBackoff, Consumer, PopError, Role};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::batch_backoff::{BatchBackoff, LEAST_CAPACITY};
 use crate::channel::{Channel, this_process};
 use crate::sender::passed_on;
 use crate::{Deadline, GetError, Wait};
@@ -178,7 +177,7 @@ impl<T: Plain> Receiver<T> {
         let ring = consumer.ring();
         let mut may_be_stream = wait != Wait::Sleep
             && deadline != Deadline::PASSED
-            && ring.capacity() >= LEAST_CAPACITY;
+            && ring.capacity() >= BatchBackoff::LEAST_CAPACITY;
         let mut attempt = |gone: bool| {
             if core::mem::take(&mut may_be_stream) {
                 backoff.pause_for_batch(|| consumer.len());

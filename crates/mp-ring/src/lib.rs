@@ -25,6 +25,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod batch_backoff;
 mod byte_consumer;
 mod byte_grant;
 mod byte_producer;
@@ -45,6 +46,7 @@ mod records;
 mod ring;
 mod span;
 
+pub use batch_backoff::BatchBackoff;
 pub use byte_consumer::ByteConsumer;
 pub use byte_grant::ByteGrant;
 pub use byte_producer::ByteProducer;

@@ -3,12 +3,11 @@
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, Result};
 use mp_os::clock::Deadline;
-use mp_ring::{PopError, Records};
+use mp_ring::{BatchBackoff, PopError, Records};
 use mp_sync::Wait;
 
 use super::{RawQueue, lock};
 use crate::GetError;
-use crate::batch_backoff::LEAST_CAPACITY;
 
 impl RawQueue {
     /// Gets the oldest message and returns what `take` makes of its bytes.
@@ -72,7 +71,8 @@ impl RawQueue {
         deadline: Deadline,
         take: &mut impl FnMut(&mut Records<'_, '_>) -> Result<Option<R>>,
     ) -> Result<R, GetError> {
-        let mut may_be_stream = wait != Wait::Sleep && self.bound >= LEAST_CAPACITY as u64;
+        let mut may_be_stream =
+            wait != Wait::Sleep && self.bound >= BatchBackoff::LEAST_CAPACITY as u64;
         let attempt = || {
             if core::mem::take(&mut may_be_stream) {
                 self.backoff.pause_for_batch(|| self.len());

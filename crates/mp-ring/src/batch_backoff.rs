@@ -1,4 +1,4 @@
-//! How soon a consumer that found the queue empty looks again.
+//! How soon a consumer that found its ring empty looks again.
 
 use core::hint::spin_loop;
 
@@ -16,27 +16,47 @@ const MOST: u32 = 32;
 /// Messages in one batch that make the two sides meet seldom enough.
 const ENOUGH: usize = 8;
 
-/// A queue or channel of fewer messages is not worth waiting at for several.
-pub(crate) const LEAST_CAPACITY: usize = 64;
-
-/// What a process's consumers of one queue know of how its messages come.
+/// How long a loop that polls an empty ring, or a queue on one, leaves it alone: a backoff for what waits, since
+/// [`Consumer::pop`](crate::Consumer::pop) itself never does.
 ///
 /// A consumer that takes each message the moment it is put shares the producer's cache lines all the time, and both are
-/// three times slower for it (`examples/message_cost.rs`). If they come in a stream, it leaves the queue alone for a moment
-/// whenever it has emptied it, so that several come together. Where there is one message at a time, as in a round trip,
-/// it does not.
+/// several times slower for it. If messages come in a stream, it pauses for a moment whenever it found the ring empty, at
+/// most a microsecond or two, so that several come together. Where there is one message at a time, as in a round trip, it
+/// does not.
 ///
 /// The words are this process's own; threads that change them at the same time make nothing worse than a guess.
+///
+/// # Examples
+///
+/// ```
+/// use mp_ring::{BatchBackoff, Ring};
+///
+/// # let mut memory = vec![0; Ring::<u64>::words_for(64)?];
+/// # let (mut producer, mut consumer) = Ring::<u64>::new(&mut memory, 64)?.split()?;
+/// # producer.push_slice(&[1, 2, 3])?;
+/// let backoff = BatchBackoff::default();
+/// let mut sum = 0;
+/// while sum < 6 {
+///     match consumer.pop() {
+///         Ok(value) => sum += value,
+///         Err(_) => backoff.pause_for_batch(|| consumer.len()),
+///     }
+/// }
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
 #[derive(Debug, Default)]
-pub(crate) struct BatchBackoff {
+pub struct BatchBackoff {
     /// Pauses before the first look; 0: messages do not come in a stream.
     pauses: AtomicU32,
     waits: AtomicU32,
 }
 
 impl BatchBackoff {
+    /// A queue or channel of fewer messages is not worth waiting at for several.
+    pub const LEAST_CAPACITY: usize = 64;
+
     /// Lets some messages come, if they come in a stream; `count` tells how many have.
-    pub(crate) fn pause_for_batch(&self, count: impl FnOnce() -> usize) {
+    pub fn pause_for_batch(&self, count: impl FnOnce() -> usize) {
         let pauses = match self.pauses.load(Ordering::Relaxed) {
             0 if self.is_time_to_probe() => PROBE,
             pauses => pauses,
