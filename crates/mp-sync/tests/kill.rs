@@ -37,7 +37,7 @@ fn check_pairs<'a, T>(name: &str) -> Check<'a, SharedArea<T>> {
     check(name).max_points(match (mp_os::robust::supported(), cfg!(debug_assertions)) {
         (false, _) => 12,
         (true, true) => 400,
-        (true, false) => 2500,
+        (true, false) => 1000,
     })
 }
 
