@@ -22,7 +22,7 @@
 //! - I2 oldest <= notified <= next <= oldest + 488. They only grow.
 //! - I3 The identity at a ticket in oldest..next is that of a waiter that has not returned, or 0. It is there before `next`
 //!   goes beyond it.
-//! - I4 Whoever moves `notified` beyond a ticket then changes its word in `wakes`, and wakes the sleepers on it.
+//! - I4 The notifier that moves `notified` beyond a ticket then changes its word in `wakes`, and wakes the sleepers on it.
 //!
 //! # Orderings
 //! A notifier stores `notified`, then adds to the word in `wakes` (Release each); a waiter loads the word, then `notified`
@@ -181,7 +181,7 @@ impl Condition {
             self.notified.load(Ordering::Acquire),
             self.next.load(Ordering::Acquire),
         );
-        (notified..next.min(notified + MOST))
+        (notified..next.min(notified.saturating_add(MOST)))
             .filter(|&ticket| self.waiter(ticket).load(Ordering::Relaxed) != 0)
             .count()
     }
@@ -207,19 +207,27 @@ impl Condition {
 
 /// What only the owner of the mutex does (I1).
 impl Condition {
+    /// The ticket of the next waiter, and no further from `first` than there is room (I2): overwritten words end in a wrong
+    /// notification, not in a loop without an end.
+    fn next_after(&self, first: u64) -> u64 {
+        self.next
+            .load(Ordering::Relaxed)
+            .min(first.saturating_add(MOST))
+    }
+
     /// Enters a waiter; returns its ticket.
     fn enter(&self, me: ProcessIdentity) -> Result<u64, Error> {
         let ticket = self.next.load(Ordering::Relaxed);
-        if ticket - self.oldest.load(Ordering::Relaxed) >= MOST {
+        if ticket.saturating_sub(self.oldest.load(Ordering::Relaxed)) >= MOST {
             self.sweep();
         }
-        if ticket - self.oldest.load(Ordering::Relaxed) >= MOST {
+        if ticket.saturating_sub(self.oldest.load(Ordering::Relaxed)) >= MOST {
             return Err(Error::new(ErrorKind::InvalidInput, "wait for", "condition")
                 .with_detail(format!("{MOST} wait already, the most that can")));
         }
         self.waiter(ticket).store(me.word(), Ordering::Relaxed);
-        // Release: the identity is there for whoever sees the ticket (I3).
-        self.next.store(ticket + 1, Ordering::Release);
+        // Release: the identity is there before the ticket is (I3).
+        self.next.store(ticket.wrapping_add(1), Ordering::Release);
         Ok(ticket)
     }
 
@@ -231,8 +239,8 @@ impl Condition {
 
     /// Forgets the tickets of those that have left.
     fn advance(&self) {
-        let next = self.next.load(Ordering::Relaxed);
         let mut oldest = self.oldest.load(Ordering::Relaxed);
+        let next = self.next_after(oldest);
         while oldest < next && self.waiter(oldest).load(Ordering::Relaxed) == 0 {
             oldest += 1;
         }
@@ -245,8 +253,8 @@ impl Condition {
 
     /// Lets the `count` waiters return that have waited longest.
     fn notify(&self, count: u64) {
-        let next = self.next.load(Ordering::Relaxed);
         let first = self.notified.load(Ordering::Relaxed);
+        let next = self.next_after(first);
         let (mut ticket, mut left) = (first, count);
         while ticket < next && left > 0 {
             // Those that timed out are not there any more.
@@ -262,7 +270,7 @@ impl Condition {
 
     /// Wakes the waiters with tickets from `first` to below `end`, all that sleep on their words.
     fn wake(&self, first: u64, end: u64) {
-        for ticket in first..end.min(first + WORDS) {
+        for ticket in first..end.min(first.saturating_add(WORDS)) {
             let word = self.wake_word(ticket);
             // Release pairs with the Acquire of a waiter.
             word.fetch_add(1, Ordering::Release);
@@ -274,9 +282,9 @@ impl Condition {
     /// notifier may have died before the wake.
     fn sweep(&self) {
         self.swept.store(clock::now_millis(), Ordering::Relaxed);
-        let next = self.next.load(Ordering::Relaxed);
         let notified = self.notified.load(Ordering::Relaxed);
         let oldest = self.oldest.load(Ordering::Relaxed);
+        let next = self.next_after(oldest);
         let mut dead: Vec<u64> = (oldest..next)
             .filter(|&ticket| self.is_dead(ticket))
             .collect();

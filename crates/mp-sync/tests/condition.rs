@@ -1,6 +1,6 @@
 //! `Condition`: waiters are notified in order, each once, and not without a reason.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mp_layout::ErrorKind;
@@ -180,4 +180,24 @@ fn more_waiters_than_there_is_room_for_get_an_error() {
         condition.lock().expect("free, all the same").notify_all();
     });
     assert_eq!(condition.waiting(), 0);
+}
+
+/// What a wild write leaves must not panic or loop; what is notified then is not defined.
+#[test]
+fn overwritten_tickets_end_every_operation() {
+    for word in [0, 96, 104, 112].map(|offset| offset / 8) {
+        let memory = shared_memory();
+        let condition: &Condition = place(memory, 0);
+        let words: &[AtomicU64; 512] = place(memory, 0);
+        if word != 0 {
+            words[word].store(u64::MAX, Ordering::Relaxed);
+        }
+        for _ in 0..3 {
+            let guard = condition.lock().expect("free");
+            guard.notify_all();
+            let notified = guard.wait_timeout(Duration::ZERO).map(|(_, told)| told);
+            assert!(word != 0 || matches!(notified, Ok(false)));
+        }
+        assert!(condition.waiting() <= 488);
+    }
 }
