@@ -59,8 +59,8 @@
 //! instruction (`examples/lock_cost.rs`). What was weighed: operations that commit by a
 //! read-modify-write use `notify_committed` and pay nothing on top; a SLEEPERS bit in the
 //! committed word would turn its store into a read-modify-write, which is the same price;
-//! `membarrier` would put all cost on the sleeper, but its global form must be registered by each
-//! process, and a process that failed to would lose wake-ups, silently. So one fence per notify
+//! `membarrier` would put all cost on the sleeper, who would pay more for it than the notifiers save
+//! (`docs/decisions/0013-the-notifiers-fence.md`). So one fence per notify
 //! stays, and what commits often commits in batches.
 
 use std::fmt;
