@@ -56,8 +56,10 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotEnoughMemory`] with both figures, [`ErrorKind::TooManyDescriptors`], [`ErrorKind::InvalidInput`] if
-    /// the plan has more bytes than there are addresses or the label cannot be one, and whatever `initialise` returns.
+    /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for,
+    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::InvalidInput`] if the plan has more bytes than there
+    /// are addresses or the label cannot be one, [`ErrorKind::Unsupported`] if the kernel or a sandbox has no
+    /// memfd or nothing to commit pages with, [`ErrorKind::Os`], and whatever `initialise` returns.
     pub fn create(plan: &Plan, initialise: impl FnOnce(Region<'_>) -> Result<()>) -> Result<Self> {
         let label = label::current(plan.expected().kind)?;
         let size = segment_size(plan, &label)?;
@@ -76,7 +78,8 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create`], and [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`].
+    /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], and those of [`Object::create`], where memory is
+    /// that of `/dev/shm` and [`ErrorKind::Unsupported`] means that there is no `/dev/shm`.
     pub fn create_named(
         name: &str,
         plan: &Plan,
@@ -91,7 +94,17 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// Those of [`Segment::open`] and [`Header::attach`]; each names what was found and what was expected.
+    /// Each names what was found and what was expected.
+    ///
+    /// - The name: [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if the
+    ///   object is another user's.
+    /// - The bytes: [`ErrorKind::Foreign`] if they are not an object of this toolkit,
+    ///   [`ErrorKind::Truncated`], [`ErrorKind::NotReady`] if the creator has not finished or died before,
+    ///   [`ErrorKind::Corrupt`], [`ErrorKind::WrongVersion`].
+    /// - Where it was made: [`ErrorKind::WrongBoot`], [`ErrorKind::WrongNamespace`], [`ErrorKind::WrongLibc`].
+    /// - What it is: [`ErrorKind::WrongKind`], [`ErrorKind::WrongType`], [`ErrorKind::WrongSize`].
+    /// - This process: [`ErrorKind::TooManyDescriptors`], [`ErrorKind::NotEnoughMemory`] of addresses,
+    ///   [`ErrorKind::Os`].
     pub fn open(name: &str, plan: &Plan) -> Result<Self> {
         Self::attach(Segment::open(name)?, plan.accepted(), Some(name))
     }
@@ -135,7 +148,8 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// Those of [`Segment::unlink`].
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it is another
+    /// user's, [`ErrorKind::Foreign`] if it is anything else but a file.
     pub fn unlink(name: &str) -> Result<()> {
         Segment::unlink(name)
     }

@@ -59,7 +59,8 @@ pub trait ObjectType: Sized {
     ///
     /// # Errors
     ///
-    /// Those of [`plan`](Self::plan), [`initialise`](Self::initialise) and [`Object::create`].
+    /// Those of [`Object::create`]; [`InvalidInput`](mp_layout::ErrorKind::InvalidInput) also if there can be no
+    /// object of these settings.
     fn create(settings: Self::Settings<'_>) -> Result<Self> {
         let plan = Self::plan(&settings)?;
         // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it publishes it.
@@ -71,7 +72,8 @@ pub trait ObjectType: Sized {
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create), and those of [`Object::create_named`].
+    /// Those of [`Object::create_named`]; [`InvalidInput`](mp_layout::ErrorKind::InvalidInput) also if there can
+    /// be no object of these settings.
     fn create_named(name: &str, settings: Self::Settings<'_>) -> Result<Self> {
         let plan = Self::plan(&settings)?;
         // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it publishes it.
@@ -92,7 +94,7 @@ pub trait ObjectType: Sized {
     ///
     /// # Errors
     ///
-    /// Those of [`open`](Self::open) and [`create_named`](Self::create_named) but `NotFound` and `AlreadyExists`.
+    /// Those of [`Object::open`] and [`create_named`](Self::create_named) but `NotFound` and `AlreadyExists`.
     fn open_or_create(name: &str, settings: Self::Settings<'_>) -> Result<Self> {
         let plan = Self::plan(&settings)?;
         // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it publishes it.
@@ -184,7 +186,8 @@ macro_rules! handle {
             ///
             /// # Errors
             ///
-            /// Those of [`Object::open`]($crate::Object::open); each names what was found and what was expected.
+            /// Those of [`Object::open`]($crate::Object::open): `NotFound`, `WrongKind`, `WrongType` and others, each
+            /// with what was found and what was expected.
             pub fn open(name: &str) -> ::mp_layout::Result<Self> {
                 <Self as $crate::ObjectType>::open(name)
             }
@@ -193,7 +196,8 @@ macro_rules! handle {
             ///
             /// # Errors
             ///
-            /// Those of [`Object::unlink`]($crate::Object::unlink).
+            /// `NotFound`, `InvalidName`, `PermissionDenied` if it is another user's, `Foreign` if it is anything else
+            /// but a file.
             pub fn unlink(name: &str) -> ::mp_layout::Result<()> {
                 $crate::Object::unlink(name)
             }

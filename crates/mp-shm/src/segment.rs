@@ -67,7 +67,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// As for [`Segment::anonymous`], except that memory is not checked.
+    /// Those of [`Segment::anonymous`], of which `NotEnoughMemory` means addresses or the size that a file of
+    /// this process may have: no memory is taken yet.
     pub fn sparse(label: &str, size: usize) -> Result<Self> {
         Self::memfd(label, size, Commit::Sparse)
     }
@@ -84,8 +85,9 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// As for [`Segment::anonymous`], where what is free is that of `/dev/shm`; [`ErrorKind::Unsupported`] if there is no
-    /// `/dev/shm`; [`ErrorKind::InvalidName`].
+    /// [`ErrorKind::InvalidInput`] for 0 bytes, [`ErrorKind::InvalidName`], [`ErrorKind::NotEnoughMemory`] with
+    /// what is free in `/dev/shm` and what was asked for, [`ErrorKind::TooManyDescriptors`],
+    /// [`ErrorKind::Unsupported`] if there is no `/dev/shm`, [`ErrorKind::Os`].
     pub fn unpublished(name: &str, size: usize) -> Result<Self> {
         Self::in_dev_shm(name, size, Commit::Now)
     }
@@ -94,7 +96,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// As for [`Segment::sparse`], and [`ErrorKind::InvalidName`].
+    /// Those of [`Segment::unpublished`], of which `NotEnoughMemory` means addresses or the size that a file
+    /// of this process may have: no memory is taken yet.
     pub fn unpublished_sparse(name: &str, size: usize) -> Result<Self> {
         Self::in_dev_shm(name, size, Commit::Sparse)
     }
@@ -140,7 +143,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// As for [`Segment::open`], except for `Truncated`.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it is
+    /// another user's, [`ErrorKind::Foreign`] if it is anything else but a file.
     pub fn unlink(name: &str) -> Result<()> {
         let valid = refusal::valid_name("unlink", name)?;
         named::unlink(&valid).map_err(|error| refusal::open("unlink", error, name))
