@@ -1,4 +1,4 @@
-//! An object and the structure at the start of its payload.
+//! An object and a structure in its payload.
 
 use core::fmt;
 use core::ops::Deref;
@@ -8,9 +8,9 @@ use mp_layout::{Place, Result};
 
 use crate::Object;
 
-/// A `T` at the start of an object's payload, for as long as a clone lives. Clones are the same `T`.
+/// A `T` in an object's payload, for as long as a clone lives. Clones are the same `T`.
 ///
-/// What shared types are built on whose payload starts with a structure of their own.
+/// What shared types are built on whose payload starts with a structure of their own, or consists of several.
 pub struct Placed<T> {
     object: Object,
     place: NonNull<T>,
@@ -34,9 +34,23 @@ impl<T: Place> Placed<T> {
     /// while a lock in it is held, the segment sees to.)
     pub unsafe fn new(object: Object) -> Result<Self> {
         // SAFETY: the caller's promise.
+        unsafe { Self::new_at(object, 0) }
+    }
+
+    /// Finds the `T` of `object` that lies `offset` bytes from the start of its payload.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    ///
+    /// # Safety
+    ///
+    /// As [`new`](Self::new), of objects that have a `T` there.
+    pub unsafe fn new_at(object: Object, offset: usize) -> Result<Self> {
+        // SAFETY: the caller's promise.
         let payload = unsafe { object.payload() };
         // SAFETY: as above; the segment stays mapped as long as `object` lives or a lock in it is held.
-        let place = NonNull::from(unsafe { payload.place_guarded::<T>(0) }?);
+        let place = NonNull::from(unsafe { payload.place_guarded::<T>(offset) }?);
         Ok(Self { object, place })
     }
 }

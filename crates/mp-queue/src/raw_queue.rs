@@ -109,6 +109,8 @@ pub(crate) struct RawQueue {
     /// Each ring's place, from when it is first used here. They do not leave this structure, which unmaps them last.
     rings: [OnceLock<ByteRing<'static>>; MAX_RINGS],
     geometry: Geometry,
+    /// Where it starts in the object's payload.
+    start: usize,
     bound: u64,
     backoff: BatchBackoff,
     /// Keeps the mapping, so it is dropped last.
@@ -122,6 +124,14 @@ impl Settings {
         room: 0,
     };
 
+    /// Bytes of it that are reserved before it is made.
+    pub(crate) const RESERVED: usize = CONTROL_SIZE + FIRST_BACKED;
+
+    /// Bytes of a queue of these settings.
+    pub(crate) fn size(&self) -> usize {
+        Geometry::for_room(self.room).payload_size()
+    }
+
     /// The plan of a queue of any settings.
     pub(crate) fn any(tag: TypeTag) -> Plan {
         Self::LEAST.plan_as(tag)
@@ -133,10 +143,9 @@ impl Settings {
     }
 
     fn plan_as(&self, tag: TypeTag) -> Plan {
-        let size = Geometry::for_room(self.room).payload_size();
-        Plan::new(Kind::Queue, tag, size)
+        Plan::new(Kind::Queue, tag, self.size())
             .page_aligned()
-            .sparse(CONTROL_SIZE + FIRST_BACKED)
+            .sparse(Self::RESERVED)
     }
 
     pub(crate) fn initialise(&self, payload: Region<'_>, codec: u32) -> Result<()> {
@@ -185,8 +194,18 @@ impl RawQueue {
     ///
     /// The header of `object` was checked to say that it is a queue.
     pub(crate) unsafe fn attach(object: Object, codec: u32) -> Result<Self> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::attach_at(object, 0, codec) }
+    }
+
+    /// Finds the parts of a queue that starts `start` bytes, a multiple of a page, into the payload.
+    ///
+    /// # Safety
+    ///
+    /// The header of `object` was checked to say that it has a queue there.
+    pub(crate) unsafe fn attach_at(object: Object, start: usize, codec: u32) -> Result<Self> {
         // SAFETY: a queue starts with its control, and nothing else reaches those bytes.
-        let control = unsafe { Placed::<Control>::new(object) }?;
+        let control = unsafe { Placed::<Control>::new_at(object, start) }?;
         let found = control.shape.codec.load(Ordering::Relaxed);
         if found != codec {
             return Err(Error::mismatch(
@@ -198,12 +217,14 @@ impl RawQueue {
             ));
         }
         let rings = control.shape.rings.load(Ordering::Relaxed);
-        let geometry = Geometry::found(rings, control.object().header().payload_size())?;
+        let size = control.object().header().payload_size() - start;
+        let geometry = Geometry::found(rings, size)?;
         Ok(Self {
             bound: control.shape.bound.load(Ordering::Relaxed).max(1),
             control,
             rings: [const { OnceLock::new() }; MAX_RINGS],
             geometry,
+            start,
             backoff: BatchBackoff::default(),
         })
     }
@@ -217,10 +238,16 @@ impl RawQueue {
         self.control.object()
     }
 
-    /// The payload, of which the rings are reached.
-    fn payload(&self) -> Region<'_> {
+    /// The queue's part of the payload, of which the rings are reached.
+    fn part(&self) -> Result<Region<'_>> {
         // SAFETY: behind the control lie the rings, which are reached by their own protocol only.
-        unsafe { self.object().payload() }
+        let payload = unsafe { self.object().payload() };
+        payload.subregion(self.start, self.geometry.payload_size())
+    }
+
+    /// Where ring `index` starts in the segment.
+    fn offset_in_segment(&self, index: usize) -> usize {
+        self.object().payload_offset() + self.start + offset(index)
     }
 
     pub(crate) fn capacity(&self) -> Option<usize> {
@@ -316,9 +343,7 @@ impl RawQueue {
 
     #[cold]
     fn attach_ring(&self, index: usize) -> Result<ByteRing<'static>> {
-        let region = self
-            .payload()
-            .subregion(offset(index), region_size(index))?;
+        let region = self.part()?.subregion(offset(index), region_size(index))?;
         let start = NonNull::new(region.as_ptr()).ok_or_else(|| bad_index(index))?;
         // SAFETY: the bytes stay mapped as long as `control`, which is dropped after `rings`, from where no copy leaves
         // this structure's methods.
@@ -360,7 +385,7 @@ impl RawQueue {
         let ample = (backed + backed.clamp(LEAST, MOST))
             .next_multiple_of(PAGE)
             .clamp(needed, region_size(index));
-        let start = self.object().payload_offset() + offset(index);
+        let start = self.offset_in_segment(index);
         let reserve = |end: usize| {
             self.object()
                 .reserve(start + backed, end - backed)
@@ -388,7 +413,7 @@ impl RawQueue {
         let generations = &self.control().generations;
         self.ensure_backed(index, PAGE)?;
         // SAFETY: the ring is free, so it is the lock holder's (I3).
-        unsafe { make_ring(self.payload(), index, self.bound) }?;
+        unsafe { make_ring(self.part()?, index, self.bound) }?;
         let next = write.wrapping_add(1);
         generations.order[next as usize % ORDER_LEN].store(index as u8, Ordering::Relaxed);
         // The one store that begins it.

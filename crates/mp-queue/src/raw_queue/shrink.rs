@@ -6,7 +6,7 @@ use mp_layout::atomic::Ordering;
 use mp_os::clock::Deadline;
 
 use super::RawQueue;
-use crate::geometry::{PAGE, offset, region_size};
+use crate::geometry::{PAGE, region_size};
 
 /// Bytes given back under one holding of the producers' lock: less than a millisecond.
 const PIECE: usize = 4 << 20;
@@ -80,7 +80,7 @@ impl RawQueue {
         let kept = backed.saturating_sub(PIECE).max(PAGE);
         // I4: recorded before it is given back.
         control.backed[index].store(kept as u64, Ordering::Release);
-        let start = self.object().payload_offset() + offset(index);
+        let start = self.offset_in_segment(index);
         // To the ring's end, where a process may have died between the two steps.
         let size = region_size(index) - kept;
         // SAFETY: the bytes behind what is recorded as backed are not in use (I4).
