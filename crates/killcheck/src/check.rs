@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::campaign::Campaign;
+use crate::runner::Runner;
 use crate::{Error, ErrorKind, KillPoint, Report, arch};
 
 pub(crate) type Action<'a, M> = Box<dyn Fn(&M) + 'a>;
@@ -483,7 +483,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
                            must_wake";
             return Err(Error::new(ErrorKind::Incomplete, message));
         }
-        Campaign::new(self, victim, mem)?.run()
+        Runner::new(self, victim, mem)?.run()
     }
 }
 

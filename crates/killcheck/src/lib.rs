@@ -107,11 +107,9 @@
 )]
 
 mod arch;
-mod bystander;
-mod campaign;
 mod check;
+mod child;
 mod clock;
-mod company;
 mod endless_waits;
 mod error;
 mod guide;
@@ -119,7 +117,9 @@ mod kill_point;
 mod proc_state;
 mod report;
 mod route;
+mod runner;
 mod shared_area;
+mod sleepers;
 mod storm;
 mod symbols;
 mod timeout;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::bystander::{self, Bystander, Slip, Time};
 use crate::check::{Action, Judgement};
+use crate::child::{self, Child, ResultSlot, Time};
 use crate::report::{Failure, Role};
 use crate::{Error, ErrorKind, SharedArea, clock};
 
@@ -21,7 +21,7 @@ struct Progress {
 
 /// One of the storm's processes, from its start to its end or its kill.
 struct Worker<'s> {
-    process: Bystander<'s>,
+    process: Child<'s>,
     /// 1 when it has come to its operation.
     begun: SharedArea<AtomicU32>,
 }
@@ -178,8 +178,8 @@ impl<'a, M: ?Sized> Storm<'a, M> {
         // SAFETY: Progress is atomics only, for which zero is valid.
         let progress = unsafe { SharedArea::<Progress>::zeroed() }?;
         let slips = (0..self.processes)
-            .map(|_| bystander::new_slip())
-            .collect::<Result<Vec<SharedArea<Slip>>, Error>>()?;
+            .map(|_| child::new_result_slot())
+            .collect::<Result<Vec<SharedArea<ResultSlot>>, Error>>()?;
         if let Some(setup) = &self.setup {
             setup(mem);
         }
@@ -188,7 +188,7 @@ impl<'a, M: ?Sized> Storm<'a, M> {
         let begin = |place: usize| {
             // SAFETY: an atomic, for which zero is valid.
             let begun = unsafe { SharedArea::<AtomicU32>::zeroed() }?;
-            let process = Bystander::start(&slips[place], Time::Passes, &|| {
+            let process = Child::start(&slips[place], Time::Passes, &|| {
                 begun.store(1, Ordering::Relaxed);
                 loop {
                     worker(mem, place);
@@ -204,7 +204,7 @@ impl<'a, M: ?Sized> Storm<'a, M> {
             .map(begin)
             .collect::<Result<Vec<_>, Error>>()?;
         let mut failures = Vec::new();
-        let kills = self.rage(seed, begin, &mut workers, &mut failures)?;
+        let kills = self.kill_loop(seed, begin, &mut workers, &mut failures)?;
         workers.iter().for_each(Worker::await_begin);
         progress.stop.store(1, Ordering::Relaxed);
         for worker in workers {
@@ -212,7 +212,7 @@ impl<'a, M: ?Sized> Storm<'a, M> {
             failures.extend(failure.map(|failure| (Role::Survivor, failure)));
         }
         if let Some(invariant) = &self.invariant {
-            let invariant = Bystander::start(&slips[0], Time::Passes, &|| invariant(mem))?;
+            let invariant = Child::start(&slips[0], Time::Passes, &|| invariant(mem))?;
             failures.extend(invariant.finish(self.limit).map(|f| (Role::Invariant, f)));
         }
         Ok(StormReport {
@@ -226,7 +226,7 @@ impl<'a, M: ?Sized> Storm<'a, M> {
     }
 
     /// Kills random workers and starts others in their places until time or kills are used up.
-    fn rage<'s>(
+    fn kill_loop<'s>(
         &self,
         seed: u64,
         begin: impl Fn(usize) -> Result<Worker<'s>, Error>,

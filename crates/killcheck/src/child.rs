@@ -14,7 +14,7 @@ use crate::endless_waits::{self, EndlessWaits};
 use crate::report::Failure;
 use crate::{Error, SharedArea, clock, proc_state};
 
-/// Longest message that comes back from a bystander, in bytes.
+/// Longest message that comes back from a child, in bytes.
 const TEXT: usize = 1000;
 
 const PENDING: u32 = 0;
@@ -22,14 +22,14 @@ const GOOD: u32 = 1;
 const BAD: u32 = 2;
 
 /// True in forked children only; they do not share it with the harness.
-static IS_BYSTANDER: AtomicBool = AtomicBool::new(false);
+static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
-/// Silences panics in bystanders: each is a finding in the report, and thousands of them on stderr
+/// Silences panics in children: each is a finding in the report, and thousands of them on stderr
 /// would hide it.
 ///
 /// The hook is set in the harness, where it passes everything on. Setting it in the child would
 /// wait for ever if another thread of the harness was panicking during the fork.
-fn silence_bystanders() {
+fn silence_children() {
     static ONCE: Once = Once::new();
     if std::thread::panicking() {
         return;
@@ -37,16 +37,16 @@ fn silence_bystanders() {
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if !IS_BYSTANDER.load(Ordering::Relaxed) {
+            if !IS_CHILD.load(Ordering::Relaxed) {
                 previous(panic);
             }
         }));
     });
 }
 
-/// Where a bystander leaves its result before it exits.
+/// Where a child leaves its result before it exits.
 #[repr(C)]
-pub(crate) struct Slip {
+pub(crate) struct ResultSlot {
     /// `PENDING`, `GOOD` or `BAD`; stored last, with Release.
     state: AtomicU32,
     len: AtomicU32,
@@ -54,12 +54,12 @@ pub(crate) struct Slip {
     text: [AtomicU8; TEXT],
 }
 
-pub(crate) fn new_slip() -> Result<SharedArea<Slip>, Error> {
-    // SAFETY: a Slip is atomics only, for which zero is valid.
+pub(crate) fn new_result_slot() -> Result<SharedArea<ResultSlot>, Error> {
+    // SAFETY: it is atomics only, for which zero is valid.
     unsafe { SharedArea::zeroed() }
 }
 
-impl Slip {
+impl ResultSlot {
     fn fill(&self, result: &Result<(), String>) {
         self.done_at.store(clock::now(), Ordering::Relaxed);
         let text = result.as_ref().err().map_or("", String::as_str);
@@ -91,30 +91,30 @@ pub(crate) enum Time {
 }
 
 /// A child running one closure, killed and reaped when dropped.
-pub(crate) struct Bystander<'s> {
+pub(crate) struct Child<'s> {
     pid: pid_t,
     pidfd: OwnedFd,
-    slip: &'s Slip,
+    slot: &'s ResultSlot,
     waits: Option<EndlessWaits>,
     reaped: bool,
 }
 
-impl<'s> Bystander<'s> {
-    /// Forks a child that runs `work` and leaves its result on the `slip`.
+impl<'s> Child<'s> {
+    /// Forks a child that runs `work` and leaves its result in `slot`.
     pub(crate) fn start(
-        slip: &'s SharedArea<Slip>,
+        slot: &'s SharedArea<ResultSlot>,
         time: Time,
         work: &dyn Fn() -> Result<(), String>,
     ) -> Result<Self, Error> {
-        silence_bystanders();
-        slip.state.store(PENDING, Ordering::Relaxed);
+        silence_children();
+        slot.state.store(PENDING, Ordering::Relaxed);
         // SAFETY: getpid has no preconditions.
         let harness = unsafe { libc::getpid() };
         // SAFETY: the child only runs the closure and leaves by _exit.
         let pid = unsafe { libc::fork() };
         match pid {
             -1 => return Err(Error::last_os("forking a process beside the victim")),
-            0 => work_and_exit(harness, slip, time, work),
+            0 => work_and_exit(harness, slot, time, work),
             _ => {}
         }
         // SAFETY: the child is unreaped, so the number means it; no flags.
@@ -129,7 +129,7 @@ impl<'s> Bystander<'s> {
         let mut one = Self {
             pid,
             pidfd,
-            slip,
+            slot,
             waits: None,
             reaped: false,
         };
@@ -214,8 +214,8 @@ impl<'s> Bystander<'s> {
 
     /// Returns when its closure returned, on the monotonic clock in nanoseconds.
     pub(crate) fn done_at(&self) -> Option<u64> {
-        let done = self.slip.state.load(Ordering::Acquire) != PENDING;
-        done.then(|| self.slip.done_at.load(Ordering::Relaxed))
+        let done = self.slot.state.load(Ordering::Acquire) != PENDING;
+        done.then(|| self.slot.done_at.load(Ordering::Relaxed))
     }
 
     /// Waits at most `bound` for its end and says what was wrong with it; kills it if it hangs.
@@ -233,9 +233,9 @@ impl<'s> Bystander<'s> {
         if libc::WIFSIGNALED(status) {
             return Some(Failure::of_status(status));
         }
-        match self.slip.state.load(Ordering::Acquire) {
+        match self.slot.state.load(Ordering::Acquire) {
             GOOD => None,
-            BAD => Some(Failure::Violation(self.slip.text())),
+            BAD => Some(Failure::Violation(self.slot.text())),
             _ => Some(Failure::of_status(status)),
         }
     }
@@ -247,7 +247,7 @@ impl<'s> Bystander<'s> {
     }
 }
 
-impl Drop for Bystander<'_> {
+impl Drop for Child<'_> {
     fn drop(&mut self) {
         if !self.reaped {
             self.kill();
@@ -274,7 +274,7 @@ fn end(pid: pid_t) -> i32 {
 
 fn work_and_exit(
     harness: pid_t,
-    slip: &Slip,
+    slot: &ResultSlot,
     time: Time,
     work: &dyn Fn() -> Result<(), String>,
 ) -> ! {
@@ -282,13 +282,13 @@ fn work_and_exit(
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     // SAFETY: getppid has no preconditions.
     if unsafe { libc::getppid() } == harness {
-        IS_BYSTANDER.store(true, Ordering::Relaxed);
+        IS_CHILD.store(true, Ordering::Relaxed);
         if time == Time::StandsStill {
             endless_waits::accept_tracing();
         }
         let result = catch_unwind(AssertUnwindSafe(work))
             .unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
-        slip.fill(&result);
+        slot.fill(&result);
     }
     // SAFETY: _exit may be called at any time; nothing of the harness's state must be run down.
     unsafe { libc::_exit(0) }

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bystander::{self, Bystander, Slip, Time};
 use crate::check::{Action, Check, Mode};
-use crate::company::Company;
+use crate::child::{self, Child, ResultSlot, Time};
 use crate::guide::Guide;
 use crate::kill_point::{Kill, KillPoint, Moment};
 use crate::report::{Failure, Report, Role};
 use crate::route::{self, Route};
+use crate::sleepers::Sleepers;
 use crate::trace::{Trace, Until};
 use crate::tracee::{Progress, Tracee};
 use crate::{Error, ErrorKind, SharedArea};
@@ -32,17 +32,17 @@ const RETURNS: usize = 2;
 /// limit and busy the machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) struct Campaign<'c, 'a, M: ?Sized> {
+pub(crate) struct Runner<'c, 'a, M: ?Sized> {
     check: &'c Check<'a, M>,
     victim: &'c Action<'a, M>,
     mem: &'c M,
     /// Result of survivor, waker or invariant, which never run at the same time.
-    slip: SharedArea<Slip>,
-    sleeper_slips: Vec<SharedArea<Slip>>,
+    slot: SharedArea<ResultSlot>,
+    sleeper_slots: Vec<SharedArea<ResultSlot>>,
 }
 
 /// The trace, and the ways that lead to its instructions.
-struct Itinerary {
+struct TracePlan {
     trace: Trace,
     /// From the start to each instruction, up to the first one after the wake in a woken victim.
     to_sleep: Vec<Route>,
@@ -51,7 +51,7 @@ struct Itinerary {
     first: usize,
 }
 
-impl Itinerary {
+impl TracePlan {
     fn of(trace: Trace, first: usize, mode: Mode) -> Self {
         let (before, after) = trace.addresses.split_at(first);
         let (to_sleep, routes) = match mode {
@@ -80,7 +80,7 @@ impl Itinerary {
 
 /// The victim has been killed: who else is there.
 struct Scene<'s> {
-    company: Company<'s>,
+    sleepers: Sleepers<'s>,
     /// Stands before its operation.
     recoverer: Option<Tracee>,
     killed_at: u64,
@@ -98,32 +98,32 @@ struct Outcome {
     longest_timeout: Option<Duration>,
 }
 
-impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
+impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
     pub(crate) fn new(
         check: &'c Check<'a, M>,
         victim: &'c Action<'a, M>,
         mem: &'c M,
     ) -> Result<Self, Error> {
-        let slip = bystander::new_slip()?;
-        let sleeper_slips = check
+        let slot = child::new_result_slot()?;
+        let sleeper_slots = check
             .sleepers
             .iter()
-            .map(|_| bystander::new_slip())
+            .map(|_| child::new_result_slot())
             .collect::<Result<_, _>>()?;
         Ok(Self {
             check,
             victim,
             mem,
-            slip,
-            sleeper_slips,
+            slot,
+            sleeper_slots,
         })
     }
 
     pub(crate) fn run(&self) -> Result<Report, Error> {
         let start = Instant::now();
         self.rehearse()?;
-        let itinerary = self.trace()?;
-        let all = itinerary.kill_points();
+        let plan = self.trace()?;
+        let all = plan.kill_points();
         let chosen = match &self.check.recoverer {
             None => Choice::all(self.check).among(&all),
             // The stride is taken through the recoverer's points.
@@ -138,30 +138,30 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             }
             tally.skipped -= 1;
             let choice = Choice::of(self.check, number, victims);
-            self.try_point(&itinerary, point, &choice, &mut tally)?;
+            self.try_point(&plan, point, &choice, &mut tally)?;
         }
         for _ in 0..RETURNS {
             for kill in tally.take_missed_victims() {
                 let choice = Choice::of(self.check, kill.victim.index, victims);
-                self.try_point(&itinerary, kill.victim, &choice, &mut tally)?;
+                self.try_point(&plan, kill.victim, &choice, &mut tally)?;
             }
         }
-        Ok(tally.into_report(self.check, itinerary.instructions(), start.elapsed()))
+        Ok(tally.into_report(self.check, plan.instructions(), start.elapsed()))
     }
 
     /// Goes once through what comes before a kill, so that what the set-up does only the first time,
     /// or only after somebody died, is done before the trace.
     fn rehearse(&self) -> Result<(), Error> {
         self.prepare();
-        let mut company = Company::new();
+        let mut sleepers = Sleepers::new();
         if self.check.waker.is_none() {
-            company = self.start_sleepers()?;
+            sleepers = self.start_sleepers()?;
         }
         let recoverer = self.start_recoverer()?;
         let victim = self.start_victim()?;
         victim.resume()?;
         if victim.wait(self.patience())? == Progress::Asleep && self.check.waker.is_some() {
-            company = self.start_sleepers()?;
+            sleepers = self.start_sleepers()?;
             self.must_wake(&victim)?;
         }
         drop(victim);
@@ -169,18 +169,18 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
             recoverer.resume()?;
             recoverer.wait(self.patience())?;
         }
-        drop(company);
+        drop(sleepers);
         Ok(())
     }
 
     /// Runs the operation once, step by step, and lists what it executes.
-    fn trace(&self) -> Result<Itinerary, Error> {
+    fn trace(&self) -> Result<TracePlan, Error> {
         self.prepare();
         let mut trace = Trace::default();
         let mut first = 0;
-        let mut company = Company::new();
+        let mut sleepers = Sleepers::new();
         if self.check.waker.is_none() {
-            company = self.start_sleepers()?;
+            sleepers = self.start_sleepers()?;
         }
         // Its warm-up comes before the victim's, as before each kill.
         let recoverer = self.start_recoverer()?;
@@ -198,7 +198,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
                 return Err(Error::new(ErrorKind::VictimNotWoken, message));
             }
             first = trace.addresses.len();
-            company = self.start_sleepers()?;
+            sleepers = self.start_sleepers()?;
             self.must_wake(&victim)?;
         }
         let end = self.record(&mut trace, &victim, Until::Returned)?;
@@ -206,8 +206,8 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         trace.probe(&victim);
         drop(victim);
         drop(recoverer);
-        drop(company);
-        Ok(Itinerary::of(trace, first, self.check.mode))
+        drop(sleepers);
+        Ok(TracePlan::of(trace, first, self.check.mode))
     }
 
     fn record(&self, trace: &mut Trace, one: &Tracee, until: Until) -> Result<Progress, Error> {
@@ -217,21 +217,21 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
 
     fn try_point(
         &self,
-        itinerary: &Itinerary,
+        plan: &TracePlan,
         point: KillPoint,
         choice: &Choice,
         tally: &mut Tally,
     ) -> Result<(), Error> {
         if self.check.recoverer.is_some() {
-            return self.kill_recoverers(itinerary, point, choice, tally);
+            return self.kill_recoverers(plan, point, choice, tally);
         }
         let kill = Kill {
             victim: point,
             recoverer: None,
         };
         for _ in 0..TRIES {
-            if let Some(scene) = self.kill_at(itinerary, &point)? {
-                let outcome = self.aftermath(scene.company, scene.killed_at)?;
+            if let Some(scene) = self.kill_at(plan, &point)? {
+                let outcome = self.aftermath(scene.sleepers, scene.killed_at)?;
                 tally.add(kill, outcome);
                 return Ok(());
             }
@@ -241,63 +241,57 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
     }
 
     /// Kills the victim at `point`. `None`: it did not come by there.
-    fn kill_at(
-        &self,
-        itinerary: &Itinerary,
-        point: &KillPoint,
-    ) -> Result<Option<Scene<'_>>, Error> {
+    fn kill_at(&self, plan: &TracePlan, point: &KillPoint) -> Result<Option<Scene<'_>>, Error> {
         self.prepare();
-        let mut company = Company::new();
+        let mut sleepers = Sleepers::new();
         if self.check.waker.is_none() {
-            company = self.start_sleepers()?;
+            sleepers = self.start_sleepers()?;
         }
         let recoverer = self.start_recoverer()?;
         let victim = self.start_victim()?;
-        let guide = self.guide(&victim, itinerary);
-        if let Some(route) = itinerary.to_sleep.last() {
+        let guide = self.guide(&victim, plan);
+        if let Some(route) = plan.to_sleep.last() {
             if !guide.follow(route)? || !guide.sleep()? {
                 return Ok(None);
             }
-            company = self.start_sleepers()?;
+            sleepers = self.start_sleepers()?;
             if !self.wake(&victim)? {
                 return Ok(None);
             }
         }
-        if !self.arrives(&guide, itinerary, point)? {
+        if !self.arrives(&guide, plan, point)? {
             return Ok(None);
         }
-        company.note_the_woken();
+        sleepers.note_the_woken();
         let killed_at = victim.kill();
         self.observe(point);
         Ok(Some(Scene {
-            company,
+            sleepers,
             recoverer,
             killed_at,
         }))
     }
 
-    fn guide<'v>(&self, victim: &'v Tracee, itinerary: &'v Itinerary) -> Guide<'v> {
+    fn guide<'v>(&self, victim: &'v Tracee, plan: &'v TracePlan) -> Guide<'v> {
         Guide {
             victim,
-            trace: &itinerary.trace,
+            trace: &plan.trace,
             limit: self.patience(),
-            may_sleep: itinerary.trace.sleeps_from(itinerary.first),
+            may_sleep: plan.trace.sleeps_from(plan.first),
             without_timeouts: self.check.without_timeouts,
         }
     }
 
-    /// Brings one that is to be killed from instruction `first` of its itinerary to `point`.
+    /// Brings one that is to be killed from instruction `first` of its plan to `point`.
     fn arrives(
         &self,
         guide: &Guide<'_>,
-        itinerary: &Itinerary,
+        plan: &TracePlan,
         point: &KillPoint,
     ) -> Result<bool, Error> {
-        Ok(
-            guide.follow(&itinerary.routes[point.index - itinerary.first])?
-                && guide.victim.address()? == point.address
-                && (point.moment != Moment::Asleep || guide.sleep()?),
-        )
+        Ok(guide.follow(&plan.routes[point.index - plan.first])?
+            && guide.victim.address()? == point.address
+            && (point.moment != Moment::Asleep || guide.sleep()?))
     }
 
     fn observe(&self, point: &KillPoint) {
@@ -335,18 +329,18 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
         Tracee::start(&warm_up, &|| operation(self.mem), self.patience())
     }
 
-    fn start_sleepers(&self) -> Result<Company<'_>, Error> {
-        let mut company = Company::new();
-        for (operation, slip) in self.check.sleepers.iter().zip(&self.sleeper_slips) {
-            let sleeper = Bystander::start(slip, self.time(), &|| {
+    fn start_sleepers(&self) -> Result<Sleepers<'_>, Error> {
+        let mut sleepers = Sleepers::new();
+        for (operation, slot) in self.check.sleepers.iter().zip(&self.sleeper_slots) {
+            let sleeper = Child::start(slot, self.time(), &|| {
                 operation(self.mem);
                 Ok(())
             })?;
-            company
+            sleepers
                 .admit(sleeper, self.patience())?
                 .map_err(|message| Error::new(ErrorKind::SleeperAwake, message))?;
         }
-        Ok(company)
+        Ok(sleepers)
     }
 
     fn time(&self) -> Time {
@@ -360,7 +354,7 @@ impl<'c, 'a, M: ?Sized> Campaign<'c, 'a, M> {
     /// Runs the waker; the victim then stands right after the call that it slept in.
     fn wake(&self, victim: &Tracee) -> Result<bool, Error> {
         if let Some(waker) = &self.check.waker {
-            let waker = Bystander::start(&self.slip, Time::Passes, &|| {
+            let waker = Child::start(&self.slot, Time::Passes, &|| {
                 waker(self.mem);
                 Ok(())
             })?;

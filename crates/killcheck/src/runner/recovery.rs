@@ -2,24 +2,24 @@
 
 use super::choice::Choice;
 use super::tally::Tally;
-use super::{Campaign, Itinerary, Outcome, RETURNS, TRIES};
+use super::{Outcome, RETURNS, Runner, TRIES, TracePlan};
 use crate::Error;
 use crate::kill_point::{Kill, KillPoint};
 use crate::report::{Failure, Role};
 use crate::trace::{Trace, Until};
 use crate::tracee::Progress;
 
-impl<M: ?Sized> Campaign<'_, '_, M> {
+impl<M: ?Sized> Runner<'_, '_, M> {
     /// Kills the victim at `point` and then a recoverer at each of its instructions; both are new
     /// processes each time.
     pub(super) fn kill_recoverers(
         &self,
-        itinerary: &Itinerary,
+        plan: &TracePlan,
         point: KillPoint,
         choice: &Choice,
         tally: &mut Tally,
     ) -> Result<(), Error> {
-        let Some(recovery) = self.trace_recovery(itinerary, point, tally)? else {
+        let Some(recovery) = self.trace_recovery(plan, point, tally)? else {
             return Ok(());
         };
         let all = recovery.kill_points();
@@ -33,7 +33,7 @@ impl<M: ?Sized> Campaign<'_, '_, M> {
                     tally.skipped += 1;
                     continue;
                 }
-                match self.kill_both(itinerary, &point, &recovery, &recoverer)? {
+                match self.kill_both(plan, &point, &recovery, &recoverer)? {
                     Some(outcome) => tally.add(both(point, recoverer), outcome),
                     None => missed.push(recoverer),
                 }
@@ -49,16 +49,16 @@ impl<M: ?Sized> Campaign<'_, '_, M> {
     /// none to be listed, which the tally knows.
     fn trace_recovery(
         &self,
-        itinerary: &Itinerary,
+        plan: &TracePlan,
         point: KillPoint,
         tally: &mut Tally,
-    ) -> Result<Option<Itinerary>, Error> {
+    ) -> Result<Option<TracePlan>, Error> {
         let kill = Kill {
             victim: point,
             recoverer: None,
         };
         for _ in 0..TRIES {
-            let Some(scene) = self.kill_at(itinerary, &point)? else {
+            let Some(scene) = self.kill_at(plan, &point)? else {
                 continue;
             };
             let Some(recoverer) = scene.recoverer else {
@@ -68,7 +68,7 @@ impl<M: ?Sized> Campaign<'_, '_, M> {
             let end = self.record(&mut trace, &recoverer, Until::Returned)?;
             if trace.complete {
                 trace.probe(&recoverer);
-                return Ok(Some(Itinerary::of(trace, 0, self.check.mode)));
+                return Ok(Some(TracePlan::of(trace, 0, self.check.mode)));
             }
             let failure = match end {
                 Progress::Ended(status) => Failure::of_status(status),
@@ -91,23 +91,23 @@ impl<M: ?Sized> Campaign<'_, '_, M> {
     /// come by.
     fn kill_both(
         &self,
-        itinerary: &Itinerary,
+        plan: &TracePlan,
         victim: &KillPoint,
-        recovery: &Itinerary,
+        recovery: &TracePlan,
         recoverer: &KillPoint,
     ) -> Result<Option<Outcome>, Error> {
         for _ in 0..TRIES {
-            let Some(mut scene) = self.kill_at(itinerary, victim)? else {
+            let Some(mut scene) = self.kill_at(plan, victim)? else {
                 continue;
             };
             let Some(tracee) = scene.recoverer.take() else {
                 return Ok(None);
             };
             if self.arrives(&self.guide(&tracee, recovery), recovery, recoverer)? {
-                scene.company.note_the_woken();
+                scene.sleepers.note_the_woken();
                 let killed_at = tracee.kill();
                 self.observe(recoverer);
-                return self.aftermath(scene.company, killed_at).map(Some);
+                return self.aftermath(scene.sleepers, killed_at).map(Some);
             }
         }
         Ok(None)

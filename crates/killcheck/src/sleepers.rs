@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bystander::Bystander;
+use crate::child::Child;
 use crate::report::Failure;
 use crate::{Error, clock};
 
@@ -27,7 +27,7 @@ pub(crate) enum Watch {
 /// and was not let go on between them, slept all the time; and if all did, there was a moment in
 /// which none ran that could wake another.
 pub(crate) fn watch(
-    all: &[&Bystander<'_>],
+    all: &[&Child<'_>],
     bound: Duration,
     reached: impl Fn() -> bool,
 ) -> Result<Watch, Error> {
@@ -56,16 +56,16 @@ pub(crate) fn watch(
 }
 
 /// The sleepers, and what is known of them at the kill.
-pub(crate) struct Company<'s> {
-    sleepers: Vec<Bystander<'s>>,
+pub(crate) struct Sleepers<'s> {
+    all: Vec<Child<'s>>,
     /// Those that the victim itself had woken.
     woke_before: Vec<bool>,
 }
 
-impl<'s> Company<'s> {
+impl<'s> Sleepers<'s> {
     pub(crate) fn new() -> Self {
         Self {
-            sleepers: Vec::new(),
+            all: Vec::new(),
             woke_before: Vec::new(),
         }
     }
@@ -73,15 +73,15 @@ impl<'s> Company<'s> {
     /// Adds one that is to fall asleep within the `bound`. An error says why it has not.
     pub(crate) fn admit(
         &mut self,
-        sleeper: Bystander<'s>,
+        sleeper: Child<'s>,
         bound: Duration,
     ) -> Result<Result<(), String>, Error> {
-        self.sleepers.push(sleeper);
-        let newest = self.sleepers.len() - 1;
+        self.all.push(sleeper);
+        let newest = self.all.len() - 1;
         let came = watch(&self.all(), bound, || {
-            self.sleepers[newest].has_ended() || self.sleepers.iter().all(Bystander::rests)
+            self.all[newest].has_ended() || self.all.iter().all(Child::rests)
         })?;
-        let newest = &mut self.sleepers[newest];
+        let newest = &mut self.all[newest];
         if newest.has_ended() {
             return Ok(Err(match newest.take_end() {
                 None => "the sleeper returned instead of falling asleep".to_owned(),
@@ -96,38 +96,38 @@ impl<'s> Company<'s> {
 
     /// Notes who has woken; the victim stands before its kill.
     pub(crate) fn note_the_woken(&mut self) {
-        self.woke_before = self.sleepers.iter().map(Bystander::has_woken).collect();
+        self.woke_before = self.all.iter().map(Child::has_woken).collect();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.sleepers.is_empty()
+        self.all.is_empty()
     }
 
     pub(crate) fn ended(&self) -> usize {
-        self.sleepers.iter().filter(|one| one.has_ended()).count()
+        self.all.iter().filter(|one| one.has_ended()).count()
     }
 
     /// Waits at most `bound` until so many have ended; all of them if that is more than there are.
     pub(crate) fn end_within(&self, bound: Duration, count: usize) -> Result<Watch, Error> {
-        let count = count.min(self.sleepers.len());
+        let count = count.min(self.all.len());
         watch(&self.all(), bound, || self.ended() >= count)
     }
 
     /// Waits at most `bound` until each has ended or sleeps.
     pub(crate) fn come_to_rest_within(&self, bound: Duration) -> Result<Watch, Error> {
         watch(&self.all(), bound, || {
-            let rests = |one: &Bystander<'_>| one.has_ended() || one.rests();
-            self.sleepers.iter().all(rests)
+            let rests = |one: &Child<'_>| one.has_ended() || one.rests();
+            self.all.iter().all(rests)
         })
     }
 
     /// Lets the timeouts of all waits pass once.
     pub(crate) fn pass_timeouts(&self) -> Result<(), Error> {
-        self.sleepers.iter().try_for_each(Bystander::pass_timeout)
+        self.all.iter().try_for_each(Child::pass_timeout)
     }
 
     /// Waits at most `bound` for the end of `one`, while the sleepers go on if they are woken.
-    pub(crate) fn accompany(&self, one: &Bystander<'_>, bound: Duration) -> Result<Watch, Error> {
+    pub(crate) fn wait_beside(&self, one: &Child<'_>, bound: Duration) -> Result<Watch, Error> {
         if self.is_empty() && !one.is_timeless() {
             return Ok(match one.ends_within(bound) {
                 true => Watch::Reached,
@@ -142,7 +142,7 @@ impl<'s> Company<'s> {
     /// Returns of each that is done when it was, in nanoseconds after the kill; `None` if it had woken
     /// before.
     pub(crate) fn wakes(&self, killed_at: u64) -> impl Iterator<Item = Option<u64>> {
-        let done = self.sleepers.iter().zip(&self.woke_before);
+        let done = self.all.iter().zip(&self.woke_before);
         done.filter_map(move |(one, woke_before)| {
             let after = one.done_at()?.checked_sub(killed_at);
             Some(after.filter(|_| !woke_before))
@@ -151,17 +151,17 @@ impl<'s> Company<'s> {
 
     /// Returns the longest timeout that was taken from a wait of theirs.
     pub(crate) fn longest_timeout(&self) -> Option<Duration> {
-        let timeouts = self.sleepers.iter().map(Bystander::longest_timeout);
+        let timeouts = self.all.iter().map(Child::longest_timeout);
         timeouts.max().flatten()
     }
 
     /// Reaps those that have ended and returns the first failure of one of them.
     pub(crate) fn take_ends(&mut self) -> Option<Failure> {
-        let ended = self.sleepers.iter_mut().filter(|one| one.has_ended());
-        ended.filter_map(Bystander::take_end).next()
+        let ended = self.all.iter_mut().filter(|one| one.has_ended());
+        ended.filter_map(Child::take_end).next()
     }
 
-    fn all(&self) -> Vec<&Bystander<'s>> {
-        self.sleepers.iter().collect()
+    fn all(&self) -> Vec<&Child<'s>> {
+        self.all.iter().collect()
     }
 }

@@ -1,28 +1,28 @@
 //! What the others do after the kill, and what was wrong with it.
 
-use super::{Campaign, Outcome};
+use super::{Outcome, Runner};
 use crate::Error;
-use crate::bystander::Bystander;
 use crate::check::Judgement;
-use crate::company::{Company, Watch};
+use crate::child::Child;
 use crate::report::{Failure, Role};
+use crate::sleepers::{Sleepers, Watch};
 
-impl<'a, M: ?Sized> Campaign<'_, 'a, M> {
+impl<'a, M: ?Sized> Runner<'_, 'a, M> {
     /// Lets the others go on after the last kill.
     pub(super) fn aftermath(
         &self,
-        mut company: Company<'_>,
+        mut sleepers: Sleepers<'_>,
         killed_at: u64,
     ) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
-        outcome.finding = self.judge(&mut company, killed_at, &mut outcome)?;
-        outcome.longest_timeout = outcome.longest_timeout.max(company.longest_timeout());
+        outcome.finding = self.judge(&mut sleepers, killed_at, &mut outcome)?;
+        outcome.longest_timeout = outcome.longest_timeout.max(sleepers.longest_timeout());
         if outcome.finding.is_some() {
             return Ok(outcome);
         }
-        drop(company);
+        drop(sleepers);
         if let Some(invariant) = &self.check.invariant {
-            let failure = self.let_act(invariant, &Company::new(), &mut outcome)?;
+            let failure = self.let_act(invariant, &Sleepers::new(), &mut outcome)?;
             outcome.finding = failure.map(|failure| (Role::Invariant, failure));
         }
         Ok(outcome)
@@ -31,20 +31,20 @@ impl<'a, M: ?Sized> Campaign<'_, 'a, M> {
     /// Lets sleepers and survivor go on and says what was wrong with them.
     fn judge(
         &self,
-        company: &mut Company<'_>,
+        sleepers: &mut Sleepers<'_>,
         killed_at: u64,
         outcome: &mut Outcome,
     ) -> Result<Option<(Role, Failure)>, Error> {
         let limit = self.check.limit;
-        if self.a_wake_is_lost(company, outcome)? {
+        if self.a_wake_is_lost(sleepers, outcome)? {
             return Ok(Some((Role::Sleeper, Failure::LostWake(limit))));
         }
-        outcome.wakes = company.wakes(killed_at).collect();
+        outcome.wakes = sleepers.wakes(killed_at).collect();
         if let Some(survivor) = &self.check.survivor {
-            if let Some(failure) = self.let_act(survivor, company, outcome)? {
+            if let Some(failure) = self.let_act(survivor, sleepers, outcome)? {
                 return Ok(Some((Role::Survivor, failure)));
             }
-            let failure = match company.end_within(limit, usize::MAX)? {
+            let failure = match sleepers.end_within(limit, usize::MAX)? {
                 Watch::Reached => None,
                 Watch::Stuck => Some(Failure::Stuck),
                 Watch::Late => Some(Failure::Hang(limit)),
@@ -53,23 +53,23 @@ impl<'a, M: ?Sized> Campaign<'_, 'a, M> {
                 return Ok(Some((Role::Sleeper, failure)));
             }
         }
-        Ok(company.take_ends().map(|failure| (Role::Sleeper, failure)))
+        Ok(sleepers.take_ends().map(|failure| (Role::Sleeper, failure)))
     }
 
     /// Lets survivor or invariant run in a process of its own and says what was wrong with it.
     fn let_act(
         &self,
         judgement: &Judgement<'a, M>,
-        company: &Company<'_>,
+        sleepers: &Sleepers<'_>,
         outcome: &mut Outcome,
     ) -> Result<Option<Failure>, Error> {
         let limit = self.check.limit;
-        let mut actor = Bystander::start(&self.slip, self.time(), &|| judgement(self.mem))?;
-        let mut watch = company.accompany(&actor, limit)?;
+        let mut actor = Child::start(&self.slot, self.time(), &|| judgement(self.mem))?;
+        let mut watch = sleepers.wait_beside(&actor, limit)?;
         if watch == Watch::Stuck && self.check.allowed_rescues.is_some() {
-            company.pass_timeouts()?;
+            sleepers.pass_timeouts()?;
             actor.pass_timeout()?;
-            watch = company.accompany(&actor, limit)?;
+            watch = sleepers.wait_beside(&actor, limit)?;
             outcome.rescued |= watch == Watch::Reached;
         }
         outcome.longest_timeout = outcome.longest_timeout.max(actor.longest_timeout());
@@ -81,23 +81,27 @@ impl<'a, M: ?Sized> Campaign<'_, 'a, M> {
     }
 
     /// Sees what the victim has left make of the sleepers; true if more should have woken than have.
-    fn a_wake_is_lost(&self, company: &Company<'_>, outcome: &mut Outcome) -> Result<bool, Error> {
+    fn a_wake_is_lost(
+        &self,
+        sleepers: &Sleepers<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<bool, Error> {
         let limit = self.check.limit;
-        if company.is_empty() {
+        if sleepers.is_empty() {
             return Ok(false);
         }
-        let ended = company.ended();
+        let ended = sleepers.ended();
         let due = self.check.must_wake.as_ref().map_or(0, |due| due(self.mem));
         let due = ended.saturating_add(due);
-        if company.end_within(limit, due)? != Watch::Reached {
+        if sleepers.end_within(limit, due)? != Watch::Reached {
             if self.check.allowed_rescues.is_none() {
                 return Ok(true);
             }
-            company.pass_timeouts()?;
-            outcome.rescued = company.end_within(limit, due)? == Watch::Reached;
+            sleepers.pass_timeouts()?;
+            outcome.rescued = sleepers.end_within(limit, due)? == Watch::Reached;
             return Ok(!outcome.rescued);
         }
-        company.come_to_rest_within(limit)?;
+        sleepers.come_to_rest_within(limit)?;
         Ok(false)
     }
 }
