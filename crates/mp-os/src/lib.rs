@@ -19,6 +19,7 @@
 //! | [`spawn`] | this program, started again |
 //! | [`this_process`] | its standard input and error, signals, name and end |
 //! | [`of_process`] | process-wide state that a forked child does not share |
+//! | [`wakeup`] | waiting for several descriptors, and one that another process rings |
 //! | [`cpu`] | how many processors, and which one |
 //!
 //! Nothing here follows a pointer that it read from shared memory without checking it first, and
@@ -64,6 +65,7 @@ pub mod robust;
 pub mod socket;
 pub mod spawn;
 pub mod this_process;
+pub mod wakeup;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

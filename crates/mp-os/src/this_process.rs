@@ -78,6 +78,17 @@ pub fn unblock_signals() {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
 }
 
+/// Keeps Ctrl-C (SIGINT) from the calling thread and from the threads that it starts. What is sent meanwhile waits.
+pub fn block_interrupts() {
+    let mut interrupts = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: initialises the set.
+    unsafe { libc::sigemptyset(interrupts.as_mut_ptr()) };
+    // SAFETY: a set that was initialised, and a signal that exists.
+    unsafe { libc::sigaddset(interrupts.as_mut_ptr(), libc::SIGINT) };
+    // SAFETY: a set that was initialised; the old one is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, interrupts.as_ptr(), std::ptr::null_mut()) };
+}
+
 /// Makes writing to a pipe that has no reader an error instead of the end of this process, as Rust's runtime does before
 /// `main`.
 pub fn ignore_broken_pipes() {

@@ -10,8 +10,9 @@
 //!
 //! # Progress
 //!
-//! Neither side waits for the other. A sender fills an empty socket, and what would not fit goes
-//! into a sealed memory file; a receiver is called when everything has been sent.
+//! At the start and the end of a process neither side waits for the other. A sender fills an empty socket, and what would
+//! not fit goes into a sealed memory file; a receiver is called when everything has been sent. In between, with processes
+//! that both run, each side waits up to a deadline.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +21,7 @@ use std::os::unix::fs::FileExt;
 
 use mp_os::clock::Deadline;
 use mp_os::memfd::{self, Commit};
-use mp_os::socket;
+use mp_os::{socket, wakeup};
 
 /// The kind of a frame, with which it begins on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub(crate) struct FrameKind(u64);
 pub(crate) const START: FrameKind = FrameKind(u64::from_le_bytes(*b"mp start"));
 /// From child to parent: how it went.
 pub(crate) const OUTCOME: FrameKind = FrameKind(u64::from_le_bytes(*b"mp ended"));
+
+/// Either way, between processes that run: a call, or objects of its outcome.
+pub(crate) const CALL: FrameKind = FrameKind(u64::from_le_bytes(*b"mp calls"));
 
 const VERSION: u32 = 1;
 /// FrameKind and version.
@@ -72,10 +76,21 @@ pub(crate) fn send(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
+    send_by(socket, kind, bytes, descriptors, Deadline::PASSED)
+}
+
+/// Sends a frame; waits for room up to the deadline.
+pub(crate) fn send_by(
+    socket: BorrowedFd<'_>,
+    kind: FrameKind,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    deadline: Deadline,
+) -> io::Result<()> {
     if bytes.len() <= INLINE_MAX {
         let mut message = head(kind, false, bytes.len(), descriptors.len());
         message.extend_from_slice(bytes);
-        match send_messages(socket, &message, None, descriptors) {
+        match send_messages(socket, &message, None, descriptors, deadline) {
             // A system with tiny socket buffers.
             Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {}
             sent => return sent,
@@ -85,12 +100,22 @@ pub(crate) fn send(
     let memory = File::from(memory);
     memory.write_all_at(bytes, 0)?;
     let message = head(kind, true, bytes.len(), descriptors.len());
-    send_messages(socket, &message, Some(memory.as_fd()), descriptors)
+    let memory = Some(memory.as_fd());
+    send_messages(socket, &message, memory, descriptors, deadline)
 }
 
 /// Receives the frame that waits; `None` if the socket is empty or closed.
 pub(crate) fn receive(socket: BorrowedFd<'_>, kind: FrameKind) -> io::Result<Option<Frame>> {
-    let length = match socket::peek(socket)? {
+    receive_by(socket, kind, Deadline::PASSED)
+}
+
+/// Receives the next frame; `None` if none came until the deadline, or if the socket is closed.
+pub(crate) fn receive_by(
+    socket: BorrowedFd<'_>,
+    kind: FrameKind,
+    deadline: Deadline,
+) -> io::Result<Option<Frame>> {
+    let length = match await_message(socket, deadline)? {
         None | Some(0) => return Ok(None),
         Some(length) => length,
     };
@@ -101,7 +126,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, kind: FrameKind) -> io::Result<Opt
     let mut descriptors = first.fds;
     let expected = head.descriptors + usize::from(head.in_memory);
     while descriptors.len() < expected {
-        let more = socket::recv_deadline(socket, &mut [0; 1], Deadline::PASSED)?;
+        let more = socket::recv_deadline(socket, &mut [0; 1], deadline)?;
         if more.fds.is_empty() {
             return Err(corrupt("descriptors are missing"));
         }
@@ -114,6 +139,16 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, kind: FrameKind) -> io::Result<Opt
         return Err(corrupt("its lengths contradict each other"));
     }
     Ok(Some(Frame { bytes, descriptors }))
+}
+
+/// The length of the next message, which stays where it is; as [`socket::peek`].
+fn await_message(socket: BorrowedFd<'_>, deadline: Deadline) -> io::Result<Option<usize>> {
+    loop {
+        let length = socket::peek(socket)?;
+        if length.is_some() || wakeup::wait_any(&[socket], deadline)?.is_empty() {
+            return Ok(length);
+        }
+    }
 }
 
 fn head(kind: FrameKind, in_memory: bool, length: usize, descriptors: usize) -> Vec<u8> {
@@ -150,20 +185,26 @@ fn send_messages(
     message: &[u8],
     memory: Option<BorrowedFd<'_>>,
     descriptors: &[BorrowedFd<'_>],
+    deadline: Deadline,
 ) -> io::Result<()> {
     let (with_first, rest) = descriptors.split_at(descriptors.len().min(DESCRIPTORS_PER_MESSAGE));
     let with_first: Vec<_> = memory
         .into_iter()
         .chain(with_first.iter().copied())
         .collect();
-    send_one(socket, message, &with_first)?;
+    send_one(socket, message, &with_first, deadline)?;
     rest.chunks(DESCRIPTORS_PER_MESSAGE)
-        .try_for_each(|some| send_one(socket, b"+", some))
+        .try_for_each(|some| send_one(socket, b"+", some, deadline))
 }
 
-fn send_one(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    socket::send_deadline(socket, bytes, fds, Deadline::PASSED).map_err(|error| {
-        if error.kind() == io::ErrorKind::TimedOut {
+fn send_one(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+    deadline: Deadline,
+) -> io::Result<()> {
+    socket::send_deadline(socket, bytes, fds, deadline).map_err(|error| {
+        if error.kind() == io::ErrorKind::TimedOut && deadline == Deadline::PASSED {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "more descriptors than a socket holds; share fewer objects in one start",

@@ -6,6 +6,7 @@
 //!   [`cpu_count`]: the processors that it may use.
 //! - [`Process::pass_fd`] and [`take_passed_fd`]: a descriptor for the child.
 //! - [`Run`]: a type that is a process, instead of a function.
+//! - [`call`]: a call as messages, for processes that run already.
 //!
 //! ```
 //! use mp_object::Mutex;
@@ -37,6 +38,7 @@
 )]
 
 mod build;
+pub mod call;
 mod child;
 mod current;
 mod debug_text;

@@ -80,6 +80,13 @@ impl Outcome {
     }
 
     fn send_once(self, socket: BorrowedFd<'_>) -> std::io::Result<()> {
+        let (bytes, descriptors) = self.into_message();
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        frame::send(socket, OUTCOME, &bytes, &descriptors)
+    }
+
+    /// What is sent of it.
+    pub(crate) fn into_message(self) -> (Vec<u8>, Vec<OwnedFd>) {
         let (mut bytes, descriptors, tag) = match self {
             Self::Returned {
                 err: None,
@@ -93,23 +100,21 @@ impl Outcome {
             Self::Refused(error) => (error, Vec::new(), REFUSED),
         };
         bytes.push(tag);
-        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        frame::send(socket, OUTCOME, &bytes, &descriptors)
+        (bytes, descriptors)
     }
 
     /// What a child that has ended left in its socket; `None` if it left nothing.
     pub(crate) fn receive(socket: BorrowedFd<'_>) -> Option<Self> {
         match frame::receive(socket, OUTCOME) {
-            Ok(frame) => frame.map(Self::from_frame),
+            Ok(frame) => {
+                frame.map(|Frame { bytes, descriptors }| Self::from_message(bytes, descriptors))
+            }
             Err(source) => Some(Self::refused(&Error::os("receive", "the result", source))),
         }
     }
 
-    fn from_frame(frame: Frame) -> Self {
-        let Frame {
-            bytes: mut value,
-            descriptors,
-        } = frame;
+    /// The outcome of which this was sent.
+    pub(crate) fn from_message(mut value: Vec<u8>, descriptors: Vec<OwnedFd>) -> Self {
         match value.pop() {
             Some(tag @ (RETURNED_OK | RETURNED_ERR)) => Self::Returned {
                 err: (tag == RETURNED_ERR).then(String::new),
