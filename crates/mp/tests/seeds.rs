@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use mp::process::{Run, Status};
@@ -296,6 +297,33 @@ fn an_error_that_a_task_handles_is_no_failure() -> Result<()> {
         "exception in process: invalid digit found in string"
     );
     assert_eq!(process.exitcode(), Some(0));
+    Ok(())
+}
+
+/// A forked child in Python begins with a copy of 2.
+#[test]
+fn a_global_is_each_processs_own() -> Result<()> {
+    static GLOBAL: AtomicI32 = AtomicI32::new(1);
+    let _watchdog = watchdog();
+    GLOBAL.store(2, Ordering::Relaxed);
+    let process = mp::spawn(|| GLOBAL.fetch_add(5, Ordering::Relaxed), ())?;
+    assert_eq!(process.result()?, 1);
+    assert_eq!(GLOBAL.load(Ordering::Relaxed), 2);
+    Ok(())
+}
+
+#[test]
+fn an_argument_is_a_copy_and_an_array_is_not() -> Result<()> {
+    fn change(mut copy: Vec<i32>, shared: Array<i32>) -> Result<Vec<i32>> {
+        copy[0] = 42;
+        shared.set(0, 42)?;
+        Ok(copy)
+    }
+    let _watchdog = watchdog();
+    let (ours, shared) = (vec![1, 2], Array::from_slice(&[1, 2])?);
+    let changed = mp::spawn(change, (ours.clone(), shared.clone()))?.result()??;
+    assert_eq!((changed, ours), (vec![42, 2], vec![1, 2]));
+    assert_eq!(shared.to_vec()?, [42, 2]);
     Ok(())
 }
 

@@ -1,0 +1,1 @@
+//! The twins are the examples of this package, listed by path in its manifest.
