@@ -1,6 +1,7 @@
 //! Ten million numbers: filled and summed in a shared array, and in a plain slice.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -11,6 +12,9 @@ use mp_value::{Array, RawArray, RawValue};
 
 const OURS: &str = "mp-value Array, locked";
 const SLICE: &str = "plain slice";
+const RAW_SET: &str = "mp-value RawArray, set";
+const RAW_ITER: &str = "mp-value RawArray, iter";
+const ATOMICS: &str = "slice of atomics";
 
 const LEN: usize = 10_000_000;
 
@@ -40,13 +44,17 @@ fn fill_and_sum(bench: &mut Bench) {
         let array = new_array();
         again(|| fill(&mut array.lock().expect("nobody died")))
     });
-    contest.ours("mp-value RawArray, set", || {
+    contest.ours(RAW_SET, || {
         let raw = new_raw();
         again(|| fill_raw(&raw))
     });
     contest.peer(SLICE, || {
         let mut slice = vec![0.0; len];
         again(|| fill(&mut slice))
+    });
+    contest.peer(ATOMICS, || {
+        let atomics = new_atomics(len);
+        again(|| fill_atomics(&atomics))
     });
     #[cfg(feature = "compare")]
     contest.peer("shared_memory, as a slice", || {
@@ -59,11 +67,16 @@ fn fill_and_sum(bench: &mut Bench) {
     });
     contest.limit("memcpy of as many bytes", || limits::copy(8 * len, 1));
     let outcome = bench.contest(contest);
-    let cost = outcome.map(|outcome| outcome.cost(OURS, SLICE));
+    let cost = |ours, peer| outcome.as_ref().map(|outcome| outcome.cost(ours, peer));
     bench.goal_at_most(
         format!("fill {} f64 / plain slice", millions(len)),
         1.05,
-        cost,
+        cost(OURS, SLICE),
+    );
+    bench.goal_at_most(
+        format!("set {} f64 of a RawArray / slice of atomics", millions(len)),
+        1.2,
+        cost(RAW_SET, ATOMICS),
     );
 
     let expected = sum_of((0..len).map(element));
@@ -74,7 +87,7 @@ fn fill_and_sum(bench: &mut Bench) {
         fill(&mut array.lock().expect("nobody died"));
         again(|| check(sum(&array.lock().expect("nobody died"))))
     });
-    contest.ours("mp-value RawArray, iter", || {
+    contest.ours(RAW_ITER, || {
         let raw = new_raw();
         fill_raw(&raw);
         again(|| check(sum_of(raw.iter())))
@@ -83,6 +96,11 @@ fn fill_and_sum(bench: &mut Bench) {
         let mut slice = vec![0.0; len];
         fill(&mut slice);
         again(|| check(sum(&slice)))
+    });
+    contest.peer(ATOMICS, || {
+        let atomics = new_atomics(len);
+        fill_atomics(&atomics);
+        again(|| check(sum_of(atomics.iter().map(load))))
     });
     #[cfg(feature = "compare")]
     contest.peer("shared_memory, as a slice", || {
@@ -96,11 +114,16 @@ fn fill_and_sum(bench: &mut Bench) {
         again(|| check(sum(pages.slice())))
     });
     let outcome = bench.contest(contest);
-    let cost = outcome.map(|outcome| outcome.cost(OURS, SLICE));
+    let cost = |ours, peer| outcome.as_ref().map(|outcome| outcome.cost(ours, peer));
     bench.goal_at_most(
         format!("sum {} f64 / plain slice", millions(len)),
         1.05,
-        cost,
+        cost(OURS, SLICE),
+    );
+    bench.goal_at_most(
+        format!("get {} f64 of a RawArray / slice of atomics", millions(len)),
+        1.2,
+        cost(RAW_ITER, ATOMICS),
     );
 }
 
@@ -219,6 +242,22 @@ fn fill_from(values: &mut [f64], start: usize) {
         *value = element(start + index);
     }
     black_box(values);
+}
+
+fn new_atomics(len: usize) -> Vec<AtomicU64> {
+    (0..len).map(|_| AtomicU64::new(0)).collect()
+}
+
+#[inline(never)]
+fn fill_atomics(atomics: &[AtomicU64]) {
+    for (index, atomic) in atomics.iter().enumerate() {
+        atomic.store(element(index).to_bits(), Ordering::Relaxed);
+    }
+    black_box(atomics);
+}
+
+fn load(atomic: &AtomicU64) -> f64 {
+    f64::from_bits(atomic.load(Ordering::Relaxed))
 }
 
 #[inline(never)]

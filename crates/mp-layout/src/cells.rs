@@ -7,6 +7,7 @@
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use core::ops::{Bound, RangeBounds};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
@@ -58,8 +59,26 @@ impl<'a, T: Plain> Cells<'a, T> {
         })
     }
 
+    /// Views `len` elements at `start`, which were located before; it checks nothing.
+    ///
+    /// # Safety
+    ///
+    /// What [`Region::new`] asks for, of `len` elements at `start`; `start` is aligned for `T`, and `T` has bytes.
+    #[inline]
+    pub const unsafe fn from_raw_parts(start: NonNull<T>, len: usize) -> Self {
+        Self {
+            start,
+            len,
+            lifetime: PhantomData,
+        }
+    }
+
     /// Number of elements.
+    #[inline]
     pub const fn len(&self) -> usize {
+        // SAFETY: elements that are mapped and have bytes, as `new` checks and `from_raw_parts` asks, are at most as many.
+        // Told so, the compiler counts to `len` as it does to a slice's: with signed numbers, where they are cheaper.
+        unsafe { core::hint::assert_unchecked(self.len <= isize::MAX as usize) };
         self.len
     }
 
@@ -102,13 +121,90 @@ impl<'a, T: Plain> Cells<'a, T> {
     #[track_caller]
     #[inline]
     pub fn set(&self, index: usize, value: T) {
-        assert!(
-            index < self.len,
-            "index {index} is out of range for {} elements",
-            self.len
-        );
+        if index >= self.len {
+            refuse_index(index, self.len);
+        }
         // SAFETY: `index` was checked; the element lies within the region by `new`.
         store(unsafe { self.start.add(index) }, &value);
+    }
+
+    /// The elements of `range`, as cells of their own: Python's `a[i:j]`, without a copy.
+    ///
+    /// ```
+    /// # use mp_layout::{Cells, Region};
+    /// # let mut memory = [0_u64; 10];
+    /// # let cells = Cells::<u64>::new(Region::from_exclusive(&mut memory))?;
+    /// cells.slice(4..).slice(..2).fill(7);
+    /// assert_eq!(cells.iter().collect::<Vec<_>>(), [0, 0, 0, 0, 7, 7, 0, 0, 0, 0]);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If they are not all there.
+    #[track_caller]
+    #[must_use]
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Self {
+        let (first, last) = bounds(&range, self.len);
+        match self.within(first, last) {
+            Some(cells) => cells,
+            None => refuse_range(first, last, self.len),
+        }
+    }
+
+    /// [`slice`](Self::slice), or an error.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if they are not all there.
+    pub fn try_slice(&self, range: impl RangeBounds<usize>) -> Result<Self> {
+        let (first, last) = bounds(&range, self.len);
+        self.within(first, last).ok_or_else(|| {
+            Error::mismatch(
+                ErrorKind::InvalidInput,
+                "reach",
+                format!("elements {first}..{last}"),
+                format_args!("{} elements", self.len),
+                "a range within them",
+            )
+        })
+    }
+
+    /// Elements `first..last`, if they are all there.
+    fn within(&self, first: usize, last: usize) -> Option<Self> {
+        let len = last.checked_sub(first).filter(|_| last <= self.len)?;
+        // SAFETY: `first` is at most `len`, so the result is within the elements or one past them.
+        let start = unsafe { self.start.add(first) };
+        Some(Self {
+            start,
+            len,
+            ..*self
+        })
+    }
+
+    /// Stores `value` into every element, one after another.
+    pub fn fill(&self, value: T) {
+        for index in 0..self.len() {
+            self.set(index, value);
+        }
+    }
+
+    /// Stores a copy of `elements`, one after another.
+    ///
+    /// # Panics
+    ///
+    /// If they are not as many as there are cells.
+    #[track_caller]
+    pub fn copy_from_slice(&self, elements: &[T]) {
+        assert!(
+            elements.len() == self.len,
+            "{} elements do not fill {} cells",
+            elements.len(),
+            self.len
+        );
+        for (index, element) in elements.iter().enumerate() {
+            self.set(index, *element);
+        }
     }
 
     fn element(&self, index: usize) -> Option<NonNull<T>> {
@@ -127,7 +223,7 @@ impl<'a, T: Plain> Cells<'a, T> {
     }
 }
 
-impl<T: PlainSlice> Cells<'_, T> {
+impl<'a, T: PlainSlice> Cells<'a, T> {
     /// Loads the element at `index`.
     ///
     /// # Panics
@@ -136,11 +232,9 @@ impl<T: PlainSlice> Cells<'_, T> {
     #[track_caller]
     #[inline]
     pub fn get(&self, index: usize) -> T {
-        assert!(
-            index < self.len,
-            "index {index} is out of range for {} elements",
-            self.len
-        );
+        if index >= self.len {
+            refuse_index(index, self.len);
+        }
         // SAFETY: `index` was checked; the element lies within the region by `new`.
         let value = load(unsafe { self.start.add(index) });
         // SAFETY: `load` initialises every byte, and every bit pattern is a `T`.
@@ -148,9 +242,53 @@ impl<T: PlainSlice> Cells<'_, T> {
     }
 
     /// Loads every element, one after another.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = T> + '_ {
-        (0..self.len).map(|index| self.get(index))
+    #[inline]
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = T> + ExactSizeIterator + use<'a, T> {
+        let cells = *self;
+        (0..self.len()).map(move |index| cells.get(index))
     }
+
+    /// A copy of all elements, loaded one after another.
+    pub fn to_vec(&self) -> Vec<T> {
+        self.iter().collect()
+    }
+}
+
+/// Apart from the loops that reach it, which are the faster for it.
+#[cold]
+#[inline(never)]
+#[track_caller]
+#[expect(
+    clippy::panic,
+    reason = "the caller's bug, as with a slice; documented"
+)]
+fn refuse_index(index: usize, len: usize) -> ! {
+    panic!("index {index} is out of range for {len} elements")
+}
+
+#[cold]
+#[track_caller]
+#[expect(
+    clippy::panic,
+    reason = "the caller's bug, as with a slice; documented"
+)]
+fn refuse_range(first: usize, last: usize, len: usize) -> ! {
+    panic!("elements {first}..{last} are out of range for {len} elements")
+}
+
+/// The first index of `range` and the one after its last, unchecked.
+fn bounds(range: &impl RangeBounds<usize>, len: usize) -> (usize, usize) {
+    let first = match range.start_bound() {
+        Bound::Included(first) => *first,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let last = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(after) => *after,
+        Bound::Unbounded => len,
+    };
+    (first, last)
 }
 
 #[cold]

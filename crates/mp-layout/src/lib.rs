@@ -47,6 +47,8 @@ pub use region::Arena;
 pub use region::{Place, Region};
 pub use table::{Field, Table};
 pub use type_code::{Class, TypeCode};
+#[doc(hidden)] // for the crates above
+pub use type_layout::numpy_tuple;
 pub use type_layout::{TypeField, TypeLayout};
 pub use type_tag::TypeTag;
 

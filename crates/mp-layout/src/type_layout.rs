@@ -5,6 +5,10 @@ use core::fmt;
 use crate::fnv::{START, mix, mix_text};
 use crate::{Class, TypeCode};
 
+mod numpy;
+
+pub use numpy::numpy_tuple;
+
 /// How a [`Plain`](crate::Plain) type lies in memory, down to its numbers: what its header's hash covers, and what decides
 /// which bytes are a value.
 ///

@@ -80,3 +80,48 @@ fn words_do_not_tear_between_threads() {
         }
     });
 }
+
+#[test]
+fn ranges_are_cells_of_their_own() {
+    let mut memory = [0_u64; 3];
+    let cells = Cells::<u32>::new(Region::from_exclusive(&mut memory)).unwrap();
+    cells.copy_from_slice(&[0, 1, 2, 3, 4, 5]);
+    assert_eq!(cells.slice(1..=3).slice(1..).to_vec(), [2, 3]);
+    assert_eq!(cells.slice(..).iter().next_back(), Some(5));
+    assert!(cells.slice(6..).is_empty() && cells.slice(2..2).is_empty());
+    cells.slice(4..).fill(9);
+    assert_eq!(cells.to_vec(), [0, 1, 2, 3, 9, 9]);
+}
+
+#[test]
+fn ranges_past_the_end_are_refused_with_both_figures() {
+    let mut memory = [0_u64; 3];
+    let cells = Cells::<u32>::new(Region::from_exclusive(&mut memory)).unwrap();
+    #[expect(clippy::reversed_empty_ranges, reason = "it is to be refused")]
+    let refused = [
+        cells.try_slice(5..7),
+        cells.try_slice(4..2),
+        cells.try_slice(7..),
+    ];
+    for error in refused.map(|cells| cells.unwrap_err()) {
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("6 elements"), "{error}");
+    }
+    assert!(cells.try_slice(..=usize::MAX).is_err());
+}
+
+#[test]
+#[should_panic(expected = "elements 5..7 are out of range for 6 elements")]
+fn a_slice_past_the_end_panics() {
+    let mut memory = [0_u64; 3];
+    let cells = Cells::<u32>::new(Region::from_exclusive(&mut memory)).unwrap();
+    assert!(cells.slice(5..7).is_empty());
+}
+
+#[test]
+#[should_panic(expected = "2 elements do not fill 6 cells")]
+fn a_copy_of_another_length_panics() {
+    let mut memory = [0_u64; 3];
+    let cells = Cells::<u32>::new(Region::from_exclusive(&mut memory)).unwrap();
+    cells.copy_from_slice(&[1, 2]);
+}

@@ -1,6 +1,7 @@
 //! Arrays with a lock and claimable chunks.
 
 use core::fmt;
+use core::ops::RangeBounds;
 
 #[cfg(doc)]
 use mp_layout::ErrorKind;
@@ -260,6 +261,28 @@ impl<T: Plain> Array<T> {
         self.to_vec_until(Until::deadline(timeout.into()))
     }
 
+    /// A copy of the elements of `range`, read under the lock: Python's `a[i:j]`. Blocks until the lock is free and no living
+    /// process has a chunk.
+    ///
+    /// `a[i:j] = ...` is `array.lock()?[i..j].copy_from_slice(..)`.
+    ///
+    /// ```
+    /// let array = mp_value::Array::from_slice(&[1, 2, 3, 4])?;
+    /// array.lock()?[..2].copy_from_slice(&[8, 9]);
+    /// assert_eq!(array.get_range(1..3)?, [9, 3]);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Array::get`]; `InvalidInput` if the elements are not all there.
+    pub fn get_range(&self, range: impl RangeBounds<usize>) -> Result<Vec<T>> {
+        self.read_until(Until::NEVER, |cells| {
+            let cells = cells.try_slice(range)?;
+            (0..cells.len()).map(|index| cells.try_get(index)).collect()
+        })
+    }
+
     pub(crate) fn to_vec_until(&self, until: Until) -> Result<Vec<T>> {
         self.read_until(until, |cells| {
             (0..cells.len()).map(|index| cells.try_get(index)).collect()
@@ -396,7 +419,7 @@ impl<T: Plain> Array<T> {
     /// # Ok::<(), mp_layout::Error>(())
     /// ```
     pub fn numpy_line(&self) -> String {
-        numpy::line(
+        numpy::line::<T>(
             self.memory.object(),
             self.memory.segment_offset(),
             self.len(),

@@ -2,10 +2,11 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
+use mp_layout::Plain;
 use mp_object::Object;
 
 /// The expression that maps `len` elements at `offset` of the object's segment.
-pub(crate) fn line(object: &Object, offset: usize, len: usize) -> String {
+pub(crate) fn line<T: Plain>(object: &Object, offset: usize, len: usize) -> String {
     let path = match object.name() {
         Some(name) => format!("/dev/shm/{}", name.strip_prefix('/').unwrap_or(name)),
         None => {
@@ -13,12 +14,10 @@ pub(crate) fn line(object: &Object, offset: usize, len: usize) -> String {
             format!("/proc/{}/fd/{descriptor}", std::process::id())
         }
     };
-    let tag = object.header().tag();
-    let dtype = match tag.code() {
-        Some(code) => code.numpy_name().to_owned(),
-        None => format!("V{}", tag.item_size()),
+    // The header's code first: `c` and `B` are one Rust type, and two of numpy's.
+    let dtype = match object.header().tag().code() {
+        Some(code) => format!("{:?}", code.numpy_name()),
+        None => T::LAYOUT.numpy_dtype(),
     };
-    format!(
-        r#"numpy.memmap({path:?}, dtype="{dtype}", mode="r+", offset={offset}, shape=({len},))"#
-    )
+    format!(r#"numpy.memmap({path:?}, dtype={dtype}, mode="r+", offset={offset}, shape=({len},))"#)
 }

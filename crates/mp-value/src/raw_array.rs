@@ -83,8 +83,9 @@ impl<T: Plain> RawArray<T> {
     }
 
     /// Number of elements.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.elements.len()
+        self.cells().len()
     }
 
     /// Whether there is no element.
@@ -92,7 +93,15 @@ impl<T: Plain> RawArray<T> {
         self.len() == 0
     }
 
-    /// The elements, to reach many of them without looking each time where they are.
+    /// The elements, to hand on without the handle; [`Cells::slice`] is Python's `a[i:j]`.
+    ///
+    /// ```
+    /// let counts = mp_value::RawArray::<u32>::new(6)?;
+    /// counts.cells().slice(2..4).fill(7);
+    /// assert_eq!(counts.to_vec(), [0, 0, 7, 7, 0, 0]);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    #[inline]
     pub fn cells(&self) -> Cells<'_, T> {
         // SAFETY: `object` keeps the payload mapped, and no slice of the elements is ever formed.
         unsafe { self.elements.cells() }
@@ -120,7 +129,7 @@ impl<T: Plain> RawArray<T> {
 
     /// The line of Python that opens the same elements with numpy, see [`Array::numpy_line`](crate::Array::numpy_line).
     pub fn numpy_line(&self) -> String {
-        numpy::line(&self.object, self.object.payload_offset(), self.len())
+        numpy::line::<T>(&self.object, self.object.payload_offset(), self.len())
     }
 }
 
@@ -177,9 +186,9 @@ impl<T: PlainSlice> RawArray<T> {
     }
 
     /// Loads every element, one after another; others may write meanwhile.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = T> + '_ {
-        let cells = self.cells();
-        (0..self.len()).map(move |index| cells.get(index))
+    #[inline]
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = T> + ExactSizeIterator + '_ {
+        self.cells().iter()
     }
 
     /// A copy of all elements, which others may write meanwhile.

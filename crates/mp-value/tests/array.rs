@@ -88,6 +88,19 @@ fn indices_are_checked() {
 }
 
 #[test]
+fn ranges_are_copied_and_checked() {
+    let array = Array::from_slice(&[true, false, true]).unwrap();
+    assert_eq!(array.get_range(1..).unwrap(), [false, true]);
+    assert_eq!(array.get_range(3..).unwrap(), [false; 0]);
+    let error = array.get_range(2..4).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(
+        error.to_string().contains("2..4") && error.to_string().contains("3 elements"),
+        "{error}"
+    );
+}
+
+#[test]
 fn elements_that_are_no_value_are_corrupt() {
     let name = UniqueName::new("corrupt");
     let flags = Array::<bool>::create_named(&name, 2).unwrap();
