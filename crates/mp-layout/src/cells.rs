@@ -95,7 +95,7 @@ impl<'a, T: Plain> Cells<'a, T> {
     pub fn try_get(&self, index: usize) -> Result<T> {
         let element = self
             .element(index)
-            .ok_or_else(|| self.out_of_range(index))?;
+            .ok_or_else(|| element_out_of_range(index, self.len))?;
         // SAFETY: `load` initialises every byte.
         unsafe { checked(load(element)) }.ok_or_else(|| not_a_value::<T>(index))
     }
@@ -108,7 +108,7 @@ impl<'a, T: Plain> Cells<'a, T> {
     pub fn try_set(&self, index: usize, value: T) -> Result<()> {
         let element = self
             .element(index)
-            .ok_or_else(|| self.out_of_range(index))?;
+            .ok_or_else(|| element_out_of_range(index, self.len))?;
         store(element, &value);
         Ok(())
     }
@@ -211,16 +211,6 @@ impl<'a, T: Plain> Cells<'a, T> {
         // SAFETY: `index < len`, so the element lies within the region by `new`.
         (index < self.len).then(|| unsafe { self.start.add(index) })
     }
-
-    fn out_of_range(&self, index: usize) -> Error {
-        Error::mismatch(
-            ErrorKind::InvalidInput,
-            "reach",
-            format!("element {index}"),
-            format_args!("{} elements", self.len),
-            "a smaller index",
-        )
-    }
 }
 
 impl<'a, T: PlainSlice> Cells<'a, T> {
@@ -262,7 +252,7 @@ impl<'a, T: PlainSlice> Cells<'a, T> {
     clippy::panic,
     reason = "the caller's bug, as with a slice; documented"
 )]
-fn refuse_index(index: usize, len: usize) -> ! {
+pub(crate) fn refuse_index(index: usize, len: usize) -> ! {
     panic!("index {index} is out of range for {len} elements")
 }
 
@@ -292,7 +282,18 @@ fn bounds(range: &impl RangeBounds<usize>, len: usize) -> (usize, usize) {
 }
 
 #[cold]
-fn not_a_value<T>(index: usize) -> Error {
+pub(crate) fn element_out_of_range(index: usize, len: usize) -> Error {
+    Error::mismatch(
+        ErrorKind::InvalidInput,
+        "reach",
+        format!("element {index}"),
+        format_args!("{len} elements"),
+        "a smaller index",
+    )
+}
+
+#[cold]
+pub(crate) fn not_a_value<T>(index: usize) -> Error {
     Error::new(ErrorKind::Corrupt, "read", format!("element {index}")).with_detail(format!(
         "its bytes are not a {}",
         core::any::type_name::<T>()
@@ -320,13 +321,14 @@ macro_rules! for_each_piece {
 
 /// Loads an element that others may store meanwhile, every byte of it.
 #[inline]
-fn load<T: Plain>(element: NonNull<T>) -> MaybeUninit<T> {
+pub(crate) fn load<T: Plain>(element: NonNull<T>) -> MaybeUninit<T> {
     let mut value = MaybeUninit::<T>::zeroed();
     let (shared, own) = (element.as_ptr(), value.as_mut_ptr());
     for_each_piece!(T, |index, Word, Atomic| {
         let (from, to) = (shared.cast::<Word>(), own.cast::<Word>());
-        // SAFETY: piece `index` of the element, which lies within the region and is aligned for `Word` as `T` is.
-        let piece = unsafe { Atomic::from_ptr(from.wrapping_add(index)) };
+        // SAFETY: piece `index` of the element, which lies within the region and is aligned for `Word` as `T` is. It may be
+        // mapped for reading only: `core::sync::atomic` allows Relaxed loads of up to 8 bytes there.
+        let piece = unsafe { &*from.wrapping_add(index).cast::<Atomic>() };
         // SAFETY: piece `index` of the private value.
         unsafe { to.wrapping_add(index).write(piece.load(Ordering::Relaxed)) };
     });

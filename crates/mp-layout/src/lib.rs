@@ -27,6 +27,7 @@ mod kind;
 mod owner_word;
 mod padded;
 mod plain;
+mod read_cells;
 mod region;
 mod shared_struct;
 mod table;
@@ -42,6 +43,7 @@ pub use kind::Kind;
 pub use owner_word::OwnerWord;
 pub use padded::{CACHE_LINE, Padded};
 pub use plain::{Plain, PlainSlice, assert_zeros, bytes_of, checked, value_of, zeroed};
+pub use read_cells::ReadCells;
 #[cfg(loom)]
 pub use region::Arena;
 pub use region::{Place, Region};

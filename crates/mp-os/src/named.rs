@@ -220,7 +220,20 @@ pub fn publish(fd: impl AsFd, name: &Name) -> io::Result<()> {
 ///
 /// [`OpenError`], each kind of thing that is not ours or not a file by its own.
 pub fn open(name: &Name) -> Result<OwnedFd, OpenError> {
-    let fd = open_any(name)?;
+    open_as(name, OFlags::RDWR)
+}
+
+/// As [`open`], for reading only.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_read_only(name: &Name) -> Result<OwnedFd, OpenError> {
+    open_as(name, OFlags::RDONLY)
+}
+
+fn open_as(name: &Name, access: OFlags) -> Result<OwnedFd, OpenError> {
+    let fd = open_any(name, access)?;
     let stat = fstat(&fd)?;
     check(&stat)?;
     if stat.st_nlink == 0 {
@@ -230,8 +243,8 @@ pub fn open(name: &Name) -> Result<OwnedFd, OpenError> {
 }
 
 /// Opens the file, also one that has lost its name meanwhile.
-fn open_any(name: &Name) -> Result<OwnedFd, OpenError> {
-    let waiting = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+fn open_any(name: &Name, access: OFlags) -> Result<OwnedFd, OpenError> {
+    let waiting = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
     let mut flags = waiting | OFlags::NONBLOCK;
     loop {
         match open_file(name.path(), flags, Mode::empty()) {

@@ -4,6 +4,7 @@
 //!   made, so that no access can fail later; the kernel frees it with its last user, however that one ends.
 //! - [`SharedMemory`]: named and raw. The payload starts at offset 0 and is exactly as long as asked, so programs in any
 //!   language open it with `shm_open`.
+//! - [`ReadOnlyMemory`]: a file mapped for reading only, so that a bug of the reader cannot change it.
 //! - [`transfer`]: how handles cross to another process inside serialised values.
 //! - [`unused_names`] and [`unlink_unused`]: names whose users are all gone, proven by the kernel.
 //!
@@ -26,6 +27,7 @@
 
 mod copy;
 mod mapping;
+mod read_only_memory;
 mod refusal;
 mod segment;
 mod shared_memory;
@@ -34,6 +36,7 @@ mod shmem;
 pub mod transfer;
 mod unused;
 
+pub use read_only_memory::ReadOnlyMemory;
 pub use segment::Segment;
 pub use shared_memory::SharedMemory;
 pub use unused::{unlink_unused, unused_names};

@@ -280,7 +280,7 @@ fn refuse_empty(label: &str, size: usize) -> Result<()> {
     Ok(())
 }
 
-fn size_of_file(descriptor: &OwnedFd, object: &str) -> Result<usize> {
+pub(crate) fn size_of_file(descriptor: &OwnedFd, object: &str) -> Result<usize> {
     let size = memfd::size_of_file(descriptor.as_fd())
         .map_err(|source| Error::os("read the size of", object, source))?;
     usize::try_from(size).map_err(|_| {

@@ -31,7 +31,7 @@
 //! | send messages | [`Queue`], or [`channel`] from one sender to one receiver |
 //! | take turns | [`Lock`], [`RLock`], [`Mutex`] |
 //! | wait for each other | [`Event`], [`Condition`], [`Semaphore`], [`BoundedSemaphore`] |
-//! | share bytes with programs in other languages | [`SharedMemory`] |
+//! | share bytes with programs in other languages | [`SharedMemory`], [`ReadOnlyMemory`] |
 //!
 //! What these give and take (guards, iterators, errors, builders) is in a module per family: [`process`], [`value`],
 //! [`queue`] with [`codec`], and [`sync`].
@@ -44,7 +44,7 @@ pub use mp_object::{BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Sema
 pub use mp_os::clock::Deadline;
 pub use mp_process::{Process, active_children, cpu_count, current_process, parent_process, spawn};
 pub use mp_queue::{Queue, Receiver, Sender, channel};
-pub use mp_shm::SharedMemory;
+pub use mp_shm::{ReadOnlyMemory, SharedMemory};
 pub use mp_value::{AnyArray, AnyValue, Array, FrozenArray, RawArray, RawValue, Value};
 
 /// Processes: what a task may be and return, how a child ended, and who this process is.
