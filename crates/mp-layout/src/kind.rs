@@ -67,4 +67,6 @@ kinds! {
     RLock = 12, "recursive lock";
     /// A lock whose owners wait for each other's notifications.
     Condition = 13, "condition";
+    /// Two queues of messages between the two sides of a pipe, or one.
+    Pipe = 20, "pipe";
 }

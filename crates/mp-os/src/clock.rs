@@ -204,10 +204,20 @@ pub fn now_millis() -> u64 {
     now() / 1_000_000
 }
 
+/// A number that another one follows every few milliseconds: the time of the kernel's last tick, which costs a fraction of
+/// a reading of the clock.
+#[must_use]
+pub fn tick() -> u64 {
+    nanos(clock_gettime(ClockId::MonotonicCoarse))
+}
+
 /// Nanoseconds on `CLOCK_MONOTONIC`.
 fn now() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    // The monotonic clock counts up from boot: neither part is ever negative.
+    nanos(clock_gettime(ClockId::Monotonic))
+}
+
+fn nanos(time: Timespec) -> u64 {
+    // The monotonic clocks count up from boot: neither part is ever negative.
     time.tv_sec.unsigned_abs().saturating_mul(NANOS_PER_SECOND) + time.tv_nsec.unsigned_abs()
 }
 

@@ -13,6 +13,7 @@
 //! | [`memfd`] | sealed memory without a name |
 //! | [`named`] | files in `/dev/shm`, published whole or not at all |
 //! | [`descriptor`] | descriptors by their numbers |
+//! | [`poll`] | several descriptors watched at once |
 //! | [`socket`] | descriptors passed over a socket pair |
 //! | [`listener`] | a socket that is reached by its name |
 //! | [`parent_death`] | children that die with their parent process |
@@ -57,6 +58,7 @@ pub mod named;
 pub mod of_process;
 pub mod parent_death;
 pub mod pidfd;
+pub mod poll;
 mod proc_stat;
 pub mod process_id;
 pub mod random;

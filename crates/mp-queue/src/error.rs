@@ -152,6 +152,13 @@ pub enum GetError {
     Closed,
     /// The next message's bytes are not a value of the queue's type. It was taken; the one after it can be got.
     Decode(Error),
+    /// The next message does not fit into the buffer that it was to be received into. It stays.
+    TooLong {
+        /// Bytes of the message.
+        len: usize,
+        /// Bytes of the buffer.
+        most: usize,
+    },
     /// Anything else: the shared bytes are corrupt, a lock cannot be acquired, or a channel's handle was passed on. The
     /// error says which.
     Failed(Error),
@@ -163,6 +170,7 @@ impl GetError {
         match self {
             Self::Empty => ErrorKind::Empty,
             Self::Closed => ErrorKind::Closed,
+            Self::TooLong { .. } => ErrorKind::WrongSize,
             Self::Decode(error) | Self::Failed(error) => error.kind(),
         }
     }
@@ -173,6 +181,10 @@ impl fmt::Display for GetError {
         match self {
             Self::Empty => formatter.write_str("the queue is empty"),
             Self::Closed => formatter.write_str("the queue is closed and empty"),
+            Self::TooLong { len, most } => write!(
+                formatter,
+                "the next message has {len} bytes, the buffer only {most}; the message stays for a longer buffer"
+            ),
             Self::Decode(error) | Self::Failed(error) => error.fmt(formatter),
         }
     }

@@ -5,6 +5,7 @@
 //! | type | what it is | if a process dies |
 //! |---|---|---|
 //! | [`Queue<T>`] | any number of producers and consumers, first in, first out | nothing that was put is lost, unless the dead one had got it |
+//! | [`pipe()`] | two sides, each a [`Connection`] in any number of processes | the other side gets what was sent, then `Closed`, if it was the last of its side |
 //! | [`channel`] | one [`Sender`], one [`Receiver`], plain values, no lock | the other end gets what was sent, then `Closed` |
 //!
 //! A queue's messages are written by a [codec](Codec): [`Serde`] (anything that serde can write), [`Plain`] (numbers and
@@ -34,10 +35,14 @@ mod batch;
 mod builder;
 mod channel;
 mod codec;
+mod connection;
 mod control;
 mod error;
 mod geometry;
 mod iter;
+mod lifeline;
+mod pipe;
+mod pipe_end;
 mod queue;
 mod raw_queue;
 mod receiver;
@@ -47,10 +52,12 @@ pub use batch::Batch;
 pub use builder::Builder;
 pub use channel::channel;
 pub use codec::{Bytes, Codec, Plain, Serde};
+pub use connection::Connection;
 pub use error::{GetError, PutError, PutManyError};
 pub use iter::Iter;
 pub use mp_os::clock::Deadline;
 pub use mp_sync::Wait;
+pub use pipe::{Nothing, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded};
 pub use queue::Queue;
 pub use receiver::Receiver;
 pub use sender::Sender;
@@ -64,6 +71,9 @@ pub const TABLES: &[mp_layout::Table] = &[
     channel::ChannelWords::TABLE,
     channel::Ends::TABLE,
     channel::End::TABLE,
+    pipe::PipeWords::TABLE,
+    pipe::PipeShape::TABLE,
+    pipe::SideWords::TABLE,
 ];
 
 #[doc = include_str!("../README.md")]

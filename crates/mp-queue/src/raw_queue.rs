@@ -39,7 +39,7 @@
 //!   are pushed, before consumers may leave the old one. They load `write` before they look whether the ring is empty.
 //! - The Release store of `read` and the Acquire load of a producer: the records are read before their ring is free.
 //! - The Release store of `closed` and the Acquire load of a consumer, who looks for messages once more after it.
-//! - Sleeping: [`EventCount`](mp_sync::EventCount), with its fence: rings commit by a plain Release store, so
+//! - Sleeping: [`EventCount`], with its fence: rings commit by a plain Release store, so
 //!   `notify_committed` would not do.
 //!
 //! # Progress
@@ -76,7 +76,7 @@ use mp_layout::{Error, ErrorKind, Kind, Region, Result, TypeTag};
 use mp_object::{Object, Placed, Plan};
 use mp_os::clock::Deadline;
 use mp_ring::{BatchBackoff, ByteRing};
-use mp_sync::{Guard, LockError, RawLockError, RawMutex};
+use mp_sync::{EventCount, Guard, LockError, RawLockError, RawMutex};
 
 use crate::codec;
 use crate::control::{Control, ORDER_LEN};
@@ -283,9 +283,21 @@ impl RawQueue {
         }
     }
 
+    /// What consumers sleep on.
+    #[inline]
+    pub(crate) fn not_empty(&self) -> &EventCount {
+        &self.control().not_empty
+    }
+
+    /// What producers of a bounded queue sleep on.
+    #[inline]
+    pub(crate) fn not_full(&self) -> &EventCount {
+        &self.control().not_full
+    }
+
     /// Whether there seems to be something to get: a cheap look before an attempt.
     #[inline]
-    fn has_message(&self) -> bool {
+    pub(crate) fn has_message(&self) -> bool {
         match self.generations() {
             Ok((read, write)) if read == write => self
                 .ring_of(read)

@@ -3,6 +3,8 @@
 
 #[path = "kill/channel.rs"]
 mod channel;
+#[path = "kill/pipe.rs"]
+mod pipe;
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
@@ -10,10 +12,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use killcheck::{Check, SharedArea};
-use mp_layout::Region;
+use mp_layout::{Place, Region};
 use mp_os::clock::Deadline;
 use mp_queue::{Bytes, Plain, Queue, Wait};
 use mp_ring::ByteRing;
+use mp_sync::EventCount;
 use mp_testkit::Watchdog;
 
 const LIMIT: Duration = Duration::from_secs(900);
@@ -44,6 +47,11 @@ fn begin() -> Watchdog {
     std::hint::black_box(Deadline::after(Duration::ZERO));
     std::hint::black_box(mp_os::cpu::current_cpu());
     Watchdog::new(LIMIT)
+}
+
+/// What a thread does before its first operation under a bell, it does once in its life.
+fn announce_first_bell() {
+    EventCount::zeroed().under_bell(|| ());
 }
 
 type Numbers = Queue<[u64; 4], Plain>;
@@ -617,7 +625,7 @@ fn a_lock_that_does_not_know_its_owner_is_caught() {
 
 /// A word to wait for, whose setter does not begin the bell.
 struct Bell {
-    count: mp_sync::EventCount,
+    count: EventCount,
     word: AtomicU32,
 }
 

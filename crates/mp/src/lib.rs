@@ -28,7 +28,7 @@
 //! | run a function in a process | [`Process`], [`spawn`] |
 //! | share one value | [`Value`], [`RawValue`], [`AnyValue`] |
 //! | share many numbers | [`Array`], [`RawArray`], [`AnyArray`] |
-//! | send messages | [`Queue`], or [`channel`] from one sender to one receiver |
+//! | send messages | [`Queue`]; [`pipe()`] between two sides; [`channel`] from one sender to one receiver |
 //! | take turns | [`Lock`], [`RLock`], [`Mutex`] |
 //! | wait for each other | [`Event`], [`Condition`], [`Semaphore`], [`BoundedSemaphore`] |
 //! | share bytes with programs in other languages | [`SharedMemory`], [`ReadOnlyMemory`] |
@@ -43,7 +43,10 @@ pub use mp_layout::{Error, ErrorKind, Result, zeroed};
 pub use mp_object::{BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Semaphore, labelled};
 pub use mp_os::clock::Deadline;
 pub use mp_process::{Process, active_children, cpu_count, current_process, parent_process, spawn};
-pub use mp_queue::{Queue, Receiver, Sender, channel};
+pub use mp_queue::{
+    Connection, Queue, Receiver, Sender, channel, pipe, pipe_bounded, pipe_one_way,
+    pipe_one_way_bounded,
+};
 pub use mp_shm::{ReadOnlyMemory, SharedMemory};
 pub use mp_value::{AnyArray, AnyValue, Array, FrozenArray, RawArray, RawValue, Value};
 
@@ -65,9 +68,9 @@ pub mod value {
     };
 }
 
-/// Queues and channels: their builder, errors and batches.
+/// Queues, pipes and channels: their builder, errors and batches.
 pub mod queue {
-    pub use mp_queue::{Batch, Builder, GetError, Iter, PutError, PutManyError};
+    pub use mp_queue::{Batch, Builder, GetError, Iter, Nothing, PutError, PutManyError};
 }
 
 /// How the messages of a [`Queue`] are written: by serde, as the bytes of plain data, or as bytes.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use mp::sync::LockError;
 use mp::{
-    Array, ErrorKind, Event, Lock, Mutex, Process, Queue, RawArray, RawValue, Result, SharedMemory,
-    Value,
+    Array, Connection, ErrorKind, Event, Lock, Mutex, Process, Queue, RawArray, RawValue, Result,
+    SharedMemory, Value, pipe,
 };
 use mp_testkit::{LeakCheck, UniqueName, Watchdog};
 
@@ -36,7 +36,16 @@ fn die_with_everything(
     }
 }
 
+fn answer(end: Connection<String, u32>) -> Result<()> {
+    Ok(end.send(end.recv()?.to_string())?)
+}
+
 fn use_everything() -> Result<()> {
+    let (ours, theirs) = pipe()?;
+    ours.send(4)?;
+    mp::spawn(answer, (theirs,))?.join()?;
+    assert_eq!(ours.recv()?, "4");
+
     let (queue, hits, array) = (Queue::new()?, Value::new(0)?, Array::new(10)?);
     let (lock, mutex, ready) = (Lock::new()?, Mutex::new(0)?, Event::new()?);
 

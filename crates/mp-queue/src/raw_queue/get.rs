@@ -50,6 +50,26 @@ impl RawQueue {
         })
     }
 
+    /// Takes the oldest message if there is one now, whether or not the queue is closed, and returns what `take` makes of
+    /// its bytes. If `take` fails, the message stays.
+    ///
+    /// The deadline is that of the consumers' lock.
+    #[inline]
+    pub(crate) fn take_now<R>(
+        &self,
+        deadline: Deadline,
+        mut take: impl FnMut(&[u8]) -> Result<R>,
+    ) -> Result<Option<R>> {
+        if !self.has_message() {
+            return Ok(None);
+        }
+        self.pop(deadline, &mut |records| match records.next() {
+            Ok((_, bytes)) => take(bytes).map(Some),
+            Err(PopError::Empty) => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+    }
+
     /// Gets by `take`, which reads records and returns `None` if there is none.
     #[inline]
     fn get<R>(

@@ -62,9 +62,11 @@ impl RawQueue {
         self.is_bounded() && self.len() as u64 >= self.bound
     }
 
-    /// Attempts to put, with the lock.
+    /// Puts messages as [`put`](Self::put) does if there is room now; the deadline is that of the producers' lock.
+    ///
+    /// Where a message was put, a fence of sequential consistency comes after its commit: that of the notification.
     #[inline]
-    fn push<B: AsRef<[u8]>>(
+    pub(crate) fn push<B: AsRef<[u8]>>(
         &self,
         messages: &[B],
         deadline: Deadline,

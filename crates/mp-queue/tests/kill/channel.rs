@@ -5,14 +5,13 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use killcheck::Check;
-use mp_layout::{Kind, Place, TypeTag};
+use mp_layout::{Kind, TypeTag};
 use mp_object::{Object, Plan, ProcessIdentity, transfer};
 use mp_queue::{GetError, PutError, Receiver, Sender, Wait, channel};
 use mp_ring::Ring;
-use mp_sync::EventCount;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
-use super::{STRIDE, begin, unheard};
+use super::{STRIDE, announce_first_bell, begin, unheard};
 
 /// As small as the values that lie beside the ring's tail, and of two words, so that one of them may be torn.
 type Value = [u64; 2];
@@ -179,11 +178,6 @@ impl Scene {
             }
         })
     }
-}
-
-/// What a thread does before its first operation under a bell, it does once in its life.
-fn announce_first_bell() {
-    EventCount::zeroed().under_bell(|| ());
 }
 
 fn text(error: impl std::fmt::Display) -> String {

@@ -1,0 +1,412 @@
+//! The two sides of a pipe: sending, receiving, polling, closing, and the death of a side's last process.
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use killcheck::Check;
+use mp_layout::{Kind, TypeTag};
+use mp_object::{Object, Plan, transfer};
+use mp_os::socket;
+use mp_queue::{Connection, GetError, PutError, Wait, pipe, pipe_bounded};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+
+use super::{ONE_SLOT, STRIDE, WHICH_PROCESSOR, begin, expect_one_of, number, unheard};
+
+/// Large enough to be torn.
+type Message = [u64; 4];
+type Ends = (Connection<Message>, Connection<Message>);
+
+fn unbounded() -> Ends {
+    let (left, right) = pipe().expect("a pipe");
+    (left.with_wait(Wait::Sleep), right.with_wait(Wait::Sleep))
+}
+
+fn bounded(messages: usize) -> Ends {
+    let (left, right) = pipe_bounded(messages).expect("a pipe");
+    (left.with_wait(Wait::Sleep), right.with_wait(Wait::Sleep))
+}
+
+/// Empties the way from left to right and sends `start` by it, whoever died before.
+fn restart((left, right): &Ends, start: &[u64]) {
+    while right.try_recv().is_ok() {}
+    for &n in start {
+        left.send(number(n)).expect("room");
+    }
+}
+
+/// What is on its way from left to right, whole.
+fn drain((_, right): &Ends) -> Result<Vec<u64>, String> {
+    let mut numbers = Vec::new();
+    loop {
+        match right.try_recv() {
+            Ok(message) if message == number(message[0]) => numbers.push(message[0]),
+            Ok(message) => return Err(format!("torn: {message:x?}")),
+            Err(GetError::Empty) => return Ok(numbers),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+fn send((left, _): &Ends, n: u64) -> Result<(), String> {
+    left.send(number(n)).map_err(|error| error.to_string())
+}
+
+fn recv((_, right): &Ends) -> u64 {
+    right.recv().expect("a message")[0]
+}
+
+/// Whether something is on its way from left to right.
+fn has_message((_, right): &Ends) -> bool {
+    !right.is_empty()
+}
+
+#[track_caller]
+fn assert_safe(check: Check<'_, Ends>, ends: &Ends) {
+    let report = check
+        .allow_missed(0.02, WHICH_PROCESSOR)
+        .stride(STRIDE)
+        .run(ends)
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+#[test]
+fn a_send_through_a_pipe() {
+    let _watchdog = begin();
+    let check = Check::new("send")
+        .setup(|ends: &Ends| restart(ends, &[1]))
+        .victim(|ends| send(ends, 2).expect("room"))
+        .survivor(|ends| {
+            send(ends, 3)?;
+            expect_one_of(drain(ends)?, &[&[1, 3], &[1, 2, 3]])
+        })
+        .without_timeouts();
+    assert_safe(check, &unbounded());
+}
+
+#[test]
+fn a_recv_from_a_pipe() {
+    let _watchdog = begin();
+    let check = Check::new("recv")
+        .setup(|ends: &Ends| restart(ends, &[1, 2]))
+        .victim(|ends| assert_eq!(recv(ends), 1))
+        .survivor(|ends| {
+            send(ends, 3)?;
+            expect_one_of(drain(ends)?, &[&[1, 2, 3], &[2, 3]])
+        })
+        .without_timeouts();
+    assert_safe(check, &bounded(8));
+}
+
+#[test]
+fn a_refused_recv_leaves_the_message() {
+    let _watchdog = begin();
+    let check = Check::new("recv_bytes_into, the buffer too short")
+        .setup(|ends: &Ends| restart(ends, &[1, 2]))
+        .victim(|(_, right)| {
+            let refused = right.recv_bytes_into(&mut [0; 3]);
+            assert!(matches!(refused, Err(GetError::TooLong { .. })));
+        })
+        .survivor(|ends| expect_one_of(drain(ends)?, &[&[1, 2]]))
+        .without_timeouts();
+    assert_safe(check, &unbounded());
+}
+
+#[test]
+fn a_send_while_receivers_sleep() {
+    let _watchdog = begin();
+    for sleepers in [1, 2] {
+        let check = Check::new(format!("send, {sleepers} receivers asleep"))
+            .setup(|ends: &Ends| restart(ends, &[]))
+            .victim(|ends| send(ends, 2).expect("room"))
+            .sleepers(sleepers, |ends| assert!([2, 3, 4].contains(&recv(ends))))
+            .must_wake_count(|ends| usize::from(has_message(ends)))
+            .survivor(|ends| send(ends, 3).and_then(|()| send(ends, 4)))
+            .without_timeouts();
+        assert_safe(check, &unbounded());
+    }
+}
+
+#[test]
+fn a_recv_while_senders_sleep() {
+    let _watchdog = begin();
+    for sleepers in [1, 2] {
+        let check = Check::new(format!("recv, {sleepers} senders asleep"))
+            .setup(|ends: &Ends| restart(ends, &[1, 2]))
+            .victim(|ends| assert_eq!(recv(ends), 1))
+            .sleepers(sleepers, |ends| send(ends, 5).expect("a receiver"))
+            .must_wake_count(|(_, right)| 2 - right.len())
+            .survivor(|ends| {
+                recv(ends);
+                recv(ends);
+                Ok(())
+            })
+            .without_timeouts();
+        assert_safe(check, &bounded(2));
+    }
+}
+
+/// The known gap of the eventcount, as for the queue.
+#[test]
+fn a_woken_receiver_while_another_sleeps() {
+    let _watchdog = begin();
+    let check = Check::new("recv, woken, another receiver asleep")
+        .setup(|ends: &Ends| restart(ends, &[]))
+        .victim(|ends| assert_eq!(recv(ends), 2))
+        .sleeper(|ends| assert!([2, 3].contains(&recv(ends))))
+        .waker(|ends| send(ends, 2).expect("room"))
+        .must_wake(has_message)
+        .survivor(|ends| send(ends, 3))
+        .allow_rescues(unheard(30), ONE_SLOT);
+    assert_safe(check, &unbounded());
+}
+
+/// A poll takes nothing: dead or alive, it passes its wake-up on.
+#[test]
+fn a_woken_poll_while_a_receiver_sleeps() {
+    let _watchdog = begin();
+    let check = Check::new("poll, woken, a receiver asleep")
+        .setup(|ends: &Ends| restart(ends, &[]))
+        .victim(|(_, right)| assert!(right.poll(mp_queue::Deadline::NEVER).expect("this way")))
+        .sleeper(|ends| assert!([2, 3].contains(&recv(ends))))
+        .waker(|ends| send(ends, 2).expect("room"))
+        .must_wake(has_message)
+        .survivor(|ends| send(ends, 3))
+        .without_timeouts();
+    assert_safe(check, &unbounded());
+}
+
+/// A connection as it is on its way to a process.
+struct Parcel {
+    bytes: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Parcel {
+    fn of(connection: &Connection<Message>) -> Self {
+        let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(connection));
+        Self {
+            bytes: bytes.expect("a connection"),
+            descriptors,
+        }
+    }
+
+    fn open<E: DeserializeOwned>(self) -> E {
+        transfer::incoming(self.descriptors, || postcard::from_bytes(&self.bytes)).expect("an end")
+    }
+}
+
+/// The object of a pipe, without a side.
+#[derive(serde::Deserialize)]
+struct View((u8, u32, Memory));
+
+struct Memory(Object);
+
+impl<'de> Deserialize<'de> for Memory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let tag = TypeTag::of_message::<(Message, Message)>();
+        let plan = Plan::new(Kind::Pipe, tag, 4096);
+        Object::deserialize(deserializer, plan.expected()).map(Memory)
+    }
+}
+
+/// Where the number of the left side's closed connections is in the payload.
+const LEFT_CLOSINGS: usize = 128;
+
+/// A pipe of which no process has a side yet: both are on their way, in the kernel. So a process that takes one is the
+/// only one that has it, although the others are forked from the same.
+#[derive(Default)]
+struct Scene {
+    stage: RefCell<Option<Stage>>,
+    taken: RefCell<Option<Connection<Message>>>,
+}
+
+struct Stage {
+    left: Carrier,
+    right: Carrier,
+    view: View,
+}
+
+/// A connection in a socket, of which it is received once.
+struct Carrier {
+    from: OwnedFd,
+    _to: OwnedFd,
+}
+
+impl Carrier {
+    fn of(connection: &Connection<Message>) -> Self {
+        let parcel = Parcel::of(connection);
+        let (to, from) = socket::pair().expect("a socket pair");
+        let descriptors: Vec<_> = parcel.descriptors.iter().map(AsFd::as_fd).collect();
+        socket::send(&to, &parcel.bytes, &descriptors).expect("room");
+        Self { from, _to: to }
+    }
+
+    fn take(&self) -> Connection<Message> {
+        let mut bytes = vec![0; 4096];
+        let came = socket::recv(&self.from, &mut bytes).expect("a connection");
+        bytes.truncate(came.len);
+        let parcel = Parcel {
+            bytes,
+            descriptors: came.fds,
+        };
+        parcel.open::<Connection<Message>>().with_wait(Wait::Sleep)
+    }
+}
+
+impl Scene {
+    /// A new pipe in which these messages go from left to right.
+    fn set(&self, (left, right): Ends, messages: &[u64]) {
+        for &n in messages {
+            left.send(number(n)).expect("room");
+        }
+        let stage = Stage {
+            view: Parcel::of(&right).open(),
+            left: Carrier::of(&left),
+            right: Carrier::of(&right),
+        };
+        self.stage.replace(Some(stage));
+    }
+
+    fn with_stage<R>(&self, with: impl FnOnce(&Stage) -> R) -> R {
+        with(self.stage.borrow().as_ref().expect("the set-up ran"))
+    }
+
+    fn take_left(&self) {
+        self.taken
+            .replace(Some(self.with_stage(|stage| stage.left.take())));
+        super::announce_first_bell();
+    }
+
+    fn with_taken<R>(&self, with: impl FnOnce(&Connection<Message>) -> R) -> R {
+        with(self.taken.borrow().as_ref().expect("taken"))
+    }
+
+    /// Whether the left side has closed a connection.
+    fn left_has_closed(&self) -> bool {
+        self.with_stage(|stage| {
+            let View((_, _, Memory(object))) = &stage.view;
+            // SAFETY: bare words, reached by nobody with a reference to more.
+            let payload = unsafe { object.payload() };
+            let word: &AtomicU32 = payload.place(LEFT_CLOSINGS).expect("a word");
+            word.load(Ordering::SeqCst) != 0
+        })
+    }
+
+    /// Takes the right side and receives `n`, or hears that the left side is gone.
+    fn receive_or_hear(&self, n: u64) {
+        match self.with_stage(|stage| stage.right.take()).recv() {
+            Ok(got) => assert_eq!(got, number(n)),
+            Err(error) => assert!(matches!(error, GetError::Closed), "{error}"),
+        }
+    }
+
+    /// Takes the right side and sends, or hears that the left side is gone.
+    fn send_or_hear(&self, n: u64) {
+        match self.with_stage(|stage| stage.right.take()).send(number(n)) {
+            Ok(()) => {}
+            Err(error) => assert!(matches!(error, PutError::Closed(_)), "{error}"),
+        }
+    }
+}
+
+/// Why the other side needs its recheck to hear of a death: the kernel rings the bell before it closes the dead
+/// process's descriptors.
+const RUNG_BEFORE_HUNG_UP: &str =
+    "a death is heard of when the descriptors are closed, by the recheck";
+
+/// So many points of what is too long to try them all.
+const POINTS: usize = 200;
+
+#[track_caller]
+fn assert_safe_scene(check: Check<'_, Scene>) {
+    let report = check
+        .allow_missed(0.1, "libc does not always go the same way")
+        .stride(STRIDE)
+        .max_points(POINTS)
+        .run(&Scene::default())
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+/// Dead at any instruction: the message came, or the end.
+#[test]
+fn the_last_sender_dies_while_the_receiver_sleeps() {
+    let _watchdog = begin();
+    assert_safe_scene(
+        Check::new("send of the last process of a side, the receiver asleep")
+            .setup(|scene: &Scene| scene.set(unbounded(), &[]))
+            .warm_up(Scene::take_left)
+            .victim(|scene| scene.with_taken(|left| left.send(number(2)).expect("a receiver")))
+            .sleeper(|scene| scene.receive_or_hear(2))
+            .must_wake(|_| true)
+            .allow_rescues(POINTS, RUNG_BEFORE_HUNG_UP),
+    );
+}
+
+/// The other direction: the receiver dies, and what waits for room hears of it.
+#[test]
+fn the_last_receiver_dies_while_the_sender_sleeps() {
+    let _watchdog = begin();
+    let full = || {
+        let (left, right) = bounded(1);
+        right.send(number(1)).expect("room");
+        (left, right)
+    };
+    assert_safe_scene(
+        Check::new("recv of the last process of a side, the sender asleep")
+            .setup(|scene: &Scene| scene.set(full(), &[]))
+            .warm_up(Scene::take_left)
+            .victim(|scene| {
+                assert_eq!(
+                    scene.with_taken(Connection::recv).expect("a message"),
+                    number(1)
+                );
+            })
+            .sleeper(|scene| scene.send_or_hear(2))
+            .must_wake(|_| true)
+            .allow_rescues(POINTS, RUNG_BEFORE_HUNG_UP),
+    );
+}
+
+fn closing(name: &str, full: bool) -> Check<'static, Scene> {
+    Check::new(name)
+        .setup(move |scene: &Scene| {
+            let (left, right) = bounded(1);
+            if full {
+                right.send(number(1)).expect("room");
+            }
+            scene.set((left, right), &[]);
+        })
+        .warm_up(Scene::take_left)
+        .victim(|scene| drop(scene.taken.take()))
+}
+
+/// Once it is counted, the end is heard of without any timeout, whoever dies. Before, it is a death like any other.
+#[test]
+fn a_side_is_closed_while_the_other_sleeps() {
+    let _watchdog = begin();
+    let receiver_sleeps = || {
+        closing("drop of the last connection, the receiver asleep", false)
+            .sleeper(|scene| scene.receive_or_hear(0))
+    };
+    assert_safe_scene(
+        receiver_sleeps()
+            .must_wake(Scene::left_has_closed)
+            .without_timeouts(),
+    );
+    assert_safe_scene(
+        receiver_sleeps()
+            .must_wake(|_| true)
+            .allow_rescues(POINTS, RUNG_BEFORE_HUNG_UP),
+    );
+    assert_safe_scene(
+        closing("drop of the last connection, the sender asleep", true)
+            .sleeper(|scene| scene.send_or_hear(2))
+            .must_wake(|_| true)
+            .allow_rescues(POINTS, RUNG_BEFORE_HUNG_UP),
+    );
+}
