@@ -4,6 +4,13 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::fcntl_dupfd_cloexec;
+use rustix::process::{Resource, getrlimit};
+
+/// How many descriptors this process may have open (`ulimit -n`).
+#[must_use]
+pub fn limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
 
 /// A copy of `file` with the number `number`, close-on-exec; `None` if that number is in use.
 ///

@@ -150,6 +150,15 @@ pub fn size_of_file(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }
 
+/// The number of a descriptor's file, which no other file of its file system has.
+///
+/// # Errors
+///
+/// What `fstat` reports.
+pub fn inode(fd: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(fd)?.st_ino)
+}
+
 /// Whether two descriptors are of one file; `false` also if the kernel reports nothing about them.
 pub fn is_same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
     let file = |fd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));

@@ -32,6 +32,17 @@ pub struct Received {
     pub fds: Vec<OwnedFd>,
 }
 
+/// A message that was looked at, and is still there.
+#[derive(Debug)]
+pub struct Peeked {
+    /// Its bytes, at the start of the buffer, as far as they fit; 0 means that the other end closed.
+    pub len: usize,
+    /// Duplicates of its descriptors, close-on-exec; the message keeps its own.
+    pub fds: Vec<OwnedFd>,
+    /// Whether it has more descriptors, for which this process has no room (`ulimit -n`).
+    pub is_cut: bool,
+}
+
 /// Two connected `SOCK_SEQPACKET` sockets, close-on-exec: each message arrives whole and alone.
 ///
 /// # Errors
@@ -94,6 +105,45 @@ pub fn send_deadline(
     }
 }
 
+/// Sends one message with descriptors if there is room for it now.
+///
+/// # Errors
+///
+/// `WouldBlock` if there is no room, `ETOOMANYREFS` if this user's messages on their way hold as many descriptors as this
+/// process may have open (the kernel asks it of processes without `CAP_SYS_RESOURCE`), and those of [`send_deadline`]
+/// without `TimedOut`.
+///
+/// # Examples
+///
+/// ```
+/// use mp_os::socket;
+///
+/// # if cfg!(miri) { return Ok(()) }
+/// let (left, _right) = socket::pair()?;
+/// let full = loop {
+///     if let Err(error) = socket::try_send(&left, b"no one reads", &[]) {
+///         break error;
+///     }
+/// };
+/// assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn try_send(fd: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    check(bytes, fds)?;
+    loop {
+        match send_now(fd.as_fd(), bytes, fds) {
+            Err(Errno::INTR) => {}
+            sent => return Ok(sent?),
+        }
+    }
+}
+
+/// Whether this is the error of [`try_send`] for a user who has too many descriptors on their way.
+#[must_use]
+pub fn is_over_the_users_limit(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ETOOMANYREFS)
+}
+
 fn check(bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     if bytes.is_empty() {
@@ -137,7 +187,7 @@ pub fn recv(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
 pub fn recv_deadline(fd: impl AsFd, buffer: &mut [u8], deadline: Deadline) -> io::Result<Received> {
     let fd = fd.as_fd();
     loop {
-        match recv_now(fd, buffer) {
+        match recv_now(fd, buffer, RecvFlags::empty()) {
             Ok((received, flags)) => return whole(received, flags, buffer.len()),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => wait(fd, PollFlags::IN, deadline, "no message came")?,
@@ -153,10 +203,14 @@ pub fn recv_deadline(fd: impl AsFd, buffer: &mut [u8], deadline: Deadline) -> io
     }
 }
 
-fn recv_now(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(Received, ReturnFlags), Errno> {
+fn recv_now(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: RecvFlags,
+) -> Result<(Received, ReturnFlags), Errno> {
     let mut space = [MaybeUninit::uninit(); CONTROL_SIZE];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let flags = flags | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let message = recvmsg(fd, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
     let mut fds = Vec::new();
     for part in control.drain() {
@@ -224,6 +278,111 @@ pub fn peek_start(fd: impl AsFd, start: &mut [u8]) -> io::Result<usize> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Copies the start of the next message into `start`, duplicates its descriptors, and leaves the message whole where it
+/// is; `None` if there is none yet.
+///
+/// # Errors
+///
+/// What `recvmsg` reports.
+///
+/// # Examples
+///
+/// ```
+/// use mp_os::socket;
+/// use std::os::fd::AsFd;
+///
+/// # if cfg!(miri) { return Ok(()) }
+/// let (left, right) = socket::pair()?;
+/// socket::try_send(&left, b"look", &[left.as_fd()])?;
+/// for _ in 0..2 {
+///     let peeked = socket::peek_message(&right, &mut [0; 4])?.expect("a message");
+///     assert_eq!((peeked.len, peeked.fds.len()), (4, 1));
+/// }
+/// assert!(socket::discard(&right)?);
+/// assert!(socket::peek_message(&right, &mut [0; 4])?.is_none());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn peek_message(fd: impl AsFd, start: &mut [u8]) -> io::Result<Option<Peeked>> {
+    loop {
+        match recv_now(fd.as_fd(), start, RecvFlags::PEEK) {
+            Ok((Received { len, fds }, flags)) => {
+                let is_cut = flags.contains(ReturnFlags::CTRUNC);
+                return Ok(Some(Peeked { len, fds, is_cut }));
+            }
+            Err(Errno::AGAIN) => return Ok(None),
+            // Said once by an end whose other end closed with messages unread.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Removes the next message and closes its descriptors, which this process never gets; whether there was one.
+///
+/// # Errors
+///
+/// What `recv` reports.
+pub fn discard(fd: impl AsFd) -> io::Result<bool> {
+    let mut none = [0u8; 0];
+    loop {
+        // The length of the whole message, of which nothing is copied: 0 only if the other end closed.
+        match recv_raw(
+            fd.as_fd(),
+            &mut none[..],
+            RecvFlags::TRUNC | RecvFlags::DONTWAIT,
+        ) {
+            Ok((_, len)) => return Ok(len != 0),
+            Err(Errno::AGAIN) => return Ok(false),
+            // Said once by an end whose other end closed with messages unread.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Lets the socket hold as many messages on their way as the system allows (`net.core.wmem_max`).
+///
+/// # Errors
+///
+/// What `setsockopt` reports.
+pub fn hold_the_most(fd: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_socket_send_buffer_size(fd, i32::MAX as usize)?)
+}
+
+/// How many messages of a few bytes the socket holds on their way. Their descriptors do not count.
+///
+/// It is the socket's buffer divided by what the kernel says one message takes, which is measured with one.
+///
+/// # Errors
+///
+/// Those of [`pair`], and what the kernel reports of the socket.
+///
+/// # Examples
+///
+/// ```
+/// use mp_os::socket;
+///
+/// # if cfg!(miri) { return Ok(()) }
+/// let (left, _right) = socket::pair()?;
+/// let most = socket::message_capacity(&left)?;
+/// let sent = (0..).take_while(|_| socket::try_send(&left, &[0; 8], &[]).is_ok());
+/// assert_eq!(sent.count(), most);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn message_capacity(fd: impl AsFd) -> io::Result<usize> {
+    let (one, _other) = pair()?;
+    try_send(&one, &[0; 8], &[])?;
+    let mut size: libc::c_int = 0;
+    // SAFETY: the kernel writes one int to `size`.
+    let asked = unsafe { libc::ioctl(one.as_raw_fd(), libc::TIOCOUTQ, &raw mut size) };
+    if asked != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let size = usize::try_from(size).unwrap_or(1).max(1);
+    // A message is taken while less than the whole buffer is in use.
+    Ok(sockopt::socket_send_buffer_size(fd)?.div_ceil(size))
 }
 
 /// Whether the process that made the other end of a pair was of this process's user then.

@@ -3,12 +3,12 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use mp_os::clock::Deadline;
 use mp_os::socket::{self, MAX_FDS};
-use mp_testkit::Forked;
+use mp_testkit::{Forked, leave_descriptors};
 
 fn open(path: &str) -> OwnedFd {
     File::open(path).expect("readable").into()
@@ -95,13 +95,7 @@ fn no_room_for_descriptors_is_an_error() {
     let null = open("/dev/null");
     socket::send(&left, b"x", &[null.as_fd(); 9]).expect("room");
     let child = Forked::new(|| {
-        use rustix::process::{Resource, Rlimit, setrlimit};
-        let next = u64::from(open("/dev/null").as_raw_fd().unsigned_abs());
-        let limit = Rlimit {
-            current: Some(next + 4),
-            maximum: Some(next + 4),
-        };
-        setrlimit(Resource::Nofile, limit).expect("lowered");
+        leave_descriptors(4);
         let error = socket::recv(&right, &mut [0; 1]).expect_err("only four fit");
         error.kind() == ErrorKind::InvalidData && error.to_string().contains("ulimit -n")
     });
@@ -161,4 +155,60 @@ fn looking_at_a_start_takes_nothing() {
     assert!(socket::peer_is_same_user(&right));
     let null = File::open("/dev/null").expect("exists");
     assert!(!socket::peer_is_same_user(&null), "no socket at all");
+}
+
+#[test]
+fn looking_at_a_message_leaves_it_its_descriptors() {
+    let (left, right) = socket::pair().expect("two descriptors");
+    let (read, write) = rustix::pipe::pipe().expect("two descriptors");
+    socket::try_send(&left, b"x", &[write.as_fd()]).expect("room");
+    drop(write);
+    let mut none = [0; 1];
+    for _ in 0..2 {
+        let peeked = socket::peek_message(&right, &mut none)
+            .expect("open")
+            .expect("sent");
+        assert_eq!((peeked.len, peeked.fds.len(), peeked.is_cut), (1, 1, false));
+        rustix::io::write(&peeked.fds[0], b"p").expect("a pipe");
+        assert_eq!(rustix::io::read(&read, &mut none).expect("a pipe"), 1);
+    }
+    assert!(socket::discard(&right).expect("open"));
+    assert_eq!(
+        rustix::io::read(&read, &mut none).expect("a pipe"),
+        0,
+        "closed"
+    );
+    assert!(!socket::discard(&right).expect("open"), "none is left");
+    assert!(
+        socket::peek_message(&right, &mut none)
+            .expect("open")
+            .is_none()
+    );
+    drop(left);
+    assert!(!socket::discard(&right).expect("closed"));
+    assert_eq!(
+        socket::peek_message(&right, &mut none)
+            .expect("closed")
+            .map(|peeked| peeked.len),
+        Some(0)
+    );
+}
+
+#[test]
+fn looking_at_a_message_without_room_for_its_descriptors_loses_none() {
+    let (left, right) = socket::pair().expect("two descriptors");
+    let null = open("/dev/null");
+    socket::try_send(&left, b"x", &[null.as_fd(); 9]).expect("room");
+    let child = Forked::new(|| {
+        leave_descriptors(4);
+        let peeked = socket::peek_message(&right, &mut [0; 1])
+            .expect("open")
+            .expect("sent");
+        assert_eq!((peeked.fds.len(), peeked.is_cut), (4, true));
+        drop(peeked);
+        leave_descriptors(9);
+        let received = socket::recv(&right, &mut [0; 1]).expect("sent");
+        received.fds.len() == 9
+    });
+    assert_eq!(child.exit(), mp_os::pidfd::Exit::Code(0));
 }
