@@ -4,7 +4,8 @@
 //! - [`ObjectType`] and [`handle!`]: what a new kind of object states, and what it gets for it.
 //! - [`Shared<T>`]: an object whose payload is one structure, such as [`Lock`], [`Event`] and [`Mutex<T>`].
 //! - `message` (with the feature of that name): values as bytes, written with all their fields and read to the last byte.
-//! - [`transfer`]: how handles cross to a new process inside serialised arguments.
+//! - [`transfer`]: how handles cross to another process inside serialised values.
+//! - [`Lane`]: how their descriptors wait for a reader whom no process knows yet.
 //! - [`owner`]: which process an [`OwnerWord`] names, and the proof that it is dead.
 //!
 //! ```
@@ -23,6 +24,7 @@
 
 mod environment;
 mod label;
+mod lane;
 #[cfg(feature = "message")]
 pub mod message;
 mod object;
@@ -34,6 +36,7 @@ mod plan;
 mod shared;
 
 pub use label::labelled;
+pub use lane::{Lane, LaneError, LaneFull};
 pub use mp_layout::OwnerWord;
 pub use mp_os::clock::Deadline;
 pub use mp_shm::transfer;

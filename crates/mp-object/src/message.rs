@@ -5,8 +5,12 @@
 //! - [`write()`] refuses a value if `skip_serializing_if` leaves a named field of it out. [`read`] would take the next
 //!   field for it.
 //! - [`read`] takes all of the bytes, and refuses what is left over.
-//! - [`append_checked`] reads the value back in debug builds, and refuses what cannot be read. It finds most tuple
-//!   structs and tuple variants with a field left out, which serde does not tell a writer of.
+//! - [`pack`] reads the value back in debug builds, and refuses what cannot be read. It finds most tuple structs and tuple
+//!   variants with a field left out, which serde does not tell a writer of. A value with handles is not read back: some
+//!   handles are read only once.
+//!
+//! [`pack`] and [`unpack`] are for messages that wait for their reader, with handles of shared objects in them; a
+//! [`Lane`](crate::Lane) keeps the descriptors of these.
 //!
 //! ```
 //! use mp_object::message;
@@ -20,10 +24,15 @@
 
 use core::fmt::{self, Display, Formatter};
 
+use std::os::fd::OwnedFd;
+
+use mp_layout::Error;
+use mp_os::socket::MAX_FDS;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::whole::{Notes, Whole};
+use crate::transfer::{self, Baggage, Descriptor, Way};
 
 mod whole;
 
@@ -39,6 +48,8 @@ enum Flaw {
     LeftOver(usize),
     ReadAsAnother,
     NotReadBack(Box<Unfit>),
+    Handle(Error),
+    TooManyDescriptors(usize),
 }
 
 impl Display for Unfit {
@@ -60,6 +71,11 @@ impl Display for Unfit {
                 "it cannot be read back: {why}; a type whose reader must be told what comes (`untagged`, `tag`, \
                  `skip_serializing`) cannot travel"
             ),
+            Flaw::Handle(error) => error.fmt(formatter),
+            Flaw::TooManyDescriptors(count) => write!(
+                formatter,
+                "its shared objects take {count} descriptors, and a message carries {MAX_FDS} at most; send several"
+            ),
         }
     }
 }
@@ -69,7 +85,11 @@ impl core::error::Error for Unfit {
         match &self.0 {
             Flaw::Unwritable(error) | Flaw::Unreadable(error) => Some(error),
             Flaw::NotReadBack(why) => Some(why),
-            Flaw::FieldLeftOut(_) | Flaw::LeftOver(_) | Flaw::ReadAsAnother => None,
+            Flaw::Handle(error) => Some(error),
+            Flaw::FieldLeftOut(_)
+            | Flaw::LeftOver(_)
+            | Flaw::ReadAsAnother
+            | Flaw::TooManyDescriptors(_) => None,
         }
     }
 }
@@ -113,6 +133,117 @@ pub fn append_checked<T: Serialize + DeserializeOwned>(
             .map_err(|why| Unfit(Flaw::NotReadBack(Box::new(why))))?;
     }
     Ok(bytes)
+}
+
+/// A value as bytes, with the descriptors of the shared objects in it; made by [`pack`].
+#[derive(Debug)]
+pub struct Packed {
+    bytes: Vec<u8>,
+    /// `None` if it has no handle.
+    descriptors: Option<Vec<Descriptor>>,
+}
+
+impl Packed {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The descriptors that travel next to the bytes, if there are handles in them; empty if these travel by name.
+    pub fn descriptors(&self) -> Option<&[Descriptor]> {
+        self.descriptors.as_deref()
+    }
+
+    /// Both.
+    pub fn into_parts(self) -> (Vec<u8>, Option<Vec<Descriptor>>) {
+        (self.bytes, self.descriptors)
+    }
+}
+
+/// Writes a value with the handles in it after what `bytes` holds, whose memory it uses. In debug builds, a value without
+/// handles is read back.
+///
+/// ```
+/// use mp_object::transfer::Way;
+/// use mp_object::{Lock, message};
+///
+/// let lock = Lock::new()?;
+/// let packed = message::pack(&vec![("a", &lock), ("b", &lock)], Vec::new(), Way::Descriptors);
+/// assert_eq!(packed.expect("a message").descriptors().map(<[_]>::len), Some(2));
+/// let refused = message::pack(&lock, Vec::new(), Way::Names).unwrap_err();
+/// assert!(refused.to_string().contains("this one has none"));
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of [`write()`]; a handle cannot travel this way; there are more than 253 descriptors; and, in debug builds, what
+/// was written without handles cannot be read as a `T`, or is read as another value. The bytes are lost then.
+#[inline]
+pub fn pack<T: Serialize + DeserializeOwned>(
+    value: &T,
+    bytes: Vec<u8>,
+    way: Way,
+) -> Result<Packed, Unfit> {
+    let begin = bytes.len();
+    let notes = Notes::default();
+    let (written, baggage) = transfer::message(way, || append_noting(value, bytes, &notes));
+    if baggage.handles != 0 || baggage.refused.is_some() {
+        return pack_handles(written, baggage);
+    }
+    let bytes = written?;
+    if cfg!(debug_assertions) {
+        read_back::<T>(&bytes[begin..], &notes)
+            .map_err(|why| Unfit(Flaw::NotReadBack(Box::new(why))))?;
+    }
+    Ok(Packed {
+        bytes,
+        descriptors: None,
+    })
+}
+
+#[cold]
+fn pack_handles(written: Result<Vec<u8>, Unfit>, baggage: Baggage) -> Result<Packed, Unfit> {
+    let bytes = match (written, baggage.refused) {
+        (Err(_), Some(refused)) => return Err(Unfit(Flaw::Handle(refused))),
+        (written, _) => written?,
+    };
+    let count = baggage.descriptors.len();
+    if count > MAX_FDS {
+        return Err(Unfit(Flaw::TooManyDescriptors(count)));
+    }
+    Ok(Packed {
+        bytes,
+        descriptors: Some(baggage.descriptors),
+    })
+}
+
+/// Reads a value that [`pack`] wrote, with the descriptors that came with it, if any did. Those that it does not ask for are
+/// closed.
+///
+/// # Errors
+///
+/// Those of [`read`], and why a handle does not open.
+#[inline]
+pub fn unpack<T: DeserializeOwned>(
+    bytes: &[u8],
+    descriptors: Option<Vec<OwnedFd>>,
+) -> Result<T, Unfit> {
+    match descriptors {
+        None => read(bytes),
+        Some(descriptors) => unpack_handles(bytes, descriptors),
+    }
+}
+
+#[cold]
+fn unpack_handles<T: DeserializeOwned>(
+    bytes: &[u8],
+    descriptors: Vec<OwnedFd>,
+) -> Result<T, Unfit> {
+    match transfer::incoming_or_why(descriptors, || read(bytes)) {
+        (Err(_), Some(refused)) => Err(Unfit(Flaw::Handle(refused))),
+        (value, _) => value,
+    }
 }
 
 /// Reads a value that takes all of the bytes.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::environment::environment;
 use crate::owner::this_process;
-use crate::{Plan, label, open_objects, transfer};
+use crate::{Lane, Plan, label, open_objects, transfer};
 
 /// A segment whose header was checked, for as long as a clone of this handle lives. Clones are the same object.
 ///
@@ -47,6 +47,7 @@ pub struct Object {
 pub(crate) struct Parts {
     pub(crate) segment: Segment,
     pub(crate) header: Header,
+    pub(crate) lane: Option<Lane>,
 }
 
 impl Object {
@@ -71,7 +72,8 @@ impl Object {
                 segment
             }
         };
-        Self::fill(segment, plan, initialise, None)
+        let lane = plan.has_lane().then(Lane::new).transpose()?;
+        Self::fill(segment, plan, initialise, None, lane)
     }
 
     /// Makes an object under `name`, which appears in one step when the object is complete.
@@ -106,7 +108,7 @@ impl Object {
     /// - This process: [`ErrorKind::TooManyDescriptors`], [`ErrorKind::NotEnoughMemory`] of addresses,
     ///   [`ErrorKind::Os`].
     pub fn open(name: &str, plan: &Plan) -> Result<Self> {
-        Self::attach(Segment::open(name)?, plan.accepted(), Some(name))
+        Self::attach(Segment::open(name)?, plan.accepted(), Some(name), None)
     }
 
     /// Opens the object named `name`, or makes it if there is none: `initialise` runs at most once, and what it made is
@@ -220,6 +222,11 @@ impl Object {
         self.name.as_deref()
     }
 
+    /// The lane over which descriptors travel between the users of the object, if it has one.
+    pub fn lane(&self) -> Option<&Lane> {
+        self.parts.lane.as_ref()
+    }
+
     /// Whether both handles are of the same object, perhaps mapped twice.
     pub fn is_same(&self, other: &Self) -> bool {
         self.parts.header.id() == other.parts.header.id() && self.parts.segment.is_of(other.as_fd())
@@ -234,17 +241,24 @@ impl Object {
         deserializer: D,
         expected: &Expected,
     ) -> Result<Self, D::Error> {
-        let (index, id, name) = Handle::<String>::deserialize(deserializer)?;
-        Self::receive(index, id, name, expected).map_err(D::Error::custom)
+        let handle = Handle::<String>::deserialize(deserializer)?;
+        Self::receive(handle, expected).map_err(|error| transfer::refuse(error, D::Error::custom))
     }
 
-    fn receive(
-        index: u32,
-        id: [u8; 16],
-        name: Option<String>,
-        expected: &Expected,
-    ) -> Result<Self> {
-        let descriptor = transfer::take(index)?;
+    fn receive((place, id, name, has_lane): Handle<String>, expected: &Expected) -> Result<Self> {
+        let (descriptor, lane) = match (place, &name) {
+            (Some(place), _) => {
+                // All are taken before the first is looked at, so that none is left to another handle.
+                let descriptor = transfer::take(place);
+                let lane = has_lane.then(|| Lane::take(place)).transpose()?;
+                (descriptor?, lane)
+            }
+            (None, Some(name)) => (Segment::open_file(name)?, None),
+            (None, None) => {
+                return Err(Error::new(ErrorKind::Decode, "attach", "a shared object")
+                    .with_detail("its handle has neither a descriptor nor a name"));
+            }
+        };
         if let Some(parts) = open_objects::find(&id, descriptor.as_fd()) {
             let open = Self::of_parts(parts, name.as_deref());
             return open.expect(expected).map(|()| open);
@@ -253,7 +267,19 @@ impl Object {
             None => Segment::from_descriptor(descriptor)?,
             Some(name) => Segment::from_named_descriptor(descriptor, name)?,
         };
-        Self::attach(segment, expected, name.as_deref())?.expect_id(id)
+        Self::attach(segment, expected, name.as_deref(), lane)?.expect_id(id)
+    }
+
+    fn handle(&self) -> Result<Handle<&str>> {
+        let Parts {
+            segment,
+            header,
+            lane,
+        } = &*self.parts;
+        let place = transfer::put(&segment.descriptor(), self.name())?;
+        let lane = lane.as_ref().filter(|_| place.is_some());
+        lane.map_or(Ok(()), Lane::put)?;
+        Ok((place, header.id(), self.name(), lane.is_some()))
     }
 
     fn unpublished(
@@ -270,7 +296,7 @@ impl Object {
                 segment
             }
         };
-        Self::fill(segment, plan, initialise, Some(name))
+        Self::fill(segment, plan, initialise, Some(name), None)
     }
 
     fn fill(
@@ -278,6 +304,7 @@ impl Object {
         plan: &Plan,
         initialise: impl FnOnce(Region<'_>) -> Result<()>,
         name: Option<&str>,
+        lane: Option<Lane>,
     ) -> Result<Self> {
         let offset = plan.payload_offset();
         let size = segment.len();
@@ -285,13 +312,22 @@ impl Object {
         Header::new(plan.expected(), &environment()?, size as u64, offset as u64)
             .with_identity(random_id()?, this_process()?.word())
             .publish(segment.region())?;
-        Self::attach(segment, plan.expected(), name)
+        Self::attach(segment, plan.expected(), name, lane)
     }
 
-    fn attach(segment: Segment, expected: &Expected, name: Option<&str>) -> Result<Self> {
+    fn attach(
+        segment: Segment,
+        expected: &Expected,
+        name: Option<&str>,
+        lane: Option<Lane>,
+    ) -> Result<Self> {
         let label = label_of(expected, name);
         let header = Header::attach(segment.region(), expected, &environment()?, &label)?;
-        let parts = open_objects::share(Parts { segment, header });
+        let parts = open_objects::share(Parts {
+            segment,
+            header,
+            lane,
+        });
         Ok(Self::of_parts(parts, name))
     }
 
@@ -307,13 +343,14 @@ impl Object {
         let label = self.parts.header.kind().map(|kind| kind.to_string());
         Err(
             Error::new(ErrorKind::Foreign, "attach", label.unwrap_or_default())
-                .with_detail("the descriptor that came with the handle is of another object"),
+                .with_detail("the descriptor or the name in the handle is of another object"),
         )
     }
 }
 
-/// What a handle says next to its descriptor: the descriptor's place, the object's identity and its name.
-type Handle<Name> = (u32, [u8; 16], Option<Name>);
+/// What a handle says: its descriptor's place, unless the name is to be opened; the object's identity and its name; and
+/// whether the two ends of its lane have the next places.
+type Handle<Name> = (Option<u32>, [u8; 16], Option<Name>, bool);
 
 impl AsFd for Object {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -322,11 +359,11 @@ impl AsFd for Object {
 }
 
 impl Serialize for Object {
-    /// Writes the handle; its descriptor goes with it, see [`transfer::outgoing`].
+    /// Writes the handle; its descriptors go with it, see [`transfer`].
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let index = transfer::put(self.as_fd()).map_err(S::Error::custom)?;
-        let handle: Handle<&str> = (index, self.parts.header.id(), self.name());
-        handle.serialize(serializer)
+        self.handle()
+            .map_err(|error| transfer::refuse(error, S::Error::custom))?
+            .serialize(serializer)
     }
 }
 

@@ -17,6 +17,7 @@ pub struct Plan {
     accepted: Option<Expected>,
     payload_offset: usize,
     committed: Option<usize>,
+    has_lane: bool,
 }
 
 impl Plan {
@@ -33,6 +34,7 @@ impl Plan {
             accepted: None,
             payload_offset: HEADER_SIZE,
             committed: None,
+            has_lane: false,
         }
     }
 
@@ -58,6 +60,13 @@ impl Plan {
         self
     }
 
+    /// Gives an object that is made without a name a [`Lane`](crate::Lane), which takes two descriptors more.
+    #[must_use]
+    pub const fn with_lane(mut self) -> Self {
+        self.has_lane = true;
+        self
+    }
+
     /// Accepts objects on opening that are what `accepted` says, instead of only those that are made by this plan.
     #[must_use]
     pub const fn accepting(mut self, accepted: Expected) -> Self {
@@ -73,6 +82,10 @@ impl Plan {
     /// What the header of an object that is opened must say.
     pub(crate) fn accepted(&self) -> &Expected {
         self.accepted.as_ref().unwrap_or(&self.expected)
+    }
+
+    pub(crate) const fn has_lane(&self) -> bool {
+        self.has_lane
     }
 
     pub(crate) const fn payload_offset(&self) -> usize {

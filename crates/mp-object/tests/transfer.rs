@@ -1,11 +1,13 @@
 //! Handles that travel: order, nesting, what is refused.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mp_object::{Event, Lock, Mutex, transfer};
-use mp_shm::Segment;
+use mp_layout::ErrorKind;
+use mp_object::transfer::{self, Way};
+use mp_object::{Event, Lock, Mutex};
+use mp_shm::{Segment, SharedMemory};
 use mp_testkit::{Forked, PATIENCE, UniqueName, Watchdog};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -220,4 +222,65 @@ fn handle_of_another_type_is_refused() {
     refused(receive::<Mutex<u32>>(&send(&mutex).0, send(&mutex).1).is_ok());
     refused(receive::<Mutex<[u64; 2]>>(&send(&mutex).0, send(&mutex).1).is_ok());
     assert!(receive::<Mutex<u64>>(&send(&mutex).0, send(&mutex).1).is_ok());
+}
+
+#[test]
+fn a_message_duplicates_no_descriptor_and_keeps_its_objects() {
+    let lock = Lock::new().unwrap();
+    let (bytes, baggage) = transfer::message(Way::Descriptors, || postcard::to_stdvec(&(&lock, 5)));
+    assert_eq!((baggage.handles, baggage.descriptors.len()), (1, 1));
+    assert_eq!(
+        baggage.descriptors[0].as_fd().as_raw_fd(),
+        lock.as_fd().as_raw_fd()
+    );
+    drop(lock);
+    let copies = baggage
+        .descriptors
+        .iter()
+        .map(|with| with.as_fd().try_clone_to_owned().unwrap());
+    let (received, _): (Lock, u8) = receive(&bytes.unwrap(), copies.collect()).unwrap();
+    drop(received.lock().unwrap());
+}
+
+#[test]
+fn by_name_a_handle_opens_the_same_object_only() {
+    let name = UniqueName::new("by-name");
+    let lock = Lock::create_named(&name).unwrap();
+    let memory_name = UniqueName::new("by-name-memory");
+    let memory = SharedMemory::create(&memory_name, 8).unwrap();
+    let (bytes, baggage) = transfer::message(Way::Names, || postcard::to_stdvec(&(&lock, &memory)));
+    let bytes = bytes.unwrap();
+    assert_eq!((baggage.handles, baggage.descriptors.len()), (2, 0));
+    let (same, bytes_too): (Lock, SharedMemory) = receive(&bytes, Vec::new()).unwrap();
+    assert!(same.object().is_same(lock.object()) && bytes_too.is_same(&memory));
+    let of_memory = transfer::message(Way::Names, || postcard::to_stdvec(&memory))
+        .0
+        .unwrap();
+    SharedMemory::unlink(&memory_name).unwrap();
+    let _another = SharedMemory::create(&memory_name, 8).unwrap();
+    let (read, why) = transfer::incoming_or_why(Vec::new(), || {
+        postcard::from_bytes::<SharedMemory>(&of_memory)
+    });
+    assert!(read.is_err());
+    assert_eq!(why.unwrap().kind(), ErrorKind::Foreign);
+    Lock::unlink(&name).unwrap();
+    let why = || {
+        transfer::incoming_or_why(Vec::new(), || {
+            postcard::from_bytes::<(Lock, SharedMemory)>(&bytes)
+        })
+        .1
+    };
+    assert_eq!(why().unwrap().kind(), ErrorKind::NotFound);
+    let _another = Lock::create_named(&name).unwrap();
+    assert_eq!(why().unwrap().kind(), ErrorKind::Foreign);
+}
+
+#[test]
+fn by_name_an_object_without_one_is_refused_and_says_why() {
+    let lock = Lock::new().unwrap();
+    let (bytes, baggage) = transfer::message(Way::Names, || postcard::to_stdvec(&(1, &lock)));
+    assert!(bytes.is_err());
+    let why = baggage.refused.unwrap();
+    assert_eq!(why.kind(), ErrorKind::Unsupported);
+    assert!(why.to_string().contains("create it under a name"), "{why}");
 }

@@ -5,7 +5,8 @@ use core::marker::PhantomData;
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result, TypeTag};
-use mp_object::{Object, transfer};
+use mp_object::Object;
+use mp_object::transfer::{self, Descriptor};
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -322,8 +323,10 @@ impl<S: 'static, R: 'static> Serialize for Connection<S, R> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         let end = self.end.lifeline().end();
         let end = end.ok_or_else(|| Z::Error::custom("the connection is closed"))?;
-        let index = transfer::put(end).map_err(Z::Error::custom)?;
-        (self.end.side() as u8, index, self.end.object()).serialize(serializer)
+        let end = Descriptor::new(Arc::clone(end));
+        let place = transfer::put(&end, None);
+        let place = place.map_err(|error| transfer::refuse(error, Z::Error::custom))?;
+        (self.end.side() as u8, place, self.end.object()).serialize(serializer)
     }
 }
 
@@ -347,7 +350,8 @@ impl<'de, S: 'static, R: 'static> Visitor<'de> for ReadEnd<S, R> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<PipeEnd, A::Error> {
         let missing = || A::Error::custom("a connection is cut short");
         let side: u8 = parts.next_element()?.ok_or_else(missing)?;
-        let index: u32 = parts.next_element()?.ok_or_else(missing)?;
+        let place: Option<u32> = parts.next_element()?.ok_or_else(missing)?;
+        let place = place.ok_or_else(missing)?;
         let tag = match side {
             0 => TypeTag::of_message::<(S, R)>(),
             _ => TypeTag::of_message::<(R, S)>(),
@@ -355,8 +359,9 @@ impl<'de, S: 'static, R: 'static> Visitor<'de> for ReadEnd<S, R> {
         let object = parts
             .next_element_seed(ReadObject(tag))?
             .ok_or_else(missing)?;
-        let end = transfer::take(index).map_err(A::Error::custom)?;
-        PipeEnd::received(object, side, Lifeline::new(end)).map_err(A::Error::custom)
+        let end = transfer::take(place)
+            .and_then(|end| PipeEnd::received(object, side, Lifeline::new(end)));
+        end.map_err(|error| transfer::refuse(error, A::Error::custom))
     }
 }
 

@@ -8,7 +8,8 @@
 //! that a connection was closed, and when the clock has ticked since (every 1 to 10 ms).
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use mp_layout::{Error, Result};
 use mp_os::{clock, poll, socket};
@@ -17,7 +18,7 @@ use mp_os::{clock, poll, socket};
 #[derive(Debug)]
 pub(crate) struct Lifeline {
     /// `None` once it was cut.
-    end: Option<OwnedFd>,
+    end: Option<Arc<OwnedFd>>,
     /// Whether the other side is known to be gone; true stays true.
     is_gone: AtomicBool,
     /// How many connections the other side had closed when the kernel was asked last.
@@ -35,15 +36,15 @@ impl Lifeline {
 
     pub(crate) fn new(end: OwnedFd) -> Self {
         Self {
-            end: Some(end),
+            end: Some(Arc::new(end)),
             is_gone: AtomicBool::new(false),
             closings: AtomicU32::new(0),
             asked_at: AtomicU64::new(0),
         }
     }
 
-    pub(crate) fn end(&self) -> Option<BorrowedFd<'_>> {
-        self.end.as_ref().map(AsFd::as_fd)
+    pub(crate) fn end(&self) -> Option<&Arc<OwnedFd>> {
+        self.end.as_ref()
     }
 
     /// Closes this process's copy.
@@ -73,7 +74,7 @@ impl Lifeline {
         let is_gone = self.is_gone.load(Ordering::Acquire)
             || self
                 .end()
-                .is_some_and(|end| poll::has_hung_up(end).unwrap_or(false));
+                .is_some_and(|end| poll::has_hung_up(end.as_fd()).unwrap_or(false));
         if is_gone {
             self.is_gone.store(true, Ordering::Release);
         }

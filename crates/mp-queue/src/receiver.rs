@@ -4,13 +4,14 @@ use core::cell::RefCell;
 use core::fmt;
 
 use mp_layout::{Error, ErrorKind, Plain, PlainSlice, Result};
+use mp_object::transfer;
 use mp_ring::{BatchBackoff, Consumer, PopError, Role};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::channel::{Channel, this_process};
-use crate::sender::passed_on;
+use crate::sender::{passed_on, refuse_in_message};
 use crate::{Deadline, GetError, Wait};
 
 /// The end of a [`channel`](crate::channel) that receives. Dropped, it ends the channel: sending fails.
@@ -246,6 +247,7 @@ impl<T: Plain> Serialize for Receiver<T> {
         if self.consumer.borrow().is_none() {
             return Err(S::Error::custom(passed_on()));
         }
+        refuse_in_message().map_err(|error| transfer::refuse(error, S::Error::custom))?;
         let written = self.channel.object().serialize(serializer)?;
         // Gives the role back, for the new process to claim.
         drop(self.consumer.borrow_mut().take());

@@ -4,6 +4,7 @@ use core::cell::RefCell;
 use core::fmt;
 
 use mp_layout::{Error, ErrorKind, Plain, Result};
+use mp_object::transfer;
 use mp_ring::{Producer, PushError, Role};
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -208,6 +209,11 @@ pub(crate) fn passed_on() -> Error {
         .with_detail("this handle was passed on; its receiver has the end now")
 }
 
+/// In a message its old owner could exit before it has a new one, and the other end would take it for dead.
+pub(crate) fn refuse_in_message() -> Result<(), Error> {
+    transfer::needs_a_reader_that_waits("an end of a channel")
+}
+
 impl<T: Plain> Drop for Sender<T> {
     fn drop(&mut self) {
         let Some(producer) = self.producer.get_mut().take() else {
@@ -238,6 +244,7 @@ impl<T: Plain> Serialize for Sender<T> {
         if self.producer.borrow().is_none() {
             return Err(S::Error::custom(passed_on()));
         }
+        refuse_in_message().map_err(|error| transfer::refuse(error, S::Error::custom))?;
         let written = self.channel.object().serialize(serializer)?;
         // Gives the role back, for the new process to claim.
         drop(self.producer.borrow_mut().take());

@@ -73,8 +73,10 @@ impl Mapping {
         // in `SharedMemory::as_slice` and `as_mut_slice`, whose callers promise that no other code writes.
         unsafe { Region::new(start, self.len()) }
     }
+}
 
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+impl AsFd for Mapping {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
 }

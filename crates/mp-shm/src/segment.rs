@@ -15,6 +15,7 @@ use mp_os::{memfd, named};
 
 use crate::mapping::{Home, Mapping};
 use crate::refusal;
+use crate::transfer::Descriptor;
 
 /// A segment of shared memory, mapped for as long as a clone of this handle lives.
 ///
@@ -134,9 +135,17 @@ impl Segment {
     /// [`ErrorKind::Foreign`] if it is a symbolic link, a directory or anything else but a file (nothing is followed),
     /// [`ErrorKind::Truncated`] if it has no bytes.
     pub fn open(name: &str) -> Result<Self> {
+        Self::from_named_descriptor(Self::open_file(name)?, name)
+    }
+
+    /// Opens the file of the segment published as `name`, and maps nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Segment::open`] but `Truncated`.
+    pub fn open_file(name: &str) -> Result<OwnedFd> {
         let valid = refusal::valid_name("open", name)?;
-        let descriptor = named::open(&valid).map_err(|error| refusal::open("open", error, name))?;
-        Self::map_file(descriptor, Home::DevShm, &format!("{name:?}"))
+        named::open(&valid).map_err(|error| refusal::open("open", error, name))
     }
 
     /// Removes `name`; processes that have the segment open keep it.
@@ -260,6 +269,11 @@ impl Segment {
         self.0.region()
     }
 
+    /// The descriptor of the segment, for a handle to travel with.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(Arc::clone(&self.0))
+    }
+
     /// Whether the segment is the file of `descriptor`.
     pub fn is_of(&self, descriptor: BorrowedFd<'_>) -> bool {
         memfd::is_same_file(self.as_fd(), descriptor)
@@ -268,7 +282,7 @@ impl Segment {
 
 impl AsFd for Segment {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.descriptor()
+        self.0.as_fd()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{Segment, transfer};
 /// It is raw: no header, the payload at offset 0, exactly as many bytes as asked for. Other processes may write at any
 /// time, so bytes are copied in and out or reached through [`Cells`]; a slice needs `unsafe` and a protocol of yours.
 /// Clones are the same bytes, and dropping the last unmaps; the name stays until [`SharedMemory::unlink`]. It is passed to a
-/// process as an argument or result; other programs open it by name.
+/// process as an argument, as a result or in a message of a queue; other programs open it by name.
 ///
 /// # Python
 ///
@@ -70,8 +70,9 @@ pub struct SharedMemory {
     name: String,
 }
 
-/// What a handle says next to its descriptor: the descriptor's place, the name, and the number of bytes.
-type Handle<Name> = (u32, Name, u64);
+/// What a handle says: its descriptor's place or, if it has none, the inode of the file under the name; the name, and the
+/// number of bytes.
+type Handle<Name> = (Result<u32, u64>, Name, u64);
 
 impl SharedMemory {
     /// Makes `len` zeroed bytes under a name that nothing else has: `mp_` and 16 hexadecimal digits.
@@ -261,8 +262,27 @@ impl SharedMemory {
         self.segment.region()
     }
 
-    fn receive((index, name, len): Handle<String>) -> Result<Self> {
-        let segment = Segment::from_named_descriptor(transfer::take(index)?, &name)?;
+    fn handle(&self) -> Result<Handle<&str>> {
+        let place = match transfer::put(&self.segment.descriptor(), Some(&self.name))? {
+            Some(index) => Ok(index),
+            None => Err(inode(&self.segment, &self.name)?),
+        };
+        Ok((place, &self.name, self.len() as u64))
+    }
+
+    fn receive((place, name, len): Handle<String>) -> Result<Self> {
+        let descriptor = match place {
+            Ok(index) => transfer::take(index)?,
+            Err(expected) => {
+                let found = Segment::open_file(&name)?;
+                if inode(&found, &name)? != expected {
+                    return Err(Error::new(ErrorKind::Foreign, "open", format!("{name:?}"))
+                        .with_detail("the name is another file's by now"));
+                }
+                found
+            }
+        };
+        let segment = Segment::from_named_descriptor(descriptor, &name)?;
         let memory = Self::of(segment, &name);
         memory.expect_len(usize::try_from(len).unwrap_or(usize::MAX))
     }
@@ -296,19 +316,28 @@ impl AsFd for SharedMemory {
 }
 
 impl Serialize for SharedMemory {
-    /// Writes the handle; its descriptor travels next to it, see [`transfer::outgoing`].
+    /// Writes the handle; its descriptor travels next to it, see [`transfer`].
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let index = transfer::put(self.as_fd()).map_err(S::Error::custom)?;
-        let handle: Handle<&str> = (index, &self.name, self.len() as u64);
-        handle.serialize(serializer)
+        let handle = self.handle();
+        handle
+            .map_err(|error| transfer::refuse(error, S::Error::custom))?
+            .serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for SharedMemory {
-    /// Maps what came with the handle, see [`transfer::incoming`]; the name may be another's by now.
+    /// Maps what came with the handle, see [`transfer::incoming`]; the name may be another's by now. A handle that came by
+    /// name opens the name, and refuses another file.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::receive(Handle::deserialize(deserializer)?).map_err(D::Error::custom)
+        Self::receive(Handle::deserialize(deserializer)?)
+            .map_err(|error| transfer::refuse(error, D::Error::custom))
     }
+}
+
+/// The number that the file of `name` has and no other one there.
+fn inode(file: impl AsFd, name: &str) -> Result<u64> {
+    let found = mp_os::memfd::inode(file);
+    found.map_err(|source| Error::os("look at", format!("{name:?}"), source))
 }
 
 /// As Python's `psm_` and 8 digits, with enough random bits that two are never the same.

@@ -21,77 +21,201 @@
 //!
 //! Outside such a scope a handle does not serialise, and says so. Memory with a name travels in the same way, also when
 //! the name is unlinked on the way.
+//!
+//! There are two scopes to write in:
+//!
+//! - [`outgoing`] is for a process that waits for what is written. It gives duplicates of the descriptors.
+//! - [`message`] is for what may wait for its reader, whom no process knows yet. It duplicates nothing, and a
+//!   [`Way::Names`] carries named memory by name alone.
 
 use std::cell::RefCell;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
 
+/// The open file of a handle, which stays open as long as a clone of this lives. No clone is a new descriptor.
+#[derive(Clone)]
+pub struct Descriptor(Arc<dyn AsFd + Send + Sync>);
+
+impl Descriptor {
+    /// Keeps `file` open.
+    pub fn new(file: Arc<impl AsFd + Send + Sync + 'static>) -> Self {
+        Self(file)
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl fmt::Debug for Descriptor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("Descriptor")
+            .field(&self.as_fd())
+            .finish()
+    }
+}
+
+/// How the handles of a [`message`] find their memory again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By descriptors that travel next to the bytes.
+    Descriptors,
+    /// By their names; memory without a name is refused.
+    Names,
+}
+
+/// What the handles of a [`message`] need next to its bytes.
+#[derive(Debug, Default)]
+pub struct Baggage {
+    /// How many handles there are.
+    pub handles: usize,
+    /// Their descriptors; none of those that travel by name.
+    pub descriptors: Vec<Descriptor>,
+    /// Why a handle was refused: the formats of serde do not keep such a text.
+    pub refused: Option<Error>,
+}
+
 /// What the innermost scope of this thread does with descriptors.
+#[derive(Default)]
 enum Scope {
+    /// There is none.
+    #[default]
+    Outside,
     Outgoing(Vec<OwnedFd>),
-    Incoming(Vec<Option<OwnedFd>>),
+    Message(Way, Baggage),
+    Incoming(Vec<Option<OwnedFd>>, Option<Error>),
 }
 
 thread_local! {
-    static SCOPES: RefCell<Vec<Scope>> = const { RefCell::new(Vec::new()) };
+    static SCOPE: RefCell<Scope> = const { RefCell::new(Scope::Outside) };
 }
 
-/// Closes the scope also when serialising panics.
-struct Entered;
+/// A scope that is open, and the one around it, which comes back also when serialising panics.
+struct Entered(Scope);
 
 impl Entered {
+    #[inline]
     fn new(scope: Scope) -> Self {
-        SCOPES.with_borrow_mut(|scopes| scopes.push(scope));
-        Self
+        Self(replace(scope))
+    }
+
+    #[inline]
+    fn leave(mut self) -> Scope {
+        let outer = core::mem::take(&mut self.0);
+        core::mem::forget(self);
+        replace(outer)
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        SCOPES.with_borrow_mut(Vec::pop);
+        drop(replace(core::mem::take(&mut self.0)));
     }
 }
 
-/// Runs `write` and returns, next to its result, the descriptors of the objects that were serialised meanwhile.
+/// While a thread ends there is no scope any more: handles are refused then.
+#[inline]
+fn replace(scope: Scope) -> Scope {
+    SCOPE
+        .try_with(|current| current.replace(scope))
+        .unwrap_or_default()
+}
+
+/// Runs `write` and returns, next to its result, duplicates of the descriptors of the objects that were serialised
+/// meanwhile.
 pub fn outgoing<R>(write: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
     let scope = Entered::new(Scope::Outgoing(Vec::new()));
     let written = write();
-    let descriptors = SCOPES.with_borrow_mut(|scopes| match scopes.last_mut() {
-        Some(Scope::Outgoing(descriptors)) => core::mem::take(descriptors),
-        _ => Vec::new(),
-    });
-    drop(scope);
-    (written, descriptors)
+    match scope.leave() {
+        Scope::Outgoing(descriptors) => (written, descriptors),
+        _ => (written, Vec::new()),
+    }
+}
+
+/// Runs `write` and returns, next to its result, what the handles need that were serialised meanwhile.
+///
+/// ```
+/// use mp_shm::{SharedMemory, transfer};
+///
+/// let memory = SharedMemory::new(8)?;
+/// let (bytes, baggage) = transfer::message(transfer::Way::Names, || postcard::to_stdvec(&memory));
+/// assert_eq!((baggage.handles, baggage.descriptors.len()), (1, 0));
+/// let bytes = bytes.expect("it has a name");
+/// let received: SharedMemory = postcard::from_bytes(&bytes).expect("the name is there");
+/// assert!(received.is_same(&memory));
+/// SharedMemory::unlink(memory.name())?;
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[inline]
+pub fn message<R>(way: Way, write: impl FnOnce() -> R) -> (R, Baggage) {
+    let scope = Entered::new(Scope::Message(way, Baggage::default()));
+    let written = write();
+    match scope.leave() {
+        Scope::Message(_, baggage) => (written, baggage),
+        _ => (written, Baggage::default()),
+    }
 }
 
 /// Runs `read` with the descriptors that [`outgoing`] returned on the other side, in the same order.
 ///
 /// Those that no handle asks for are closed.
 pub fn incoming<R>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> R) -> R {
-    let scope = Entered::new(Scope::Incoming(descriptors.into_iter().map(Some).collect()));
-    let value = read();
-    drop(scope);
-    value
+    incoming_or_why(descriptors, read).0
 }
 
-/// Adds a duplicate of `descriptor` to what travels, and returns its place: what a handle serialises.
+/// Does what [`incoming`] does, and returns why the first handle that was refused was, if one was.
+pub fn incoming_or_why<R>(
+    descriptors: Vec<OwnedFd>,
+    read: impl FnOnce() -> R,
+) -> (R, Option<Error>) {
+    let descriptors = descriptors.into_iter().map(Some).collect();
+    let scope = Entered::new(Scope::Incoming(descriptors, None));
+    let value = read();
+    match scope.leave() {
+        Scope::Incoming(_, refused) => (value, refused),
+        _ => (value, None),
+    }
+}
+
+/// Adds `descriptor` to what travels and returns its place: what a handle serialises. `None` if the handle is to be found
+/// by its `name`.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Unsupported`] outside [`outgoing`], [`ErrorKind::TooManyDescriptors`].
-pub fn put(descriptor: BorrowedFd<'_>) -> Result<u32> {
-    SCOPES.with_borrow_mut(|scopes| match scopes.last_mut() {
-        Some(Scope::Outgoing(descriptors)) => {
+/// [`ErrorKind::Unsupported`] outside [`outgoing`] and [`message`], and for an object without a name where objects travel
+/// by name; [`ErrorKind::TooManyDescriptors`].
+pub fn put(descriptor: &Descriptor, name: Option<&str>) -> Result<Option<u32>> {
+    with_scope(|scope| match scope {
+        Scope::Outgoing(descriptors) => {
             let copy = descriptor
+                .as_fd()
                 .try_clone_to_owned()
                 .map_err(|source| Error::os("duplicate", "the descriptor of an object", source))?;
-            let index = descriptors.len() as u32;
             descriptors.push(copy);
-            Ok(index)
+            Ok(Some(descriptors.len() as u32 - 1))
         }
-        _ => Err(Error::new(ErrorKind::Unsupported, "serialise", "a shared object").with_detail(
-            "a handle travels as an argument or result of a process; other bytes cannot carry its descriptor",
+        Scope::Message(Way::Descriptors, baggage) => {
+            baggage.handles += 1;
+            baggage.descriptors.push(descriptor.clone());
+            Ok(Some(baggage.descriptors.len() as u32 - 1))
+        }
+        Scope::Message(Way::Names, baggage) if name.is_some() => {
+            baggage.handles += 1;
+            Ok(None)
+        }
+        Scope::Message(Way::Names, _) => Err(unsupported(
+            "what has a name itself carries its objects by name, and this one has none; create it under a name, or send \
+             it in a queue without a name",
+        )),
+        Scope::Outside | Scope::Incoming(..) => Err(unsupported(
+            "a handle travels as an argument or result of a process, or in a message of a serde queue; other bytes \
+             cannot carry its descriptor",
         )),
     })
 }
@@ -102,8 +226,8 @@ pub fn put(descriptor: BorrowedFd<'_>) -> Result<u32> {
 ///
 /// [`ErrorKind::Decode`] outside [`incoming`], and if no such descriptor came or another handle took it.
 pub fn take(index: u32) -> Result<OwnedFd> {
-    let taken = SCOPES.with_borrow_mut(|scopes| match scopes.last_mut() {
-        Some(Scope::Incoming(descriptors)) => {
+    let taken = with_scope(|scope| match scope {
+        Scope::Incoming(descriptors, _) => {
             descriptors.get_mut(index as usize).and_then(Option::take)
         }
         _ => None,
@@ -112,4 +236,41 @@ pub fn take(index: u32) -> Result<OwnedFd> {
         Error::new(ErrorKind::Decode, "attach", "a shared object")
             .with_detail(format!("descriptor {index} did not come with its handle"))
     })
+}
+
+/// Refuses a handle in a [`message`], which may wait for its reader: for a handle whose writer must live until it is
+/// read.
+///
+/// # Errors
+///
+/// [`ErrorKind::Unsupported`] inside [`message`].
+pub fn needs_a_reader_that_waits(what: &str) -> Result<()> {
+    with_scope(|scope| match scope {
+        Scope::Message(..) => Err(unsupported(&format!(
+            "{what} travels as an argument or result of a process only, not in a message of a queue"
+        ))),
+        _ => Ok(()),
+    })
+}
+
+/// The error of a serde format for a handle that was refused, whose cause the scope keeps.
+pub fn refuse<E>(error: Error, custom: impl FnOnce(String) -> E) -> E {
+    let text = error.to_string();
+    with_scope(|scope| {
+        if let Scope::Message(_, Baggage { refused, .. }) | Scope::Incoming(_, refused) = scope {
+            refused.get_or_insert(error);
+        }
+    });
+    custom(text)
+}
+
+fn with_scope<R>(with: impl FnOnce(&mut Scope) -> R) -> R {
+    let mut scope = Entered::new(Scope::Outside);
+    let result = with(&mut scope.0);
+    drop(scope);
+    result
+}
+
+fn unsupported(detail: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, "serialise", "a shared object").with_detail(detail)
 }

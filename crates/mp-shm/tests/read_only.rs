@@ -5,8 +5,8 @@ use std::io::Write;
 use std::os::fd::AsFd;
 
 use mp_layout::ErrorKind;
-use mp_shm::{ReadOnlyMemory, SharedMemory};
 use mp_os::pidfd::Exit;
+use mp_shm::{ReadOnlyMemory, SharedMemory};
 use mp_testkit::{Forked, UniqueName};
 
 #[test]
