@@ -69,4 +69,6 @@ kinds! {
     Condition = 13, "condition";
     /// Two queues of messages between the two sides of a pipe, or one.
     Pipe = 20, "pipe";
+    /// Items of different types, each with a lock.
+    ShareableList = 30, "list";
 }

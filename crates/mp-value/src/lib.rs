@@ -10,6 +10,7 @@
 //! | [`FrozenArray<T>`] | an array that no process writes any more | nothing |
 //! | [`RawValue<T>`] | up to 8 bytes without a lock | the value is the old or the new one |
 //! | [`RawArray<T>`] | elements without a lock | each element of up to 8 bytes is old or new |
+//! | [`ShareableList`] | items of different types, each replaced in one step | an item is the old or the new one |
 //! | [`WithLock`] of a value or an array | with a lock of one's own, which others may share | the lock's next user gets `OwnerDied`, once |
 //! | [`AnyValue`], [`AnyArray`] | the first two by type code: `Value('i', 0)` | as these |
 //!
@@ -59,12 +60,14 @@ mod elements;
 mod first;
 mod frozen_array;
 mod initial_elements;
+mod list_item;
 mod number;
 mod numpy;
 mod partition;
 mod raw_array;
 mod raw_value;
 mod scalar;
+mod shareable_list;
 mod value;
 mod value_control;
 mod value_guard;
@@ -77,11 +80,13 @@ pub use array_guard::{ArrayGuard, ArrayLock};
 pub use chunk::Chunk;
 pub use chunks::{Chunks, Claim};
 pub use frozen_array::FrozenArray;
+pub use list_item::ListItem;
 pub use mp_os::clock::Deadline;
 pub use number::{Integer, Number};
 pub use raw_array::RawArray;
 pub use raw_value::RawValue;
 pub use scalar::Scalar;
+pub use shareable_list::ShareableList;
 pub use value::Value;
 pub use value_guard::{ValueGuard, ValueLock};
 pub use with_lock::{BothLocked, WithLock};

@@ -8,7 +8,7 @@ use killcheck::{Check, ErrorKind as Refusal};
 use mp_layout::{ErrorKind, Result};
 use mp_sync::LockError;
 use mp_testkit::Forked;
-use mp_value::{Array, Value};
+use mp_value::{Array, ListItem, ShareableList, Value};
 
 /// Kill points per operation. Without the robust list each kill of a holder costs its survivor 100 ms.
 fn most_points() -> usize {
@@ -120,6 +120,26 @@ fn a_values_guard_writes_at_once() {
         })
         .survivor(value_is_whole);
     expect_safe(check, &Value::new(OLD).unwrap());
+}
+
+#[test]
+fn a_lists_item_is_set_at_once() {
+    let (old, new) = (
+        ListItem::from("the old text, of several words"),
+        ListItem::from("new"),
+    );
+    let check = Check::new("ShareableList::set")
+        .setup(|list: &ShareableList| list.set(1, old.clone()).unwrap())
+        .victim(|list| list.set(1, new.clone()).unwrap())
+        .survivor(|list| {
+            let seen = text(list.get(1))?;
+            expect(seen == old || seen == new, || format!("torn: {seen:?}"))?;
+            text(list.set(1, 7))?;
+            let all = text(list.to_vec())?;
+            expect(all == [1.into(), 7.into()], || format!("{all:?}"))
+        });
+    let list = ShareableList::new([1.into(), old.clone()]).unwrap();
+    expect_safe(check, &list);
 }
 
 fn array_filled(name: &'static str) -> Check<'static, Array<u64>> {

@@ -48,7 +48,9 @@ pub use mp_queue::{
     pipe_one_way_bounded,
 };
 pub use mp_shm::{ReadOnlyMemory, SharedMemory};
-pub use mp_value::{AnyArray, AnyValue, Array, FrozenArray, RawArray, RawValue, Value};
+pub use mp_value::{
+    AnyArray, AnyValue, Array, FrozenArray, RawArray, RawValue, ShareableList, Value,
+};
 
 /// Processes: what a task may be and return, how a child ended, and who this process is.
 pub mod process {
@@ -61,10 +63,10 @@ pub mod process {
 
 /// Values and arrays: their guards, the chunks of an array, and the types of numbers they hold.
 pub mod value {
-    pub use mp_layout::{Cells, PlainSlice, TypeCode};
+    pub use mp_layout::{Cells, PlainSlice, ReadCells, TypeCode};
     pub use mp_value::{
-        ArrayGuard, ArrayLock, BothLocked, Chunk, Chunks, Claim, Contents, Integer, Number, Scalar,
-        ValueGuard, ValueLock, WithLock,
+        ArrayGuard, ArrayLock, BothLocked, Chunk, Chunks, Claim, Contents, Integer, ListItem,
+        Number, Scalar, ValueGuard, ValueLock, WithLock,
     };
 }
 
