@@ -69,6 +69,8 @@ kinds! {
     Condition = 13, "condition";
     /// Two queues of messages between the two sides of a pipe, or one.
     Pipe = 20, "pipe";
+    /// A queue of tasks that can be waited for until they are done.
+    JoinableQueue = 21, "joinable queue";
     /// Items of different types, each with a lock.
     ShareableList = 30, "list";
 }

@@ -6,6 +6,7 @@
 //! - `message` (with the feature of that name): values as bytes, written with all their fields and read to the last byte.
 //! - [`transfer`]: how handles cross to another process inside serialised values.
 //! - [`Lane`]: how their descriptors wait for a reader whom no process knows yet.
+//! - [`wait`]: for several objects together.
 //! - [`owner`]: which process an [`OwnerWord`] names, and the proof that it is dead.
 //!
 //! ```
@@ -34,6 +35,7 @@ pub mod owner;
 mod placed;
 mod plan;
 mod shared;
+mod waitable;
 
 pub use label::labelled;
 pub use lane::{Lane, LaneError, LaneFull};
@@ -46,6 +48,8 @@ pub use owner::ProcessIdentity;
 pub use placed::Placed;
 pub use plan::Plan;
 pub use shared::{BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Semaphore, Shared};
+
+pub use waitable::{InMemory, Waitable, Watch, wait};
 
 /// What [`handle!`] writes needs it.
 #[doc(hidden)]

@@ -13,7 +13,7 @@
 //! | [`memfd`] | sealed memory without a name |
 //! | [`named`] | files in `/dev/shm`, published whole or not at all |
 //! | [`descriptor`] | descriptors by their numbers |
-//! | [`poll`] | several descriptors watched at once |
+//! | [`poll`] | whether a socket has hung up |
 //! | [`socket`] | descriptors passed over a socket pair |
 //! | [`listener`] | a socket that is reached by its name |
 //! | [`parent_death`] | children that die with their parent process |

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mp_layout::{Error, ErrorKind, Result};
+use mp_object::{Waitable, Watch};
 use mp_os::clock::Deadline;
 use mp_os::spawn::Options;
 
@@ -318,6 +319,13 @@ impl<R> Process<R> {
         self.running
             .as_deref()
             .ok_or_else(|| invalid(&self.name, operation, "it was not started"))
+    }
+}
+
+impl<R> Waitable for Process<R> {
+    fn watch(&self) -> Result<Watch<'_>> {
+        let running = self.started("wait for")?;
+        Ok(Watch::Descriptor(running.sentinel()))
     }
 }
 

@@ -5,8 +5,8 @@ use core::marker::PhantomData;
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result, TypeTag};
-use mp_object::Object;
 use mp_object::transfer::{self, Descriptor};
+use mp_object::{Object, Waitable, Watch};
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -296,6 +296,12 @@ impl<S, R> Connection<S, R> {
     #[must_use]
     pub fn with_wait(self, wait: Wait) -> Self {
         Self { wait, ..self }
+    }
+}
+
+impl<S, R> Waitable for Connection<S, R> {
+    fn watch(&self) -> Result<Watch<'_>> {
+        self.end.watch()
     }
 }
 

@@ -5,6 +5,7 @@
 //! | type | what it is | if a process dies |
 //! |---|---|---|
 //! | [`Queue<T>`] | any number of producers and consumers, first in, first out | nothing that was put is lost, unless the dead one had got it |
+//! | [`JoinableQueue<T>`] | a queue of tasks, of which `join` waits until they are done | `join` reports its tasks, and waits for the others |
 //! | [`pipe()`] | two sides, each a [`Connection`] in any number of processes | the other side gets what was sent, then `Closed`, if it was the last of its side |
 //! | [`channel`] | one [`Sender`], one [`Receiver`], plain values, no lock | the other end gets what was sent, then `Closed` |
 //!
@@ -40,6 +41,7 @@ mod control;
 mod error;
 mod geometry;
 mod iter;
+mod joinable_queue;
 mod lifeline;
 mod pipe;
 mod pipe_end;
@@ -47,6 +49,7 @@ mod queue;
 mod raw_queue;
 mod receiver;
 mod sender;
+mod unfinished;
 
 pub use batch::Batch;
 pub use builder::Builder;
@@ -55,6 +58,7 @@ pub use codec::{Bytes, Codec, Plain, Serde};
 pub use connection::Connection;
 pub use error::{GetError, PutError, PutManyError};
 pub use iter::Iter;
+pub use joinable_queue::JoinableQueue;
 pub use mp_os::clock::Deadline;
 pub use mp_sync::Wait;
 pub use pipe::{Nothing, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded};
@@ -71,6 +75,9 @@ pub const TABLES: &[mp_layout::Table] = &[
     channel::ChannelWords::TABLE,
     channel::Ends::TABLE,
     channel::End::TABLE,
+    unfinished::Unfinished::TABLE,
+    unfinished::Counts::TABLE,
+    unfinished::Consumer::TABLE,
     pipe::PipeWords::TABLE,
     pipe::PipeShape::TABLE,
     pipe::SideWords::TABLE,

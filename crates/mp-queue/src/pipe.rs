@@ -207,11 +207,7 @@ fn create(tag: TypeTag, queues: usize, bound: Option<usize>) -> Result<(PipeEnd,
 
 /// The plan by which a pipe is received whose side 0 sends and receives the messages that `tag` names.
 pub(crate) fn any(tag: TypeTag) -> Plan {
-    let least = Settings {
-        bound: None,
-        room: 0,
-    };
-    Plan::new(Kind::Pipe, tag, QUEUES + least.size())
+    Plan::new(Kind::Pipe, tag, QUEUES + Settings::LEAST.size())
 }
 
 impl PipeShape {

@@ -2,7 +2,7 @@
 
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Result};
-use mp_object::{Object, Placed};
+use mp_object::{InMemory, Object, Placed, Waitable, Watch};
 use mp_os::clock::Deadline;
 use mp_sync::{EventCount, Wait};
 
@@ -99,7 +99,9 @@ impl PipeEnd {
         self.lifeline.is_gone_by_tick(self.closings())
     }
 
-    /// Asks the kernel whether the other side is gone.
+    /// Asks the kernel whether the other side is gone, and notes the answer for [`is_gone`](Self::is_gone): what a sleeper does
+    /// when a bell rang, and at each recheck.
+    #[cold]
     pub(crate) fn ask(&self) -> bool {
         self.lifeline.ask(self.closings())
     }
@@ -215,7 +217,7 @@ impl PipeEnd {
     /// Waits until there is a message or the other side is gone; whether it is so.
     pub(crate) fn poll(&self, wait: Wait, deadline: Deadline) -> Result<bool> {
         let incoming = self.incoming()?;
-        let is_ready = || incoming.has_message() && incoming.len() != 0;
+        let is_ready = || has_message(incoming);
         if is_ready() || self.ask_before(deadline) || deadline == Deadline::PASSED {
             return Ok(is_ready() || self.is_gone());
         }
@@ -241,13 +243,32 @@ impl PipeEnd {
             self.is_gone_by_tick()
         }
     }
+}
 
-    /// A process may have died: what a sleeper does when a bell rang, and at each recheck.
-    #[cold]
+impl Waitable for PipeEnd {
+    fn watch(&self) -> Result<Watch<'_>> {
+        self.incoming().map(|_| Watch::Memory(self))
+    }
+}
+
+impl InMemory for PipeEnd {
+    fn is_ready(&self) -> bool {
+        self.incoming.as_ref().is_some_and(has_message) || self.is_gone()
+    }
+
     fn suspect(&self) {
-        // The answer is noted, for the attempt that follows.
         self.ask();
     }
+
+    fn event_count(&self) -> &EventCount {
+        let sleeps_on = self.incoming.as_ref().map(RawQueue::not_empty);
+        sleeps_on.unwrap_or_else(|| unreachable!("`watch` refuses what only sends"))
+    }
+}
+
+/// Whether there is a message, which another receiver may take before this returns.
+fn has_message(incoming: &RawQueue) -> bool {
+    incoming.has_message() && incoming.len() != 0
 }
 
 impl Drop for PipeEnd {

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use std::sync::Arc;
 
 use mp_layout::{Error, Region, Result};
-use mp_object::{Object, ObjectType, Plan};
+use mp_object::{Object, ObjectType, Plan, Waitable, Watch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -364,7 +364,20 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// Those of [`get`](Self::get), and [`GetError::Empty`] if it timed out.
     #[inline]
     pub fn get_timeout(&self, timeout: impl Into<Deadline>) -> Result<T, GetError> {
-        let taken = self.raw.get_one(self.wait, timeout.into(), C::take)?;
+        self.get_noting(timeout.into(), || ())
+    }
+
+    /// Gets the oldest message; `note` runs under the consumers' lock, before the one store that takes the message.
+    #[inline]
+    pub(crate) fn get_noting(
+        &self,
+        deadline: Deadline,
+        mut note: impl FnMut(),
+    ) -> Result<T, GetError> {
+        let taken = self.raw.get_one(self.wait, deadline, |bytes| {
+            note();
+            C::take(bytes)
+        })?;
         C::decode(taken).map_err(GetError::Decode)
     }
 
@@ -421,6 +434,15 @@ impl<T, C: Codec<T>> Queue<T, C> {
 }
 
 impl<T, C> Queue<T, C> {
+    /// A queue that is a part of another object.
+    pub(crate) fn of_raw(raw: RawQueue) -> Self {
+        Self {
+            raw: Arc::new(raw),
+            wait: Wait::default(),
+            messages: PhantomData,
+        }
+    }
+
     /// Whether the queue was closed. True stays true.
     pub fn is_closed(&self) -> bool {
         self.raw.is_closed()
@@ -471,12 +493,8 @@ impl<T, C: Codec<T>> ObjectType for Queue<T, C> {
     }
 
     unsafe fn attach(object: Object) -> Result<Self> {
-        Ok(Self {
-            // SAFETY: the caller's promise, since `any` says queue.
-            raw: Arc::new(unsafe { RawQueue::attach(object, C::NUMBER) }?),
-            wait: Wait::default(),
-            messages: PhantomData,
-        })
+        // SAFETY: the caller's promise, since `any` says queue.
+        unsafe { RawQueue::attach(object, C::NUMBER) }.map(Self::of_raw)
     }
 
     fn object(&self) -> &Object {
@@ -489,6 +507,12 @@ impl<T, C: Codec<T>> ObjectType for Queue<T, C> {
 }
 
 mp_object::handle!([T, C: Codec<T>] Queue<T, C>);
+
+impl<T, C> Waitable for Queue<T, C> {
+    fn watch(&self) -> Result<Watch<'_>> {
+        Ok(Watch::Memory(&*self.raw))
+    }
+}
 
 impl<T, C> Clone for Queue<T, C> {
     fn clone(&self) -> Self {

@@ -119,7 +119,7 @@ pub(crate) struct RawQueue {
 
 impl Settings {
     /// What every queue has at least.
-    const LEAST: Self = Self {
+    pub(crate) const LEAST: Self = Self {
         bound: None,
         room: 0,
     };

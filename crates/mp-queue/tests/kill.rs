@@ -3,6 +3,8 @@
 
 #[path = "kill/channel.rs"]
 mod channel;
+#[path = "kill/joinable_queue.rs"]
+mod joinable_queue;
 #[path = "kill/pipe.rs"]
 mod pipe;
 

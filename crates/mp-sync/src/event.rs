@@ -136,6 +136,11 @@ impl Event {
         self.wait_until(wait, timeout.into())
     }
 
+    /// What is notified when the flag is set, for who waits for something else as well.
+    pub fn event_count(&self) -> &EventCount {
+        &self.count
+    }
+
     fn wait_until(&self, wait: Wait, deadline: Deadline) -> bool {
         let first = self.state.load(Ordering::Acquire);
         if first & SET != 0 {

@@ -326,6 +326,32 @@ impl EventCount {
         }
     }
 
+    /// Sleeps unless something was notified or registered at one of the eventcounts since its ticket was taken; at most until
+    /// the deadline, and at most one recheck period (rule e). There are 64 at most.
+    ///
+    /// One that is woken does not know for which of them, and no bell of its own rings if it dies: it should wake the next
+    /// sleeper of what it does not take.
+    ///
+    /// # Panics
+    ///
+    /// If there are none or more than 64.
+    #[track_caller]
+    pub fn sleep_on_any(counts: &[(&Self, Ticket)], deadline: Deadline) -> Sleep {
+        let words = counts
+            .iter()
+            .flat_map(|(count, ticket)| [(&count.ev, ticket.0), (&count.bell, 0)]);
+        let words: Vec<_> = words.collect();
+        match futex::wait_any(&words, deadline.earlier(Deadline::after(RECHECK))) {
+            WaitAny::Woken(index) if index % 2 == 1 => Sleep::Bell,
+            WaitAny::Woken(_) | WaitAny::Changed | WaitAny::Interrupted => Sleep::Woken,
+            WaitAny::TimedOut => Sleep::TimedOut,
+            WaitAny::Unsupported => {
+                let (first, ticket) = &counts[0];
+                Self::sleep_without_waitv(&first.ev, ticket.0, deadline)
+            }
+        }
+    }
+
     #[cold]
     fn sleep_without_waitv(word: &AtomicU32, seen: u32, deadline: Deadline) -> Sleep {
         let until = deadline.earlier(Deadline::after(RECHECK_NO_WAITV));

@@ -30,6 +30,7 @@
 //! | share many numbers | [`Array`], [`RawArray`], [`AnyArray`] |
 //! | send messages | [`Queue`]; [`pipe()`] between two sides; [`channel`] from one sender to one receiver |
 //! | take turns | [`Lock`], [`RLock`], [`Mutex`] |
+//! | wait for several of them, or for processes, in one call | [`wait`] |
 //! | wait for each other | [`Event`], [`Condition`], [`Semaphore`], [`BoundedSemaphore`] |
 //! | share bytes with programs in other languages | [`SharedMemory`], [`ReadOnlyMemory`] |
 //!
@@ -40,11 +41,13 @@
 pub use mp_derive::PlainOfFacade as Plain;
 pub use mp_layout::generated::Plain;
 pub use mp_layout::{Error, ErrorKind, Result, zeroed};
-pub use mp_object::{BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Semaphore, labelled};
+pub use mp_object::{
+    BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Semaphore, labelled, wait,
+};
 pub use mp_os::clock::Deadline;
 pub use mp_process::{Process, active_children, cpu_count, current_process, parent_process, spawn};
 pub use mp_queue::{
-    Connection, Queue, Receiver, Sender, channel, pipe, pipe_bounded, pipe_one_way,
+    Connection, JoinableQueue, Queue, Receiver, Sender, channel, pipe, pipe_bounded, pipe_one_way,
     pipe_one_way_bounded,
 };
 pub use mp_shm::{ReadOnlyMemory, SharedMemory};
@@ -82,6 +85,7 @@ pub mod codec {
 
 /// Locks and events: their guards, errors and ways to wait.
 pub mod sync {
+    pub use mp_object::{InMemory, Waitable, Watch};
     pub use mp_sync::{ConditionGuard, Holder, LockError, LockGuard, MutexGuard, RLockGuard, Wait};
 }
 

@@ -2,12 +2,24 @@
 
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, Result};
+use mp_object::InMemory;
 use mp_os::clock::Deadline;
 use mp_ring::{BatchBackoff, PopError, Records};
-use mp_sync::Wait;
+use mp_sync::{EventCount, Wait};
 
 use super::{RawQueue, lock};
 use crate::GetError;
+
+/// Ready for a get that does not wait: with a message, or closed.
+impl InMemory for RawQueue {
+    fn is_ready(&self) -> bool {
+        self.has_message() && self.len() != 0 || self.is_closed()
+    }
+
+    fn event_count(&self) -> &EventCount {
+        self.not_empty()
+    }
+}
 
 impl RawQueue {
     /// Gets the oldest message and returns what `take` makes of its bytes.

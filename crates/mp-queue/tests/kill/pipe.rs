@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use killcheck::Check;
-use mp_layout::{Kind, TypeTag};
+use mp_layout::{Kind, TypeTag, bytes_of, value_of};
 use mp_object::{Object, Plan, transfer};
 use mp_os::socket;
-use mp_queue::{Connection, GetError, PutError, Wait, pipe, pipe_bounded};
+use mp_queue::{Connection, Deadline, GetError, PutError, Wait, pipe, pipe_bounded};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 use super::{ONE_SLOT, STRIDE, WHICH_PROCESSOR, begin, expect_one_of, number, unheard};
@@ -27,11 +27,25 @@ fn bounded(messages: usize) -> Ends {
     (left.with_wait(Wait::Sleep), right.with_wait(Wait::Sleep))
 }
 
+/// Sends without serde, whose memory for messages comes from libc's allocator, which goes one way or the other.
+fn send_from(left: &Connection<Message>, n: u64) -> Result<(), PutError<()>> {
+    left.send_bytes(bytes_of(&number(n)))
+}
+
+/// Receives what [`send_from`] sent, into memory of its own.
+fn recv_at(right: &Connection<Message>, deadline: Deadline) -> Result<u64, GetError> {
+    let mut bytes = [0; size_of::<Message>()];
+    right.recv_bytes_into_timeout(&mut bytes, deadline)?;
+    let message: Message = value_of(&bytes).expect("as long as a message");
+    assert_eq!(message, number(message[0]), "torn");
+    Ok(message[0])
+}
+
 /// Empties the way from left to right and sends `start` by it, whoever died before.
 fn restart((left, right): &Ends, start: &[u64]) {
-    while right.try_recv().is_ok() {}
+    while recv_at(right, Deadline::PASSED).is_ok() {}
     for &n in start {
-        left.send(number(n)).expect("room");
+        send_from(left, n).expect("room");
     }
 }
 
@@ -39,9 +53,8 @@ fn restart((left, right): &Ends, start: &[u64]) {
 fn drain((_, right): &Ends) -> Result<Vec<u64>, String> {
     let mut numbers = Vec::new();
     loop {
-        match right.try_recv() {
-            Ok(message) if message == number(message[0]) => numbers.push(message[0]),
-            Ok(message) => return Err(format!("torn: {message:x?}")),
+        match recv_at(right, Deadline::PASSED) {
+            Ok(n) => numbers.push(n),
             Err(GetError::Empty) => return Ok(numbers),
             Err(error) => return Err(error.to_string()),
         }
@@ -49,11 +62,11 @@ fn drain((_, right): &Ends) -> Result<Vec<u64>, String> {
 }
 
 fn send((left, _): &Ends, n: u64) -> Result<(), String> {
-    left.send(number(n)).map_err(|error| error.to_string())
+    send_from(left, n).map_err(|error| error.to_string())
 }
 
 fn recv((_, right): &Ends) -> u64 {
-    right.recv().expect("a message")[0]
+    recv_at(right, Deadline::NEVER).expect("a message")
 }
 
 /// Whether something is on its way from left to right.
@@ -61,9 +74,16 @@ fn has_message((_, right): &Ends) -> bool {
     !right.is_empty()
 }
 
+/// What a thread does once in its life, it does the other way round.
+fn warm_up((left, right): &Ends) {
+    send_from(right, 0).expect("room");
+    assert_eq!(recv_at(left, Deadline::NEVER).expect("a message"), 0);
+}
+
 #[track_caller]
 fn assert_safe(check: Check<'_, Ends>, ends: &Ends) {
     let report = check
+        .warm_up(warm_up)
         .allow_missed(0.02, WHICH_PROCESSOR)
         .stride(STRIDE)
         .run(ends)
@@ -169,7 +189,7 @@ fn a_woken_poll_while_a_receiver_sleeps() {
     let _watchdog = begin();
     let check = Check::new("poll, woken, a receiver asleep")
         .setup(|ends: &Ends| restart(ends, &[]))
-        .victim(|(_, right)| assert!(right.poll(mp_queue::Deadline::NEVER).expect("this way")))
+        .victim(|(_, right)| assert!(right.poll(Deadline::NEVER).expect("this way")))
         .sleeper(|ends| assert!([2, 3].contains(&recv(ends))))
         .waker(|ends| send(ends, 2).expect("room"))
         .must_wake(has_message)
@@ -260,7 +280,7 @@ impl Scene {
     /// A new pipe in which these messages go from left to right.
     fn set(&self, (left, right): Ends, messages: &[u64]) {
         for &n in messages {
-            left.send(number(n)).expect("room");
+            send_from(&left, n).expect("room");
         }
         let stage = Stage {
             view: Parcel::of(&right).open(),
@@ -284,28 +304,30 @@ impl Scene {
         with(self.taken.borrow().as_ref().expect("taken"))
     }
 
-    /// Whether the left side has closed a connection.
+    /// Whether the left side has closed a connection after that of the set-up.
     fn left_has_closed(&self) -> bool {
         self.with_stage(|stage| {
             let View((_, _, Memory(object))) = &stage.view;
             // SAFETY: bare words, reached by nobody with a reference to more.
             let payload = unsafe { object.payload() };
             let word: &AtomicU32 = payload.place(LEFT_CLOSINGS).expect("a word");
-            word.load(Ordering::SeqCst) != 0
+            word.load(Ordering::SeqCst) > 1
         })
     }
 
     /// Takes the right side and receives `n`, or hears that the left side is gone.
     fn receive_or_hear(&self, n: u64) {
-        match self.with_stage(|stage| stage.right.take()).recv() {
-            Ok(got) => assert_eq!(got, number(n)),
+        let right = self.with_stage(|stage| stage.right.take());
+        match recv_at(&right, Deadline::NEVER) {
+            Ok(got) => assert_eq!(got, n),
             Err(error) => assert!(matches!(error, GetError::Closed), "{error}"),
         }
     }
 
     /// Takes the right side and sends, or hears that the left side is gone.
     fn send_or_hear(&self, n: u64) {
-        match self.with_stage(|stage| stage.right.take()).send(number(n)) {
+        let right = self.with_stage(|stage| stage.right.take());
+        match send_from(&right, n) {
             Ok(()) => {}
             Err(error) => assert!(matches!(error, PutError::Closed(_)), "{error}"),
         }
@@ -340,7 +362,7 @@ fn the_last_sender_dies_while_the_receiver_sleeps() {
         Check::new("send of the last process of a side, the receiver asleep")
             .setup(|scene: &Scene| scene.set(unbounded(), &[]))
             .warm_up(Scene::take_left)
-            .victim(|scene| scene.with_taken(|left| left.send(number(2)).expect("a receiver")))
+            .victim(|scene| scene.with_taken(|left| send_from(left, 2).expect("a receiver")))
             .sleeper(|scene| scene.receive_or_hear(2))
             .must_wake(|_| true)
             .allow_rescues(POINTS, RUNG_BEFORE_HUNG_UP),
@@ -353,7 +375,7 @@ fn the_last_receiver_dies_while_the_sender_sleeps() {
     let _watchdog = begin();
     let full = || {
         let (left, right) = bounded(1);
-        right.send(number(1)).expect("room");
+        send_from(&right, 1).expect("room");
         (left, right)
     };
     assert_safe_scene(
@@ -361,10 +383,8 @@ fn the_last_receiver_dies_while_the_sender_sleeps() {
             .setup(|scene: &Scene| scene.set(full(), &[]))
             .warm_up(Scene::take_left)
             .victim(|scene| {
-                assert_eq!(
-                    scene.with_taken(Connection::recv).expect("a message"),
-                    number(1)
-                );
+                let got = scene.with_taken(|left| recv_at(left, Deadline::NEVER));
+                assert_eq!(got.expect("a message"), 1);
             })
             .sleeper(|scene| scene.send_or_hear(2))
             .must_wake(|_| true)
@@ -377,7 +397,7 @@ fn closing(name: &str, full: bool) -> Check<'static, Scene> {
         .setup(move |scene: &Scene| {
             let (left, right) = bounded(1);
             if full {
-                right.send(number(1)).expect("room");
+                send_from(&right, 1).expect("room");
             }
             scene.set((left, right), &[]);
         })

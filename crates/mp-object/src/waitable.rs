@@ -1,0 +1,303 @@
+//! Waiting for several objects together.
+//!
+//! # Source
+//!
+//! Python's `multiprocessing.connection.wait`, for objects in shared memory as well as for descriptors.
+//!
+//! # How it sleeps
+//!
+//! | objects | sleeps in | costs beside the sleep |
+//! |---|---|---|
+//! | in memory: events, queues, connections | one `futex_waitv` on all of them | a compare-and-swap for each, and for each one system call of the next process that notifies it |
+//! | descriptors: processes, sockets | one `poll` | |
+//! | both | `poll`; a thread that is started for it sleeps in `futex_waitv` and rings | starting and joining that thread, 30 to 100 us |
+//!
+//! What is ready already costs one look at each object, and one `poll`.
+//!
+//! # Progress
+//!
+//! Blocking.
+//!
+//! # If a process dies
+//!
+//! One that waits here takes nothing: before it returns, it wakes the others that sleep on what it found ready. If it is
+//! killed between its wake-up and that, another sleeper finds what it was woken for at its recheck, after 250 ms at most.
+//! The same holds for what a process that died left ready without a notification.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use mp_layout::{Error, ErrorKind, Place, Result};
+use mp_os::clock::Deadline;
+use mp_os::wakeup::{Wakeup, wait_any};
+use mp_sync::{EventCount, Sleep};
+
+use crate::Event;
+
+/// What [`wait`] waits for: an event, a queue, a connection, a process, a descriptor.
+pub trait Waitable {
+    /// How it is waited for.
+    ///
+    /// # Errors
+    ///
+    /// If it can never be ready, such as a process that was not started.
+    fn watch(&self) -> Result<Watch<'_>>;
+}
+
+/// How something is waited for.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Watch<'a> {
+    /// By a futex in shared memory.
+    Memory(&'a dyn InMemory),
+    /// By a descriptor, until it is readable or hangs up.
+    Descriptor(BorrowedFd<'a>),
+}
+
+/// What is in shared memory and becomes ready by a notification.
+pub trait InMemory: Sync {
+    /// Whether it is ready: a cheap look.
+    fn is_ready(&self) -> bool;
+
+    /// Looks whether it is ready because a process died; the next [`is_ready`](Self::is_ready) says so.
+    fn suspect(&self) {}
+
+    /// What is notified after each change that makes it ready.
+    fn event_count(&self) -> &EventCount;
+}
+
+/// The most objects in memory that one call waits for, two words each, of the 128 that the kernel takes.
+const MOST: usize = mp_os::futex::MAX_WORDS / 2 - 1;
+
+/// Waits up to `timeout` until one of the `items` is ready, and returns the places of all that are, in order; none if it timed
+/// out.
+///
+/// An event is ready while it is set, a queue while it has a message or is closed, a connection while there is something to receive
+/// or its other side is gone, a process when it has ended, a descriptor when it is readable or has hung up. Another thread or
+/// process may be faster: use the `try_` form of what follows.
+///
+/// Objects in shared memory and descriptors in one call cost a thread for its duration, if nothing is ready when it begins.
+///
+/// # Errors
+///
+/// - [`ErrorKind::InvalidInput`] for no items, and for more than 63 in shared memory.
+/// - [`ErrorKind::InvalidState`] for a process that was not started, [`ErrorKind::Unsupported`] for a connection that only
+///   sends.
+/// - Whatever keeps descriptors from being polled or a thread from being started.
+///
+/// # Examples
+///
+/// ```
+/// use mp_object::{Event, wait};
+/// use std::os::fd::AsFd;
+/// use std::time::Duration;
+///
+/// let (done, stop) = (Event::new()?, Event::new()?);
+/// stop.set();
+/// assert_eq!(wait(&[&done, &stop], Duration::MAX)?, [1]);
+///
+/// let (reader, writer) = std::io::pipe().expect("a pipe");
+/// drop(writer);
+/// assert_eq!(wait(&[&done, &reader.as_fd()], Duration::MAX)?, [1]);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+pub fn wait(items: &[&dyn Waitable], timeout: impl Into<Deadline>) -> Result<Vec<usize>> {
+    let deadline = timeout.into();
+    let watched = Watched::new(items)?;
+    for object in &watched.memory {
+        object.suspect();
+    }
+    loop {
+        let ready = watched.ready()?;
+        if !ready.is_empty() || deadline.is_expired() {
+            watched.pass_on();
+            return Ok(ready);
+        }
+        match (watched.memory.is_empty(), watched.descriptors.is_empty()) {
+            (true, _) => drop(poll(&watched.descriptors, deadline)?),
+            (_, true) => sleep_in_memory(&watched.memory, deadline),
+            _ => watched.sleep_in_both(deadline)?,
+        }
+    }
+}
+
+/// The items by how they are waited for, with their places.
+struct Watched<'a> {
+    memory: Vec<&'a dyn InMemory>,
+    memory_places: Vec<usize>,
+    descriptors: Vec<BorrowedFd<'a>>,
+    descriptor_places: Vec<usize>,
+}
+
+impl<'a> Watched<'a> {
+    fn new(items: &[&'a dyn Waitable]) -> Result<Self> {
+        let mut watched = Self {
+            memory: Vec::new(),
+            memory_places: Vec::new(),
+            descriptors: Vec::new(),
+            descriptor_places: Vec::new(),
+        };
+        for (place, item) in items.iter().enumerate() {
+            match item.watch()? {
+                Watch::Memory(object) => {
+                    watched.memory.push(object);
+                    watched.memory_places.push(place);
+                }
+                Watch::Descriptor(descriptor) => {
+                    watched.descriptors.push(descriptor);
+                    watched.descriptor_places.push(place);
+                }
+            }
+        }
+        match watched.memory.len() {
+            _ if items.is_empty() => Err(refused("nothing to wait for".to_owned())),
+            count if count > MOST => Err(refused(format!(
+                "{count} objects in shared memory where {MOST} are the most; wait for them in several threads"
+            ))),
+            _ => Ok(watched),
+        }
+    }
+
+    /// The places of those that are ready now.
+    fn ready(&self) -> Result<Vec<usize>> {
+        let objects = self.memory.iter().zip(&self.memory_places);
+        let mut ready: Vec<_> = objects
+            .filter(|(object, _)| object.is_ready())
+            .map(|(_, place)| *place)
+            .collect();
+        if !self.descriptors.is_empty() {
+            let shown = poll(&self.descriptors, Deadline::PASSED)?;
+            ready.extend(
+                shown
+                    .iter()
+                    .filter_map(|index| self.descriptor_places.get(*index)),
+            );
+            ready.sort_unstable();
+        }
+        Ok(ready)
+    }
+
+    /// Wakes those that sleep on what is ready: they may have been passed over in favour of this thread.
+    fn pass_on(&self) {
+        for object in &self.memory {
+            let count = object.event_count();
+            if count.has_sleepers() && object.is_ready() {
+                count.notify_all();
+            }
+        }
+    }
+
+    /// Polls, while another thread sleeps on what is in memory and rings.
+    fn sleep_in_both(&self, deadline: Deadline) -> Result<()> {
+        let os = |source| Error::os("wait for", "several objects", source);
+        let wakeup = Wakeup::new().map_err(os)?;
+        let stop = Stop::new();
+        let mut descriptors = self.descriptors.clone();
+        descriptors.push(wakeup.as_fd());
+        thread::scope(|scope| {
+            let ring = || {
+                sleep_beside(&self.memory, &stop);
+                wakeup.ring()
+            };
+            let ringing = thread::Builder::new()
+                .spawn_scoped(scope, ring)
+                .map_err(os)?;
+            let polled = poll(&descriptors, deadline);
+            stop.set();
+            let rung = ringing.join().unwrap_or(Ok(()));
+            polled?;
+            rung.map_err(os)
+        })
+    }
+}
+
+/// Sleeps until one of the objects is notified, or may be ready for another reason.
+fn sleep_in_memory(objects: &[&dyn InMemory], deadline: Deadline) {
+    let tickets: Vec<_> = objects
+        .iter()
+        .map(|object| (object.event_count(), object.event_count().prepare()))
+        .collect();
+    if objects.iter().any(|object| object.is_ready()) {
+        return;
+    }
+    if EventCount::sleep_on_any(&tickets, deadline) != Sleep::Woken {
+        objects.iter().for_each(|object| object.suspect());
+    }
+}
+
+/// Sleeps until one of the objects is ready, or the thread beside this one says that it is enough.
+fn sleep_beside(objects: &[&dyn InMemory], stop: &Stop) {
+    let with_stop: Vec<&dyn InMemory> = objects.iter().copied().chain([stop as _]).collect();
+    while !with_stop.iter().any(|object| object.is_ready()) {
+        sleep_in_memory(&with_stop, Deadline::NEVER);
+    }
+}
+
+/// What ends the sleep of the thread beside.
+struct Stop {
+    is_set: AtomicBool,
+    count: EventCount,
+}
+
+impl Stop {
+    fn new() -> Self {
+        Self {
+            is_set: AtomicBool::new(false),
+            count: EventCount::zeroed(),
+        }
+    }
+
+    fn set(&self) {
+        self.is_set.store(true, Ordering::Release);
+        self.count.notify_all();
+    }
+}
+
+impl InMemory for Stop {
+    fn is_ready(&self) -> bool {
+        self.is_set.load(Ordering::Acquire)
+    }
+
+    fn event_count(&self) -> &EventCount {
+        &self.count
+    }
+}
+
+fn poll(descriptors: &[BorrowedFd<'_>], deadline: Deadline) -> Result<Vec<usize>> {
+    wait_any(descriptors, deadline)
+        .map_err(|source| Error::os("wait for", "several descriptors", source))
+}
+
+#[cold]
+fn refused(why: String) -> Error {
+    Error::new(ErrorKind::InvalidInput, "wait for", "several objects").with_detail(why)
+}
+
+impl Waitable for BorrowedFd<'_> {
+    fn watch(&self) -> Result<Watch<'_>> {
+        Ok(Watch::Descriptor(*self))
+    }
+}
+
+impl Waitable for OwnedFd {
+    fn watch(&self) -> Result<Watch<'_>> {
+        Ok(Watch::Descriptor(self.as_fd()))
+    }
+}
+
+impl Waitable for Event {
+    fn watch(&self) -> Result<Watch<'_>> {
+        Ok(Watch::Memory(self))
+    }
+}
+
+impl InMemory for Event {
+    fn is_ready(&self) -> bool {
+        self.is_set()
+    }
+
+    fn event_count(&self) -> &EventCount {
+        mp_sync::Event::event_count(self)
+    }
+}

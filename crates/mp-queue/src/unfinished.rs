@@ -1,0 +1,288 @@
+//! Which tasks of a queue are not finished: those that wait in it, and those that processes have taken.
+//!
+//! # Layout
+//!
+//! ```text
+//! 0        128        256                       4096
+//! | counts | all_done | consumers: 240 x 16 bytes | the queue |
+//! ```
+//!
+//! # Invariants
+//!
+//! - I1: `begun` is raised before a task is put.
+//! - I2: a consumer raises its `unfinished` under the consumers' lock, before the store that takes the task out of the queue,
+//!   and lowers it when the task is done. So each task that was put is in the queue, or counted by a consumer, or finished.
+//! - I3: a consumer's words belong to the process that `process` names. If it is dead, its count is closed by setting
+//!   [`ABANDONED`] in it, and the place is free again when the count has been reported.
+//!
+//! # Orderings
+//!
+//! All tasks are finished if the queue was empty, then no living consumer had one, and `begun` is the same before and after
+//! both. The queue is looked at first: who sees it empty acquires the counts of those that took the tasks (I2). A task that is put
+//! by another task is begun before that one is done (Release), so it changes `begun` for who sees that one done (Acquire).
+//!
+//! # Progress
+//!
+//! Counting is wait-free but for one system call if a process waits in `join`. Taking a place is lock-free.
+//!
+//! # If a process dies
+//!
+//! - With tasks that it had taken: they will not be finished. A process that waits in `join` finds that out within 250 ms, closes the
+//!   count by one store, and wakes the others. The count is reported by `join` until it is acknowledged.
+//! - After it raised its count and before it took the task: the task is in the queue and gets done by another process, and one task
+//!   too many is reported.
+//! - While it frees a dead process's place for its own: the number of that one's tasks may be lost, not more.
+//! - After it lowered its count and before it woke who waits: the bell does.
+
+use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use mp_layout::{Error, ErrorKind, OwnerWord, Padded, Result, shared_struct};
+use mp_object::owner;
+use mp_os::clock::Deadline;
+use mp_sync::{EventCount, Wait};
+
+/// Bytes of the words, after which the queue starts.
+pub(crate) const SIZE: usize = 4096;
+
+/// Processes that can get tasks at one time.
+const CONSUMERS: usize = 240;
+
+/// In a consumer's count: its process is dead.
+const ABANDONED: u32 = 1 << 31;
+
+shared_struct! {
+    /// What one process has taken.
+    pub(crate) struct Consumer as "JoinableQueue: consumer": 16 bytes {
+        process: OwnerWord = "the process that gets tasks; 0 if the place is free",
+        unfinished: AtomicU32 = "tasks that it has taken and not finished; bit 31 once they are counted as abandoned",
+        reserved: AtomicU32 = "0",
+    }
+}
+
+shared_struct! {
+    /// What is counted for all processes.
+    pub(crate) struct Counts as "JoinableQueue: counts": 16 bytes {
+        begun: AtomicU64 = "tasks that were put, or were begun to be",
+        abandoned: AtomicU64 = "abandoned tasks of places that were freed since, not acknowledged",
+    }
+}
+
+shared_struct! {
+    /// The words before the queue.
+    pub(crate) struct Unfinished as "JoinableQueue": 4096 bytes {
+        counts: Padded<Counts> = "what is counted for all processes",
+        all_done: Padded<EventCount> = "what `join` sleeps on",
+        consumers: [Consumer; CONSUMERS] = "what each process has taken. The queue follows",
+    }
+}
+
+const _: () = assert!(size_of::<Unfinished>() == SIZE);
+
+/// How a look at the tasks ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// All are finished or abandoned.
+    Finished,
+    Unfinished,
+}
+
+impl Unfinished {
+    /// Counts a task that is about to be put (I1).
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.counts.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The place of this process, which is `index` if it has asked before, and its index.
+    #[inline]
+    pub(crate) fn place(&self, index: u32) -> Result<(u32, &Consumer)> {
+        let me = owner::this_process()?.into();
+        match self.consumers.get(index as usize) {
+            Some(place) if place.process.owner() == Some(me) => Ok((index, place)),
+            _ => self.claim(me),
+        }
+    }
+
+    /// Claims a place, or finds the one that another handle of this process has claimed.
+    #[cold]
+    fn claim(&self, me: core::num::NonZeroU64) -> Result<(u32, &Consumer)> {
+        if let Some(mine) = self.first_of(me) {
+            return Ok(mine);
+        }
+        let claimed = |place: &&Consumer| place.process.claim(me).is_ok();
+        if self.consumers.iter().find(claimed).is_none() {
+            self.free_places();
+            if self.consumers.iter().find(claimed).is_none() {
+                return Err(too_many());
+            }
+        }
+        // Of two threads that claimed together, both use the first place; the other one stays empty.
+        self.first_of(me).ok_or_else(too_many)
+    }
+
+    fn first_of(&self, me: core::num::NonZeroU64) -> Option<(u32, &Consumer)> {
+        let mut places = (0..).zip(&self.consumers);
+        places.find(|(_, place)| place.process.owner() == Some(me))
+    }
+
+    /// Frees the places of dead processes.
+    fn free_places(&self) {
+        self.abandon_of_dead();
+        for place in &self.consumers {
+            let count = place.take_abandoned();
+            self.counts
+                .abandoned
+                .fetch_add(u64::from(count), Ordering::Relaxed);
+            if place.unfinished.load(Ordering::Acquire) == 0 {
+                // Where a death cannot be proven, the place stays taken.
+                drop(owner::sweep(&place.process));
+            }
+        }
+    }
+
+    /// Counts a task as done, of those that `place` has taken.
+    pub(crate) fn finish_one(&self, place: &Consumer) -> Result<()> {
+        self.all_done.under_bell(|| {
+            let lower = |count: u32| (count & ABANDONED == 0).then(|| count.checked_sub(1))?;
+            match place
+                .unfinished
+                .fetch_update(Ordering::Release, Ordering::Relaxed, lower)
+            {
+                Ok(1) => self.all_done.notify_all(),
+                Ok(_) => {}
+                Err(_) => return Err(too_often()),
+            }
+            Ok(())
+        })
+    }
+
+    /// Tasks that living processes have taken and not finished.
+    pub(crate) fn taken(&self) -> usize {
+        let counts = self.consumers.iter().map(Consumer::living);
+        counts.map(|count| count as usize).sum()
+    }
+
+    /// Tasks that dead processes had taken and not finished, as far as it was found out.
+    pub(crate) fn abandoned(&self) -> u64 {
+        let here = self.consumers.iter().map(Consumer::abandoned);
+        let here: u64 = here.map(u64::from).sum();
+        here + self.counts.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Forgets the abandoned tasks, and returns how many they were.
+    pub(crate) fn take_abandoned(&self) -> u64 {
+        let here = self.consumers.iter().map(Consumer::take_abandoned);
+        let here: u64 = here.map(u64::from).sum();
+        here + self.counts.abandoned.swap(0, Ordering::Relaxed)
+    }
+
+    /// Closes the counts of dead processes (I3).
+    #[cold]
+    fn abandon_of_dead(&self) {
+        for place in &self.consumers {
+            let count = place.living();
+            let Some(process) = place.process.owner().filter(|_| count != 0) else {
+                continue;
+            };
+            let is_dead = owner::process(process).and_then(owner::is_dead);
+            if is_dead.unwrap_or(false) {
+                self.all_done.under_bell(|| {
+                    place.unfinished.fetch_or(ABANDONED, Ordering::Release);
+                    self.all_done.notify_all();
+                });
+            }
+        }
+    }
+
+    /// Looks once, where `is_empty` says whether the queue is.
+    fn look(&self, is_empty: impl Fn() -> bool) -> Look {
+        loop {
+            let begun = self.counts.begun.load(Ordering::Acquire);
+            if !is_empty() {
+                return Look::Unfinished;
+            }
+            // Who took the last task has counted it before.
+            fence(Ordering::Acquire);
+            if self.taken() != 0 {
+                return Look::Unfinished;
+            }
+            // A task was put meanwhile: it may have moved past both looks.
+            if self.counts.begun.load(Ordering::Acquire) == begun {
+                return Look::Finished;
+            }
+        }
+    }
+
+    /// Waits until all tasks are finished or abandoned; false if it timed out.
+    pub(crate) fn join(&self, wait: Wait, deadline: Deadline, is_empty: impl Fn() -> bool) -> bool {
+        if self.look(&is_empty) == Look::Finished {
+            return true;
+        }
+        self.abandon_of_dead();
+        let test = || match self.look(&is_empty) {
+            Look::Finished => {
+                // Rule (c)
+                if self.all_done.has_sleepers() {
+                    self.all_done.notify_all();
+                }
+                Some(())
+            }
+            Look::Unfinished => None,
+        };
+        let suspect = || self.abandon_of_dead();
+        let joined = self
+            .all_done
+            .wait_until_or_suspect(wait, deadline, test, suspect);
+        joined.is_some()
+    }
+}
+
+impl Consumer {
+    /// Counts a task that is about to be taken (I2).
+    #[inline]
+    pub(crate) fn take_one(&self) {
+        self.unfinished.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Tasks that a living process has not finished.
+    fn living(&self) -> u32 {
+        let count = self.unfinished.load(Ordering::Acquire);
+        if count & ABANDONED == 0 { count } else { 0 }
+    }
+
+    /// Tasks that a dead process had not finished.
+    fn abandoned(&self) -> u32 {
+        let count = self.unfinished.load(Ordering::Acquire);
+        if count & ABANDONED == 0 {
+            0
+        } else {
+            count & !ABANDONED
+        }
+    }
+
+    /// Forgets the tasks that a dead process had not finished. Of several callers, one gets their number.
+    fn take_abandoned(&self) -> u32 {
+        let count = self.abandoned();
+        let (old, new) = (count | ABANDONED, 0);
+        let forgotten = count != 0
+            && self
+                .unfinished
+                .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+        if forgotten { count } else { 0 }
+    }
+}
+
+#[cold]
+fn too_often() -> Error {
+    Error::new(ErrorKind::InvalidState, "finish", "a task of a queue").with_detail(
+        "this process has no task that it got and has not finished: `task_done` belongs to the process that got the \
+         task, once for each",
+    )
+}
+
+#[cold]
+fn too_many() -> Error {
+    Error::new(ErrorKind::Full, "get from", "a joinable queue").with_detail(format!(
+        "{CONSUMERS} processes get from it, which are the most that it can tell apart; let some of them end first"
+    ))
+}
