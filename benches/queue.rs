@@ -6,13 +6,14 @@ use std::thread;
 
 use criterion::{Criterion, Throughput};
 use crossbeam_queue::ArrayQueue;
-use mp_benches::peers::Stream;
+use mp_benches::peers::{self, Stream};
 use mp_benches::{Bench, Contest, Crowd, Kind, Pair, Placement, Sample, limits};
 use mp_layout::atomic::AtomicU64;
-use mp_queue::{Bytes, Plain, Queue};
+use mp_queue::{Bytes, Plain, Queue, pipe};
 use mp_shm::Segment;
 
 const OURS: &str = "mp-queue Queue<u64, Plain>";
+const PIPE: &str = "mp-queue pipe of u64";
 const CROSSBEAM: &str = "crossbeam ArrayQueue (threads)";
 
 /// Messages that each bounded queue holds.
@@ -46,6 +47,7 @@ fn round_trip(bench: &mut Bench, placement: Placement) {
         Placement::OneCore => (bench.count(3000), bench.count(3000)),
     };
     let mut contest = Contest::of_times(format!("round trip 8 B, {placement}"));
+    contest.ours(PIPE, || pipe_round_trips(placement, awake));
     contest.ours(OURS, || queue_round_trips(placement, awake));
     contest.peer("pipe", || {
         Stream::round_trips(Stream::pipe, placement, asleep)
@@ -57,11 +59,31 @@ fn round_trip(bench: &mut Bench, placement: Placement) {
     contest.peer("ipc-channel", || {
         mp_benches::peers::ipc_channel_round_trips(placement, asleep)
     });
+    if peers::python_is_there() {
+        contest.peer("CPython's Pipe", || {
+            peers::python_pipe_round_trips(placement, asleep)
+        });
+    }
     if placement == Placement::TwoCores {
         contest.limit("two-line ping-pong", || limits::two_lines(awake));
     }
     contest.limit("raw futex ping-pong", || limits::futexes(placement, asleep));
     bench.contest(contest);
+}
+
+fn pipe_round_trips(placement: Placement, count: usize) -> Sample {
+    let (ours, theirs) = pipe::<u64, u64>().expect("a pipe");
+    Pair::processes(placement).round_trips(
+        count,
+        |trip| {
+            assert_eq!(theirs.recv().expect("the other side is there"), trip);
+            theirs.send(trip).expect("the other side is there");
+        },
+        |trip| {
+            ours.send(trip).expect("the other side is there");
+            assert_eq!(ours.recv().expect("the other side is there"), trip);
+        },
+    )
 }
 
 fn queue_round_trips(placement: Placement, count: usize) -> Sample {

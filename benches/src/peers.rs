@@ -5,6 +5,7 @@ mod ipc_channel;
 mod pthread;
 #[cfg(feature = "compare")]
 mod publisher;
+mod python;
 #[cfg(feature = "compare")]
 mod raw_sync;
 mod stream;
@@ -14,6 +15,7 @@ pub use ipc_channel::ipc_channel_round_trips;
 pub use pthread::{PthreadCondvar, PthreadMutex};
 #[cfg(feature = "compare")]
 pub use publisher::{Elsewhere, Lane, Publisher};
+pub use python::{python_is_there, python_pipe_round_trips};
 #[cfg(feature = "compare")]
 pub use raw_sync::{RawSyncEvent, RawSyncMutex};
 pub use stream::Stream;
