@@ -42,9 +42,8 @@ impl<T, C: Codec<T>> Builder<T, C> {
         self
     }
 
-    /// Sets how many bytes of addresses the queue has for its messages: 4 GiB unless set, 256 KiB at least, 32 GiB at most,
-    /// rounded down to 256 KiB less than a power of two. A message may have about a quarter of it. Memory is taken as it
-    /// is used.
+    /// Sets how many bytes of addresses the queue has for its messages: 4 GiB unless set, 256 KiB at least, 16 GiB at most,
+    /// rounded down to a multiple of 16 KiB. A message may have all of it but 16 KiB, up to 4 GiB. Memory is taken as it is used.
     pub fn room(mut self, bytes: usize) -> Self {
         self.settings.room = bytes;
         self

@@ -19,6 +19,7 @@ impl<T, C: sealed::Codec<T>> Codec<T> for C {}
 
 pub(crate) mod sealed {
     use super::{Result, TypeTag};
+    use crate::raw_queue::Message;
 
     /// Encoding and decoding run outside the queue's locks; only `take` runs under one, and copies.
     pub trait Codec<T>: 'static {
@@ -37,7 +38,7 @@ pub(crate) mod sealed {
 
         fn encode(value: &T) -> Result<Self::Encoded<'_>>;
 
-        fn take(bytes: &[u8]) -> Self::Taken;
+        fn take(message: &Message<'_>) -> Self::Taken;
 
         fn decode(taken: Self::Taken) -> Result<T>;
     }

@@ -15,6 +15,7 @@ use crate::codec::sealed::Codec;
 use crate::lifeline::Lifeline;
 use crate::pipe;
 use crate::pipe_end::PipeEnd;
+use crate::raw_queue::Message;
 use crate::{Deadline, GetError, PutError, Serde, Wait};
 
 /// One end of a [`pipe`](crate::pipe()): it sends messages of type `S`, and receives those of type `R`.
@@ -168,7 +169,7 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
     /// Those of [`recv`](Self::recv), and [`GetError::Empty`] if it timed out.
     #[inline]
     pub fn recv_timeout(&self, timeout: impl Into<Deadline>) -> Result<R, GetError> {
-        let take = |bytes: &[u8]| Ok(<Serde as Codec<R>>::take(bytes));
+        let take = |message: &Message<'_>| Ok(<Serde as Codec<R>>::take(message));
         let taken = self.end.recv(self.wait, timeout.into(), take)?;
         <Serde as Codec<R>>::decode(taken).map_err(GetError::Decode)
     }
@@ -197,7 +198,7 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
     ///
     /// Those of [`recv_bytes`](Self::recv_bytes), and [`GetError::Empty`] if it timed out.
     pub fn recv_bytes_timeout(&self, timeout: impl Into<Deadline>) -> Result<Vec<u8>, GetError> {
-        let take = |bytes: &[u8]| Ok(bytes.to_vec());
+        let take = |message: &Message<'_>| Ok(message.to_vec());
         self.end.recv(self.wait, timeout.into(), take)
     }
 
@@ -244,13 +245,13 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
     ) -> Result<usize, GetError> {
         let most = buffer.len();
         let mut too_long = None;
-        let take = |bytes: &[u8]| match buffer.get_mut(..bytes.len()) {
+        let take = |message: &Message<'_>| match buffer.get_mut(..message.len()) {
             Some(start) => {
-                start.copy_from_slice(bytes);
-                Ok(bytes.len())
+                message.copy_to(start);
+                Ok(message.len())
             }
             None => {
-                too_long = Some(bytes.len());
+                too_long = Some(message.len());
                 Err(Error::new(ErrorKind::WrongSize, "receive from", "a pipe"))
             }
         };

@@ -33,11 +33,13 @@
 )]
 
 mod batch;
+mod blocks;
 mod builder;
 mod channel;
 mod codec;
 mod connection;
 mod control;
+mod cursor;
 mod error;
 mod geometry;
 mod iter;
@@ -48,6 +50,7 @@ mod pipe_end;
 mod queue;
 mod raw_queue;
 mod receiver;
+mod record_header;
 mod sender;
 mod unfinished;
 
@@ -71,7 +74,10 @@ pub use sender::Sender;
 pub const TABLES: &[mp_layout::Table] = &[
     control::Control::TABLE,
     control::Shape::TABLE,
-    control::Generations::TABLE,
+    control::Tail::TABLE,
+    control::Head::TABLE,
+    control::Link::TABLE,
+    record_header::TABLE,
     channel::ChannelWords::TABLE,
     channel::Ends::TABLE,
     channel::End::TABLE,

@@ -8,7 +8,7 @@ use mp_sync::{EventCount, Wait};
 
 use crate::lifeline::Lifeline;
 use crate::pipe::{CODEC, PipeWords, SideWords};
-use crate::raw_queue::RawQueue;
+use crate::raw_queue::{Message, RawQueue};
 use crate::{GetError, PutError};
 
 /// One side of a pipe, shared by the connections of that side in this process. Dropped, it is closed here.
@@ -172,7 +172,7 @@ impl PipeEnd {
         &self,
         wait: Wait,
         deadline: Deadline,
-        mut take: impl FnMut(&[u8]) -> Result<R>,
+        mut take: impl FnMut(&Message<'_>) -> Result<R>,
     ) -> Result<R, GetError> {
         let incoming = self.incoming()?;
         match incoming.take_now(deadline, &mut take)? {
@@ -186,7 +186,7 @@ impl PipeEnd {
         incoming: &RawQueue,
         wait: Wait,
         deadline: Deadline,
-        take: &mut impl FnMut(&[u8]) -> Result<R>,
+        take: &mut impl FnMut(&Message<'_>) -> Result<R>,
     ) -> Result<R, GetError> {
         let not_empty = incoming.not_empty();
         let mut attempt = || {

@@ -26,8 +26,8 @@ const BATCH: usize = 64;
 /// A message is of any type that serde can write and read with all its fields; [`Serde`] says which cannot be, and are
 /// refused.
 ///
-/// Without a bound a put never waits for a consumer. A message may have 1 GiB, all messages together 4 GiB; memory is
-/// taken as they need it, and given back when they are got ([`Builder::room`] sets other figures).
+/// Without a bound a put never waits for a consumer. All messages together may have 4 GiB, and one nearly as much; memory is
+/// taken as they need it, and given back when they are got ([`Builder::room`] sets another figure).
 ///
 /// # If a process dies
 ///
@@ -184,7 +184,8 @@ impl Queue<Vec<u8>, Bytes> {
     ) -> Result<(), GetError> {
         self.raw.get_one(self.wait, timeout.into(), |message| {
             bytes.clear();
-            bytes.extend_from_slice(message);
+            message.append_to(bytes);
+            Ok(())
         })
     }
 }
@@ -374,9 +375,9 @@ impl<T, C: Codec<T>> Queue<T, C> {
         deadline: Deadline,
         mut note: impl FnMut(),
     ) -> Result<T, GetError> {
-        let taken = self.raw.get_one(self.wait, deadline, |bytes| {
+        let taken = self.raw.get_one(self.wait, deadline, |message| {
             note();
-            C::take(bytes)
+            Ok(C::take(message))
         })?;
         C::decode(taken).map_err(GetError::Decode)
     }
@@ -413,7 +414,11 @@ impl<T, C: Codec<T>> Queue<T, C> {
         max: usize,
         timeout: impl Into<Deadline>,
     ) -> Result<Batch<T, C>, GetError> {
-        let taken = self.raw.get_many(max, self.wait, timeout.into(), C::take)?;
+        let taken = self
+            .raw
+            .get_many(max, self.wait, timeout.into(), |message| {
+                Ok(C::take(message))
+            })?;
         Ok(Batch::new(taken))
     }
 

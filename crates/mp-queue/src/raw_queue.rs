@@ -1,65 +1,82 @@
-//! A queue of byte records between any number of processes: rings in a chain, two robust locks, two eventcounts.
+//! A queue of byte records between any number of processes: blocks in a list, two robust locks, two eventcounts.
 //!
 //! # Source
 //!
-//! The two-lock queue of Michael and Scott (1996) over [`ByteRing`]s instead of linked nodes. Changed: the locks are
-//! robust, and because a ring's own word commits, the next owner of a dead owner's lock just goes on. The chain of rings of
-//! growing size is ours.
+//! The two-lock queue of Michael and Scott (1996), whose nodes are blocks of 16 KiB that hold many records, as the blocks of
+//! crossbeam's `SegQueue` do. Changed: the locks are robust; one store commits what was put and one what was got, so the next
+//! owner of a dead owner's lock just goes on; a record may go on in the next block, wherever that lies; and blocks that were
+//! read are used again, the last one first. The stack of free blocks whose height nobody stores (I3) is ours.
 //!
 //! # Layout
 //!
 //! ```text
-//! 0          1024     4096            4096 + 260 KiB
-//! | Control  | unused | ring 0 256 KiB | ring 1 512 KiB | ring 2 1 MiB | ...      sparse
+//! 0         1024              4096            20480             4096 + n * 16 KiB
+//! | Control | stack, 768 places | block 0 16 KiB | block 1 | ... | stack, other places |      sparse
+//!
+//! block:   | next u32, number u32 | records ... |
+//! record:  | len u32, tag u32 | len bytes, then padding to 8 |
+//!
+//! in the queue's order:   oldest -> ... -> head's block -> ... -> tail's block
+//!                         | was read     | holds the messages            |
+//!
+//! stack:   0 .. taken       taken .. backed     backed .. n
+//!          | means nothing | free, with memory | free, without |
 //! ```
 //!
-//! A *generation* is one stay of the queue in one ring. Producers write the ring of generation `write`, consumers read that
-//! of generation `read`; `order` says which ring a generation is on. When the written ring is full, producers start the next
-//! generation in a free ring, larger if possible. When the read ring is empty and producers have left it, consumers go on to
-//! the next generation. Rings of the generations `read..=write` are in use; the others are free. So a queue that is kept
-//! short stays in ring 0 and in the processors' caches, and a long one has as much room as all rings together.
+//! A cursor says where a record ended and how many there were up to it. Records follow one another in a block, and go on in the
+//! next one. So nothing is left unused but what was read of the head's block, whatever the lengths. A producer that comes to the
+//! end of the tail's block takes the block on top of the stack, and puts those that were read since on it before: a short queue
+//! stays in two or three blocks, which the processors' caches have.
 //!
 //! # Invariants
 //!
-//! - I1: `write - read` is less than the number of rings, and no two generations of `read..=write` are on one ring.
-//! - I2: `write`, `order` and `backed` are written by the holder of the producers' lock alone, `read` by the holder of the
-//!   consumers' lock alone.
-//! - I3: a ring in use belongs to the lock holders by the ring's own protocol; a free ring belongs to the holder of the
-//!   producers' lock, who makes it again before its next generation. So each generation starts at its ring's first byte.
-//! - I4: the first `backed[r]` bytes of ring `r`'s region have memory. It is raised after memory was reserved and lowered
-//!   before memory is given back, and never below a page, where the ring's words are.
-//! - I5: no record is written where I4 does not say that memory is there. After each record there is memory for the mark
-//!   that skips the rest of its ring: where no more is to be had, the next record goes to the ring's start.
+//! - I1: the records between the head's and the tail's cursor are whole and follow one another. A cursor names a block of the
+//!   queue and a unit in it; whoever reads anything else, a block that does not exist, or a record beyond the tail, answers
+//!   [`Corrupt`](ErrorKind::Corrupt) and changes nothing.
+//! - I2: the units between head and tail are the holder's of the consumers' lock, all others the holder's of the producers'.
+//!   `tail`, the stack and the links are written by the holder of the producers' lock alone, `head` by that of the consumers'
+//!   alone. A block's link stays as it is while the block is not the tail's and not free.
+//! - I3: the blocks from `oldest` to the tail's are not in the stack. They are `taken = number(tail) - number(oldest) + 1`, and the
+//!   stack is its places from `taken` on, which have each other block once. So the store of `tail` that commits a record takes the
+//!   blocks that it needed off the stack, and the store of `oldest` that goes on by one puts one on it. A draft takes no block
+//!   before and puts none back after its first: the places would shift under it.
+//! - I4: the blocks that are not in the stack, and those of its places below `backed`, have memory. `backed` is raised after
+//!   memory was reserved and lowered before it is given back. The stack's places below `backed` have memory
+//!   themselves.
+//! - I5: no record is written, and no block linked, where I4 does not say that memory is there.
 //! - I6: `closed` is set under the producers' lock, which a put holds when it looks at it: nothing is put after it.
-//! - I7: no thread sleeps holding either lock. One that takes both takes the producers' first and only tries the consumers'.
+//! - I7: no thread sleeps holding either lock, or takes one while it has the other.
 //!
 //! # Orderings
 //!
-//! - The Release store of `write` and the Acquire load of a consumer: the new ring is made, and all records of the old one
-//!   are pushed, before consumers may leave the old one. They load `write` before they look whether the ring is empty.
-//! - The Release store of `read` and the Acquire load of a producer: the records are read before their ring is free.
+//! - The Release store of `tail` and a consumer's Acquire load: records and links are written before they are read. `seen` beside
+//!   the head is stored with Release and loaded with Acquire: what its writer had acquired, its reader acquires.
+//! - The Release store of `head` and a producer's Acquire load: a block is read before it is taken again.
 //! - The Release store of `closed` and the Acquire load of a consumer, who looks for messages once more after it.
-//! - Sleeping: [`EventCount`], with its fence: rings commit by a plain Release store, so
-//!   `notify_committed` would not do.
+//! - Sleeping: [`EventCount`], with its fence: a commit is a plain Release store, so `notify_committed` would
+//!   not do.
 //!
 //! # Progress
 //!
 //! Blocking. Producers and consumers do not block each other as long as there are messages and room. A process that is
 //! stopped while it holds a lock stops its side. A consumer that has emptied the queue looks again immediately or, where
-//! messages come in a stream, after a moment (`BatchBackoff`).
+//! messages come in a stream, after a moment (`BatchBackoff`). Where a block ends, a put takes as many steps as blocks were read
+//! since the last time.
 //!
 //! # If a process dies
 //!
-//! - Putting: before the ring's commit store nothing is in the queue, and the next holder of the lock overwrites what was
-//!   written; after it the message is. The bell is begun before that store and ends after the notification, so a sleeping
-//!   consumer is woken in either case.
-//! - Getting: before the ring's commit store the message stays for the next consumer; after it, it is gone with the
-//!   process that took it. A woken consumer that dies before rings the bell for the next one.
+//! There is nothing to recover: what is not committed means nothing, and what is derived from what is committed.
+//!
+//! - Putting: before the store of `tail` nothing is in the queue, no block was taken, and the next holder of the lock overwrites
+//!   records and links; after it the messages are. The bell is begun before that store and ends after the notification, so a
+//!   sleeping consumer is woken in either case.
+//! - Getting: before the store of `head` the message stays for the next consumer; after it, it is gone with the process that took
+//!   it. A woken consumer that dies before rings the bell for the next one.
+//! - Putting a block back on the stack: before the store of `oldest` the place that was written means nothing, after it the block is
+//!   free.
 //! - Between reserving memory and recording it: the memory is there and no process relies on it; it is reserved again, which
-//!   costs nothing. Between recording that memory goes and giving it back: as before, it is there and no process relies on it,
-//!   until this ring is trimmed the next time. Never does `backed` promise what is not there.
-//! - Making a free ring again: it stays free, and is made once more.
-//! - Starting a generation is one store, of `write` or of `read`; before it nothing has changed for others.
+//!   costs nothing. Between recording that memory goes and giving it back (4 MiB at most): as before, it is there and no process
+//!   relies on it, until these blocks are used again. Never does `backed` promise what is not there.
 //! - Closing: the store closes; the bell wakes one of those that sleep, and each that sees it wakes all others.
 //!
 //! The eventcount's **known gap** stands here: while a woken consumer acquires the consumers' lock, and in a bounded queue
@@ -67,27 +84,29 @@
 //! woken for then waits for the next put or get (a consumer that takes one and sees more wakes the next), at most for the recheck
 //! of 250 ms.
 
-use std::ptr::NonNull;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Kind, Region, Result, TypeTag};
 use mp_object::{Object, Placed, Plan};
 use mp_os::clock::Deadline;
-use mp_ring::{BatchBackoff, ByteRing};
+use mp_ring::BatchBackoff;
 use mp_sync::{EventCount, Guard, LockError, RawLockError, RawMutex};
 
+use crate::blocks::Blocks;
 use crate::codec;
-use crate::control::{Control, ORDER_LEN};
-use crate::geometry::{self, CONTROL_SIZE, Geometry, MAX_RINGS, PAGE, offset, region_size};
+use crate::control::Control;
+use crate::cursor::{Cursor, count_of};
+use crate::geometry::{FIRST_BACKED, Geometry, block_offset};
 
+mod draft;
 mod get;
+mod memory;
+mod message;
 mod put;
-mod shrink;
+mod reader;
 
-/// Bytes of ring 0 that are backed from the start.
-const FIRST_BACKED: usize = 64 << 10;
+pub(crate) use message::Message;
 
 /// How long an operation that should not wait waits all the same for the lock of another that runs: they hold it for less
 /// than a microsecond, or while they copy a large message.
@@ -106,8 +125,8 @@ pub struct Settings {
 /// A queue of bytes, mapped as long as this lives.
 #[derive(Debug)]
 pub(crate) struct RawQueue {
-    /// Each ring's place, from when it is first used here. They do not leave this structure, which unmaps them last.
-    rings: [OnceLock<ByteRing<'static>>; MAX_RINGS],
+    /// No copy leaves this structure, which unmaps them last.
+    blocks: Blocks,
     geometry: Geometry,
     /// Where it starts in the object's payload.
     start: usize,
@@ -124,12 +143,12 @@ impl Settings {
         room: 0,
     };
 
-    /// Bytes of it that are reserved before it is made.
-    pub(crate) const RESERVED: usize = CONTROL_SIZE + FIRST_BACKED;
+    /// Bytes of it that are reserved before it is made: the control words and the first blocks.
+    pub(crate) const RESERVED: usize = block_offset(FIRST_BACKED);
 
     /// Bytes of a queue of these settings.
     pub(crate) fn size(&self) -> usize {
-        Geometry::for_room(self.room).payload_size()
+        Geometry::for_room(self.room).size()
     }
 
     /// The plan of a queue of any settings.
@@ -162,29 +181,19 @@ impl Settings {
         let geometry = Geometry::for_room(self.room);
         // SAFETY: a queue starts with its control, and nothing else reaches those bytes.
         let control = unsafe { payload.place_guarded::<Control>(0) }?;
-        let shape = &control.shape;
+        let Control {
+            shape, tail, head, ..
+        } = control;
         shape.bound.store(bound, Ordering::Relaxed);
         shape.codec.store(codec, Ordering::Relaxed);
-        shape
-            .rings
-            .store(geometry.rings() as u32, Ordering::Relaxed);
-        control.backed[0].store(FIRST_BACKED as u64, Ordering::Relaxed);
-        // SAFETY: nobody else reaches the payload before this returns; whoever attaches finds a header that says queue.
-        unsafe { make_ring(payload, 0, bound) }?;
+        shape.blocks.store(geometry.blocks(), Ordering::Relaxed);
+        // Block 0 is taken, whose link is right with zeros.
+        tail.backed.store(FIRST_BACKED, Ordering::Relaxed);
+        for word in [&tail.cursor, &tail.seen, &head.cursor, &head.seen] {
+            word.store(Cursor::START.to_word(), Ordering::Relaxed);
+        }
         Ok(())
     }
-}
-
-/// Makes ring `index` again, empty and at its start.
-///
-/// # Safety
-///
-/// As for [`ByteRing::create`]; `'a` must not outlive the mapping's use as a queue.
-unsafe fn make_ring(payload: Region<'_>, index: usize, bound: u64) -> Result<()> {
-    let region = payload.subregion(offset(index), region_size(index))?;
-    // SAFETY: passed on to the caller.
-    unsafe { ByteRing::create(region, geometry::capacity(index), u32::try_from(bound).ok()) }?;
-    Ok(())
 }
 
 impl RawQueue {
@@ -216,13 +225,16 @@ impl RawQueue {
                 codec::name(codec),
             ));
         }
-        let rings = control.shape.rings.load(Ordering::Relaxed);
-        let size = control.object().header().payload_size() - start;
-        let geometry = Geometry::found(rings, size)?;
+        let blocks = control.shape.blocks.load(Ordering::Relaxed);
+        // SAFETY: after the control lie stack and blocks, which are reached by the queue's protocol only.
+        let payload = unsafe { control.object().payload() };
+        let part = payload.subregion(start, payload.len() - start)?;
+        let geometry = Geometry::found(blocks, part.len())?;
         Ok(Self {
+            // SAFETY: as above; the bytes stay mapped as long as `control`, which is dropped after `blocks`.
+            blocks: unsafe { Blocks::new(part, geometry) }?,
             bound: control.shape.bound.load(Ordering::Relaxed).max(1),
             control,
-            rings: [const { OnceLock::new() }; MAX_RINGS],
             geometry,
             start,
             backoff: BatchBackoff::default(),
@@ -238,16 +250,9 @@ impl RawQueue {
         self.control.object()
     }
 
-    /// The queue's part of the payload, of which the rings are reached.
-    fn part(&self) -> Result<Region<'_>> {
-        // SAFETY: behind the control lie the rings, which are reached by their own protocol only.
-        let payload = unsafe { self.object().payload() };
-        payload.subregion(self.start, self.geometry.payload_size())
-    }
-
-    /// Where ring `index` starts in the segment.
-    fn offset_in_segment(&self, index: usize) -> usize {
-        self.object().payload_offset() + self.start + offset(index)
+    /// Where the byte at `offset` of the queue lies in the segment.
+    fn offset_in_segment(&self, offset: usize) -> usize {
+        self.object().payload_offset() + self.start + offset
     }
 
     pub(crate) fn capacity(&self) -> Option<usize> {
@@ -255,6 +260,7 @@ impl RawQueue {
         bound.map(|bound| usize::try_from(bound).unwrap_or(usize::MAX))
     }
 
+    #[inline]
     fn is_bounded(&self) -> bool {
         self.bound != UNBOUNDED
     }
@@ -267,19 +273,31 @@ impl RawQueue {
         self.control().shape.closed.load(Ordering::Acquire) != 0
     }
 
-    /// Messages at some time during the call, as far as it can be told while others put and get.
+    #[inline]
+    fn tail(&self, ordering: Ordering) -> Result<Cursor> {
+        let word = self.control().tail.cursor.load(ordering);
+        Cursor::from_word(word, self.blocks.count())
+    }
+
+    #[inline]
+    fn head(&self, ordering: Ordering) -> Result<Cursor> {
+        let word = self.control().head.cursor.load(ordering);
+        Cursor::from_word(word, self.blocks.count())
+    }
+
+    /// Messages at some time during the call.
     pub(crate) fn len(&self) -> usize {
-        let generations = &self.control().generations;
+        let Control { head, tail, .. } = self.control();
+        let mut before = head.cursor.load(Ordering::Acquire);
         loop {
-            let Ok((read, write)) = self.generations() else {
-                return 0;
-            };
-            let len = self.sum(read, write, |ring| ring.len());
-            let unchanged = generations.read.load(Ordering::Acquire) == read
-                && generations.write.load(Ordering::Acquire) == write;
-            if unchanged {
-                return len;
+            let newest = tail.cursor.load(Ordering::Acquire);
+            let now = head.cursor.load(Ordering::Acquire);
+            // Nothing was got between the two loads of the head, so both are of the time when the tail was loaded.
+            if now == before {
+                let len = count_of(newest).wrapping_sub(count_of(now)) as usize;
+                return len.min(self.geometry.max_records());
             }
+            before = now;
         }
     }
 
@@ -298,139 +316,27 @@ impl RawQueue {
     /// Whether there seems to be something to get: a cheap look before an attempt.
     #[inline]
     pub(crate) fn has_message(&self) -> bool {
-        match self.generations() {
-            Ok((read, write)) if read == write => self
-                .ring_of(read)
-                .map_or(true, |(_, ring)| !ring.is_empty()),
-            // On different generations there is something to do; what is corrupt is for the attempt to say.
-            _ => true,
-        }
+        let Control { head, tail, .. } = self.control();
+        head.cursor.load(Ordering::Relaxed) != tail.cursor.load(Ordering::Relaxed)
     }
 
-    fn sum(&self, read: u32, write: u32, count: impl Fn(&ByteRing<'static>) -> usize) -> usize {
-        let generations = (0..=write.wrapping_sub(read)).map(|past| read.wrapping_add(past));
-        generations
-            .filter_map(|generation| self.ring_of(generation).ok())
-            .map(|(_, ring)| count(&ring))
-            .sum()
+    /// Whether there are as many messages as there may be, at some time during the call.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_bounded() && self.len() as u64 >= self.bound
     }
 
-    /// The generations being read and written, checked (I1).
+    /// Whether there are as many messages up to `at` as there may be. Under the producers' lock.
     #[inline]
-    fn generations(&self) -> Result<(u32, u32)> {
-        let generations = &self.control().generations;
-        // the read generation first: the write generation is never behind it
-        let read = generations.read.load(Ordering::Acquire);
-        let write = generations.write.load(Ordering::Acquire);
-        if (write.wrapping_sub(read) as usize) < MAX_RINGS {
-            return Ok((read, write));
+    fn is_full_at(&self, at: Cursor) -> Result<bool> {
+        let seen = &self.control().tail.seen;
+        let head = Cursor::from_word(seen.load(Ordering::Relaxed), self.blocks.count())?;
+        if u64::from(at.records_since(head)) < self.bound {
+            return Ok(false);
         }
-        // Both may have moved on between the two loads, but not by a whole lap of generations.
-        let read = generations.read.load(Ordering::Acquire);
-        if (write.wrapping_sub(read) as usize) < MAX_RINGS {
-            Ok((read, write))
-        } else {
-            Err(bad_generations(read, write))
-        }
-    }
-
-    /// The index and the ring that a generation in use is on.
-    #[inline]
-    fn ring_of(&self, generation: u32) -> Result<(usize, ByteRing<'static>)> {
-        let index = self.index_of(generation);
-        if index >= self.geometry.rings() {
-            return Err(bad_index(index));
-        }
-        match self.rings[index].get() {
-            Some(ring) => Ok((index, *ring)),
-            None => Ok((index, self.attach_ring(index)?)),
-        }
-    }
-
-    #[inline]
-    fn index_of(&self, generation: u32) -> usize {
-        let place = generation as usize % ORDER_LEN;
-        usize::from(self.control().generations.order[place].load(Ordering::Relaxed))
-    }
-
-    #[cold]
-    fn attach_ring(&self, index: usize) -> Result<ByteRing<'static>> {
-        let region = self.part()?.subregion(offset(index), region_size(index))?;
-        let start = NonNull::new(region.as_ptr()).ok_or_else(|| bad_index(index))?;
-        // SAFETY: the bytes stay mapped as long as `control`, which is dropped after `rings`, from where no copy leaves
-        // this structure's methods.
-        let region = unsafe { Region::<'static>::new(start, region.len()) };
-        // SAFETY: the header says that this is a queue, whose users all use this part as a ring (I3).
-        let ring = unsafe { ByteRing::attach(region) }?;
-        geometry::check(ring, index)?;
-        Ok(*self.rings[index].get_or_init(|| ring))
-    }
-
-    /// Whether ring `index` is free (I1). Stays true while the caller has the producers' lock; false may change.
-    fn is_free(&self, index: usize, read: u32, write: u32) -> bool {
-        (0..=write.wrapping_sub(read)).all(|past| self.index_of(read.wrapping_add(past)) != index)
-    }
-
-    /// Bytes of ring `index` that have memory behind them (I4).
-    #[inline]
-    fn backed(&self, index: usize) -> usize {
-        let backed = self.control().backed[index].load(Ordering::Relaxed);
-        (backed as usize).min(region_size(index))
-    }
-
-    /// Sees to it that the first `needed` bytes of ring `index` have memory behind them. Under the producers' lock.
-    #[inline]
-    fn ensure_backed(&self, index: usize, needed: usize) -> Result<()> {
-        let backed = self.backed(index);
-        if needed <= backed {
-            return Ok(());
-        }
-        self.reserve_more(index, backed, needed)
-    }
-
-    /// Reserves in growing steps, so that a queue takes little more than it uses and asks the kernel seldom.
-    #[cold]
-    fn reserve_more(&self, index: usize, backed: usize, needed: usize) -> Result<()> {
-        const LEAST: usize = 64 << 10;
-        const MOST: usize = 4 << 20;
-        let needed = needed.next_multiple_of(PAGE).min(region_size(index));
-        let ample = (backed + backed.clamp(LEAST, MOST))
-            .next_multiple_of(PAGE)
-            .clamp(needed, region_size(index));
-        let start = self.offset_in_segment(index);
-        let reserve = |end: usize| {
-            self.object()
-                .reserve(start + backed, end - backed)
-                .map(|()| end)
-        };
-        let reserved = reserve(ample).or_else(|error| {
-            // What the attempt got before it failed is not needed.
-            // SAFETY: the bytes after `backed` are not in use (I4).
-            let given_back = unsafe { self.object().give_back(start + backed, ample - backed) };
-            let least = if needed < ample {
-                reserve(needed)
-            } else {
-                Err(error)
-            };
-            // Pages that were not given back do no harm: they are reserved again, or given back with the ring's others.
-            least.map_err(|error| not_reserved(error, given_back))
-        })?;
-        // I4: recorded after it was reserved. Release: not before the system call, whatever the compiler sees of it.
-        self.control().backed[index].store(reserved as u64, Ordering::Release);
-        Ok(())
-    }
-
-    /// Starts the next generation, on the free ring `index`. Under the producers' lock.
-    fn start_generation(&self, index: usize, write: u32) -> Result<u32> {
-        let generations = &self.control().generations;
-        self.ensure_backed(index, PAGE)?;
-        // SAFETY: the ring is free, so it is the lock holder's (I3).
-        unsafe { make_ring(self.part()?, index, self.bound) }?;
-        let next = write.wrapping_add(1);
-        generations.order[next as usize % ORDER_LEN].store(index as u8, Ordering::Relaxed);
-        // The one store that begins it.
-        generations.write.store(next, Ordering::Release);
-        Ok(next)
+        // As long as there seems to be room, producers do not touch the consumers' line.
+        let head = self.head(Ordering::Acquire)?;
+        seen.store(head.to_word(), Ordering::Relaxed);
+        Ok(u64::from(at.records_since(head)) >= self.bound)
     }
 
     /// Closes the queue and wakes all that sleep.
@@ -491,18 +397,6 @@ fn lock_contended(mutex: &RawMutex, deadline: Deadline, error: RawLockError) -> 
     locked.map_err(|error| LockError::<()>::from(error).into())
 }
 
-/// The error of a put that could not reserve memory, and then perhaps could not give back what it had got of it. Its kind
-/// is that of the reservation: where memory is exhausted, puts go on in what there is.
-#[cold]
-fn not_reserved(error: Error, given_back: Result<()>) -> Error {
-    let detail = match given_back {
-        Ok(()) if error.kind() != ErrorKind::NotEnoughMemory => return error,
-        Ok(()) => error.to_string(),
-        Err(kept) => format!("{error}; and then: {kept}"),
-    };
-    Error::new(error.kind(), "put to", "a queue").with_detail(detail)
-}
-
 /// Of a queue that is larger than this process may have: adds the way out that only a queue has.
 #[cold]
 pub(crate) fn suggest_less_room(error: Error) -> Error {
@@ -512,23 +406,5 @@ pub(crate) fn suggest_less_room(error: Error) -> Error {
     }
     Error::new(error.kind(), "make", "a queue").with_detail(format!(
         "{error}; or make the queue with less room, by `Queue::builder().room(bytes)`"
-    ))
-}
-
-#[cold]
-fn bad_generations(read: u32, write: u32) -> Error {
-    Error::mismatch(
-        ErrorKind::Corrupt,
-        "use",
-        "a queue",
-        format_args!("generation {read} being read and generation {write} being written"),
-        format_args!("a distance below {MAX_RINGS}"),
-    )
-}
-
-#[cold]
-fn bad_index(index: usize) -> Error {
-    Error::new(ErrorKind::Corrupt, "use", "a queue").with_detail(format!(
-        "its messages are said to be in ring {index}, which it does not have"
     ))
 }

@@ -15,7 +15,7 @@ enum Step {
     Drain,
 }
 
-/// Mostly short messages, some that need a ring of their own.
+/// Mostly short messages, some that need many blocks.
 fn length() -> impl Strategy<Value = usize> {
     prop_oneof![
         8 => 0_usize..300,
@@ -117,4 +117,91 @@ proptest! {
     fn a_bounded_queue_is_a_bounded_deque(bound in 1_usize..40, steps in prop::collection::vec(step(), 1..200)) {
         check(&Queue::bytes_bounded(bound).expect("a queue"), bound, steps)?;
     }
+}
+
+/// Bytes that a message takes: a header of 8, and as many as it has, padded to 8.
+fn record(len: usize) -> usize {
+    8 + len.next_multiple_of(8)
+}
+
+/// A number from a small generator, below `below`.
+fn random(state: &mut u64, below: usize) -> usize {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1);
+    (*state >> 33) as usize % below
+}
+
+/// Puts and gets at random, more puts than gets, until a put is refused; five times, each time after getting a part of what
+/// is there. Whenever one is refused nine tenths of the room are full, or would be with it.
+fn expect_usable(name: &str, room: usize, mut len: impl FnMut(&mut u64) -> usize) {
+    let queue = Queue::<Vec<u8>, Bytes>::builder().room(room).create();
+    let queue = queue.expect("a queue");
+    let mut model = VecDeque::new();
+    let (mut used, mut number, mut state) = (0, 0_u64, 7);
+    let bytes = vec![0xa5; room];
+    let mut got = Vec::new();
+    for part in 1..=5 {
+        let refused = loop {
+            let len = len(&mut state);
+            number += 1;
+            let tagged = [
+                &number.to_le_bytes()[..len.min(8)],
+                &bytes[..len.saturating_sub(8)],
+            ]
+            .concat();
+            match queue.put_bytes(&tagged) {
+                Ok(()) => {
+                    used += record(len);
+                    model.push_back((number, len));
+                }
+                Err(PutError::Failed((), _)) => break len,
+                Err(error) => panic!("{name}: {error}"),
+            }
+            for _ in 0..random(&mut state, 100) / 60 {
+                let Some((number, len)) = model.pop_front() else {
+                    break;
+                };
+                queue.get_bytes_into(&mut got).expect("a message");
+                assert!(
+                    got.len() == len && got.starts_with(&number.to_le_bytes()[..len.min(8)]),
+                    "{name}"
+                );
+                used -= record(len);
+            }
+        };
+        let full = (used + record(refused)) * 100 / room;
+        println!(
+            "{name}: {} % full, {full} % with the next",
+            used * 100 / room
+        );
+        assert!(full >= 90, "{name}: {full} % of {room}, part {part}");
+        for _ in 0..model.len() * part / 5 {
+            let (_, len) = model.pop_front().expect("a message");
+            queue.get_bytes_into(&mut got).expect("a message");
+            assert_eq!(got.len(), len);
+            used -= record(len);
+        }
+    }
+}
+
+#[test]
+fn nine_tenths_of_the_room_are_usable_whatever_the_lengths() {
+    const SMALL: usize = 256 << 10;
+    const MIDDLE: usize = 16 << 20;
+    expect_usable("empty ones", SMALL, |_| 0);
+    expect_usable("8 bytes", SMALL, |_| 8);
+    expect_usable("0 to 300 bytes", 1 << 20, |state| random(state, 300));
+    expect_usable("1000 bytes", MIDDLE, |_| 1000);
+    expect_usable("9000 bytes", SMALL, |_| 9000);
+    expect_usable("16 369 bytes, more than a block", MIDDLE, |_| 16_369);
+    expect_usable("to 100 KiB", MIDDLE, |state| random(state, 100 << 10));
+    expect_usable("40 KiB", 1 << 20, |_| 40 << 10);
+    expect_usable("short and long", MIDDLE, |state| match random(state, 10) {
+        0 => 200_000,
+        _ => 50,
+    });
+    expect_usable("to half the room", MIDDLE, |state| {
+        random(state, MIDDLE / 2)
+    });
 }

@@ -3,6 +3,7 @@
 use mp_layout::{Result, TypeTag};
 
 use super::sealed::Codec;
+use crate::raw_queue::Message;
 
 pub(super) const NUMBER: u32 = 3;
 
@@ -34,8 +35,8 @@ impl Codec<Vec<u8>> for Bytes {
         Ok(value)
     }
 
-    fn take(bytes: &[u8]) -> Vec<u8> {
-        bytes.to_vec()
+    fn take(message: &Message<'_>) -> Vec<u8> {
+        message.to_vec()
     }
 
     fn decode(taken: Vec<u8>) -> Result<Vec<u8>> {

@@ -3,6 +3,7 @@
 use mp_layout::{Error, ErrorKind, Result, TypeTag, bytes_of, value_of};
 
 use super::sealed::Codec;
+use crate::raw_queue::Message;
 
 pub(super) const NUMBER: u32 = 2;
 
@@ -34,14 +35,21 @@ impl<T: mp_layout::Plain> Codec<T> for Plain {
     }
 
     #[inline]
-    fn take(bytes: &[u8]) -> Result<T> {
-        value_of(bytes).ok_or_else(|| not_a_value::<T>(bytes.len()))
+    fn take(message: &Message<'_>) -> Result<T> {
+        match message.bytes() {
+            Some(bytes) => value_in(bytes),
+            None => value_in(&message.to_vec()),
+        }
     }
 
     #[inline]
     fn decode(taken: Result<T>) -> Result<T> {
         taken
     }
+}
+
+fn value_in<T: mp_layout::Plain>(bytes: &[u8]) -> Result<T> {
+    value_of(bytes).ok_or_else(|| not_a_value::<T>(bytes.len()))
 }
 
 #[cold]

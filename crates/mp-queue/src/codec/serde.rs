@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::sealed::Codec;
+use crate::raw_queue::Message;
 
 pub(super) const NUMBER: u32 = 1;
 
@@ -50,9 +51,9 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for Serde {
         Ok(buffer)
     }
 
-    fn take(bytes: &[u8]) -> Buffer {
+    fn take(message: &Message<'_>) -> Buffer {
         let mut buffer = Buffer::reused();
-        buffer.0.extend_from_slice(bytes);
+        message.append_to(&mut buffer.0);
         buffer
     }
 

@@ -1,19 +1,19 @@
 //! Getting bytes.
 
-use mp_layout::atomic::Ordering;
-use mp_layout::{Error, Result};
+use mp_layout::Result;
 use mp_object::InMemory;
 use mp_os::clock::Deadline;
-use mp_ring::{BatchBackoff, PopError, Records};
+use mp_ring::BatchBackoff;
 use mp_sync::{EventCount, Wait};
 
-use super::{RawQueue, lock};
+use super::reader::Reader;
+use super::{Message, RawQueue, lock};
 use crate::GetError;
 
 /// Ready for a get that does not wait: with a message, or closed.
 impl InMemory for RawQueue {
     fn is_ready(&self) -> bool {
-        self.has_message() && self.len() != 0 || self.is_closed()
+        self.has_message() || self.is_closed()
     }
 
     fn event_count(&self) -> &EventCount {
@@ -22,7 +22,7 @@ impl InMemory for RawQueue {
 }
 
 impl RawQueue {
-    /// Gets the oldest message and returns what `take` makes of its bytes.
+    /// Gets the oldest message and returns what `take` makes of it. If that fails the message stays.
     ///
     /// `take` runs under the consumers' lock: it copies.
     #[inline]
@@ -30,13 +30,9 @@ impl RawQueue {
         &self,
         wait: Wait,
         deadline: Deadline,
-        mut take: impl FnMut(&[u8]) -> R,
+        mut take: impl FnMut(&Message<'_>) -> Result<R>,
     ) -> Result<R, GetError> {
-        self.get(wait, deadline, |records| match records.next() {
-            Ok((_, bytes)) => Ok(Some(take(bytes))),
-            Err(PopError::Empty) => Ok(None),
-            Err(error) => Err(error.into()),
-        })
+        self.get(wait, deadline, |reader| reader.take_next(&mut take))
     }
 
     /// Gets at least one message and at most `max`, which counts as 1 if it is 0, as [`get_one`](Self::get_one) does.
@@ -45,15 +41,15 @@ impl RawQueue {
         max: usize,
         wait: Wait,
         deadline: Deadline,
-        mut take: impl FnMut(&[u8]) -> R,
+        mut take: impl FnMut(&Message<'_>) -> Result<R>,
     ) -> Result<Vec<R>, GetError> {
-        self.get(wait, deadline, |records| {
+        self.get(wait, deadline, |reader| {
             let mut taken = Vec::new();
             while taken.len() < max.max(1) {
-                match records.next() {
-                    Ok((_, bytes)) => taken.push(take(bytes)),
-                    Err(PopError::Empty) => break,
-                    Err(error) if taken.is_empty() => return Err(error.into()),
+                match reader.take_next(&mut take) {
+                    Ok(Some(next)) => taken.push(next),
+                    Ok(None) => break,
+                    Err(error) if taken.is_empty() => return Err(error),
                     // The get that finds it first reports it.
                     Err(_) => break,
                 }
@@ -62,33 +58,29 @@ impl RawQueue {
         })
     }
 
-    /// Takes the oldest message if there is one now, whether or not the queue is closed, and returns what `take` makes of
-    /// its bytes. If `take` fails, the message stays.
+    /// Takes the oldest message if there is one now, whether or not the queue is closed, and returns what `take` makes of it. If
+    /// that fails, the message stays.
     ///
     /// The deadline is that of the consumers' lock.
     #[inline]
     pub(crate) fn take_now<R>(
         &self,
         deadline: Deadline,
-        mut take: impl FnMut(&[u8]) -> Result<R>,
+        mut take: impl FnMut(&Message<'_>) -> Result<R>,
     ) -> Result<Option<R>> {
         if !self.has_message() {
             return Ok(None);
         }
-        self.pop(deadline, &mut |records| match records.next() {
-            Ok((_, bytes)) => take(bytes).map(Some),
-            Err(PopError::Empty) => Ok(None),
-            Err(error) => Err(error.into()),
-        })
+        self.pop(deadline, &mut |reader| reader.take_next(&mut take))
     }
 
-    /// Gets by `take`, which reads records and returns `None` if there is none.
+    /// Gets by `take`, which passes messages and returns `None` if there is none.
     #[inline]
     fn get<R>(
         &self,
         wait: Wait,
         deadline: Deadline,
-        mut take: impl FnMut(&mut Records<'_, '_>) -> Result<Option<R>>,
+        mut take: impl FnMut(&mut Reader<'_>) -> Result<Option<R>>,
     ) -> Result<R, GetError> {
         match self.pop_or_stop(deadline, &mut take) {
             Some(result) => result,
@@ -101,7 +93,7 @@ impl RawQueue {
         &self,
         wait: Wait,
         deadline: Deadline,
-        take: &mut impl FnMut(&mut Records<'_, '_>) -> Result<Option<R>>,
+        take: &mut impl FnMut(&mut Reader<'_>) -> Result<Option<R>>,
     ) -> Result<R, GetError> {
         let mut may_be_stream =
             wait != Wait::Sleep && self.bound >= BatchBackoff::LEAST_CAPACITY as u64;
@@ -126,7 +118,7 @@ impl RawQueue {
     fn pop_or_stop<R>(
         &self,
         deadline: Deadline,
-        take: &mut impl FnMut(&mut Records<'_, '_>) -> Result<Option<R>>,
+        take: &mut impl FnMut(&mut Reader<'_>) -> Result<Option<R>>,
     ) -> Option<Result<R, GetError>> {
         let closed = self.is_closed();
         match self.pop(deadline, take) {
@@ -146,38 +138,22 @@ impl RawQueue {
     fn pop<R>(
         &self,
         deadline: Deadline,
-        take: &mut impl FnMut(&mut Records<'_, '_>) -> Result<Option<R>>,
+        take: &mut impl FnMut(&mut Reader<'_>) -> Result<Option<R>>,
     ) -> Result<Option<R>> {
         let guard = lock(&self.control().consumers, deadline)?;
-        let mut left_large_ring = false;
-        loop {
-            // Before the look whether the ring is empty.
-            let (read, write) = self.generations()?;
-            let (index, ring) = self.ring_of(read)?;
-            // SAFETY: this has the consumers' lock, and the handle is gone before it is released.
-            let mut consumer = unsafe { ring.locked_consumer() }.map_err(Error::from)?;
-            let mut records = consumer.records();
-            // Something is in this ring.
-            if let Some(taken) = take(&mut records)? {
-                self.release_and_notify(records.count(), || records.release());
-                let emptied_large_ring = index > Self::LAST_KEPT && consumer.is_empty();
-                drop(guard);
-                self.wake_next();
-                if left_large_ring || emptied_large_ring {
-                    self.shrink();
-                }
-                return Ok(Some(taken));
-            }
-            // Nothing is in this ring, and producers write it: the queue is empty.
-            if read == write {
-                return Ok(None);
-            }
-            // Producers had left this ring before it was found empty. The one store that starts the next generation frees it.
-            left_large_ring |= index > Self::LAST_KEPT;
-            let next = read.wrapping_add(1);
-            let generations = &self.control().generations;
-            self.release_and_notify(1, || generations.read.store(next, Ordering::Release));
+        let mut reader = Reader::new(self)?;
+        let Some(taken) = take(&mut reader)? else {
+            return Ok(None);
+        };
+        let has_left_a_block = reader.has_left_a_block();
+        self.commit_and_notify(reader);
+        let has_memory_to_spare = has_left_a_block && self.has_memory_to_spare();
+        drop(guard);
+        self.wake_next();
+        if has_memory_to_spare {
+            self.shrink();
         }
+        Ok(Some(taken))
     }
 
     /// Rule (b), for a consumer that has got messages and has unlocked.
@@ -189,17 +165,18 @@ impl RawQueue {
         }
     }
 
-    /// Gives room back by one store, that of so many messages or of a ring, and wakes who waits for it.
+    /// Takes the messages out of the queue, and wakes who waits for room.
     #[inline]
-    fn release_and_notify(&self, count: usize, release: impl FnOnce()) {
+    fn commit_and_notify(&self, reader: Reader<'_>) {
         if !self.is_bounded() {
             // Nobody ever waits for room.
-            return release();
+            return reader.commit();
         }
+        let count = reader.count();
         let not_full = &self.control().not_full;
         // Rule (a)
         not_full.under_bell(|| {
-            release();
+            reader.commit();
             not_full.notify(count as u32);
         });
     }
