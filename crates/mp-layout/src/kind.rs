@@ -73,4 +73,6 @@ kinds! {
     JoinableQueue = 21, "joinable queue";
     /// Items of different types, each with a lock.
     ShareableList = 30, "list";
+    /// The lock and the claimable chunks of an n-dimensional array, whose elements lie apart.
+    NdArray = 31, "n-dimensional array";
 }

@@ -19,6 +19,7 @@
 
 pub mod atomic;
 mod cells;
+mod complex;
 mod described;
 mod error;
 mod fnv;
@@ -36,6 +37,7 @@ mod type_layout;
 mod type_tag;
 
 pub use cells::Cells;
+pub use complex::Complex;
 pub use described::Described;
 pub use error::{Error, ErrorKind, Result};
 pub use header::{Environment, Expected, HEADER_SIZE, Header, Libc};

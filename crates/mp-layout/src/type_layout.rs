@@ -65,6 +65,20 @@ pub struct Variant {
     value: i128,
 }
 
+impl TypeField {
+    pub(crate) const fn new(
+        name: &'static str,
+        offset: usize,
+        layout: &'static TypeLayout,
+    ) -> Self {
+        Self {
+            name,
+            offset,
+            layout,
+        }
+    }
+}
+
 impl TypeLayout {
     /// Bytes of a value.
     pub const fn size(&self) -> usize {
@@ -300,11 +314,7 @@ pub mod generated {
         offset: usize,
         layout: &'static TypeLayout,
     ) -> TypeField {
-        TypeField {
-            name,
-            offset,
-            layout,
-        }
+        TypeField::new(name, offset, layout)
     }
 
     pub const fn enumeration<T>(

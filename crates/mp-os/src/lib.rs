@@ -12,6 +12,7 @@
 //! | [`commit`] | memory reserved immediately, or refused with figures |
 //! | [`memfd`] | sealed memory without a name |
 //! | [`named`] | files in `/dev/shm`, published whole or not at all |
+//! | [`mod@file`] | files on disk, written by one opening at a time |
 //! | [`descriptor`] | descriptors by their numbers |
 //! | [`poll`] | whether a socket has hung up |
 //! | [`socket`] | descriptors passed over a socket pair |
@@ -48,6 +49,7 @@ pub mod clock;
 pub mod commit;
 pub mod cpu;
 pub mod descriptor;
+pub mod file;
 mod fork_page;
 pub mod futex;
 

@@ -38,6 +38,24 @@ use crate::commit::{allocate, check_memory, check_size, is_refused};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn create(name: &str, size: u64, commit: Commit) -> Result<OwnedFd, CreateError> {
+    create_with(name, size, commit, SealFlags::SEAL)
+}
+
+/// As [`create`], a file that [`seal_writes`] can seal later.
+///
+/// # Errors
+///
+/// Those of [`create`].
+pub fn create_sealable(name: &str, size: u64, commit: Commit) -> Result<OwnedFd, CreateError> {
+    create_with(name, size, commit, SealFlags::empty())
+}
+
+fn create_with(
+    name: &str,
+    size: u64,
+    commit: Commit,
+    seals: SealFlags,
+) -> Result<OwnedFd, CreateError> {
     check_size(size)?;
     if commit == Commit::Now {
         check_memory(size)?;
@@ -47,7 +65,7 @@ pub fn create(name: &str, size: u64, commit: Commit) -> Result<OwnedFd, CreateEr
     if commit == Commit::Now {
         allocate(fd.as_fd(), 0, size).map_err(|error| with_figures(error, size))?;
     }
-    fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | seals)?;
     Ok(fd)
 }
 
@@ -102,6 +120,33 @@ pub unsafe fn populate(pointer: *mut u8, len: usize) -> bool {
 pub fn check_seals(fd: impl AsFd) -> io::Result<bool> {
     match fcntl_get_seals(fd) {
         Ok(seals) => Ok(seals.contains(SealFlags::SHRINK | SealFlags::GROW)),
+        Err(Errno::INVAL) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Seals a file of [`create_sealable`] against every write of every process, for ever; `false` if some mapping of it can
+/// still be written.
+///
+/// # Errors
+///
+/// What else `fcntl` reports, for instance `EPERM` on a file of [`create`].
+pub fn seal_writes(fd: impl AsFd) -> io::Result<bool> {
+    match fcntl_add_seals(fd, SealFlags::WRITE | SealFlags::SEAL) {
+        Ok(()) => Ok(true),
+        Err(Errno::BUSY) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether no process can write or cut the memory file, ever; false for files that know no seals.
+///
+/// # Errors
+///
+/// As [`check_seals`].
+pub fn is_read_only_for_ever(fd: impl AsFd) -> io::Result<bool> {
+    match fcntl_get_seals(fd) {
+        Ok(seals) => Ok(seals.contains(SealFlags::WRITE | SealFlags::SHRINK)),
         Err(Errno::INVAL) => Ok(false),
         Err(error) => Err(error.into()),
     }

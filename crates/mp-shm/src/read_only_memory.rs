@@ -14,6 +14,7 @@ use mp_os::named;
 
 use crate::refusal;
 use crate::segment::size_of_file;
+use crate::transfer::Descriptor;
 
 /// A file that this process has opened and mapped for reading only, while others write it: [`SharedMemory`] under
 /// a name, or any other file. Clones are the same mapping.
@@ -82,6 +83,11 @@ impl ReadOnlyMemory {
             descriptor,
             label,
         })))
+    }
+
+    /// Its descriptor, to be kept open without another one.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(Arc::clone(&self.0))
     }
 
     /// Number of bytes.
@@ -157,6 +163,12 @@ impl ReadOnlyMemory {
             *byte = shared;
         }
         Ok(())
+    }
+}
+
+impl AsFd for Mapped {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Region, Result};
-use mp_os::commit::Commit;
+use mp_os::commit::{Commit, CreateError};
 use mp_os::{memfd, named};
 
 use crate::mapping::{Home, Mapping};
@@ -58,7 +58,17 @@ impl Segment {
     /// [`ErrorKind::Unsupported`] if the kernel or a sandbox has no memfd or nothing to commit pages with,
     /// [`ErrorKind::Os`].
     pub fn anonymous(label: &str, size: usize) -> Result<Self> {
-        Self::memfd(label, size, Commit::Now)
+        Self::memfd(label, size, Commit::Now, memfd::create)
+    }
+
+    /// As [`Segment::anonymous`], a segment whose descriptor the kernel will seal against writing, see
+    /// [`mp_os::memfd::seal_writes`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Segment::anonymous`].
+    pub fn sealable(label: &str, size: usize) -> Result<Self> {
+        Self::memfd(label, size, Commit::Now, memfd::create_sealable)
     }
 
     /// Makes a zeroed segment of `size` bytes of address space with no page committed.
@@ -71,13 +81,18 @@ impl Segment {
     /// Those of [`Segment::anonymous`], of which `NotEnoughMemory` means addresses or the size that a file of
     /// this process may have: no memory is taken yet.
     pub fn sparse(label: &str, size: usize) -> Result<Self> {
-        Self::memfd(label, size, Commit::Sparse)
+        Self::memfd(label, size, Commit::Sparse, memfd::create)
     }
 
-    fn memfd(label: &str, size: usize, commit: Commit) -> Result<Self> {
+    fn memfd(
+        label: &str,
+        size: usize,
+        commit: Commit,
+        create: impl FnOnce(&str, u64, Commit) -> Result<OwnedFd, CreateError>,
+    ) -> Result<Self> {
         refuse_empty(label, size)?;
         let shown = format!("mp:{label}");
-        let descriptor = memfd::create(&shown, size as u64, commit)
+        let descriptor = create(&shown, size as u64, commit)
             .map_err(|error| refusal::memory("create", error, label))?;
         Self::map(descriptor, size, Home::Memory, label)
     }

@@ -421,13 +421,19 @@ impl<T: Plain> Array<T> {
     pub fn numpy_line(&self) -> String {
         numpy::line::<T>(
             self.memory.object(),
-            self.memory.segment_offset(),
+            self.memory.data_descriptor(),
+            self.memory.data_offset(),
             self.len(),
         )
     }
 
     pub(crate) fn memory(&self) -> &ArrayMemory<T> {
         &self.memory
+    }
+
+    /// An array whose elements lie apart.
+    pub(crate) fn of_memory(memory: ArrayMemory<T>) -> Self {
+        Self { memory }
     }
 
     /// Whether an element is stored in one step, as [`Cells`] does it.

@@ -3,11 +3,13 @@
 use core::mem::offset_of;
 use core::ops::Range;
 use core::ptr::NonNull;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use mp_layout::{
     Cells, Error, ErrorKind, HEADER_SIZE, Kind, Plain, PlainSlice, Region, Result, TypeTag,
 };
 use mp_object::{Object, OwnerWord, Placed, Plan};
+use mp_shm::Segment;
 
 use crate::array_control::{ArrayControl, MAX_CHUNKS};
 use crate::elements::Elements;
@@ -21,6 +23,8 @@ pub(crate) struct ArrayMemory<T> {
     control: Placed<ArrayControl>,
     words: NonNull<[OwnerWord]>,
     elements: Elements<T>,
+    /// Keeps the elements mapped if they do not lie in the object of the control.
+    data: Option<Segment>,
 }
 
 // SAFETY: the pointers lead into a mapping that any thread may use and drop. Control and words are atomics; elements are
@@ -64,6 +68,14 @@ impl<T> ArrayMemory<T> {
     pub(crate) fn object(&self) -> &Object {
         self.control.object()
     }
+
+    /// Where the elements lie: the descriptor of their file.
+    pub(crate) fn data_descriptor(&self) -> BorrowedFd<'_> {
+        match &self.data {
+            Some(data) => data.as_fd(),
+            None => self.object().as_fd(),
+        }
+    }
 }
 
 impl<T: Plain> ArrayMemory<T> {
@@ -90,7 +102,58 @@ impl<T: Plain> ArrayMemory<T> {
             elements: Elements::locate(payload, elements_offset(len), len)?,
             // SAFETY: an array starts with its control, and nothing else reaches it.
             control: unsafe { Placed::new(object.clone()) }?,
+            data: None,
         })
+    }
+
+    /// What the control is to be of `len` elements that lie apart.
+    pub(crate) fn control_plan(len: usize) -> Plan {
+        let words = len.min(MAX_CHUNKS) * size_of::<OwnerWord>();
+        let size = size_of::<ArrayControl>() + words;
+        Plan::new(Kind::NdArray, TypeTag::of::<T>(), size).item_count(len)
+    }
+
+    /// What every control of elements that lie apart is.
+    pub(crate) fn any_control() -> Plan {
+        Plan::new(Kind::NdArray, TypeTag::of::<T>(), size_of::<ArrayControl>())
+    }
+
+    /// Puts together the parts of an array whose `len` elements lie at `offset` of `data`, and whose control's header was
+    /// checked against [`any_control`](Self::any_control).
+    pub(crate) fn of_parts(
+        control: Object,
+        data: Segment,
+        offset: usize,
+        len: usize,
+    ) -> Result<Self> {
+        let found = control.header().item_count();
+        if found != len as u64 {
+            return Err(Error::mismatch(
+                ErrorKind::Corrupt,
+                "open",
+                "an n-dimensional array",
+                format_args!("a control of {found} elements"),
+                format_args!("one of {len}, as the file has"),
+            ));
+        }
+        // SAFETY: a control is the control and its words, reached by their own protocol only.
+        let payload = unsafe { control.payload() };
+        let words = payload.place_slice(size_of::<ArrayControl>(), len.min(MAX_CHUNKS))?;
+        Ok(Self {
+            words: NonNull::from(words),
+            elements: Elements::locate(data.region(), offset, len)?,
+            // SAFETY: it starts with the control, and nothing else reaches it.
+            control: unsafe { Placed::new(control.clone()) }?,
+            data: Some(data),
+        })
+    }
+
+    /// Bytes from the start of that file to the elements.
+    pub(crate) fn data_offset(&self) -> usize {
+        match &self.data {
+            Some(data) => self.elements.start().addr().get() - data.region().as_ptr().addr(),
+            None => self.segment_offset(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -98,7 +161,7 @@ impl<T: Plain> ArrayMemory<T> {
     }
 
     /// Bytes from the segment's start to the elements.
-    pub(crate) fn segment_offset(&self) -> usize {
+    fn segment_offset(&self) -> usize {
         self.object().payload_offset() + elements_offset(self.len())
     }
 
@@ -162,7 +225,9 @@ impl<T> Clone for ArrayMemory<T> {
     fn clone(&self) -> Self {
         Self {
             control: self.control.clone(),
-            ..*self
+            words: self.words,
+            elements: self.elements,
+            data: self.data.clone(),
         }
     }
 }

@@ -10,6 +10,9 @@
 //! | [`FrozenArray<T>`] | an array that no process writes any more | nothing |
 //! | [`RawValue<T>`] | up to 8 bytes without a lock | the value is the old or the new one |
 //! | [`RawArray<T>`] | elements without a lock | each element of up to 8 bytes is old or new |
+//! | [`NdArray<T>`] | an array of any number of axes, which is an `.npy` file | as an array; the file is free again |
+//! | [`NdReader<T>`] | an `.npy` file that others write | nothing |
+//! | [`FrozenNdArray<T>`] | an `NdArray` that the kernel lets no process write | nothing |
 //! | [`ShareableList`] | items of different types, each replaced in one step | an item is the old or the new one |
 //! | [`WithLock`] of a value or an array | with a lock of one's own, which others may share | the lock's next user gets `OwnerDied`, once |
 //! | [`AnyValue`], [`AnyArray`] | the first two by type code: `Value('i', 0)` | as these |
@@ -59,8 +62,12 @@ mod chunks;
 mod elements;
 mod first;
 mod frozen_array;
+mod frozen_nd_array;
 mod initial_elements;
 mod list_item;
+mod nd_array;
+mod nd_reader;
+mod npy_header;
 mod number;
 mod numpy;
 mod partition;
@@ -80,8 +87,12 @@ pub use array_guard::{ArrayGuard, ArrayLock};
 pub use chunk::Chunk;
 pub use chunks::{Chunks, Claim};
 pub use frozen_array::FrozenArray;
+pub use frozen_nd_array::FrozenNdArray;
 pub use list_item::ListItem;
 pub use mp_os::clock::Deadline;
+pub use nd_array::{NdArray, NotFrozen};
+pub use nd_reader::NdReader;
+pub use npy_header::NpyHeader;
 pub use number::{Integer, Number};
 pub use raw_array::RawArray;
 pub use raw_value::RawValue;

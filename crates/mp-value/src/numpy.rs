@@ -1,16 +1,22 @@
 //! How Python opens our elements.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use mp_layout::Plain;
 use mp_object::Object;
 
-/// The expression that maps `len` elements at `offset` of the object's segment.
-pub(crate) fn line<T: Plain>(object: &Object, offset: usize, len: usize) -> String {
+/// The expression that maps `len` elements at `offset` of the file `data`, which is the object's own unless the elements lie
+/// apart.
+pub(crate) fn line<T: Plain>(
+    object: &Object,
+    data: BorrowedFd<'_>,
+    offset: usize,
+    len: usize,
+) -> String {
     let path = match object.name() {
         Some(name) => format!("/dev/shm/{}", name.strip_prefix('/').unwrap_or(name)),
         None => {
-            let descriptor = object.as_fd().as_raw_fd();
+            let descriptor = data.as_raw_fd();
             format!("/proc/{}/fd/{descriptor}", std::process::id())
         }
     };

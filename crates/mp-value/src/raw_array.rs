@@ -1,6 +1,7 @@
 //! Elements without a lock.
 
 use core::fmt;
+use std::os::fd::AsFd;
 
 #[cfg(doc)]
 use mp_layout::ErrorKind;
@@ -129,7 +130,12 @@ impl<T: Plain> RawArray<T> {
 
     /// The line of Python that opens the same elements with numpy, see [`Array::numpy_line`](crate::Array::numpy_line).
     pub fn numpy_line(&self) -> String {
-        numpy::line::<T>(&self.object, self.object.payload_offset(), self.len())
+        numpy::line::<T>(
+            &self.object,
+            self.object.as_fd(),
+            self.object.payload_offset(),
+            self.len(),
+        )
     }
 }
 

@@ -3,8 +3,9 @@
 #[path = "shared/python.rs"]
 mod python;
 
-use mp_layout::Plain;
-use mp_value::{Array, RawArray};
+use mp_layout::{Complex, ErrorKind, Plain};
+use mp_testkit::UniqueName;
+use mp_value::{Array, NdArray, NdReader, RawArray};
 use python::numpy;
 
 #[derive(Clone, Copy, Debug, PartialEq, Plain)]
@@ -67,4 +68,134 @@ fn opens_elements_that_are_arrays() {
     };
     assert_eq!(seen, "(2, 3, 2) [5 6]");
     assert_eq!(array.get(1), [[1, 2], [3, 4], [9, 6]]);
+}
+
+#[test]
+fn opens_arrays_of_several_axes_in_place() {
+    let name = UniqueName::new("numpy-nd");
+    let arrays = [
+        NdArray::<f64>::zeros(&[2, 3]).unwrap(),
+        NdArray::<f64>::create_named(&name, &[2, 3]).unwrap(),
+    ];
+    for array in &arrays {
+        array.set(&[1, 2], 0.5).unwrap();
+        let line = array.numpy_line();
+        let program =
+            format!("a = {line}\nprint(a.shape, a.dtype, a[1, 2])\na[0, 1] = 7.25\na.flush()");
+        let Some(seen) = numpy(&program) else { return };
+        assert_eq!(seen, "(2, 3) float64 0.5");
+        assert_eq!(array.get(&[0, 1]).unwrap(), 7.25);
+    }
+}
+
+#[test]
+fn reads_every_type_as_we_write_it() {
+    fn seen<T: Plain>(value: T) -> Option<String> {
+        let array = NdArray::from_slice(&[1, 1], &[value]).unwrap();
+        numpy(&format!(
+            "a = {}\nprint(a.dtype, a[0, 0])",
+            array.numpy_line()
+        ))
+    }
+    let Some(first) = seen(-1_i8) else { return };
+    assert_eq!(first, "int8 -1");
+    for (seen, expected) in [
+        (seen(1.5_f32), "float32 1.5"),
+        (seen(u64::MAX), "uint64 18446744073709551615"),
+        (seen(true), "bool True"),
+        (seen(Complex::new(1.0_f32, -2.0)), "complex64 (1-2j)"),
+        (seen(Complex::new(1.0_f64, -2.0)), "complex128 (1-2j)"),
+    ] {
+        assert_eq!(seen.unwrap(), expected);
+    }
+    let particles = NdArray::from_slice(&[1, 2], &[ELECTRON; 2]).unwrap();
+    let program = format!(
+        "a = {}\nprint(a['at'][0, 1], a['mass'][0, 0])",
+        particles.numpy_line()
+    );
+    assert_eq!(numpy(&program).unwrap(), "[1. 2. 3.] 0.5");
+}
+
+#[test]
+fn its_files_are_opened_in_place() {
+    let name = UniqueName::new("numpy-saved");
+    let path = name.path();
+    let save = |array: &str| {
+        numpy(&format!(
+            "numpy.save({path:?}, {array})\nimport os; os.rename({path:?} + '.npy', {path:?})"
+        ))
+    };
+    if save("numpy.arange(6, dtype='i4').reshape(2, 3)").is_none() {
+        return;
+    }
+    let array = NdArray::<i32>::open(&name).unwrap();
+    assert_eq!(
+        (array.shape(), array.get(&[1, 0]).unwrap()),
+        (&[2, 3][..], 3)
+    );
+    array.set(&[1, 0], -9).unwrap();
+    let program = format!("print(numpy.load({path:?})[1, 0])");
+    assert_eq!(numpy(&program).unwrap(), "-9");
+    drop(array);
+
+    save("numpy.asfortranarray(numpy.arange(6, dtype='f4').reshape(2, 3))").unwrap();
+    let reader = NdReader::<f32>::open(&name).unwrap();
+    assert!(reader.is_fortran_order());
+    assert_eq!(
+        (reader.get(&[1, 0]).unwrap(), reader.to_vec()[1]),
+        (3.0, 3.0)
+    );
+
+    save("numpy.zeros(2, dtype=[('at', '<f8', (3,)), ('mass', '<f4'), ('charge', '<i2'), ('kind', 'u1'), ('alive', '?')])").unwrap();
+    let particles = NdArray::<Particle>::open(&name).unwrap();
+    assert_eq!(particles.get(&[1]).unwrap().kind, Kind::Electron);
+
+    for (array, word) in [
+        ("numpy.zeros(2, dtype='>f8')", "big endian"),
+        ("numpy.array([None, {}], dtype=object)", "Python objects"),
+        ("numpy.zeros(2, dtype=[('x', '<f8')])", "[('x', '<f8')]"),
+    ] {
+        save(array).unwrap();
+        let error = NdReader::<f64>::open(&name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongType);
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+#[test]
+fn sees_what_we_write_while_it_runs() {
+    let array = NdArray::<u64>::zeros(&[2, 2]).unwrap();
+    let wait = "import time\nend = time.monotonic() + 60\nwhile a[0, 0] == 0 and time.monotonic() < end: time.sleep(0.001)";
+    let program = format!(
+        "a = {}\na[1, 1] = 5\n{wait}\nprint(a[0, 0])",
+        array.numpy_line()
+    );
+    std::thread::scope(|scope| {
+        let viewer = scope.spawn(|| numpy(&program));
+        // Ends with the viewer if there is no numpy.
+        while array.get(&[1, 1]).unwrap() == 0 && !viewer.is_finished() {
+            std::thread::yield_now();
+        }
+        array.set(&[0, 0], 42).unwrap();
+        let seen = viewer.join().unwrap();
+        assert!(seen.is_none_or(|seen| seen == "42"));
+    });
+}
+
+#[test]
+fn reads_a_frozen_array_and_cannot_write_it() {
+    let frozen = NdArray::from_slice(&[3], &[1_u8, 2, 3])
+        .unwrap()
+        .freeze()
+        .unwrap();
+    let line = frozen.numpy_line();
+    let path = line.split('"').nth(1).unwrap();
+    let write = format!(
+        "try:\n  numpy.load({path:?}, mmap_mode='r+')\nexcept (PermissionError, OSError) as e: print(type(e).__name__)"
+    );
+    let Some(seen) = numpy(&format!("print({line}.sum())\n{write}")) else {
+        return;
+    };
+    assert!(seen.starts_with("6\n") && seen.contains("Error"), "{seen}");
+    assert_eq!(frozen[..], [1, 2, 3]);
 }

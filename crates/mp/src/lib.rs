@@ -52,7 +52,8 @@ pub use mp_queue::{
 };
 pub use mp_shm::{ReadOnlyMemory, SharedMemory};
 pub use mp_value::{
-    AnyArray, AnyValue, Array, FrozenArray, RawArray, RawValue, ShareableList, Value,
+    AnyArray, AnyValue, Array, FrozenArray, FrozenNdArray, NdArray, NdReader, RawArray, RawValue,
+    ShareableList, Value,
 };
 
 /// Processes: what a task may be and return, how a child ended, and who this process is.
@@ -66,10 +67,10 @@ pub mod process {
 
 /// Values and arrays: their guards, the chunks of an array, and the types of numbers they hold.
 pub mod value {
-    pub use mp_layout::{Cells, PlainSlice, ReadCells, TypeCode};
+    pub use mp_layout::{Cells, Complex, PlainSlice, ReadCells, TypeCode};
     pub use mp_value::{
         ArrayGuard, ArrayLock, BothLocked, Chunk, Chunks, Claim, Contents, Integer, ListItem,
-        Number, Scalar, ValueGuard, ValueLock, WithLock,
+        NotFrozen, NpyHeader, Number, Scalar, ValueGuard, ValueLock, WithLock,
     };
 }
 

@@ -44,6 +44,8 @@ impl TypeLayout {
             Content::Code(code) => format!("'{}'", code.numpy_name()),
             Content::Integer => format!("'{}'", self.numpy_integer()),
             Content::Variants { integer, .. } => integer.numpy_scalar(),
+            Content::Fields(_) if self.name == "complex64" => "'<c8'".to_owned(),
+            Content::Fields(_) if self.name == "complex128" => "'<c16'".to_owned(),
             Content::Fields(fields) => {
                 let fields: Vec<_> = fields
                     .iter()
