@@ -16,10 +16,8 @@ fn worker(name: String) -> mp::Result<()> {
 fn main() -> mp::Result<()> {
     let shm = SharedMemory::new(1000)?;
 
-    let arr = shm.cells::<f64>()?; // 10 rows of 10
-    for i in 0..arr.len() {
-        arr.set(i, 0.0);
-    }
+    let arr = shm.cells::<f64>()?.slice(..100); // 10 rows of 10
+    arr.fill(0.0);
 
     let mut p = Process::new(worker, (shm.name().to_owned(),));
     p.start()?;
