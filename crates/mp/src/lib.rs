@@ -26,6 +26,7 @@
 //! | to | use |
 //! |---|---|
 //! | run a function in a process | [`Process`], [`spawn`] |
+//! | run many tasks in a few processes | [`Pool`], [`ProcessPoolExecutor`] |
 //! | share one value | [`Value`], [`RawValue`], [`AnyValue`] |
 //! | share many numbers | [`Array`], [`RawArray`], [`AnyArray`] |
 //! | send messages | [`Queue`]; [`pipe()`] between two sides; [`channel`] from one sender to one receiver |
@@ -34,7 +35,7 @@
 //! | wait for each other | [`Event`], [`Condition`], [`Semaphore`], [`BoundedSemaphore`] |
 //! | share bytes with programs in other languages | [`SharedMemory`], [`ReadOnlyMemory`] |
 //!
-//! What these give and take (guards, iterators, errors, builders) is in a module per family: [`process`], [`value`],
+//! What these give and take (guards, iterators, errors, builders) is in a module per family: [`process`], [`pool`], [`value`],
 //! [`queue`] with [`codec`], and [`sync`].
 #![forbid(unsafe_code)]
 
@@ -45,6 +46,7 @@ pub use mp_object::{
     BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Semaphore, labelled, wait,
 };
 pub use mp_os::clock::Deadline;
+pub use mp_pool::{Pool, ProcessPoolExecutor};
 pub use mp_process::{Process, active_children, cpu_count, current_process, parent_process, spawn};
 pub use mp_queue::{
     Connection, JoinableQueue, Queue, Receiver, Sender, channel, pipe, pipe_bounded, pipe_one_way,
@@ -62,6 +64,14 @@ pub mod process {
     pub use mp_process::{
         ActiveChild, Argument, Arguments, CurrentProcess, Panic, ParentProcess, Returned, Run,
         Stateless, Status, StillRunning, Task, take_passed_fd,
+    };
+}
+
+/// Pools: their builder, what is waited for, and why a task has no value.
+pub mod pool {
+    pub use mp_pool::{
+        AsCompleted, AsyncResult, Builder, Cause, Chunked, Death, Future, Imap, MapResult,
+        ReturnWhen, TaskError, Waited, as_completed, wait,
     };
 }
 

@@ -20,12 +20,13 @@ page aligned). `SharedMemory` has neither: it is the bytes that were asked for.
 
 fn expected() -> String {
     let mut text = INTRODUCTION.to_owned();
-    let crates: [(&str, &[Table]); 5] = [
+    let crates: [(&str, &[Table]); 6] = [
         ("mp-layout", mp_layout::TABLES),
         ("mp-sync", mp_sync::TABLES),
         ("mp-ring", mp_ring::TABLES),
         ("mp-value", mp_value::TABLES),
         ("mp-queue", mp_queue::TABLES),
+        ("mp-pool", mp_pool::TABLES),
     ];
     for (name, tables) in crates {
         writeln!(text, "\n## {name}").unwrap();

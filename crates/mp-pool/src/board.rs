@@ -1,0 +1,629 @@
+//! The shared memory of a pool: a board of packets that workers claim, and a ring of results per worker.
+//!
+//! # Source
+//!
+//! A bulletin board whose claim is its record: a packet's state word changes from ready to taken by one compare-and-swap
+//! that writes the worker's number into it. A queue of tasks would have a window between the pop and a note of who popped,
+//! in which a death loses the task.
+//!
+//! # Layout
+//!
+//! ```text
+//! | BoardWords | PacketWords x packets | WorkerWords x workers | line x packets | ByteRing x workers |
+//! ```
+//!
+//! A packet's tasks lie in its line; those of a packet that does not fit, or has descriptors, are asked for.
+//!
+//! # Invariants
+//!
+//! - I1: the parent alone changes a packet from free to ready and back to free, and writes its words and its line while it
+//!   is free; it may free one that is ready. A worker alone changes it from ready to taken, once per generation. Both are
+//!   compare-and-swaps, so only one of them succeeds.
+//! - I2: the words and the line of a packet do not change from ready until the parent frees it, which it does when the
+//!   outcome of each of its tasks has arrived, or when the worker that took it has died.
+//! - I3: worker `w` is the only producer of ring `w`, the parent its only consumer. The parent makes the ring again when no
+//!   process is worker `w`.
+//! - I4: a worker pushes the outcomes of a packet's tasks in order, and writes `current` before each task begins.
+//!
+//! # Orderings
+//!
+//! - Ready is stored with Release and claimed with Acquire: words and line are written before they are read.
+//! - A push releases, the parent's pop acquires: see [`ByteRing`].
+//! - `parent`: the parent stores the number of its sleep, then looks at the rings; a worker pushes, then looks at the
+//!   number; both with a SeqCst fence in between, so that one sees the other.
+//! - `current` is read when the worker is dead; the kernel orders its stores before its end.
+//!
+//! # Progress
+//!
+//! A claim is lock-free: it fails only where another worker's claim succeeds. A worker waits for tasks, and for room in its
+//! ring. The parent never waits for a worker.
+//!
+//! # If a process dies
+//!
+//! | a worker is killed | the parent finds |
+//! |---|---|
+//! | before the claim | the packet ready; another worker takes it. If it had been woken for it, its bell wakes another |
+//! | after the claim, before `current` | the packet taken by a dead worker, nothing of it begun: all of it moves |
+//! | after `current`, before the push | that task begun and without outcome: it fails, and the rest moves |
+//! | while it pushes | a record beyond the ring's tail, which is not there: as above |
+//! | after the push | the outcome; what follows it moves |
+//! | between the push and the wake-up | its descriptor, for which the parent waits as well |
+//!
+//! The parent's death ends its workers.
+
+#![expect(
+    unsafe_code,
+    reason = "rings and locks in shared memory are placed here"
+)]
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use mp_layout::{Cells, Error, ErrorKind, Padded, Region, Result, shared_struct};
+use mp_os::clock::Deadline;
+use mp_os::wakeup::Wakeup;
+use mp_ring::{ByteProducer, ByteRing, PopError, ReserveError};
+use mp_shm::Segment;
+use mp_sync::{EventCount, Wait};
+
+/// Bytes of a packet's line.
+pub const LINE: usize = 16 << 10;
+
+/// Bytes of a worker's ring. Outcomes that do not fit travel in pieces of [`PIECE`].
+const RING: usize = 128 << 10;
+
+/// Bytes of an outcome in one record: two records and what they skip fit into a ring.
+pub const PIECE: usize = 32 << 10;
+
+/// The most workers: their numbers have 14 bits, of which 0 is none.
+pub const MAX_WORKERS: usize = 4096;
+
+/// The most tasks of one packet: their numbers, counted from 1, have 16 bits.
+pub const MAX_ITEMS: usize = 4096;
+
+/// The size of a packet that has to be asked for.
+const ASK: u32 = u32::MAX;
+
+const FREE: u64 = 0;
+const READY: u64 = 1;
+const TAKEN: u64 = 2;
+const TAG: u64 = 3;
+const WORKER_SHIFT: u32 = 2;
+const WORKER_MASK: u64 = (1 << 14) - 1;
+const GENERATION_SHIFT: u32 = 16;
+const ITEM_MASK: u64 = (1 << 16) - 1;
+
+shared_struct! {
+    /// What the parent writes once, and whether the workers are to end.
+    pub(crate) struct Shape as "Pool: shape": 16 bytes {
+        packets: AtomicU32 = "how many packets there are",
+        workers: AtomicU32 = "how many workers there can be",
+        stop: AtomicU32 = "1 when a worker that finds no packet is to end",
+        reserved: AtomicU32 = "0",
+    }
+}
+
+shared_struct! {
+    /// The words before the packets.
+    pub(crate) struct BoardWords as "Pool": 512 bytes {
+        shape: Padded<Shape> = "what the parent writes once, and whether the workers are to end",
+        tasks: Padded<EventCount> = "what workers without a packet sleep on",
+        hint: Padded<AtomicU64> = "where the next claim looks first: after the packet that was claimed last",
+        parent: Padded<AtomicU64> = "the number of the parent's sleep; 0 while it is awake",
+    }
+}
+
+shared_struct! {
+    /// A packet of tasks. Its line is elsewhere.
+    pub(crate) struct PacketWords as "Pool: packet": 64 bytes {
+        state: AtomicU64 = "bits 0 and 1: 0 free, 1 ready, 2 taken; bits 2 to 15: worker that took it, counted from 1; the rest: generation",
+        size: AtomicU32 = "bytes of its line in use; all ones if the worker has to ask for it",
+        items: AtomicU32 = "how many tasks it has",
+        reserved: [AtomicU64; 6] = "0",
+    }
+}
+
+shared_struct! {
+    /// What a worker writes about the task that it runs.
+    pub(crate) struct Current as "Pool: current task": 16 bytes {
+        task: AtomicU64 = "bits 0 to 15: which task of the packet, counted from 1; the rest: the packet's generation",
+        since: AtomicU64 = "when it began, in milliseconds of the monotonic clock",
+    }
+}
+
+shared_struct! {
+    /// The words of a worker.
+    pub(crate) struct WorkerWords as "Pool: worker": 256 bytes {
+        current: Padded<Current> = "what the worker writes about the task that it runs",
+        room: Padded<EventCount> = "what the worker sleeps on while its ring is full",
+    }
+}
+
+/// The tables of this module's structures in `docs/memory-layout.md`.
+pub(crate) const TABLES: &[mp_layout::Table] = &[
+    BoardWords::TABLE,
+    Shape::TABLE,
+    PacketWords::TABLE,
+    WorkerWords::TABLE,
+    Current::TABLE,
+];
+
+/// The shared memory of a pool, in the parent or in a worker.
+#[derive(Debug)]
+pub struct Board {
+    segment: Segment,
+    packets: usize,
+    workers: usize,
+}
+
+/// A packet that a worker has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which packet of the board.
+    pub packet: usize,
+    /// Which use of the packet.
+    pub generation: u64,
+    /// Bytes in its line; `None` if they have to be asked for.
+    pub size: Option<usize>,
+    /// How many tasks it has.
+    pub items: usize,
+}
+
+/// What a worker does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Runs the tasks of a packet that it has taken.
+    Run(Claim),
+    /// Ends.
+    Stop,
+}
+
+impl Board {
+    /// Makes the memory of a pool, its pages committed, all packets free.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Segment::anonymous`]; [`ErrorKind::InvalidInput`] for no worker, or more than [`MAX_WORKERS`].
+    pub fn new(workers: usize) -> Result<Self> {
+        if workers == 0 || workers > MAX_WORKERS {
+            return Err(Error::mismatch(
+                ErrorKind::InvalidInput,
+                "make",
+                "a pool",
+                format_args!("{workers} workers"),
+                format_args!("1 to {MAX_WORKERS}"),
+            ));
+        }
+        let packets = (8 * workers).next_power_of_two().max(64);
+        let size = rings_at(packets, workers) + workers * ring_size()?;
+        let board = Self {
+            segment: Segment::anonymous("pool", size)?,
+            packets,
+            workers,
+        };
+        let shape = &board.words()?.shape;
+        shape.packets.store(packets as u32, Ordering::Relaxed);
+        shape.workers.store(workers as u32, Ordering::Relaxed);
+        (0..workers).try_for_each(|worker| board.reset_worker(worker))?;
+        Ok(board)
+    }
+
+    /// Uses the memory of a pool that its parent passed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongSize`] if the memory does not have the size that its words say.
+    pub fn attach(segment: Segment) -> Result<Self> {
+        let words: &BoardWords = segment.region().place(0)?;
+        let packets = words.shape.packets.load(Ordering::Relaxed) as usize;
+        let workers = words.shape.workers.load(Ordering::Relaxed) as usize;
+        let fits = (1..=MAX_WORKERS).contains(&workers) && packets <= 16 * MAX_WORKERS;
+        if !fits || segment.len() != rings_at(packets, workers) + workers * ring_size()? {
+            return Err(
+                Error::new(ErrorKind::WrongSize, "attach", "a pool").with_detail(format!(
+                    "{} bytes are not those of {packets} packets and {workers} workers",
+                    segment.len()
+                )),
+            );
+        }
+        Ok(Self {
+            segment,
+            packets,
+            workers,
+        })
+    }
+
+    /// How many packets it has.
+    pub fn packets(&self) -> usize {
+        self.packets
+    }
+
+    // The parent's side.
+
+    /// Makes a free packet ready, with its bytes in its line, or to be asked for. A worker is not woken.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongSize`] if there is no such packet, or the bytes do not fit.
+    pub fn publish(
+        &self,
+        packet: usize,
+        generation: u64,
+        bytes: Option<&[u8]>,
+        items: usize,
+    ) -> Result<()> {
+        let words = self.packet(packet)?;
+        let size = match bytes {
+            None => ASK,
+            Some(bytes) => {
+                self.write_line(packet, bytes)?;
+                bytes.len() as u32
+            }
+        };
+        words.size.store(size, Ordering::Relaxed);
+        words.items.store(items as u32, Ordering::Relaxed);
+        let ready = generation << GENERATION_SHIFT | READY;
+        // pairs with the claim
+        words.state.store(ready, Ordering::Release);
+        Ok(())
+    }
+
+    /// Wakes as many workers as there are new packets.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WrongSize`] for memory that is too small, which this board's is not; so for all that follow.
+    pub fn wake_workers(&self, packets: usize) -> Result<()> {
+        let tasks = &self.words()?.tasks;
+        tasks.notify(packets.min(self.workers) as u32);
+        Ok(())
+    }
+
+    /// Frees a packet that no worker reads any more (I2).
+    pub fn free(&self, packet: usize) -> Result<()> {
+        // Relaxed: the parent itself publishes it next.
+        self.packet(packet)?.state.store(FREE, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Frees a packet that no worker has taken yet; false if one has.
+    pub fn withdraw(&self, packet: usize, generation: u64) -> Result<bool> {
+        let ready = generation << GENERATION_SHIFT | READY;
+        let state = &self.packet(packet)?.state;
+        // Relaxed: nothing was written that another process is to see.
+        let withdrawn = state.compare_exchange(ready, FREE, Ordering::Relaxed, Ordering::Relaxed);
+        Ok(withdrawn.is_ok())
+    }
+
+    /// Which worker has taken a packet, if one has.
+    pub fn taken_by(&self, packet: usize) -> Result<Option<usize>> {
+        let state = self.packet(packet)?.state.load(Ordering::Acquire);
+        let worker = (state >> WORKER_SHIFT & WORKER_MASK) as usize;
+        Ok((state & TAG == TAKEN)
+            .then_some(worker)
+            .and_then(|number| number.checked_sub(1)))
+    }
+
+    /// When a dead worker began the task of a packet that has no outcome, in milliseconds of the monotonic clock; `None` if
+    /// it had begun none. `done` is how many outcomes of the packet have come.
+    ///
+    /// Tasks are run in order (I4): what follows the task that was begun was not.
+    pub fn begun(&self, worker: usize, generation: u64, done: usize) -> Result<Option<u64>> {
+        let current = &self.worker(worker)?.current;
+        let task = current.task.load(Ordering::Acquire);
+        // Counted from 1, so it is the number of tasks that were begun.
+        let begun = (task & ITEM_MASK) as usize;
+        let is_of_packet = task >> GENERATION_SHIFT == generation;
+        Ok((is_of_packet && begun > done).then(|| current.since.load(Ordering::Relaxed)))
+    }
+
+    /// Makes worker `worker` new: nothing begun, an empty ring. No process is that worker now (I3).
+    pub fn reset_worker(&self, worker: usize) -> Result<()> {
+        let current = &self.worker(worker)?.current;
+        current.task.store(0, Ordering::Relaxed);
+        current.since.store(0, Ordering::Relaxed);
+        let region = self.ring_region(worker)?;
+        // SAFETY: these bytes are used as this ring only, by the offsets of this module; no process is this worker, and the
+        // parent's consumers last only while it drains (I3).
+        unsafe { ByteRing::create(region, RING, None) }?;
+        Ok(())
+    }
+
+    /// Gives each record of a worker's ring to `visit` with its tag, and pops them together.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Corrupt`] if the worker wrote into it what cannot be there.
+    pub fn drain(&self, worker: usize, mut visit: impl FnMut(u32, &[u8])) -> Result<()> {
+        let ring = self.ring(worker)?;
+        // SAFETY: the parent drains under a lock of its own, and the handle ends with this function (I3).
+        let mut consumer = unsafe { ring.locked_consumer() }?;
+        let mut records = consumer.records();
+        loop {
+            match records.next() {
+                Ok((tag, bytes)) => visit(tag, bytes),
+                Err(PopError::Empty) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let popped = records.count();
+        records.release();
+        if popped > 0 {
+            self.worker(worker)?.room.notify(1);
+        }
+        Ok(())
+    }
+
+    /// Says that the parent is about to sleep, for the time `number`, which is never 0 and never the same; returns whether
+    /// it may, since no worker has pushed anything.
+    pub fn may_sleep(&self, number: u64) -> Result<bool> {
+        self.words()?.parent.store(number, Ordering::Relaxed);
+        // Pairs with the fence in `ring_parent`: one of the two sees the other.
+        fence(Ordering::SeqCst);
+        for worker in 0..self.workers {
+            if !self.ring(worker)?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Says that the parent is awake.
+    pub fn wakes(&self) -> Result<()> {
+        self.words()?.parent.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Lets each worker end that finds no packet.
+    pub fn stop(&self) -> Result<()> {
+        let words = self.words()?;
+        words.shape.stop.store(1, Ordering::Release);
+        words.tasks.notify_all();
+        Ok(())
+    }
+
+    // The worker's side.
+
+    /// Takes a ready packet for worker `worker`, if there is one.
+    pub fn claim(&self, worker: usize) -> Result<Option<Claim>> {
+        let words = self.words()?;
+        let packets = self.all_packets()?;
+        let first = words.hint.load(Ordering::Relaxed) as usize % self.packets;
+        let (before, after) = packets.split_at(first);
+        let from_first = (first..).zip(after).chain((0..).zip(before));
+        for (packet, found) in from_first {
+            let state = found.state.load(Ordering::Relaxed);
+            if state & TAG != READY {
+                continue;
+            }
+            let taken = state & !TAG | (worker as u64 + 1) << WORKER_SHIFT | TAKEN;
+            // Acquire pairs with `publish`. The claim and its record are this one step.
+            let claimed =
+                found
+                    .state
+                    .compare_exchange(state, taken, Ordering::Acquire, Ordering::Relaxed);
+            if claimed.is_err() {
+                continue;
+            }
+            words.hint.store(packet as u64 + 1, Ordering::Relaxed);
+            let size = found.size.load(Ordering::Relaxed);
+            return Ok(Some(Claim {
+                packet,
+                generation: state >> GENERATION_SHIFT,
+                size: (size != ASK).then_some(size as usize),
+                items: found.items.load(Ordering::Relaxed) as usize,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Waits for a packet and takes it, or for the end.
+    pub fn next(&self, worker: usize, wait: Wait) -> Result<Next> {
+        let words = self.words()?;
+        let look = || match self.claim(worker) {
+            Ok(Some(claim)) => {
+                // One change woke several workers, one after the other if one of them dies.
+                if words.tasks.has_sleepers() && self.has_ready() {
+                    words.tasks.notify(1);
+                }
+                Some(Ok(Next::Run(claim)))
+            }
+            Ok(None) if words.shape.stop.load(Ordering::Acquire) != 0 => {
+                words.tasks.notify_all();
+                Some(Ok(Next::Stop))
+            }
+            Ok(None) => None,
+            Err(error) => Some(Err(error)),
+        };
+        let next = words.tasks.wait_until(wait, Deadline::NEVER, look);
+        // Without a deadline there is always an answer.
+        next.unwrap_or(Ok(Next::Stop))
+    }
+
+    fn has_ready(&self) -> bool {
+        let is_ready = |words: &PacketWords| words.state.load(Ordering::Relaxed) & TAG == READY;
+        self.all_packets()
+            .is_ok_and(|packets| packets.iter().any(is_ready))
+    }
+
+    /// Copies the bytes of a packet that this worker has taken into `bytes`, in place of what is there.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Corrupt`] if they are more than a line.
+    pub fn read_line(&self, packet: usize, size: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        if size > LINE {
+            return Err(Error::new(ErrorKind::Corrupt, "read", "a packet of tasks")
+                .with_detail(format!("{size} bytes in a line of {LINE}")));
+        }
+        let line = self.line(packet)?;
+        bytes.clear();
+        for place in 0..size.div_ceil(8) {
+            bytes.extend_from_slice(&line.get(place).to_ne_bytes());
+        }
+        bytes.truncate(size);
+        Ok(())
+    }
+
+    /// Notes that worker `worker` begins a task of a packet at the time `now`, in milliseconds of the monotonic clock.
+    pub fn begin(&self, worker: usize, generation: u64, item: usize, now: u64) -> Result<()> {
+        let current = &self.worker(worker)?.current;
+        current.since.store(now, Ordering::Relaxed);
+        let task = generation << GENERATION_SHIFT | (item as u64 + 1);
+        // Release: the time is there before the task is.
+        current.task.store(task, Ordering::Release);
+        Ok(())
+    }
+
+    /// The pushing end of a worker's ring, of which that worker has one.
+    pub fn results(&self, worker: usize) -> Result<Results<'_>> {
+        let ring = self.ring(worker)?;
+        Ok(Results {
+            // SAFETY: only the process that is this worker calls this, once (I3).
+            producer: unsafe { ring.locked_producer() }?,
+            room: &self.worker(worker)?.room,
+            parent: &self.words()?.parent,
+        })
+    }
+
+    fn words(&self) -> Result<&BoardWords> {
+        self.segment.region().place(0)
+    }
+
+    fn all_packets(&self) -> Result<&[PacketWords]> {
+        let region = self.segment.region();
+        region.place_slice(size_of::<BoardWords>(), self.packets)
+    }
+
+    fn packet(&self, packet: usize) -> Result<&PacketWords> {
+        let region = self.segment.region();
+        region.place(size_of::<BoardWords>() + packet * size_of::<PacketWords>())
+    }
+
+    fn worker(&self, worker: usize) -> Result<&WorkerWords> {
+        let place = workers_at(self.packets) + worker * size_of::<WorkerWords>();
+        self.segment.region().place(place)
+    }
+
+    fn line(&self, packet: usize) -> Result<Cells<'_, u64>> {
+        let place = lines_at(self.packets, self.workers) + packet * LINE;
+        Cells::new(self.segment.region().subregion(place, LINE)?)
+    }
+
+    fn write_line(&self, packet: usize, bytes: &[u8]) -> Result<()> {
+        let line = self.line(packet)?;
+        for (place, some) in bytes.chunks(8).enumerate() {
+            let mut word = [0; 8];
+            word[..some.len()].copy_from_slice(some);
+            line.try_set(place, u64::from_ne_bytes(word))?;
+        }
+        Ok(())
+    }
+
+    fn ring_region(&self, worker: usize) -> Result<Region<'_>> {
+        let size = ring_size()?;
+        let place = rings_at(self.packets, self.workers) + worker * size;
+        self.segment.region().subregion(place, size)
+    }
+
+    fn ring(&self, worker: usize) -> Result<ByteRing<'_>> {
+        // SAFETY: these bytes are used as this ring only, by the offsets of this module.
+        unsafe { ByteRing::attach(self.ring_region(worker)?) }
+    }
+}
+
+impl AsFd for Board {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.segment.as_fd()
+    }
+}
+
+/// The pushing end of a worker's ring.
+#[derive(Debug)]
+pub struct Results<'a> {
+    producer: ByteProducer<'a>,
+    room: &'a EventCount,
+    parent: &'a AtomicU64,
+}
+
+impl Results<'_> {
+    /// Pushes a record of two parts, and waits for room if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Os`] if the parent cannot be woken; [`ErrorKind::Corrupt`] if another process damaged the ring.
+    pub fn push(&mut self, tag: u32, head: &[u8], rest: &[u8], wakeup: &Wakeup) -> Result<()> {
+        if let Some(pushed) = try_push(&mut self.producer, tag, head, rest) {
+            return pushed;
+        }
+        // The parent has to know what is there, or it would never make room.
+        self.ring_parent(wakeup)?;
+        let producer = &mut self.producer;
+        let pushed = self.room.wait_until(Wait::Adaptive, Deadline::NEVER, || {
+            try_push(producer, tag, head, rest)
+        });
+        // Without a deadline there is always an answer.
+        pushed.unwrap_or(Ok(()))
+    }
+
+    /// Wakes the parent, if it sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Os`] if a task closed the descriptor for it.
+    pub fn ring_parent(&self, wakeup: &Wakeup) -> Result<()> {
+        // Pairs with the fence in `may_sleep`.
+        fence(Ordering::SeqCst);
+        let sleep = self.parent.load(Ordering::Relaxed);
+        if sleep == 0 {
+            return Ok(());
+        }
+        // Before the word says so: a worker that dies in between leaves a parent that others wake.
+        wakeup
+            .ring()
+            .map_err(|source| Error::os("wake", "the parent of a pool", source))?;
+        // Fails if the parent woke; the number of its next sleep is another one.
+        let _is_awake =
+            self.parent
+                .compare_exchange(sleep, 0, Ordering::Relaxed, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// `None` if there is no room.
+fn try_push(
+    producer: &mut ByteProducer<'_>,
+    tag: u32,
+    head: &[u8],
+    rest: &[u8],
+) -> Option<Result<()>> {
+    match producer.reserve(head.len() + rest.len()) {
+        Ok(mut grant) => {
+            let (one, two) = grant.bytes().split_at_mut(head.len());
+            one.copy_from_slice(head);
+            two.copy_from_slice(rest);
+            grant.set_tag(tag);
+            grant.commit_all();
+            Some(Ok(()))
+        }
+        Err(ReserveError::Full) => None,
+        Err(error) => Some(Err(error.into())),
+    }
+}
+
+fn workers_at(packets: usize) -> usize {
+    size_of::<BoardWords>() + packets * size_of::<PacketWords>()
+}
+
+fn lines_at(packets: usize, workers: usize) -> usize {
+    workers_at(packets) + workers * size_of::<WorkerWords>()
+}
+
+fn rings_at(packets: usize, workers: usize) -> usize {
+    lines_at(packets, workers) + packets * LINE
+}
+
+/// A multiple of 128, as every offset before it is.
+fn ring_size() -> Result<usize> {
+    ByteRing::size_for(RING)
+}

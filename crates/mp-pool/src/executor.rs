@@ -1,0 +1,395 @@
+//! The pool behind the interface of Python's `concurrent.futures`.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+
+use mp_layout::Result;
+use mp_os::clock::Deadline;
+use mp_process::call::Outcome;
+use mp_process::{Argument, Arguments, Returned, Stateless, Task};
+
+use crate::Pool;
+use crate::error::{Cause, TaskError};
+use crate::imap::Imap;
+use crate::job::{Job, Read, value};
+use crate::shared::Shared;
+
+/// Worker processes that run what is submitted to them: a [`Pool`] with [`Future`]s, whose drop waits.
+///
+/// # If a process dies
+///
+/// As with [`Pool`]: a worker that dies fails the one future that it ran. The executor goes on.
+///
+/// # Examples
+///
+/// ```
+/// use mp_pool::ProcessPoolExecutor;
+///
+/// let executor = ProcessPoolExecutor::with_workers(2)?;
+/// let power = executor.submit(u64::pow, (2, 10));
+/// let squares: Result<Vec<u64>, _> = executor.map(|n: u64| n * n, 1..=3).collect();
+/// assert_eq!(power.result()?, 1024);
+/// assert_eq!(squares?, [1, 4, 9]);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ProcessPoolExecutor {
+    pool: Pool,
+}
+
+impl ProcessPoolExecutor {
+    /// Makes an executor with as many workers as this process may use processors.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`](crate::Builder::build).
+    pub fn new() -> Result<Self> {
+        Pool::builder().build().map(Self::from)
+    }
+
+    /// Makes an executor of `workers` processes; for other options make a [`Pool`], and the executor of it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`](crate::Builder::build).
+    pub fn with_workers(workers: usize) -> Result<Self> {
+        Pool::new(workers).map(Self::from)
+    }
+
+    /// Calls `task` in a worker, once it is its turn.
+    ///
+    /// What cannot be submitted is an error of the future.
+    pub fn submit<F, A, W>(&self, task: F, arguments: A) -> Future<F::Output>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
+        Future {
+            job: self.pool.submit_one(task, arguments),
+            read: Outcome::value::<F::Output, W>,
+            pool: Arc::downgrade(self.pool.shared()),
+        }
+    }
+
+    /// Calls `task` with each item, all of which are submitted here, and iterates over the results in order.
+    ///
+    /// [`Pool::imap`] takes items only as results are asked for.
+    pub fn map<F, I, W>(&self, task: F, items: I) -> Imap<'_, I::IntoIter, F::Output>
+    where
+        I: IntoIterator<Item: Argument>,
+        F: Task<(I::Item,)> + Stateless,
+        F::Output: Returned<W>,
+    {
+        self.pool.map_eagerly(task, items)
+    }
+
+    /// The pool, for what Python's executor has no word for.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Takes no more tasks, and waits until all are done. A drop does the same.
+    pub fn shutdown(&self) {
+        self.pool.close();
+        // It is closed, so there is an end to wait for.
+        drop(self.pool.join());
+    }
+
+    /// As [`shutdown`](Self::shutdown); tasks that no worker has taken are [cancelled](Future::cancel).
+    pub fn shutdown_and_cancel(&self) {
+        self.pool.shared().cancel_all();
+        self.shutdown();
+    }
+
+    /// Kills the workers. Futures without a result fail.
+    pub fn kill_workers(&self) {
+        self.pool.terminate();
+    }
+}
+
+impl From<Pool> for ProcessPoolExecutor {
+    fn from(pool: Pool) -> Self {
+        Self { pool }
+    }
+}
+
+impl Drop for ProcessPoolExecutor {
+    /// Waits until all tasks are done.
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// What was submitted to a [`ProcessPoolExecutor`]. Clones are the same task; it outlives the executor.
+///
+/// ```
+/// use mp_pool::ProcessPoolExecutor;
+/// use std::time::Duration;
+///
+/// let executor = ProcessPoolExecutor::with_workers(1)?;
+/// let blocks = executor.submit(|| std::thread::sleep(Duration::MAX), ());
+/// let waits = executor.submit(|| 7, ());
+/// assert!(waits.cancel() && waits.done());
+/// assert!(waits.result().is_err());
+/// assert!(!blocks.done());
+/// executor.kill_workers();
+/// assert!(blocks.exception().is_some());
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+pub struct Future<R> {
+    job: Arc<Job>,
+    read: Read<R>,
+    pool: Weak<Shared>,
+}
+
+impl<R> Future<R> {
+    /// Waits for the task, and returns its value; each call returns an equal one.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::Panicked`], [`Cause::Died`] with how its worker ended, [`Cause::Cancelled`], or [`Cause::Failed`] if the
+    /// task was not run (the executor is shut down or gave up) or if arguments or value could not be written or read.
+    pub fn result(&self) -> Result<R, TaskError> {
+        self.result_timeout(Deadline::NEVER)
+    }
+
+    /// Waits for the task up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a
+    /// [`Deadline`], and returns its value. A timeout leaves the task where it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`result`](Self::result), and [`Cause::TimedOut`].
+    pub fn result_timeout(&self, timeout: impl Into<Deadline>) -> Result<R, TaskError> {
+        self.job.wait_all(timeout.into());
+        match self.job.locked().outcomes.get(&0) {
+            Some(delivered) => value(0, delivered, self.read),
+            None => Err(TaskError::new(0, Cause::TimedOut)),
+        }
+    }
+
+    /// Waits for the task, and returns why it has no value; `None` if it has one.
+    pub fn exception(&self) -> Option<TaskError> {
+        self.job.wait_all(Deadline::NEVER);
+        self.error()
+    }
+
+    fn error(&self) -> Option<TaskError> {
+        match self.job.locked().outcomes.get(&0) {
+            Some(Err(cause)) => Some(TaskError::new(0, cause.clone())),
+            _ => None,
+        }
+    }
+
+    /// Whether the task has ended, or was cancelled.
+    pub fn done(&self) -> bool {
+        self.job.wait_all(Deadline::PASSED)
+    }
+
+    /// Whether a worker has taken the task, and it has not ended.
+    pub fn running(&self) -> bool {
+        let pool = self.pool.upgrade();
+        pool.is_some_and(|pool| pool.is_running(&self.job))
+    }
+
+    /// Takes the task back, unless a worker has taken it; returns whether it is cancelled.
+    pub fn cancel(&self) -> bool {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.cancel(&self.job);
+        }
+        self.cancelled()
+    }
+
+    /// Has `callback` run with this future when it is done, which may be now.
+    ///
+    /// Callbacks of an executor run in a thread of this process, one after the other;
+    /// [`shutdown`](ProcessPoolExecutor::shutdown) waits for them.
+    pub fn add_done_callback(&self, callback: impl FnOnce(Self) + Send + 'static)
+    where
+        R: 'static,
+    {
+        let future = self.clone();
+        self.job.when_done(Box::new(move || callback(future)));
+    }
+
+    /// Whether it was cancelled.
+    pub fn cancelled(&self) -> bool {
+        matches!(
+            self.job.locked().outcomes.get(&0),
+            Some(Err(Cause::Cancelled))
+        )
+    }
+}
+
+impl<R> Clone for Future<R> {
+    fn clone(&self) -> Self {
+        Self {
+            job: Arc::clone(&self.job),
+            read: self.read,
+            pool: Weak::clone(&self.pool),
+        }
+    }
+}
+
+impl<R> fmt::Debug for Future<R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Future")
+            .field("done", &self.done())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What several futures tell when one of them ends.
+#[derive(Debug, Default)]
+pub(crate) struct Watcher {
+    ends: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Watcher {
+    pub(crate) fn tell(&self) {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.changed.notify_all();
+    }
+
+    fn ends(&self) -> u64 {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until another one ends than the `seen` before.
+    fn wait(&self, seen: u64, deadline: Deadline) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        while *ends == seen && !deadline.is_expired() {
+            ends = match deadline.remaining() {
+                None => {
+                    let woken = self.changed.wait(ends);
+                    woken.unwrap_or_else(PoisonError::into_inner)
+                }
+                Some(left) => {
+                    let woken = self.changed.wait_timeout(ends, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// Iterates over futures as they end.
+///
+/// ```
+/// use mp_pool::{ProcessPoolExecutor, as_completed};
+///
+/// let executor = ProcessPoolExecutor::with_workers(2)?;
+/// let futures: Vec<_> = (1..=4).map(|n| executor.submit(|n: u64| n * n, (n,))).collect();
+/// let mut squares = Vec::new();
+/// for future in as_completed(futures) {
+///     squares.push(future.result()?);
+/// }
+/// squares.sort_unstable();
+/// assert_eq!(squares, [1, 4, 9, 16]);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+pub fn as_completed<R>(futures: impl IntoIterator<Item = Future<R>>) -> AsCompleted<R> {
+    let watcher = Arc::<Watcher>::default();
+    let pending: Vec<_> = futures.into_iter().collect();
+    for future in &pending {
+        future.job.watch(&watcher);
+    }
+    AsCompleted { pending, watcher }
+}
+
+/// The futures of [`as_completed`], each when it has ended.
+#[derive(Debug)]
+pub struct AsCompleted<R> {
+    pending: Vec<Future<R>>,
+    watcher: Arc<Watcher>,
+}
+
+impl<R> AsCompleted<R> {
+    /// The next future that has ended, waiting for it up to a [`Duration`](std::time::Duration), an
+    /// [`Instant`](std::time::Instant) or a [`Deadline`]; `None` if there is none left, or none until then.
+    pub fn next_timeout(&mut self, timeout: impl Into<Deadline>) -> Option<Future<R>> {
+        let deadline = timeout.into();
+        loop {
+            let seen = self.watcher.ends();
+            if let Some(place) = self.pending.iter().position(Future::done) {
+                return Some(self.pending.remove(place));
+            }
+            if self.pending.is_empty() || deadline.is_expired() {
+                return None;
+            }
+            self.watcher.wait(seen, deadline);
+        }
+    }
+}
+
+impl<R> Iterator for AsCompleted<R> {
+    type Item = Future<R>;
+
+    fn next(&mut self) -> Option<Future<R>> {
+        self.next_timeout(Deadline::NEVER)
+    }
+}
+
+/// For what [`wait`] waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReturnWhen {
+    /// All futures have ended.
+    #[default]
+    AllCompleted,
+    /// One has ended.
+    FirstCompleted,
+    /// One has failed, or all have ended.
+    FirstException,
+}
+
+/// Futures after a [`wait`].
+#[derive(Debug)]
+pub struct Waited<R> {
+    /// Those that have ended.
+    pub done: Vec<Future<R>>,
+    /// The others.
+    pub not_done: Vec<Future<R>>,
+}
+
+/// Waits for futures up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a [`Deadline`], and
+/// returns which have ended.
+///
+/// ```
+/// use mp_pool::{Deadline, ProcessPoolExecutor, ReturnWhen, wait};
+///
+/// let executor = ProcessPoolExecutor::with_workers(2)?;
+/// let futures: Vec<_> = (0..4).map(|n| executor.submit(|n: u64| n, (n,))).collect();
+/// let waited = wait(futures, Deadline::NEVER, ReturnWhen::AllCompleted);
+/// assert_eq!((waited.done.len(), waited.not_done.len()), (4, 0));
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+pub fn wait<R>(
+    futures: impl IntoIterator<Item = Future<R>>,
+    timeout: impl Into<Deadline>,
+    return_when: ReturnWhen,
+) -> Waited<R> {
+    let deadline = timeout.into();
+    let watcher = Arc::<Watcher>::default();
+    let futures: Vec<_> = futures.into_iter().collect();
+    for future in &futures {
+        future.job.watch(&watcher);
+    }
+    loop {
+        let seen = watcher.ends();
+        let ended = futures.iter().filter(|future| future.done()).count();
+        let is_enough = match return_when {
+            _ if ended == futures.len() => true,
+            ReturnWhen::AllCompleted => false,
+            ReturnWhen::FirstCompleted => ended > 0,
+            ReturnWhen::FirstException => futures.iter().any(|future| future.error().is_some()),
+        };
+        if is_enough || deadline.is_expired() {
+            break;
+        }
+        watcher.wait(seen, deadline);
+    }
+    let (done, not_done) = futures.into_iter().partition(Future::done);
+    Waited { done, not_done }
+}

@@ -1,0 +1,104 @@
+//! Results one after the other, of items that are taken as results are asked for.
+
+use std::fmt;
+
+use mp_os::clock::Deadline;
+
+use crate::error::{Cause, TaskError};
+use crate::feeder::Feeder;
+use crate::job::{Delivered, Progress, Read, value};
+
+/// The results of [`Pool::imap`](crate::Pool::imap) and [`Pool::imap_unordered`](crate::Pool::imap_unordered).
+///
+/// It takes items from its iterator while results are asked for, and is ahead of the results by four packets of tasks for
+/// each worker at most: so the iterator may be endless. Dropped early, it leaves the tasks that were submitted to run.
+///
+/// ```
+/// use mp_pool::Pool;
+///
+/// let pool = Pool::new(2)?;
+/// let mut squares = pool.imap(|n: u64| n * n, 1..);
+/// assert_eq!(squares.next().unwrap()?, 1);
+/// assert_eq!(squares.next().unwrap()?, 4);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+pub struct Imap<'p, I: Iterator, R> {
+    feeder: Feeder<'p, I>,
+    read: Read<R>,
+    is_ordered: bool,
+    /// Results that were given.
+    given: usize,
+    /// How many tasks more than that may have been submitted.
+    ahead: usize,
+    has_more: bool,
+}
+
+impl<'p, I: Iterator, R> Imap<'p, I, R> {
+    pub(crate) fn new(
+        feeder: Feeder<'p, I>,
+        read: Read<R>,
+        is_ordered: bool,
+        ahead: usize,
+    ) -> Self {
+        let mut imap = Self {
+            feeder,
+            read,
+            is_ordered,
+            given: 0,
+            ahead,
+            has_more: true,
+        };
+        imap.feed();
+        imap
+    }
+
+    /// The next result, waiting for it up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a
+    /// [`Deadline`]; `None` after the last.
+    ///
+    /// A timeout is [`Cause::TimedOut`], and takes no result: the next call waits for the same.
+    pub fn next_timeout(&mut self, timeout: impl Into<Deadline>) -> Option<Result<R, TaskError>> {
+        self.feed();
+        if !self.has_more && self.given == self.feeder.submitted {
+            return None;
+        }
+        let (given, is_ordered) = (self.given, self.is_ordered);
+        let take = |progress: &mut Progress| -> Option<(usize, Delivered)> {
+            if is_ordered {
+                let delivered = progress.outcomes.remove(&given)?;
+                Some((given, delivered))
+            } else {
+                progress.outcomes.pop_first()
+            }
+        };
+        let taken = self.feeder.job.wait(usize::MAX, timeout.into(), take);
+        let Some((index, delivered)) = taken else {
+            return Some(Err(TaskError::new(given, Cause::TimedOut)));
+        };
+        self.given += 1;
+        Some(value(index, &delivered, self.read))
+    }
+
+    fn feed(&mut self) {
+        while self.has_more && self.feeder.submitted - self.given < self.ahead {
+            self.has_more = self.feeder.feed();
+        }
+    }
+}
+
+impl<I: Iterator, R> Iterator for Imap<'_, I, R> {
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_timeout(Deadline::NEVER)
+    }
+}
+
+impl<I: Iterator, R> fmt::Debug for Imap<'_, I, R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Imap")
+            .field("submitted", &self.feeder.submitted)
+            .field("given", &self.given)
+            .finish_non_exhaustive()
+    }
+}

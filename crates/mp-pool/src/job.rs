@@ -1,0 +1,161 @@
+//! One call of a pool: the outcomes of its tasks, and who waits for them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+
+use mp_os::clock::Deadline;
+use mp_process::call::Outcome;
+
+use crate::callbacks::Callback;
+use crate::error::{Cause, TaskError};
+use crate::executor::Watcher;
+
+/// What came of a task.
+pub(crate) type Delivered = Result<Outcome, Cause>;
+
+/// How a value is read from an outcome: [`Outcome::value`] of its type.
+pub(crate) type Read<R> = fn(&Outcome, &str) -> mp_layout::Result<R>;
+
+/// The tasks of one call, of which some are under way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    progress: Mutex<Progress>,
+    changed: Condvar,
+    /// To the thread that runs them.
+    callbacks: Sender<Callback>,
+}
+
+/// What is known of a job's tasks.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// By index, until they are taken.
+    pub(crate) outcomes: BTreeMap<usize, Delivered>,
+    /// Tasks that were submitted and have no outcome.
+    pub(crate) outstanding: usize,
+    /// Run when no task is outstanding.
+    callbacks: Vec<Callback>,
+    /// Told of each outcome.
+    watchers: Vec<Weak<Watcher>>,
+    waiters: usize,
+    /// A waiter looks again when no more than so many are outstanding.
+    wakes_at: usize,
+}
+
+impl Job {
+    pub(crate) fn new(callbacks: Sender<Callback>) -> Arc<Self> {
+        Arc::new(Self {
+            progress: Mutex::default(),
+            changed: Condvar::new(),
+            callbacks,
+        })
+    }
+
+    /// Counts tasks that are submitted next.
+    pub(crate) fn expect(&self, tasks: usize) {
+        self.locked().outstanding += tasks;
+    }
+
+    /// Stores what came of a task that was expected.
+    pub(crate) fn deliver(&self, index: usize, delivered: Delivered) {
+        let mut progress = self.locked();
+        progress.outcomes.insert(index, delivered);
+        progress.outstanding = progress.outstanding.saturating_sub(1);
+        if progress.outstanding == 0 {
+            progress.callbacks.drain(..).for_each(|one| self.call(one));
+        }
+        let watchers = progress.watchers.iter().filter_map(Weak::upgrade);
+        watchers.for_each(|watcher| watcher.tell());
+        if progress.waiters > 0 && progress.outstanding <= progress.wakes_at {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Has `callback` run when no task is outstanding, which may be now.
+    pub(crate) fn when_done(&self, callback: Callback) {
+        let mut progress = self.locked();
+        if progress.outstanding == 0 {
+            self.call(callback);
+        } else {
+            progress.callbacks.push(callback);
+        }
+    }
+
+    fn call(&self, callback: Callback) {
+        // The thread lives as long as this sender.
+        drop(self.callbacks.send(callback));
+    }
+
+    /// Tells `watcher` of each outcome that comes from now on.
+    pub(crate) fn watch(&self, watcher: &Arc<Watcher>) {
+        let mut progress = self.locked();
+        progress.watchers.retain(|one| one.strong_count() > 0);
+        progress.watchers.push(Arc::downgrade(watcher));
+    }
+
+    /// Waits until `test` gives something, which it can only when no more than `most` tasks are outstanding; `None` if the
+    /// deadline passed before.
+    pub(crate) fn wait<R>(
+        &self,
+        most: usize,
+        deadline: Deadline,
+        mut test: impl FnMut(&mut Progress) -> Option<R>,
+    ) -> Option<R> {
+        let mut progress = self.locked();
+        loop {
+            if let Some(result) = test(&mut progress) {
+                return Some(result);
+            }
+            if deadline.is_expired() {
+                return None;
+            }
+            let others = if progress.waiters > 0 {
+                progress.wakes_at
+            } else {
+                0
+            };
+            progress.wakes_at = others.max(most);
+            progress.waiters += 1;
+            progress = match deadline.remaining() {
+                None => {
+                    let woken = self.changed.wait(progress);
+                    woken.unwrap_or_else(PoisonError::into_inner)
+                }
+                Some(left) => {
+                    let woken = self.changed.wait_timeout(progress, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            progress.waiters -= 1;
+        }
+    }
+
+    /// Waits until no task is outstanding; false if the deadline passed before.
+    pub(crate) fn wait_all(&self, deadline: Deadline) -> bool {
+        let all = |progress: &mut Progress| (progress.outstanding == 0).then_some(());
+        self.wait(0, deadline, all).is_some()
+    }
+
+    pub(crate) fn locked(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Progress")
+            .field("outstanding", &self.outstanding)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The value of a task, or why there is none.
+pub(crate) fn value<R>(index: usize, delivered: &Delivered, read: Read<R>) -> Result<R, TaskError> {
+    match delivered {
+        Ok(outcome) => read(outcome, &format!("task {index}"))
+            .map_err(|error| TaskError::new(index, Cause::Failed(Arc::new(error)))),
+        Err(cause) => Err(TaskError::new(index, cause.clone())),
+    }
+}

@@ -1,0 +1,91 @@
+//! A packet of tasks: consecutive tasks of one job, as the parent keeps them, and the bytes that a worker gets.
+//!
+//! # Layout
+//!
+//! ```text
+//! | len u32 | name of the function | len u32 | arguments of a task | len u32 | arguments of the next | ...
+//! ```
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use mp_layout::{Error, ErrorKind, Result};
+
+use crate::board::LINE;
+use crate::job::Job;
+
+/// Consecutive tasks of one job, of which none has an outcome.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    pub(crate) job: Arc<Job>,
+    /// The index of the first of them in the job.
+    pub(crate) first: usize,
+    /// The name of the function.
+    pub(crate) function: Arc<[u8]>,
+    /// The arguments of each, at least of one.
+    pub(crate) items: Vec<Vec<u8>>,
+    /// Those of the only task: a task with descriptors travels alone.
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+const LENGTH: usize = size_of::<u32>();
+
+impl Packet {
+    /// The bytes that a worker gets.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.size());
+        for part in std::iter::once(&*self.function).chain(self.items.iter().map(|item| &**item)) {
+            bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+        bytes
+    }
+
+    /// How many bytes that are.
+    pub(crate) fn size(&self) -> usize {
+        let items = self.items.iter().map(|item| LENGTH + item.len());
+        LENGTH + self.function.len() + items.sum::<usize>()
+    }
+
+    /// Whether its bytes and nothing else go into a line.
+    pub(crate) fn fits_line(&self) -> bool {
+        self.descriptors.is_empty() && self.size() <= LINE
+    }
+
+    /// Takes the tasks from number `at` on out of it; `None` if there are none.
+    pub(crate) fn split_off(mut self, at: usize) -> Option<Self> {
+        self.items.drain(..at.min(self.items.len()));
+        self.first += at;
+        (!self.items.is_empty()).then_some(self)
+    }
+}
+
+/// The most bytes of arguments that one task may have.
+pub(crate) const MAX_ARGUMENTS: usize = (u32::MAX / 2) as usize;
+
+/// Room for tasks in a line, next to the name of their function.
+pub(crate) fn room_in_line(function: &[u8]) -> usize {
+    LINE - LENGTH - function.len()
+}
+
+/// What a task takes of that room.
+pub(crate) fn room_for(item: &[u8]) -> usize {
+    LENGTH + item.len()
+}
+
+/// Takes the next part of a packet's bytes.
+///
+/// # Errors
+///
+/// [`ErrorKind::Corrupt`] if there is none.
+pub(crate) fn next_part<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8]> {
+    let damaged = || {
+        Error::new(ErrorKind::Corrupt, "read", "a packet of tasks")
+            .with_detail("its lengths contradict each other")
+    };
+    let (length, rest) = bytes.split_first_chunk::<LENGTH>().ok_or_else(damaged)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let (part, rest) = rest.split_at_checked(length).ok_or_else(damaged)?;
+    *bytes = rest;
+    Ok(part)
+}

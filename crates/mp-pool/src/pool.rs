@@ -1,0 +1,485 @@
+//! Workers that run tasks.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use mp_layout::{Error, Result};
+use mp_os::clock::Deadline;
+use mp_process::call::Outcome;
+use mp_process::{Argument, Arguments, Returned, Stateless, Task};
+
+use crate::async_result::{AsyncResult, MapResult};
+use crate::builder::Builder;
+use crate::error::TaskError;
+use crate::feeder::{Feeder, name, write_all, write_one};
+use crate::imap::Imap;
+use crate::job::{Job, Progress, Read};
+use crate::shared::{Config, Shared};
+
+/// The most tasks of a packet whose size was not given.
+const CHUNK_MAX: usize = 256;
+
+/// Packets for each worker, where there are as many tasks: so that none waits long for the last.
+const PACKETS_PER_WORKER: usize = 4;
+
+/// Tasks that `map` may have submitted beyond those that have ended, whatever its packets.
+const MAP_AHEAD: usize = 1024;
+
+/// Worker processes that run tasks: functions of this program, with arguments that travel.
+///
+/// A task is a function or a closure without captures, as for [`Process`](mp_process::Process). Any thread may submit.
+/// Dropping the pool [terminates](Self::terminate) it.
+///
+/// # If a process dies
+///
+/// A worker that dies fails the one task that it ran, with its index, pid, and exit code or signal. Tasks that it had taken
+/// and not begun move to another worker, its results that came before count, and a new worker takes its place. If workers
+/// end over and over before they run anything, there are pauses between the starts, and then the pool gives up: every task
+/// fails with the last reason. When this process dies, the kernel kills the workers.
+///
+/// # Examples
+///
+/// ```
+/// use mp_pool::Pool;
+///
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// let pool = Pool::new(2)?;
+/// assert_eq!(pool.map(square, 1..=5)?, [1, 4, 9, 16, 25]);
+/// assert_eq!(pool.starmap(|a: u64, b: u64| a - b, [(5, 1), (7, 2)])?, [4, 5]);
+/// assert_eq!(pool.apply(u64::pow, (2, 10))?, 1024);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+///
+/// What captures does not compile:
+///
+/// ```compile_fail
+/// let factor = 3;
+/// let pool = mp_pool::Pool::new(2)?;
+/// pool.map(|n: u64| n * factor, 1..=5)?;
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+pub struct Pool {
+    shared: Arc<Shared>,
+    collector: Option<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// Makes a pool of `workers` processes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`].
+    pub fn new(workers: usize) -> Result<Self> {
+        Self::builder().workers(workers).build()
+    }
+
+    /// A pool with options.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn with(config: Config) -> Result<Self> {
+        let shared = Arc::new(Shared::new(config)?);
+        let collects = Arc::clone(&shared);
+        let collector = std::thread::Builder::new()
+            .name("mp-pool".to_owned())
+            .spawn(move || collects.collect());
+        match collector {
+            Ok(collector) => Ok(Self {
+                shared,
+                collector: Some(collector),
+            }),
+            Err(source) => {
+                shared.terminate();
+                Err(Error::os("start", "the thread of a pool", source))
+            }
+        }
+    }
+
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        self.shared.config.workers
+    }
+
+    /// The pids of its workers. Another may have taken the place of one meanwhile.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        self.shared.pids()
+    }
+
+    /// Calls `task` with each item, in the workers, and returns the values in order.
+    ///
+    /// All tasks are run, also after an error. Items are taken from the iterator while earlier ones run, and travel in
+    /// packets of as many as give each worker four packets, at most 256; an iterator that does not know its length gets
+    /// packets of one. [`chunk_size`](Self::chunk_size) sets their size.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first task that has one, see [`AsyncResult::get`]; [`try_map`](Self::try_map) returns the values
+    /// of the others as well.
+    pub fn map<F, T, W>(
+        &self,
+        task: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Task<(T,)> + Stateless,
+        F::Output: Returned<W>,
+        T: Argument,
+    {
+        self.in_chunks(None).map(task, items)
+    }
+
+    /// As [`map`](Self::map), and returns the value or the error of each task, in order.
+    pub fn try_map<F, T, W>(
+        &self,
+        task: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> Vec<Result<F::Output, TaskError>>
+    where
+        F: Task<(T,)> + Stateless,
+        F::Output: Returned<W>,
+        T: Argument,
+    {
+        self.in_chunks(None).try_map(task, items)
+    }
+
+    /// As [`map`](Self::map), of items that are tuples of arguments.
+    ///
+    /// # Errors
+    ///
+    /// As for [`map`](Self::map).
+    pub fn starmap<F, A, W>(
+        &self,
+        task: F,
+        items: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
+        self.in_chunks(None).starmap(task, items)
+    }
+
+    /// As [`map`](Self::map), without waiting: takes all items, and returns what to wait for.
+    pub fn map_async<F, T, W>(
+        &self,
+        task: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> MapResult<F::Output>
+    where
+        F: Task<(T,)> + Stateless,
+        F::Output: Returned<W>,
+        T: Argument,
+    {
+        self.in_chunks(None).map_async(task, items)
+    }
+
+    /// Calls `task` with each item, in the workers, and iterates over the results in order.
+    ///
+    /// Items are taken as results are asked for, see [`Imap`]; packets have one task.
+    pub fn imap<F, I, W>(&self, task: F, items: I) -> Imap<'_, I::IntoIter, F::Output>
+    where
+        I: IntoIterator<Item: Argument>,
+        F: Task<(I::Item,)> + Stateless,
+        F::Output: Returned<W>,
+    {
+        self.in_chunks(Some(1)).imap(task, items)
+    }
+
+    /// As [`imap`](Self::imap), with the results as they come. The error of a task has its index.
+    pub fn imap_unordered<F, I, W>(&self, task: F, items: I) -> Imap<'_, I::IntoIter, F::Output>
+    where
+        I: IntoIterator<Item: Argument>,
+        F: Task<(I::Item,)> + Stateless,
+        F::Output: Returned<W>,
+    {
+        self.in_chunks(Some(1)).imap_unordered(task, items)
+    }
+
+    /// Calls `task` once, in a worker, and returns its value.
+    ///
+    /// # Errors
+    ///
+    /// As for [`AsyncResult::get`].
+    pub fn apply<F, A, W>(&self, task: F, arguments: A) -> Result<F::Output, TaskError>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
+        self.apply_async(task, arguments).get()
+    }
+
+    /// As [`apply`](Self::apply), without waiting: returns what to wait for.
+    pub fn apply_async<F, A, W>(&self, task: F, arguments: A) -> AsyncResult<F::Output>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
+        let job = self.submit_one(task, arguments);
+        AsyncResult::new(job, Outcome::value::<F::Output, W>)
+    }
+
+    pub(crate) fn submit_one<F, A, W>(&self, task: F, arguments: A) -> Arc<Job>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
+        let function = name::<F, A, W>(task);
+        let item = std::iter::once(arguments);
+        let mut feeder = Feeder::new(&self.shared, function, item, write_all, 1);
+        feeder.feed_all();
+        feeder.job
+    }
+
+    /// As [`imap`](Self::imap), with all items taken here.
+    pub(crate) fn map_eagerly<F, I, W>(&self, task: F, items: I) -> Imap<'_, I::IntoIter, F::Output>
+    where
+        I: IntoIterator<Item: Argument>,
+        F: Task<(I::Item,)> + Stateless,
+        F::Output: Returned<W>,
+    {
+        let function = name::<F, (I::Item,), W>(task);
+        let feeder = Feeder::new(&self.shared, function, items.into_iter(), write_one, 1);
+        Imap::new(feeder, Outcome::value::<F::Output, W>, true, usize::MAX)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The same pool, for one call whose packets have `tasks` tasks each (1 to 4096).
+    ///
+    /// A packet is taken by one worker and its tasks run one after the other: many short tasks cost less in large packets,
+    /// long ones are spread better in small ones. A worker's death fails the task that it ran, however large the packet.
+    ///
+    /// ```
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// assert_eq!(pool.chunk_size(16).map(|n: u32| n + 1, 0..100)?[99], 100);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    pub fn chunk_size(&self, tasks: usize) -> Chunked<'_> {
+        self.in_chunks(Some(tasks))
+    }
+
+    fn in_chunks(&self, size: Option<usize>) -> Chunked<'_> {
+        Chunked {
+            shared: &self.shared,
+            size,
+        }
+    }
+
+    /// Takes no more tasks. Those that were submitted are run, then the workers end; [`join`](Self::join) waits for that.
+    ///
+    /// Tasks that are submitted later fail with [`ErrorKind::Closed`](mp_layout::ErrorKind::Closed): also those that an
+    /// [`Imap`], or a [`map`](Self::map) of another thread, has not submitted yet.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// Kills the workers, and waits for their end. Tasks without a result fail with
+    /// [`ErrorKind::Closed`](mp_layout::ErrorKind::Closed).
+    pub fn terminate(&self) {
+        self.shared.terminate();
+    }
+
+    /// Waits until all workers have ended and all callbacks have been run, after [`close`](Self::close) or
+    /// [`terminate`](Self::terminate).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidState`](mp_layout::ErrorKind::InvalidState) if the pool is open.
+    pub fn join(&self) -> Result<()> {
+        self.shared.join()
+    }
+}
+
+impl Drop for Pool {
+    /// Terminates the pool.
+    fn drop(&mut self) {
+        self.shared.terminate();
+        if let Some(collector) = self.collector.take() {
+            // It does not panic; if it did, it said so.
+            drop(collector.join());
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Pool")
+            .field("workers", &self.workers())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`Pool`] for one call with packets of a given size, from [`Pool::chunk_size`].
+///
+/// ```
+/// let pool = mp_pool::Pool::new(2)?;
+/// let sum: u64 = pool.chunk_size(8).imap_unordered(|n: u64| n, 0..100).sum::<Result<u64, _>>()?;
+/// assert_eq!(sum, 4950);
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use = "it is for one call"]
+pub struct Chunked<'p> {
+    shared: &'p Shared,
+    /// `None` for what suits the number of items.
+    size: Option<usize>,
+}
+
+impl<'p> Chunked<'p> {
+    /// As [`Pool::map`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Pool::map`].
+    pub fn map<F, T, W>(
+        self,
+        task: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Task<(T,)> + Stateless,
+        F::Output: Returned<W>,
+        T: Argument,
+    {
+        self.try_map(task, items).into_iter().collect()
+    }
+
+    /// As [`Pool::try_map`].
+    pub fn try_map<F, T, W>(
+        self,
+        task: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> Vec<Result<F::Output, TaskError>>
+    where
+        F: Task<(T,)> + Stateless,
+        F::Output: Returned<W>,
+        T: Argument,
+    {
+        let items = items.into_iter();
+        let chunk = self.size_for(items.size_hint().0);
+        let function = name::<F, (T,), W>(task);
+        let feeder = Feeder::new(self.shared, function, items, write_one, chunk);
+        self.run_all(feeder, chunk, Outcome::value::<F::Output, W>)
+    }
+
+    /// As [`Pool::starmap`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Pool::map`].
+    pub fn starmap<F, A, W>(
+        self,
+        task: F,
+        items: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
+        let items = items.into_iter();
+        let chunk = self.size_for(items.size_hint().0);
+        let function = name::<F, A, W>(task);
+        let feeder = Feeder::new(self.shared, function, items, write_all, chunk);
+        self.run_all(feeder, chunk, Outcome::value::<F::Output, W>)
+            .into_iter()
+            .collect()
+    }
+
+    /// As [`Pool::map_async`].
+    pub fn map_async<F, T, W>(
+        self,
+        task: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> MapResult<F::Output>
+    where
+        F: Task<(T,)> + Stateless,
+        F::Output: Returned<W>,
+        T: Argument,
+    {
+        let items = items.into_iter();
+        let chunk = self.size_for(items.size_hint().0);
+        let function = name::<F, (T,), W>(task);
+        let mut feeder = Feeder::new(self.shared, function, items, write_one, chunk);
+        feeder.feed_all();
+        MapResult::new(feeder.job, feeder.submitted, Outcome::value::<F::Output, W>)
+    }
+
+    /// As [`Pool::imap`].
+    pub fn imap<F, I, W>(self, task: F, items: I) -> Imap<'p, I::IntoIter, F::Output>
+    where
+        I: IntoIterator<Item: Argument>,
+        F: Task<(I::Item,)> + Stateless,
+        F::Output: Returned<W>,
+    {
+        self.iterate(task, items, true)
+    }
+
+    /// As [`Pool::imap_unordered`].
+    pub fn imap_unordered<F, I, W>(self, task: F, items: I) -> Imap<'p, I::IntoIter, F::Output>
+    where
+        I: IntoIterator<Item: Argument>,
+        F: Task<(I::Item,)> + Stateless,
+        F::Output: Returned<W>,
+    {
+        self.iterate(task, items, false)
+    }
+
+    fn iterate<F, I, W>(
+        self,
+        task: F,
+        items: I,
+        is_ordered: bool,
+    ) -> Imap<'p, I::IntoIter, F::Output>
+    where
+        I: IntoIterator<Item: Argument>,
+        F: Task<(I::Item,)> + Stateless,
+        F::Output: Returned<W>,
+    {
+        let chunk = self.size.unwrap_or(1).max(1);
+        let function = name::<F, (I::Item,), W>(task);
+        let feeder = Feeder::new(self.shared, function, items.into_iter(), write_one, chunk);
+        let ahead = PACKETS_PER_WORKER * self.shared.config.workers * chunk;
+        Imap::new(feeder, Outcome::value::<F::Output, W>, is_ordered, ahead)
+    }
+
+    /// Submits all tasks, not too many ahead, waits for them and reads their outcomes.
+    fn run_all<I: Iterator, R>(
+        self,
+        mut feeder: Feeder<'_, I>,
+        chunk: usize,
+        read: Read<R>,
+    ) -> Vec<Result<R, TaskError>> {
+        let ahead = (2 * PACKETS_PER_WORKER * self.shared.config.workers * chunk).max(MAP_AHEAD);
+        let job = Arc::clone(&feeder.job);
+        while feeder.feed() {
+            let is_ahead = job.locked().outstanding >= ahead;
+            if is_ahead {
+                let room =
+                    |progress: &mut Progress| (progress.outstanding <= ahead / 2).then_some(());
+                job.wait(ahead / 2, Deadline::NEVER, room);
+            }
+        }
+        MapResult::new(job, feeder.submitted, read).get_each()
+    }
+
+    fn size_for(self, tasks: usize) -> usize {
+        let workers = self.shared.config.workers;
+        self.size.unwrap_or_else(|| {
+            let packets = PACKETS_PER_WORKER * workers;
+            tasks.div_ceil(packets).clamp(1, CHUNK_MAX)
+        })
+    }
+}

@@ -1,0 +1,475 @@
+//! What a pool's parent knows: which tasks wait, which packet of the board holds what, who works.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mp_layout::{Error, ErrorKind, Result};
+use mp_os::clock::{self, Deadline};
+use mp_process::Status;
+use mp_process::call::{self, Outcome};
+
+use crate::board::Board;
+use crate::error::{Cause, Death};
+use crate::job::{Delivered, Job};
+use crate::packet::Packet;
+use crate::record::{Head, tag};
+use crate::seat::{Occupant, Seat};
+use crate::shared::{Shared, fail};
+
+/// The first pause before a worker is replaced that had begun no task; each further one is twice as long.
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(10);
+
+/// The longest of these pauses.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// A worker that lived as long was no failed start, whatever ended it.
+const PROVEN_AFTER: Duration = Duration::from_secs(10);
+
+/// So many workers more than the pool has may end in a row without a task in between, before it gives up.
+const DEATHS_IN_VAIN_MAX: usize = 8;
+
+/// So many initializers may fail in a row.
+const FAILED_INITIALIZERS_MAX: usize = 3;
+
+/// Whether a pool takes tasks.
+#[derive(Debug, Default)]
+pub(crate) enum Phase {
+    #[default]
+    Open,
+    /// What was submitted is run.
+    Closing,
+    /// Nothing is run any more, because of this.
+    Ended(Arc<Error>),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    phase: Phase,
+    /// Whether the workers were told to end when they find nothing.
+    is_stopped: bool,
+    pending: VecDeque<Packet>,
+    slots: Vec<Slot>,
+    /// Where the search for a free slot begins: packets are claimed in about the order of their slots.
+    next_slot: usize,
+    on_board: usize,
+    seats: Vec<Seat>,
+    /// Workers that have ended in a row without a task in between.
+    in_vain: usize,
+    failed_initializers: usize,
+    last_end: String,
+}
+
+/// What the parent knows of a packet of the board.
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u64,
+    packet: Option<Packet>,
+    /// Outcomes that have come: of the packet's first tasks.
+    done: usize,
+}
+
+impl State {
+    pub(crate) fn new(board: &Board, workers: usize) -> Self {
+        Self {
+            slots: (0..board.packets()).map(|_| Slot::default()).collect(),
+            seats: (0..workers).map(|_| Seat::empty()).collect(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    pub(crate) fn push(&mut self, packet: Packet) {
+        self.pending.push_back(packet);
+    }
+
+    pub(crate) fn close(&mut self) {
+        if matches!(self.phase, Phase::Open) {
+            self.phase = Phase::Closing;
+        }
+    }
+
+    /// Takes back the packet of a job that no worker has taken; returns whether there was one.
+    pub(crate) fn cancel(&mut self, board: &Board, job: &Arc<Job>) -> Result<bool> {
+        let is_of_job = |packet: &Packet| Arc::ptr_eq(&packet.job, job);
+        if let Some(place) = self.pending.iter().position(is_of_job) {
+            if let Some(packet) = self.pending.remove(place) {
+                fail(packet, &Cause::Cancelled);
+            }
+            return Ok(true);
+        }
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            if slot.packet.as_ref().is_some_and(is_of_job)
+                && board.withdraw(place, slot.generation)?
+                && let Some(packet) = slot.packet.take()
+            {
+                self.on_board -= 1;
+                fail(packet, &Cause::Cancelled);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The jobs of all packets that are not done.
+    pub(crate) fn jobs(&self) -> Vec<Arc<Job>> {
+        let on_board = self.slots.iter().filter_map(|slot| slot.packet.as_ref());
+        let packets = on_board.chain(&self.pending);
+        packets.map(|packet| Arc::clone(&packet.job)).collect()
+    }
+
+    /// Whether a worker has taken a packet of a job.
+    pub(crate) fn is_running(&self, board: &Board, job: &Arc<Job>) -> bool {
+        self.slots.iter().enumerate().any(|(place, slot)| {
+            let packet = slot.packet.as_ref();
+            packet.is_some_and(|packet| Arc::ptr_eq(&packet.job, job))
+                && matches!(board.taken_by(place), Ok(Some(_)))
+        })
+    }
+
+    /// The workers with their seats' numbers.
+    pub(crate) fn occupants(&self) -> impl Iterator<Item = (usize, &Occupant)> {
+        let seats = self.seats.iter().enumerate();
+        seats.filter_map(|(number, seat)| Some((number, seat.occupant.as_ref()?)))
+    }
+
+    /// Whether all workers have ended, and none is started again.
+    pub(crate) fn is_deserted(&self) -> bool {
+        (self.is_stopped || matches!(self.phase, Phase::Ended(_))) && self.occupants().count() == 0
+    }
+
+    /// Puts tasks that wait on free packets of the board; returns on how many.
+    pub(crate) fn fill_board(&mut self, board: &Board) -> Result<usize> {
+        let mut filled = 0;
+        while self.on_board < self.slots.len() {
+            let Some(packet) = self.pending.pop_front() else {
+                break;
+            };
+            while self.slots[self.next_slot].packet.is_some() {
+                self.next_slot = (self.next_slot + 1) % self.slots.len();
+            }
+            let slot = &mut self.slots[self.next_slot];
+            slot.generation += 1;
+            slot.done = 0;
+            let bytes = packet.fits_line().then(|| packet.to_bytes());
+            let items = packet.items.len();
+            slot.packet = Some(packet);
+            self.on_board += 1;
+            filled += 1;
+            board.publish(self.next_slot, slot.generation, bytes.as_deref(), items)?;
+            self.next_slot = (self.next_slot + 1) % self.slots.len();
+        }
+        Ok(filled)
+    }
+
+    /// Takes what the workers have pushed.
+    pub(crate) fn take_outcomes(&mut self, board: &Board) -> Result<()> {
+        (0..self.seats.len()).try_for_each(|seat| self.drain(board, seat))
+    }
+
+    fn drain(&mut self, board: &Board, seat: usize) -> Result<()> {
+        if self.seats[seat].occupant.is_none() {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        let drained = board.drain(seat, |tag, record| {
+            if result.is_ok() {
+                result = self.take_record(board, seat, tag, record);
+            }
+        });
+        if let (Err(_), Some(occupant)) = (drained, &mut self.seats[seat].occupant) {
+            occupant.kill_damaged();
+        }
+        result
+    }
+
+    fn take_record(&mut self, board: &Board, seat: usize, tag: u32, record: &[u8]) -> Result<()> {
+        let Some(occupant) = &mut self.seats[seat].occupant else {
+            return Ok(());
+        };
+        if occupant.is_damaged {
+            return Ok(());
+        }
+        let Some((head, rest)) = Head::split(record) else {
+            occupant.kill_damaged();
+            return Ok(());
+        };
+        match tag {
+            tag::PIECE => occupant.pieces.extend_from_slice(rest),
+            tag::READY => self.failed_initializers = 0,
+            tag::RETIRED => occupant.is_leaving = true,
+            tag::NOT_READY => {
+                let mut text = std::mem::take(&mut occupant.pieces);
+                text.extend_from_slice(rest);
+                occupant.is_leaving = true;
+                self.failed_initializers += 1;
+                self.note_in_vain(format!(
+                    "the initializer failed: {}",
+                    String::from_utf8_lossy(&text)
+                ));
+            }
+            tag::ASK => return self.answer(board, seat, head),
+            tag::OUTCOME => return self.take_outcome(board, seat, head, rest),
+            _ => occupant.kill_damaged(),
+        }
+        Ok(())
+    }
+
+    fn take_outcome(&mut self, board: &Board, seat: usize, head: Head, rest: &[u8]) -> Result<()> {
+        let Some(occupant) = &mut self.seats[seat].occupant else {
+            return Ok(());
+        };
+        let mut bytes = std::mem::take(&mut occupant.pieces);
+        bytes.extend_from_slice(rest);
+        let place = head.packet as usize;
+        let slot = self
+            .slots
+            .get_mut(place)
+            .filter(|slot| slot.generation == head.generation && slot.done == head.item as usize);
+        let Some((slot, packet)) = slot.and_then(|slot| {
+            let packet = slot.packet.take()?;
+            Some((slot, packet))
+        }) else {
+            occupant.kill_damaged();
+            return Ok(());
+        };
+        let delivered = delivered(occupant, bytes, head.descriptors);
+        packet.job.deliver(packet.first + slot.done, delivered);
+        slot.done += 1;
+        self.in_vain = 0;
+        if slot.done < packet.items.len() {
+            slot.packet = Some(packet);
+            return Ok(());
+        }
+        self.on_board -= 1;
+        board.free(place)
+    }
+
+    /// Sends a packet to a worker that has taken it.
+    fn answer(&mut self, board: &Board, seat: usize, head: Head) -> Result<()> {
+        let Some(occupant) = &mut self.seats[seat].occupant else {
+            return Ok(());
+        };
+        let place = head.packet as usize;
+        let slot = self.slots.get_mut(place);
+        let Some(slot) = slot.filter(|slot| slot.generation == head.generation) else {
+            occupant.kill_damaged();
+            return Ok(());
+        };
+        let Some(packet) = slot.packet.take() else {
+            occupant.kill_damaged();
+            return Ok(());
+        };
+        let objects: Vec<_> = packet.descriptors.iter().map(AsFd::as_fd).collect();
+        let socket = occupant.socket.as_fd();
+        match call::send(socket, &packet.to_bytes(), &objects, Deadline::PASSED) {
+            Ok(()) => slot.packet = Some(packet),
+            Err(source) => {
+                drop(objects);
+                let error = Error::os("send", "the arguments of a task", source);
+                fail(packet, &Cause::Failed(Arc::new(error)));
+                self.on_board -= 1;
+                board.free(place)?;
+                // So that it goes on; if it cannot, it is replaced.
+                if call::send(socket, &[], &[], Deadline::PASSED).is_err() {
+                    occupant.kill();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what the workers that have ended had begun, and empties their seats.
+    pub(crate) fn bury(&mut self, board: &Board, seats: &[usize]) -> Result<()> {
+        for &number in seats {
+            let is_alive = |one: &Occupant| one.process.is_alive();
+            if self.seats[number].occupant.as_ref().is_none_or(is_alive) {
+                continue;
+            }
+            // What it pushed last.
+            self.drain(board, number)?;
+            let Some(occupant) = self.seats[number].occupant.take() else {
+                continue;
+            };
+            let had_begun = self.take_back(board, number, &occupant)?;
+            let is_expected = occupant.is_leaving || self.is_stopped || had_begun;
+            let is_ended = matches!(self.phase, Phase::Ended(_));
+            if !is_expected && !is_ended && occupant.age() < PROVEN_AFTER {
+                self.note_in_vain(occupant.end());
+            }
+            self.seats[number].fill_at = self.backoff();
+        }
+        Ok(())
+    }
+
+    /// Takes a dead worker's packet from the board. The task that it had begun fails, the rest is to be done first; returns
+    /// whether there was one.
+    fn take_back(&mut self, board: &Board, number: usize, occupant: &Occupant) -> Result<bool> {
+        let mut had_begun = false;
+        for place in 0..self.slots.len() {
+            if self.slots[place].packet.is_none() || board.taken_by(place)? != Some(number) {
+                continue;
+            }
+            let slot = &mut self.slots[place];
+            let Some(packet) = slot.packet.take() else {
+                continue;
+            };
+            self.on_board -= 1;
+            board.free(place)?;
+            let begun = board.begun(number, slot.generation, slot.done)?;
+            let mut done = slot.done;
+            if let Some(since) = begun {
+                let ran_for = clock::now_millis().saturating_sub(since);
+                let cause = cause_of_death(occupant, Duration::from_millis(ran_for));
+                packet.job.deliver(packet.first + done, Err(cause));
+                done += 1;
+                had_begun = true;
+                self.in_vain = 0;
+            }
+            if let Some(rest) = packet.split_off(done) {
+                self.pending.push_front(rest);
+            }
+        }
+        Ok(had_begun)
+    }
+
+    fn note_in_vain(&mut self, end: String) {
+        self.in_vain += 1;
+        self.last_end = end;
+    }
+
+    /// When a seat that became empty is filled.
+    fn backoff(&self) -> Deadline {
+        match self.in_vain.checked_sub(self.seats.len() + 1) {
+            None => Deadline::PASSED,
+            Some(times) => {
+                let pause = SHORTEST_BACKOFF.saturating_mul(1 << times.min(16));
+                Deadline::after(pause.min(LONGEST_BACKOFF))
+            }
+        }
+    }
+
+    /// Lets the workers end if nothing is left for them.
+    pub(crate) fn stop_if_done(&mut self, board: &Board) -> Result<()> {
+        let is_done = self.pending.is_empty() && self.on_board == 0;
+        if matches!(self.phase, Phase::Closing) && is_done && !self.is_stopped {
+            self.is_stopped = true;
+            board.stop()?;
+        }
+        Ok(())
+    }
+
+    /// Fills all empty seats.
+    pub(crate) fn fill_seats(&mut self, shared: &Shared) -> Result<()> {
+        let mut seats = self.seats.iter_mut().enumerate();
+        seats.try_for_each(|(number, seat)| match seat.occupant {
+            Some(_) => Ok(()),
+            None => seat.fill(number, shared),
+        })
+    }
+
+    /// Fills the seats that are due, unless the workers are to end; returns when the next is due.
+    pub(crate) fn refill_seats(&mut self, shared: &Shared) -> Deadline {
+        self.give_up_if_in_vain(&shared.board);
+        let mut next = Deadline::NEVER;
+        for number in 0..self.seats.len() {
+            if self.is_stopped || matches!(self.phase, Phase::Ended(_)) {
+                return Deadline::NEVER;
+            }
+            let seat = &mut self.seats[number];
+            if seat.occupant.is_some() {
+                continue;
+            }
+            if seat.fill_at.is_expired()
+                && let Err(error) = seat.fill(number, shared)
+            {
+                self.note_in_vain(error.to_string());
+                self.seats[number].fill_at = self.backoff();
+                self.give_up_if_in_vain(&shared.board);
+            }
+            let seat = &self.seats[number];
+            if seat.occupant.is_none() {
+                next = next.earlier(seat.fill_at);
+            }
+        }
+        next
+    }
+
+    fn give_up_if_in_vain(&mut self, board: &Board) {
+        let too_many = self.in_vain >= self.seats.len() + DEATHS_IN_VAIN_MAX;
+        if !too_many && self.failed_initializers < FAILED_INITIALIZERS_MAX {
+            return;
+        }
+        let error = Error::new(ErrorKind::ProcessDied, "run", "a task").with_detail(format!(
+            "the pool gave up: its workers end before they run a task, {} in a row; the last: {}",
+            self.in_vain, self.last_end
+        ));
+        self.end(board, Arc::new(error));
+    }
+
+    /// Kills and reaps all workers; every task that is left fails with `error`.
+    pub(crate) fn end(&mut self, board: &Board, error: Arc<Error>) {
+        if !matches!(self.phase, Phase::Ended(_)) {
+            // What is done counts. Damage found here ends the same way.
+            drop(self.take_outcomes(board));
+            self.phase = Phase::Ended(Arc::clone(&error));
+        }
+        let occupants: Vec<_> = self
+            .seats
+            .iter_mut()
+            .filter_map(|seat| seat.occupant.take())
+            .collect();
+        occupants.iter().for_each(Occupant::kill);
+        for occupant in &occupants {
+            // The kernel refuses it only for a process that was reaped.
+            drop(occupant.process.join());
+        }
+        let cause = Cause::Failed(error);
+        for slot in &mut self.slots {
+            if let Some(packet) = slot.packet.take()
+                && let Some(rest) = packet.split_off(slot.done)
+            {
+                fail(rest, &cause);
+            }
+        }
+        self.on_board = 0;
+        for packet in self.pending.drain(..) {
+            fail(packet, &cause);
+        }
+    }
+}
+
+/// What a worker pushed, with the objects that it sent before.
+fn delivered(occupant: &Occupant, bytes: Vec<u8>, descriptors: u32) -> Delivered {
+    let objects = match descriptors {
+        0 => Vec::new(),
+        _ => match call::receive(occupant.socket.as_fd(), Deadline::PASSED) {
+            Ok(received) => received.unwrap_or_default().1,
+            Err(source) => {
+                let error = Error::os("receive", "the result of a task", source);
+                return Err(Cause::Failed(Arc::new(error)));
+            }
+        },
+    };
+    let outcome = Outcome::from_message(bytes, objects);
+    match outcome.panic() {
+        Some(panic) => Err(Cause::Panicked(Arc::new(panic.clone()))),
+        None => Ok(outcome),
+    }
+}
+
+fn cause_of_death(occupant: &Occupant, ran_for: Duration) -> Cause {
+    match occupant.process.status() {
+        // A program whose panics abort.
+        Status::Panicked(panic) => Cause::Panicked(Arc::new(panic)),
+        status => Cause::Died(Death {
+            pid: occupant.pid(),
+            status,
+            ran_for,
+        }),
+    }
+}

@@ -1,0 +1,182 @@
+//! A worker: takes packets, runs their tasks, pushes the outcomes.
+
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+
+use mp_layout::{Error, ErrorKind, Result};
+use mp_os::clock::{self, Deadline};
+use mp_os::this_process;
+use mp_os::wakeup::Wakeup;
+use mp_process::call::{self, Callable, Function, Outcome};
+use mp_process::take_passed_fd;
+use mp_shm::Segment;
+use mp_sync::Wait;
+
+use crate::board::{Board, Claim, Next, PIECE, Results};
+use crate::packet::next_part;
+use crate::record::{Head, tag};
+
+/// The task of a worker's process. The first three are descriptors; `most_tasks` is how many it runs, 0 for any number.
+pub(crate) fn run(
+    memory: RawFd,
+    wakeup: RawFd,
+    socket: RawFd,
+    number: u32,
+    most_tasks: u64,
+) -> Result<()> {
+    // Ctrl-C reaches all processes of a terminal; what is to become of the workers is the parent's decision.
+    this_process::block_interrupts();
+    let board = Board::attach(Segment::from_descriptor(passed(memory)?)?)?;
+    let mut worker = Worker {
+        number: number as usize,
+        results: board.results(number as usize)?,
+        board: &board,
+        wakeup: Wakeup::from(passed(wakeup)?),
+        socket: passed(socket)?,
+        last_function: None,
+        rung: 0,
+    };
+    if !worker.initialise()? {
+        return Ok(());
+    }
+    let mut ran = 0;
+    while let Next::Run(claim) = board.next(worker.number, Wait::Adaptive)? {
+        worker.run_packet(&claim)?;
+        ran += claim.items as u64;
+        if most_tasks != 0 && ran >= most_tasks {
+            return worker.push(tag::RETIRED, Head::default(), &[]);
+        }
+    }
+    Ok(())
+}
+
+fn passed(number: RawFd) -> Result<OwnedFd> {
+    take_passed_fd(number)
+        .ok_or_else(|| Error::new(ErrorKind::InvalidState, "start", "a worker of a pool"))
+}
+
+struct Worker<'a> {
+    number: usize,
+    board: &'a Board,
+    results: Results<'a>,
+    wakeup: Wakeup,
+    socket: OwnedFd,
+    /// The function of the last packet, which is mostly that of the next as well.
+    last_function: Option<(Vec<u8>, Callable)>,
+    /// When it last rang for its parent, in milliseconds.
+    rung: u64,
+}
+
+impl Worker<'_> {
+    /// Runs the initializer that the parent sent, if any; returns whether it succeeded.
+    fn initialise(&mut self) -> Result<bool> {
+        let (bytes, descriptors) = self.receive()?;
+        let failure = if bytes.is_empty() {
+            None
+        } else {
+            let mut rest = &*bytes;
+            let function = Function::from_bytes(next_part(&mut rest)?)?.find()?;
+            function.call(next_part(&mut rest)?, descriptors).failure()
+        };
+        let (tag, text) = match &failure {
+            None => (tag::READY, ""),
+            Some(text) => (tag::NOT_READY, &**text),
+        };
+        self.push(tag, Head::default(), text.as_bytes())?;
+        self.results.ring_parent(&self.wakeup)?;
+        Ok(failure.is_none())
+    }
+
+    fn run_packet(&mut self, claim: &Claim) -> Result<()> {
+        let (bytes, descriptors) = match claim.size {
+            None => self.ask(claim)?,
+            Some(size) => {
+                let mut bytes = Vec::new();
+                self.board.read_line(claim.packet, size, &mut bytes)?;
+                (bytes, Vec::new())
+            }
+        };
+        // The parent could not send it, and has answered for it.
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut rest = &*bytes;
+        let function = self.find(next_part(&mut rest)?);
+        let mut descriptors = Some(descriptors);
+        for item in 0..claim.items {
+            let arguments = next_part(&mut rest)?;
+            let now = clock::now_millis();
+            if now != self.rung {
+                // What was pushed is up to a millisecond old: a parent that sleeps is not woken for each short task. Before
+                // the task begins, which must not fail because an earlier one closed the descriptor.
+                self.rung = now;
+                self.results.ring_parent(&self.wakeup)?;
+            }
+            self.board.begin(self.number, claim.generation, item, now)?;
+            let outcome = match &function {
+                Ok(function) => function.call(arguments, descriptors.take().unwrap_or_default()),
+                Err(error) => Outcome::refused(error),
+            };
+            self.push_outcome(claim, item, outcome)?;
+        }
+        self.results.ring_parent(&self.wakeup)
+    }
+
+    /// Receives a packet that is not in its line.
+    fn ask(&mut self, claim: &Claim) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+        let head = Head {
+            generation: claim.generation,
+            packet: claim.packet as u32,
+            ..Head::default()
+        };
+        self.push(tag::ASK, head, &[])?;
+        self.results.ring_parent(&self.wakeup)?;
+        self.receive()
+    }
+
+    fn receive(&self) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+        call::receive(self.socket.as_fd(), Deadline::NEVER)
+            .map_err(|source| Error::os("receive", "tasks of a pool", source))?
+            .ok_or_else(|| Error::new(ErrorKind::Closed, "receive", "tasks of a pool"))
+    }
+
+    fn find(&mut self, name: &[u8]) -> Result<Callable> {
+        if let Some((known, function)) = &self.last_function
+            && known == name
+        {
+            return Ok(*function);
+        }
+        let function = Function::from_bytes(name)?.find()?;
+        self.last_function = Some((name.to_vec(), function));
+        Ok(function)
+    }
+
+    fn push_outcome(&mut self, claim: &Claim, item: usize, outcome: Outcome) -> Result<()> {
+        let (bytes, descriptors) = outcome.into_message();
+        let head = Head {
+            generation: claim.generation,
+            packet: claim.packet as u32,
+            item: item as u32,
+            descriptors: descriptors.len() as u32,
+        };
+        if !descriptors.is_empty() {
+            // The parent receives what is before it when it is told of that.
+            self.results.ring_parent(&self.wakeup)?;
+            let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            call::send(self.socket.as_fd(), &[], &borrowed, Deadline::NEVER)
+                .map_err(|source| Error::os("send", "the result of a task", source))?;
+        }
+        self.push(tag::OUTCOME, head, &bytes)
+    }
+
+    /// Pushes bytes, in pieces of which the last has the tag.
+    fn push(&mut self, tag: u32, head: Head, bytes: &[u8]) -> Result<()> {
+        let head = head.to_bytes();
+        let mut rest = bytes;
+        while rest.len() > PIECE {
+            let (piece, more) = rest.split_at(PIECE);
+            self.results.push(tag::PIECE, &head, piece, &self.wakeup)?;
+            rest = more;
+        }
+        self.results.push(tag, &head, rest, &self.wakeup)
+    }
+}

@@ -1,0 +1,366 @@
+//! Workers that die: what is lost is the task that they ran, and what is told of it.
+
+use std::time::{Duration, Instant};
+
+use mp_layout::ErrorKind;
+use mp_object::{Event, Mutex, Semaphore};
+use mp_os::clock::Deadline;
+use mp_os::pidfd::PidFd;
+use mp_pool::{Pool, TaskError};
+use mp_process::{Status, spawn};
+use mp_testkit::Watchdog;
+
+/// More than any wait in a test needs.
+const LONG: Duration = Duration::from_secs(60);
+
+fn kill(pid: u32, signal: i32) {
+    PidFd::open(pid).unwrap().send_signal(signal).unwrap();
+}
+
+/// What the task with this number does to its worker.
+fn end_in_some_way(n: u32) -> u32 {
+    match n {
+        2 => std::process::exit(3),
+        4 => std::process::abort(),
+        6 => kill(std::process::id(), libc::SIGKILL),
+        7 => panic!("seven"),
+        8 => kill(std::process::id(), libc::SIGTERM),
+        _ => return n,
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+#[track_caller]
+fn assert_ended_in_some_way(results: &[Result<u32, TaskError>]) {
+    assert_eq!(results.len(), 10);
+    for (n, result) in results.iter().enumerate() {
+        let status = match n {
+            2 => Status::Exited(3),
+            4 => Status::Signaled {
+                signal: libc::SIGABRT,
+                core: false,
+            },
+            6 => Status::Signaled {
+                signal: libc::SIGKILL,
+                core: false,
+            },
+            8 => Status::Signaled {
+                signal: libc::SIGTERM,
+                core: false,
+            },
+            7 => {
+                let error = result.as_ref().unwrap_err();
+                assert_eq!((error.index(), error.kind()), (7, ErrorKind::Panicked));
+                continue;
+            }
+            _ => {
+                assert_eq!(*result.as_ref().unwrap(), n as u32);
+                continue;
+            }
+        };
+        let error = result.as_ref().unwrap_err();
+        assert_eq!((error.index(), error.kind()), (n, ErrorKind::ProcessDied));
+        let death = error.death().unwrap();
+        match (death.status(), &status) {
+            // Whether there is a core dump is the machine's affair.
+            (Status::Signaled { signal, .. }, Status::Signaled { signal: wanted, .. }) => {
+                assert_eq!(signal, wanted);
+            }
+            (found, wanted) => assert_eq!(found, wanted),
+        }
+        assert!(death.pid() != 0 && death.ran_for() < LONG);
+        let text = error.to_string();
+        assert!(text.contains(&format!("task {n}")), "{text}");
+        assert!(text.contains(&death.pid().to_string()), "{text}");
+    }
+}
+
+#[test]
+fn each_end_of_a_task_fails_that_task_alone() {
+    let _watchdog = Watchdog::new(LONG);
+    for workers in [1, 2, 4] {
+        let pool = Pool::new(workers).unwrap();
+        for packet in [1, 3, 10] {
+            let results = pool.chunk_size(packet).try_map(end_in_some_way, 0..10);
+            assert_ended_in_some_way(&results);
+        }
+        assert_eq!(pool.map(|n: u32| n, 0..10).unwrap().len(), 10);
+    }
+}
+
+/// Says that it runs, and runs until it is killed.
+fn announce(pid: Mutex<u32>, runs: Event) {
+    *pid.lock().unwrap() = std::process::id();
+    runs.set();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_killed_worker_fails_its_task_within_a_second_with_the_time_that_it_ran() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    let (pid, runs) = (Mutex::new(0).unwrap(), Event::new().unwrap());
+    let result = pool.apply_async(announce, (pid.clone(), runs.clone()));
+    runs.wait();
+    let begun = Instant::now();
+    std::thread::sleep(Duration::from_millis(20));
+    let killed = *pid.lock().unwrap();
+    kill(killed, libc::SIGKILL);
+    let error = result.get().unwrap_err();
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    let death = error.death().unwrap();
+    assert_eq!(death.pid(), killed);
+    assert!(death.ran_for() >= Duration::from_millis(19), "{error}");
+    assert_eq!(pool.map(|n: u32| n, 0..10).unwrap().len(), 10);
+    assert!(!pool.worker_pids().contains(&killed));
+}
+
+#[test]
+fn tasks_behind_the_one_that_dies_move_to_another_worker() {
+    let _watchdog = Watchdog::new(LONG);
+    fn first_dies(n: u32, runs: Semaphore) -> u32 {
+        runs.release().unwrap();
+        if n == 0 {
+            std::process::abort();
+        }
+        n
+    }
+    let pool = Pool::new(1).unwrap();
+    let runs = Semaphore::new(0).unwrap();
+    // Objects travel alone, so these are packets of one; the numbers below share one packet.
+    let results = pool.starmap(first_dies, (0..5).map(|n| (n, runs.clone())));
+    assert_eq!(results.unwrap_err().index(), 0);
+    assert_eq!(runs.value(), 5, "each ran once");
+    let each = pool.chunk_size(100).try_map(
+        |n: u32| {
+            if n % 25 == 7 {
+                std::process::exit(1);
+            }
+            n
+        },
+        0..100,
+    );
+    let failed: Vec<_> = (0..100).filter(|n| each[*n].is_err()).collect();
+    assert_eq!(failed, [7, 32, 57, 82]);
+}
+
+#[test]
+fn the_death_of_an_idle_worker_is_not_noticed() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    for _ in 0..20 {
+        // So that they are not killed before they have begun.
+        assert_eq!(pool.map(|n: u32| n, 0..20).unwrap().len(), 20);
+        for pid in pool.worker_pids() {
+            // It may have been replaced already.
+            if let Ok(process) = PidFd::open(pid) {
+                drop(process.send_signal(libc::SIGKILL));
+            }
+        }
+    }
+    assert_eq!(pool.map(|n: u32| n, 0..20).unwrap().len(), 20);
+}
+
+#[test]
+fn all_workers_killed_in_their_tasks_are_replaced() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(4).unwrap();
+    let runs = Semaphore::new(0).unwrap();
+    let stuck = |runs: Semaphore| -> u32 {
+        runs.release().unwrap();
+        loop {
+            std::thread::park();
+        }
+    };
+    let results = pool.map_async(stuck, (0..4).map(|_| runs.clone()));
+    let after = pool.map_async(|n: u32| n, 0..100);
+    (0..4).for_each(|_| runs.acquire());
+    pool.worker_pids()
+        .into_iter()
+        .for_each(|pid| kill(pid, libc::SIGKILL));
+    for error in results.get_each() {
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::ProcessDied);
+    }
+    assert_eq!(after.get().unwrap().len(), 100);
+}
+
+#[test]
+fn workers_killed_at_any_moment_lose_at_most_the_task_that_they_run() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(3).unwrap();
+    let runs = Semaphore::new(0).unwrap();
+    let mut deaths = 0;
+    for round in 0..8_u32 {
+        let results = pool.chunk_size(5).map_async(
+            |n: u64| (0..n % 5000).fold(n, |sum, k| sum ^ k.wrapping_mul(n)),
+            0..2000,
+        );
+        let mut pid_seed = round as usize;
+        while !results.ready() {
+            let pids = pool.worker_pids();
+            if let Some(pid) = pids.get(pid_seed % pids.len().max(1))
+                && let Ok(process) = PidFd::open(*pid)
+            {
+                drop(process.send_signal(libc::SIGKILL));
+            }
+            pid_seed += 1;
+            results.wait_timeout(Duration::from_millis(3));
+        }
+        for (n, result) in results.get_each().into_iter().enumerate() {
+            let n = n as u64;
+            match result {
+                Ok(value) => {
+                    assert_eq!(
+                        value,
+                        (0..n % 5000).fold(n, |sum, k| sum ^ k.wrapping_mul(n))
+                    );
+                }
+                Err(error) => {
+                    assert_eq!(error.index() as u64, n);
+                    assert!(error.death().is_some(), "{error}");
+                    deaths += 1;
+                }
+            }
+        }
+    }
+    println!("{deaths} tasks died");
+    assert_eq!(
+        pool.apply(|runs: Semaphore| runs.value(), (runs,)).unwrap(),
+        0
+    );
+}
+
+#[test]
+fn a_worker_killed_while_it_pushes_a_large_result_fails_that_task() {
+    let _watchdog = Watchdog::new(LONG);
+    fn large(n: u64) -> Vec<u8> {
+        vec![n as u8; 8 << 20]
+    }
+    let pool = Pool::new(2).unwrap();
+    for _ in 0..5 {
+        let results = pool.map_async(large, 0..6);
+        while !results.ready() {
+            for pid in pool.worker_pids().into_iter().take(1) {
+                if let Ok(process) = PidFd::open(pid) {
+                    drop(process.send_signal(libc::SIGKILL));
+                }
+            }
+            results.wait_timeout(Duration::from_millis(15));
+        }
+        for (n, result) in results.get_each().into_iter().enumerate() {
+            match result {
+                Ok(bytes) => assert!(bytes == vec![n as u8; 8 << 20]),
+                Err(error) => assert!(error.death().is_some(), "{error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_initializer_that_fails_ends_in_an_error() {
+    let _watchdog = Watchdog::new(LONG);
+    let panics = Pool::builder()
+        .workers(2)
+        .initializer(|| panic!("no licence"), ())
+        .build()
+        .unwrap();
+    let error = panics.apply(|n: u32| n, (1,)).unwrap_err();
+    assert!(error.to_string().contains("no licence"), "{error}");
+    let returns_err = Pool::builder()
+        .workers(1)
+        .initializer(|| Err::<(), _>("no server".to_owned()), ())
+        .build()
+        .unwrap();
+    let error = returns_err.apply(|n: u32| n, (1,)).unwrap_err();
+    assert!(error.to_string().contains("no server"), "{error}");
+    let late = returns_err.map(|n: u32| n, 0..3).unwrap_err();
+    assert!(late.to_string().contains("no server"), "{late}");
+}
+
+#[test]
+fn workers_that_die_before_they_run_anything_end_in_an_error() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::builder()
+        .workers(2)
+        .initializer(|| std::process::exit(9), ())
+        .build()
+        .unwrap();
+    let error = pool.apply(|n: u32| n, (1,)).unwrap_err();
+    assert!(error.to_string().contains("exited with code 9"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::ProcessDied);
+}
+
+#[test]
+fn a_task_that_closes_every_descriptor_is_done_and_its_worker_is_replaced() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    let closes = |n: u32| {
+        // SAFETY: what is being tested is what happens to a worker whose task does this.
+        unsafe { libc::close_range(3, u32::MAX, 0) };
+        n
+    };
+    for n in 0..3 {
+        // The parent cannot be woken, but it sees the end.
+        assert_eq!(pool.apply(closes, (n,)).unwrap(), n);
+    }
+}
+
+/// Waits for the end of a process that is no child.
+#[track_caller]
+fn assert_ends(pid: u32) {
+    let process = match PidFd::open(pid) {
+        Ok(process) => process,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return,
+        Err(error) => panic!("{error}"),
+    };
+    assert!(
+        process.wait_end(Deadline::after(LONG)).unwrap(),
+        "process {pid} outlives its parent"
+    );
+}
+
+#[test]
+fn no_worker_outlives_a_parent_that_is_killed() {
+    fn parent(pids: Mutex<[u32; 3]>, runs: Event) {
+        let pool = Pool::new(3).unwrap();
+        let _never = pool.map_async(
+            |_: u32| loop {
+                std::thread::park();
+            },
+            0..2,
+        );
+        let found = pool.worker_pids();
+        pids.lock().unwrap().copy_from_slice(&found);
+        runs.set();
+        loop {
+            std::thread::park();
+        }
+    }
+    let _watchdog = Watchdog::new(LONG);
+    let (pids, runs) = (Mutex::new([0; 3]).unwrap(), Event::new().unwrap());
+    let process = spawn(parent, (pids.clone(), runs.clone())).unwrap();
+    runs.wait();
+    process.kill().unwrap();
+    process.join().unwrap();
+    let pids = *pids.lock().unwrap();
+    pids.into_iter().for_each(assert_ends);
+}
+
+#[test]
+fn a_parent_that_exits_without_dropping_its_pool_ends() {
+    fn parent() -> u32 {
+        let pool = Box::leak(Box::new(Pool::new(2).unwrap()));
+        pool.apply(|n: u32| n, (7,)).unwrap()
+    }
+    let _watchdog = Watchdog::new(LONG);
+    let process = spawn(parent, ()).unwrap();
+    assert_eq!(process.result().unwrap(), 7);
+}

@@ -1,0 +1,193 @@
+//! Futures of an executor.
+
+use std::time::Duration;
+
+use mp_layout::ErrorKind;
+use mp_object::{Event, Mutex, Semaphore};
+use mp_pool::{Cause, Deadline, Future, Pool, ProcessPoolExecutor, ReturnWhen, as_completed, wait};
+use mp_testkit::Watchdog;
+
+/// More than any wait in a test needs.
+const LONG: Duration = Duration::from_secs(60);
+
+fn pass(go: Event, n: u32) -> u32 {
+    go.wait();
+    n
+}
+
+#[test]
+fn a_future_tells_where_its_task_is() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let (go, runs) = (Event::new().unwrap(), Event::new().unwrap());
+    let first = executor.submit(
+        |runs: Event, go: Event| {
+            runs.set();
+            go.wait();
+            7
+        },
+        (runs.clone(), go.clone()),
+    );
+    let second = executor.submit(pass, (go.clone(), 8));
+    runs.wait();
+    assert!(first.running() && !first.done() && !first.cancel());
+    assert!(!second.running() && !second.done() && !second.cancelled());
+    let error = first.result_timeout(Duration::from_millis(1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    go.set();
+    assert_eq!((first.result().unwrap(), second.result().unwrap()), (7, 8));
+    assert!(first.exception().is_none() && first.done() && !first.running());
+}
+
+#[test]
+fn what_no_worker_has_taken_is_cancelled_and_never_runs() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let (go, ran) = (Event::new().unwrap(), Semaphore::new(0).unwrap());
+    let (runs, blocked) = (Event::new().unwrap(), go.clone());
+    let first = executor.submit(
+        |runs: Event, go: Event| {
+            runs.set();
+            go.wait();
+        },
+        (runs.clone(), blocked),
+    );
+    runs.wait();
+    // More than the board has packets, so that some wait in the parent.
+    let futures: Vec<Future<()>> = (0..200)
+        .map(|_| executor.submit(|ran: Semaphore| ran.release().unwrap(), (ran.clone(),)))
+        .collect();
+    for (n, future) in futures.iter().enumerate() {
+        if n.is_multiple_of(2) {
+            assert!(future.cancel(), "future {n}");
+            assert!(future.done() && future.cancelled() && !future.running());
+            assert!(matches!(
+                future.result().unwrap_err().cause(),
+                Cause::Cancelled
+            ));
+        }
+    }
+    go.set();
+    first.result().unwrap();
+    executor.shutdown();
+    assert_eq!(ran.value(), 100);
+    assert!(futures.iter().all(Future::done));
+}
+
+#[test]
+fn cancels_and_claims_at_the_same_time_leave_each_task_one_fate() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(2).unwrap();
+    let ran = Semaphore::new(0).unwrap();
+    let mut cancelled = 0;
+    for _ in 0..20 {
+        let futures: Vec<Future<()>> = (0..50)
+            .map(|_| executor.submit(|ran: Semaphore| ran.release().unwrap(), (ran.clone(),)))
+            .collect();
+        cancelled += futures.iter().rev().filter(|one| one.cancel()).count();
+        for future in &futures {
+            assert_eq!(future.result().is_err(), future.cancelled());
+        }
+    }
+    assert_eq!(ran.value() as usize + cancelled, 1000);
+}
+
+#[test]
+fn futures_come_as_they_end() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(2).unwrap();
+    let gates: Vec<_> = (0..3).map(|_| Event::new().unwrap()).collect();
+    let futures = [0, 1].map(|n| executor.submit(pass, (gates[n].clone(), n as u32)));
+    let mut ended = as_completed(futures.clone());
+    assert!(ended.next_timeout(Duration::from_millis(1)).is_none());
+    gates[1].set();
+    assert_eq!(ended.next().unwrap().result().unwrap(), 1);
+    let waited = wait(futures.clone(), LONG, ReturnWhen::FirstCompleted);
+    assert_eq!((waited.done.len(), waited.not_done.len()), (1, 1));
+    let waited = wait(futures.clone(), Deadline::PASSED, ReturnWhen::AllCompleted);
+    assert_eq!(waited.not_done.len(), 1);
+    let failing = executor.submit(|| -> u32 { panic!("on purpose") }, ());
+    let all = futures.iter().cloned().chain([failing]);
+    let waited = wait(all, LONG, ReturnWhen::FirstException);
+    assert_eq!((waited.done.len(), waited.not_done.len()), (2, 1));
+    gates[0].set();
+    assert_eq!(ended.next().unwrap().result().unwrap(), 0);
+    assert!(ended.next().is_none());
+}
+
+#[test]
+fn a_done_callback_runs_once_also_when_it_comes_late_or_another_panicked() {
+    let _watchdog = Watchdog::new(LONG);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let go = Event::new().unwrap();
+    let future = executor.submit(pass, (go.clone(), 5));
+    future.add_done_callback(|_| panic!("on purpose"));
+    let early = sender.clone();
+    future.add_done_callback(move |future| early.send(future.result().unwrap()).unwrap());
+    assert!(receiver.try_recv().is_err());
+    go.set();
+    assert_eq!(receiver.recv_timeout(LONG).unwrap(), 5);
+    future.add_done_callback(move |future| sender.send(future.result().unwrap()).unwrap());
+    executor.shutdown();
+    assert_eq!(receiver.iter().collect::<Vec<_>>(), [5]);
+}
+
+#[test]
+fn a_drop_waits_for_what_was_submitted() {
+    let _watchdog = Watchdog::new(LONG);
+    let total = Mutex::new(0).unwrap();
+    let executor = ProcessPoolExecutor::with_workers(2).unwrap();
+    let add = |(total, n): (Mutex<u32>, u32)| *total.lock().unwrap() += n;
+    // Not asked for its results.
+    drop(executor.map(add, (0..50).map(|n| (total.clone(), n)).collect::<Vec<_>>()));
+    drop(executor);
+    assert_eq!(*total.lock().unwrap(), 1225);
+}
+
+#[test]
+fn a_killed_worker_fails_one_future_and_the_executor_goes_on() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::from(Pool::new(2).unwrap());
+    let task = |n: u32| {
+        if n == 3 {
+            std::process::abort();
+        }
+        n
+    };
+    let futures: Vec<_> = (0..8).map(|n| executor.submit(task, (n,))).collect();
+    for (n, future) in futures.iter().enumerate() {
+        match future.exception() {
+            Some(error) => assert!(n == 3 && error.death().is_some(), "{n}: {error}"),
+            None => assert_eq!(future.result().unwrap(), n as u32),
+        }
+    }
+    assert_eq!(executor.submit(task, (9,)).result().unwrap(), 9);
+}
+
+#[test]
+fn a_shutdown_refuses_and_cancels() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let (go, runs) = (Event::new().unwrap(), Event::new().unwrap());
+    let first = executor.submit(
+        |runs: Event, go: Event| {
+            runs.set();
+            go.wait();
+        },
+        (runs.clone(), go.clone()),
+    );
+    runs.wait();
+    let never: Vec<_> = (0..5)
+        .map(|n| executor.submit(pass, (go.clone(), n)))
+        .collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| executor.shutdown_and_cancel());
+        assert!(never.iter().all(|future| future.exception().is_some()));
+        go.set();
+    });
+    first.result().unwrap();
+    assert!(never.iter().all(Future::cancelled));
+    let late = executor.submit(|| 1, ()).result().unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Closed);
+}
