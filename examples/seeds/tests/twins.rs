@@ -222,6 +222,34 @@ fn the_document_has_a_row_for_every_program() {
     }
 }
 
+#[test]
+fn the_tests_that_the_document_names_exist() {
+    let root = Path::new(HERE).join("../..");
+    let document = fs::read_to_string(root.join("docs/seeds.md")).unwrap();
+    let folders = fs::read_dir(root.join("crates")).unwrap();
+    let tests: String = folders
+        .map(|folder| folder.unwrap().path().join("tests"))
+        .filter(|tests| tests.is_dir())
+        .flat_map(|tests| fs::read_dir(tests).unwrap())
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let in_code = document.split('`').skip(1).step_by(2);
+    let is_name = |word: &&str| {
+        word.chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let names: Vec<_> = in_code
+        .filter(|word| word.matches('_').count() > 1)
+        .filter(is_name)
+        .collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        assert!(tests.contains(&format!("fn {name}(")), "{name}");
+    }
+}
+
 /// Whether `python3` runs this.
 fn has_python(script: &str) -> bool {
     let run = Command::new("python3").args(["-c", script]).output();
