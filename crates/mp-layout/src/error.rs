@@ -123,6 +123,8 @@ error_kinds! {
     Empty = 32, "empty";
     /// Another process has claimed it, or a leaked guard of it is in use.
     Claimed = 33, "claimed by another process";
+    /// A barrier is broken: a party gave up, died or aborted it.
+    Broken = 34, "broken";
 }
 
 impl Error {

@@ -67,6 +67,8 @@ kinds! {
     RLock = 12, "recursive lock";
     /// A lock whose owners wait for each other's notifications.
     Condition = 13, "condition";
+    /// A point at which parties wait until all have arrived.
+    Barrier = 14, "barrier";
     /// Two queues of messages between the two sides of a pipe, or one.
     Pipe = 20, "pipe";
     /// A queue of tasks that can be waited for until they are done.

@@ -19,6 +19,9 @@ pub type RLock = Shared<mp_sync::RLock>;
 /// A lock whose owners wait for each other's notifications; see [`mp_sync::Condition`] for what it does.
 pub type Condition = Shared<mp_sync::Condition>;
 
+/// A point at which parties wait until all have arrived; see [`mp_sync::Barrier`] for what it does.
+pub type Barrier = Shared<mp_sync::Barrier>;
+
 /// Permits that several processes take and release; see [`mp_sync::Semaphore`] for what it does.
 pub type Semaphore = Shared<mp_sync::Semaphore>;
 
@@ -109,6 +112,7 @@ starts_as!([] mp_sync::Lock, "a lock that no thread holds");
 starts_as!([] mp_sync::Event, "an event that is not set");
 starts_as!([] mp_sync::RLock, "a recursive lock that no thread holds");
 starts_as!([] mp_sync::Condition, "a condition whose lock no thread holds");
+starts_as!([] mp_sync::Barrier, "a barrier of so many parties", parties: u32);
 starts_as!([] mp_sync::Semaphore, "a semaphore with so many permits", permits: u32);
 starts_as!([] mp_sync::BoundedSemaphore, "a semaphore with so many permits and never more", permits: u32);
 starts_as!([T: PlainSlice] mp_sync::Mutex<T>, "a mutex that owns `value`", value: T);

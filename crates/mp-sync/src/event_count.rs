@@ -147,6 +147,9 @@ const RECHECK: Duration = Duration::from_millis(250);
 /// The same where the kernel has no `futex_waitv`: a waiter that sleeps on one word misses the bell.
 const RECHECK_NO_WAITV: Duration = Duration::from_millis(50);
 
+/// The first pause after the bell rang, if no dead process was found.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+
 /// A registration as a sleeper: what `ev` was made to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u32);
@@ -389,6 +392,64 @@ impl EventCount {
             None => self.wait_longer(wait, deadline, test, on_suspect),
             result => result,
         })
+    }
+
+    /// Waits like [`EventCount::wait_until`], under the caller's bell, for what keeps which processes take part in it:
+    /// `sweep` looks for the dead when the bell rang, and at each recheck, unless another waiter has finished a look since this
+    /// one's last recheck. `swept` counts those in shared memory; so one waiter of many looks, and the next if that one dies.
+    ///
+    /// A process of several threads rings before all of them have stopped. So after the bell `sweep` is run again after 1 ms,
+    /// 2 ms and so on, until the pause is that between two rechecks.
+    pub(crate) fn wait_and_sweep<R>(
+        &self,
+        wait: Wait,
+        deadline: Deadline,
+        swept: &AtomicU64,
+        mut test: impl FnMut() -> Option<R>,
+        sweep: impl Fn(),
+    ) -> Option<R> {
+        let result = test();
+        if result.is_some() || deadline == Deadline::PASSED {
+            return result;
+        }
+        let mut seen = swept.load(Ordering::Relaxed);
+        let mut look = |is_urgent: bool| {
+            if is_urgent || swept.load(Ordering::Relaxed) == seen {
+                sweep();
+                swept.fetch_add(1, Ordering::Relaxed);
+            }
+            seen = swept.load(Ordering::Relaxed);
+        };
+        let other = PeerCpu(&self.other_cpu);
+        let mut on_suspect = || look(false);
+        let result = wait.spin(&other, deadline, &mut test, RECHECK, &mut on_suspect);
+        if result.is_some() {
+            return result;
+        }
+        let mut pause = RECHECK;
+        loop {
+            let ticket = self.prepare();
+            // The condition came true before the ticket, or no time is left.
+            let result = test();
+            if result.is_some() || deadline.is_expired() {
+                return result;
+            }
+            match self.sleep(ticket, deadline.earlier(Deadline::after(pause))) {
+                Sleep::Woken => {}
+                Sleep::Bell => {
+                    pause = FIRST_LOOK;
+                    look(true);
+                }
+                Sleep::TimedOut => {
+                    look(pause < RECHECK);
+                    pause = RECHECK.min(pause * 2);
+                }
+            }
+            let result = test();
+            if result.is_some() {
+                return result;
+            }
+        }
     }
 
     fn wait_longer<R>(

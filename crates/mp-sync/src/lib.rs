@@ -8,6 +8,10 @@
 //! |---|---|---|
 //! | [`Lock`] | a lock that owns no data | the next owner gets `OwnerDied`, once |
 //! | [`Mutex<T>`] | a lock around plain data | every owner gets `OwnerDied` until one recovers the data |
+//! | [`RLock`] | a lock that its owner may acquire again | the next owner gets `OwnerDied`, once |
+//! | [`Condition`] | a lock whose owners wait for each other | a waiter's notification goes to the next |
+//! | [`Barrier`] | parties wait until all have arrived | one that waits, or is registered, breaks it |
+//! | [`Semaphore`], [`BoundedSemaphore`] | permits that any process gives back | the permits it took stay taken |
 //! | [`Event`] | a flag to wait for | nothing: no set is lost |
 //! | [`RawMutex`] | what the two locks are made of | its guard says so |
 //! | [`EventCount`] | what blocking operations sleep on | its bell wakes a sleeper |
@@ -34,6 +38,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod barrier;
 mod condition;
 mod event;
 mod event_count;
@@ -43,6 +48,7 @@ mod lock;
 mod lock_error;
 mod mutex;
 mod owner;
+mod participant;
 mod raw_mutex;
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub mod raw_sync;
@@ -51,6 +57,7 @@ mod semaphore;
 mod wait;
 mod word;
 
+pub use barrier::{Barrier, Party};
 pub use condition::{Condition, ConditionGuard};
 pub use event::Event;
 pub use event_count::{Bell, EventCount, Sleep, Ticket};
@@ -77,6 +84,7 @@ pub const TABLES: &[mp_layout::Table] = &[
     event_count::TABLE,
     Event::TABLE,
     Condition::TABLE,
+    Barrier::TABLE,
     Semaphore::TABLE,
     BoundedSemaphore::TABLE,
 ];

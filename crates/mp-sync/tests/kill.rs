@@ -14,6 +14,9 @@ use mp_sync::{
     Semaphore, Wait,
 };
 
+#[path = "kill/barrier.rs"]
+mod barrier;
+
 const OWNER_DIED: u32 = 1 << 30;
 
 /// Time stands still where the kernel hears of deaths, so that no recheck stands in for its wake; the rechecks
@@ -399,10 +402,10 @@ fn condition() -> SharedArea<Condition> {
 }
 
 /// The word at `offset` of `docs/memory-layout.md`.
-fn word_of(condition: &Condition, offset: usize) -> u64 {
-    let start = std::ptr::from_ref(condition).cast::<u8>();
+fn word_of<T: Sync>(area: &SharedArea<T>, offset: usize) -> u64 {
+    assert!(offset < size_of::<T>() && offset % 8 == 0);
     // SAFETY: within the structure, aligned, an atomic.
-    let word = unsafe { &*start.add(offset).cast::<AtomicU64>() };
+    let word = unsafe { &*area.as_ptr().cast::<u8>().add(offset).cast::<AtomicU64>() };
     word.load(Ordering::SeqCst)
 }
 

@@ -43,7 +43,7 @@ pub use mp_derive::PlainOfFacade as Plain;
 pub use mp_layout::generated::Plain;
 pub use mp_layout::{Error, ErrorKind, Result, zeroed};
 pub use mp_object::{
-    BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Semaphore, labelled, wait,
+    Barrier, BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Semaphore, labelled, wait,
 };
 pub use mp_os::clock::Deadline;
 pub use mp_pool::{Pool, ProcessPoolExecutor};
@@ -97,7 +97,9 @@ pub mod codec {
 /// Locks and events: their guards, errors and ways to wait.
 pub mod sync {
     pub use mp_object::{InMemory, Waitable, Watch};
-    pub use mp_sync::{ConditionGuard, Holder, LockError, LockGuard, MutexGuard, RLockGuard, Wait};
+    pub use mp_sync::{
+        ConditionGuard, Holder, LockError, LockGuard, MutexGuard, Party, RLockGuard, Wait,
+    };
 }
 
 /// What the code that the derive of [`Plain`](trait@Plain) writes refers to.
