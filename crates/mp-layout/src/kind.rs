@@ -69,6 +69,10 @@ kinds! {
     Condition = 13, "condition";
     /// A point at which parties wait until all have arrived.
     Barrier = 14, "barrier";
+    /// A lock that many hold to read, or one to write.
+    RwLock = 15, "reader-writer lock";
+    /// Permits that belong to the processes that took them.
+    PermitSemaphore = 16, "permit semaphore";
     /// Two queues of messages between the two sides of a pipe, or one.
     Pipe = 20, "pipe";
     /// A queue of tasks that can be waited for until they are done.

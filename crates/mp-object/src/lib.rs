@@ -47,7 +47,10 @@ pub use object_type::ObjectType;
 pub use owner::ProcessIdentity;
 pub use placed::Placed;
 pub use plan::Plan;
-pub use shared::{Barrier, BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Semaphore, Shared};
+pub use shared::{
+    Barrier, BoundedSemaphore, Condition, Event, Lock, Mutex, PermitSemaphore, RLock, RwLock,
+    Semaphore, Shared,
+};
 
 pub use waitable::{InMemory, Waitable, Watch, wait};
 

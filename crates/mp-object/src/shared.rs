@@ -22,6 +22,12 @@ pub type Condition = Shared<mp_sync::Condition>;
 /// A point at which parties wait until all have arrived; see [`mp_sync::Barrier`] for what it does.
 pub type Barrier = Shared<mp_sync::Barrier>;
 
+/// A lock that many processes hold to read, or one to write; see [`mp_sync::RwLock`] for what it does.
+pub type RwLock = Shared<mp_sync::RwLock>;
+
+/// Permits that come back when their owner dies; see [`mp_sync::PermitSemaphore`] for what it does.
+pub type PermitSemaphore = Shared<mp_sync::PermitSemaphore>;
+
 /// Permits that several processes take and release; see [`mp_sync::Semaphore`] for what it does.
 pub type Semaphore = Shared<mp_sync::Semaphore>;
 
@@ -113,6 +119,8 @@ starts_as!([] mp_sync::Event, "an event that is not set");
 starts_as!([] mp_sync::RLock, "a recursive lock that no thread holds");
 starts_as!([] mp_sync::Condition, "a condition whose lock no thread holds");
 starts_as!([] mp_sync::Barrier, "a barrier of so many parties", parties: u32);
+starts_as!([] mp_sync::RwLock, "a reader-writer lock that no thread holds");
+starts_as!([] mp_sync::PermitSemaphore, "a semaphore with so many owned permits", permits: u32);
 starts_as!([] mp_sync::Semaphore, "a semaphore with so many permits", permits: u32);
 starts_as!([] mp_sync::BoundedSemaphore, "a semaphore with so many permits and never more", permits: u32);
 starts_as!([T: PlainSlice] mp_sync::Mutex<T>, "a mutex that owns `value`", value: T);

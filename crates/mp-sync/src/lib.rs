@@ -9,9 +9,11 @@
 //! | [`Lock`] | a lock that owns no data | the next owner gets `OwnerDied`, once |
 //! | [`Mutex<T>`] | a lock around plain data | every owner gets `OwnerDied` until one recovers the data |
 //! | [`RLock`] | a lock that its owner may acquire again | the next owner gets `OwnerDied`, once |
+//! | [`RwLock`] | many readers, or one writer | a reader's share comes back; after a writer all get `OwnerDied` until one writes |
 //! | [`Condition`] | a lock whose owners wait for each other | a waiter's notification goes to the next |
 //! | [`Barrier`] | parties wait until all have arrived | one that waits, or is registered, breaks it |
 //! | [`Semaphore`], [`BoundedSemaphore`] | permits that any process gives back | the permits it took stay taken |
+//! | [`PermitSemaphore`] | permits that belong to who took them | its permits come back |
 //! | [`Event`] | a flag to wait for | nothing: no set is lost |
 //! | [`RawMutex`] | what the two locks are made of | its guard says so |
 //! | [`EventCount`] | what blocking operations sleep on | its bell wakes a sleeper |
@@ -49,10 +51,12 @@ mod lock_error;
 mod mutex;
 mod owner;
 mod participant;
+mod permit_semaphore;
 mod raw_mutex;
 #[cfg(all(feature = "raw_sync", not(loom)))]
 pub mod raw_sync;
 mod rlock;
+mod rwlock;
 mod semaphore;
 mod wait;
 mod word;
@@ -69,8 +73,10 @@ pub use mutex::{Mutex, MutexGuard};
 #[cfg(loom)]
 #[doc(hidden)]
 pub use owner::as_another_owner;
+pub use permit_semaphore::{Permit, PermitSemaphore};
 pub use raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
 pub use rlock::{RLock, RLockGuard};
+pub use rwlock::{ReadGuard, RwLock, WriteGuard};
 pub use semaphore::{BoundedSemaphore, Semaphore};
 pub use wait::Wait;
 
@@ -85,6 +91,9 @@ pub const TABLES: &[mp_layout::Table] = &[
     Event::TABLE,
     Condition::TABLE,
     Barrier::TABLE,
+    RwLock::TABLE,
+    rwlock::SLOT_TABLE,
+    PermitSemaphore::TABLE,
     Semaphore::TABLE,
     BoundedSemaphore::TABLE,
 ];

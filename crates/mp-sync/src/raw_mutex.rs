@@ -413,6 +413,12 @@ impl RawMutex {
         (tid != 0).then_some(Holder::thread(tid, std::time::Duration::ZERO))
     }
 
+    /// Whether no thread holds it; one may by the time this returns.
+    #[inline]
+    pub(crate) fn is_free(&self) -> bool {
+        owner(self.word.load(Ordering::Relaxed)) == 0
+    }
+
     /// For the holder before it notes its own: which program of the noted process the data was
     /// last lent to.
     pub(crate) fn image(&self) -> &AtomicU32 {

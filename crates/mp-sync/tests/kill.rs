@@ -16,6 +16,10 @@ use mp_sync::{
 
 #[path = "kill/barrier.rs"]
 mod barrier;
+#[path = "kill/permit_semaphore.rs"]
+mod permit_semaphore;
+#[path = "kill/rwlock.rs"]
+mod rwlock;
 
 const OWNER_DIED: u32 = 1 << 30;
 

@@ -30,9 +30,9 @@
 //! | share one value | [`Value`], [`RawValue`], [`AnyValue`] |
 //! | share many numbers | [`Array`], [`RawArray`], [`AnyArray`] |
 //! | send messages | [`Queue`]; [`pipe()`] between two sides; [`channel`] from one sender to one receiver |
-//! | take turns | [`Lock`], [`RLock`], [`Mutex`] |
+//! | take turns | [`Lock`], [`RLock`], [`RwLock`], [`Mutex`] |
 //! | wait for several of them, or for processes, in one call | [`wait`] |
-//! | wait for each other | [`Event`], [`Condition`], [`Semaphore`], [`BoundedSemaphore`] |
+//! | wait for each other | [`Event`], [`Condition`], [`Barrier`], [`Semaphore`], [`BoundedSemaphore`], [`PermitSemaphore`] |
 //! | share bytes with programs in other languages | [`SharedMemory`], [`ReadOnlyMemory`] |
 //!
 //! What these give and take (guards, iterators, errors, builders) is in a module per family: [`process`], [`pool`], [`value`],
@@ -43,7 +43,8 @@ pub use mp_derive::PlainOfFacade as Plain;
 pub use mp_layout::generated::Plain;
 pub use mp_layout::{Error, ErrorKind, Result, zeroed};
 pub use mp_object::{
-    Barrier, BoundedSemaphore, Condition, Event, Lock, Mutex, RLock, Semaphore, labelled, wait,
+    Barrier, BoundedSemaphore, Condition, Event, Lock, Mutex, PermitSemaphore, RLock, RwLock,
+    Semaphore, labelled, wait,
 };
 pub use mp_os::clock::Deadline;
 pub use mp_pool::{Pool, ProcessPoolExecutor};
@@ -98,7 +99,8 @@ pub mod codec {
 pub mod sync {
     pub use mp_object::{InMemory, Waitable, Watch};
     pub use mp_sync::{
-        ConditionGuard, Holder, LockError, LockGuard, MutexGuard, Party, RLockGuard, Wait,
+        ConditionGuard, Holder, LockError, LockGuard, MutexGuard, Party, Permit, RLockGuard,
+        ReadGuard, Wait, WriteGuard,
     };
 }
 
