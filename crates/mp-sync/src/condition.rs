@@ -48,10 +48,10 @@ use mp_os::clock::{self, Deadline};
 use mp_os::process_id::ProcessIdentity;
 
 use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
-use crate::{EventCount, Holder, LockError, Sleep, futex};
+use crate::{EventCount, Holder, LockError, Sleep, futex, participant};
 
 /// How many can wait.
-const MOST: u64 = 488;
+const MOST: u64 = if cfg!(loom) { 4 } else { 488 };
 
 /// Futex words: so many waiters sleep on words of their own.
 const WORDS: u64 = 16;
@@ -104,7 +104,7 @@ shared_struct! {
         next: AtomicU64 = "the ticket of the next waiter",
         swept: AtomicU64 = "when the dead were last looked for, in milliseconds since boot",
         wakes: [AtomicU32; 16] = "what the waiter with ticket t sleeps on, at t % 16",
-        waiters: [AtomicU64; 488] = "0, or the process of the waiter with ticket t, at t % 488",
+        waiters: [AtomicU64; MOST as usize] = "0, or the process of the waiter with ticket t, at t % 488",
     }
 }
 
@@ -304,8 +304,7 @@ impl Condition {
 
     /// Whether the waiter with this ticket is proved dead.
     fn is_dead(&self, ticket: u64) -> bool {
-        let word = self.waiter(ticket).load(Ordering::Relaxed);
-        ProcessIdentity::from_word(word).is_some_and(|process| process.is_dead().unwrap_or(false))
+        participant::is_gone(self.waiter(ticket).load(Ordering::Relaxed))
     }
 }
 
@@ -383,8 +382,7 @@ impl<'a> ConditionGuard<'a> {
     pub fn wait_timeout(self, timeout: impl Into<Deadline>) -> Locked<'a, (Self, bool)> {
         let deadline = timeout.into();
         let condition = self.condition;
-        let me = ProcessIdentity::current()
-            .map_err(|source| Error::os("read the start time of", "this process", source))?;
+        let me = participant::this_process()?;
         // The bell rings from before the waiter is on the list until it is off it.
         condition.count.under_bell(|| {
             let ticket = condition.enter(me)?;

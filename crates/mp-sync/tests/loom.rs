@@ -9,14 +9,24 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
-use mp_layout::Place;
+use mp_layout::{Described, Place};
 use mp_os::clock::Deadline;
-use mp_sync::{Event, EventCount, RawLockError, RawMutex, Semaphore, Wait};
+use mp_sync::{
+    Barrier, Condition, Event, EventCount, PermitSemaphore, RawLockError, RawMutex, RwLock,
+    Semaphore, Wait,
+};
 
 /// Explores with at most three involuntary switches, where almost all bugs show.
 fn model(run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
+    builder.check(run);
+}
+
+/// The same with two switches, for operations of many steps.
+fn shallow_model(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
     builder.check(run);
 }
 
@@ -205,5 +215,150 @@ fn permits_released_together_reach_both_takers() {
         other.join().unwrap();
         releaser.join().unwrap();
         assert_eq!(semaphore.value(), 0);
+    });
+}
+
+/// A number that the tests reach while they hold a lock; loom reports if two do.
+struct Cell(UnsafeCell<u32>);
+
+// SAFETY: loom checks every access.
+unsafe impl Sync for Cell {}
+// SAFETY: a number.
+unsafe impl Send for Cell {}
+
+impl Cell {
+    fn new() -> Self {
+        Self(UnsafeCell::new(0))
+    }
+
+    fn add(&self) {
+        // SAFETY: the caller is alone with it; loom checks the claim.
+        self.0.with_mut(|number| unsafe { *number += 1 });
+    }
+
+    fn get(&self) -> u32 {
+        // SAFETY: no other thread writes it now; loom checks the claim.
+        self.0.with(|number| unsafe { *number })
+    }
+}
+
+#[test]
+fn a_reader_and_a_writer_exclude_each_other() {
+    shallow_model(|| {
+        let shared = Arc::new((RwLock::zeroed(), Cell::new()));
+        let writer = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let guard = shared.0.write().unwrap();
+                shared.1.add();
+                drop(guard);
+            })
+        };
+        let share = shared.0.read().unwrap();
+        assert!(shared.1.get() <= 1);
+        drop(share);
+        writer.join().unwrap();
+        assert_eq!(shared.1.get(), 1);
+    });
+}
+
+#[test]
+fn one_permit_is_had_by_one() {
+    shallow_model(|| {
+        let shared = Arc::new((PermitSemaphore::zeroed(), Cell::new()));
+        shared.0.initialise(1).unwrap();
+        let work = |shared: &(PermitSemaphore, Cell)| {
+            let permit = shared.0.acquire().unwrap();
+            shared.1.add();
+            drop(permit);
+        };
+        let other = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || work(&shared))
+        };
+        work(&shared);
+        other.join().unwrap();
+        assert_eq!((shared.0.available(), shared.1.get()), (1, 2));
+    });
+}
+
+/// Both sweep while the owner of the one gives it back and another takes it: the count of permits stays.
+#[test]
+fn two_sweeps_take_nothing_from_the_living() {
+    shallow_model(|| {
+        let shared = Arc::new(PermitSemaphore::zeroed());
+        shared.initialise(2).unwrap();
+        let mine = shared.acquire().unwrap();
+        let sweeper = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || assert_eq!(shared.sweep(), 0))
+        };
+        let taker = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || drop(shared.acquire().unwrap()))
+        };
+        assert_eq!(shared.sweep(), 0);
+        drop(mine);
+        sweeper.join().unwrap();
+        taker.join().unwrap();
+        assert_eq!(shared.available(), 2);
+    });
+}
+
+/// What each wrote before the barrier is there after it.
+#[test]
+fn parties_see_what_was_done_before_the_barrier() {
+    shallow_model(|| {
+        let shared = Arc::new((Barrier::zeroed(), [Cell::new(), Cell::new()]));
+        shared.0.initialise(2).unwrap();
+        let pass = |shared: &(Barrier, [Cell; 2]), me: usize| {
+            shared.1[me].add();
+            let number = shared.0.wait().unwrap();
+            assert_eq!(shared.1[1 - me].get(), 1);
+            number
+        };
+        let other = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || pass(&shared, 1))
+        };
+        let mine = pass(&shared, 0);
+        assert_eq!(mine + other.join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn an_abort_reaches_the_one_that_waits() {
+    shallow_model(|| {
+        let barrier = Arc::new(Barrier::zeroed());
+        barrier.initialise(2).unwrap();
+        let other = {
+            let barrier = Arc::clone(&barrier);
+            thread::spawn(move || assert!(barrier.wait().is_err()))
+        };
+        barrier.abort().unwrap();
+        other.join().unwrap();
+        barrier.reset().unwrap();
+        assert!(!barrier.is_broken());
+    });
+}
+
+#[test]
+fn a_waiter_of_a_condition_is_notified() {
+    shallow_model(|| {
+        let shared = Arc::new((Condition::zeroed(), Cell::new()));
+        let notifier = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let guard = shared.0.lock().unwrap();
+                shared.1.add();
+                guard.notify(1);
+                drop(guard);
+            })
+        };
+        let guard = shared.0.lock().unwrap();
+        let guard = guard.wait_for(|| shared.1.get() == 1).unwrap();
+        drop(guard);
+        notifier.join().unwrap();
+        assert_eq!(shared.0.waiting(), 0);
     });
 }

@@ -6,18 +6,20 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mp_layout::{Place, Region};
+use mp_layout::{Described, Place, Region};
 use mp_os::clock::Deadline;
-use mp_sync::{Event, EventCount, LockError, Mutex, Wait};
+use mp_sync::{
+    Barrier, Condition, Event, EventCount, LockError, Mutex, PermitSemaphore, RwLock, Wait,
+};
 
 #[repr(align(64))]
-struct Memory([u64; 8]);
+struct Memory([u64; 2048]);
 
 fn placed<T: Place>() -> &'static T {
-    let memory = Box::leak(Box::new(Memory([0; 8])));
+    let memory = Box::leak(Box::new(Memory([0; 2048])));
     let region = Region::from_exclusive(&mut memory.0);
     // SAFETY: leaked memory stays, and it is used for nothing else.
-    unsafe { region.place_guarded(0) }.expect("64 bytes, aligned to 64")
+    unsafe { region.place_guarded(0) }.expect("16 KiB, aligned to 64")
 }
 
 const ROUNDS: u64 = if cfg!(miri) { 20 } else { 20_000 };
@@ -100,4 +102,98 @@ fn suspicion_runs_when_a_wait_takes_long() {
         || suspected += 1,
     );
     assert!(result.is_none() && suspected >= 1);
+}
+
+#[test]
+fn condition_hands_over() {
+    let (condition, turn): (&Condition, AtomicU32) = (placed(), AtomicU32::new(0));
+    let play = |mine: u32| {
+        let mut guard = condition.lock().unwrap();
+        for _ in 0..ROUNDS.min(2000) {
+            guard = guard
+                .wait_for(|| turn.load(Ordering::Relaxed) == mine)
+                .unwrap();
+            turn.store(1 - mine, Ordering::Relaxed);
+            guard.notify(1);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| play(1));
+        play(0);
+    });
+}
+
+#[test]
+fn barrier_holds_all_until_the_last() {
+    let barrier: &Barrier = placed();
+    barrier.initialise(3).unwrap();
+    let steps = [const { AtomicU32::new(0) }; 3];
+    let walk = |me: usize| {
+        for step in 1..=ROUNDS.min(1000) as u32 {
+            steps[me].store(step, Ordering::Relaxed);
+            barrier.wait().unwrap();
+            assert!(steps.iter().all(|s| s.load(Ordering::Relaxed) == step));
+            barrier.wait().unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| walk(1));
+        scope.spawn(|| walk(2));
+        walk(0);
+    });
+}
+
+/// What the lock guards, in memory that Miri watches for races.
+struct Guarded(std::cell::UnsafeCell<u64>);
+
+// SAFETY: the test reaches it while it holds a lock.
+unsafe impl Sync for Guarded {}
+
+#[test]
+fn rwlock_excludes() {
+    let (lock, number): (&RwLock, Guarded) = (placed(), Guarded(0.into()));
+    let number = &number;
+    let rounds = ROUNDS.min(5000);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(move || {
+                for _ in 0..rounds {
+                    let guard = lock.write().unwrap();
+                    // SAFETY: held to write.
+                    unsafe { *number.0.get() += 1 };
+                    drop(guard);
+                }
+            });
+        }
+        for _ in 0..rounds {
+            let share = lock.read().unwrap();
+            // SAFETY: held to read.
+            assert!(unsafe { *number.0.get() } <= 2 * rounds);
+            drop(share);
+        }
+    });
+    let _share = lock.read().unwrap();
+    // SAFETY: held to read.
+    assert_eq!(unsafe { *number.0.get() }, 2 * rounds);
+}
+
+#[test]
+fn permits_exclude() {
+    let (permits, number): (&PermitSemaphore, Guarded) = (placed(), Guarded(0.into()));
+    permits.initialise(1).unwrap();
+    let number = &number;
+    let rounds = ROUNDS.min(5000);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(move || {
+                for _ in 0..rounds {
+                    let permit = permits.acquire().unwrap();
+                    // SAFETY: there is one permit, and this thread has it.
+                    unsafe { *number.0.get() += 1 };
+                    drop(permit);
+                }
+            });
+        }
+    });
+    assert_eq!(permits.available(), 1);
 }
