@@ -2,6 +2,7 @@
 
 #[cfg(feature = "compare")]
 mod ipc_channel;
+mod posix;
 mod pthread;
 #[cfg(feature = "compare")]
 mod publisher;
@@ -12,6 +13,7 @@ mod stream;
 
 #[cfg(feature = "compare")]
 pub use ipc_channel::ipc_channel_round_trips;
+pub use posix::{PosixSemaphore, PthreadBarrier, PthreadRwLock};
 pub use pthread::{PthreadCondvar, PthreadMutex};
 #[cfg(feature = "compare")]
 pub use publisher::{Elsewhere, Lane, Publisher};
