@@ -150,6 +150,12 @@ impl<T: PlainSlice> Mutex<T> {
         self.raw.holder()
     }
 
+    /// Whether a thread sleeps for it; see [`RawMutex::is_waited_for`].
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.raw.is_waited_for()
+    }
+
     #[inline]
     fn lock_until(
         &self,

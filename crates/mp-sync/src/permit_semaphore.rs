@@ -187,6 +187,12 @@ impl PermitSemaphore {
         self.owners().iter().filter(is_free).count()
     }
 
+    /// Whether a thread sleeps for a permit, or did until one was given back; how many is not known.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.count.has_sleepers()
+    }
+
     /// The processes that have permits, each as often as it has one.
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {

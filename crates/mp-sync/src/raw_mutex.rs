@@ -413,6 +413,13 @@ impl RawMutex {
         (tid != 0).then_some(Holder::thread(tid, std::time::Duration::ZERO))
     }
 
+    /// Whether a thread sleeps for it, or did until its last release; how many is not known. One that only looks for a moment
+    /// does not count.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        has_waiters(self.word.load(Ordering::Relaxed))
+    }
+
     /// Whether no thread holds it; one may by the time this returns.
     #[inline]
     pub(crate) fn is_free(&self) -> bool {

@@ -166,6 +166,12 @@ impl RLock {
     pub fn holder(&self) -> Option<Holder> {
         self.raw.holder()
     }
+
+    /// Whether a thread sleeps for it; see [`RawMutex::is_waited_for`].
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.raw.is_waited_for()
+    }
 }
 
 impl fmt::Debug for RLock {

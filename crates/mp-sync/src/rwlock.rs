@@ -256,6 +256,13 @@ impl RwLock {
         used.iter().filter_map(|slot| slot.raw.holder()).collect()
     }
 
+    /// Whether a thread sleeps for it; see [`RawMutex::is_waited_for`].
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        let is_draining = self.state.load(Ordering::Relaxed) == DRAINING;
+        is_draining || self.writer.is_waited_for()
+    }
+
     /// Whether a writer died while it wrote, and no writer has had the lock since, as far as is known.
     fn is_torn(&self) -> bool {
         self.state.load(Ordering::Relaxed) == WRITING

@@ -211,6 +211,12 @@ impl Semaphore {
         self.permits.load(Ordering::Relaxed)
     }
 
+    /// Whether a thread sleeps for a permit, or did until one was given back; how many is not known.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.count.has_sleepers()
+    }
+
     /// How many permits there may be.
     #[must_use]
     pub fn most(&self) -> u32 {

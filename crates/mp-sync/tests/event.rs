@@ -90,3 +90,22 @@ fn killed_sleepers_do_not_disturb() {
         "nobody sleeps, and the word says so"
     );
 }
+
+#[test]
+fn one_set_wakes_five_hundred_waiters() {
+    let event: &Event = place(shared_memory(), 0);
+    let asleep = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..500 {
+            std::thread::Builder::new()
+                .stack_size(64 << 10)
+                .spawn_scoped(scope, || {
+                    asleep.fetch_add(1, Ordering::SeqCst);
+                    assert!(event.wait_with(Wait::Sleep, Deadline::NEVER));
+                })
+                .expect("a thread");
+        }
+        until(|| asleep.load(Ordering::SeqCst) == 500);
+        event.set();
+    });
+}

@@ -213,3 +213,15 @@ fn random_kills_never_block_the_survivors() {
             .is_ok()
     );
 }
+
+#[test]
+fn a_sleeping_waiter_is_seen() {
+    let lock: &Lock = place(shared_memory(), 0);
+    let guard = lock.lock().expect("free");
+    assert!(!lock.is_waited_for());
+    let waiter = child(|| drop(lock.lock().expect("nobody dies")));
+    until(|| lock.is_waited_for());
+    drop(guard);
+    waiter.join();
+    until(|| lock.holder().is_none());
+}

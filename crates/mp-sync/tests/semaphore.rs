@@ -102,3 +102,35 @@ fn too_many_permits_are_refused_and_change_nothing() {
     assert_eq!((bounded.value(), bounded.most()), (2, 2));
     assert!(semaphore.initialise(u32::MAX).is_err());
 }
+
+#[test]
+fn every_timeout_is_understood() {
+    let memory = shared_memory();
+    let semaphore: &Semaphore = place(memory, 0);
+    let past = Instant::now();
+    for timeout in [Duration::MAX, Duration::from_secs(u64::MAX)] {
+        semaphore.release().expect("there is room");
+        assert!(semaphore.acquire_timeout(timeout));
+    }
+    for timeout in [Duration::ZERO, Duration::from_nanos(1)] {
+        assert!(!semaphore.acquire_timeout(timeout));
+    }
+    assert!(!semaphore.acquire_timeout(past), "a moment that has passed");
+}
+
+/// What a wild write leaves must not panic or loop.
+#[test]
+fn overwritten_words_end_every_operation() {
+    for (permits, most) in [(u32::MAX, 0), (u32::MAX, 1), (5, 1), (0, u32::MAX)] {
+        let memory = shared_memory();
+        let semaphore: &Semaphore = place(memory, 0);
+        let words: &[AtomicU32; 16] = place(memory, 0);
+        words[12].store(permits, Ordering::Relaxed);
+        words[13].store(most, Ordering::Relaxed);
+        assert_eq!(semaphore.try_acquire(), permits > 0);
+        let released = semaphore.release_many(7).map_err(|error| error.kind());
+        assert!(matches!(released, Ok(()) | Err(ErrorKind::InvalidInput)));
+        let left = semaphore.value();
+        assert_eq!(semaphore.acquire_timeout(Duration::ZERO), left > 0);
+    }
+}
