@@ -9,13 +9,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 use killcheck::{Check, Failure, SharedArea};
 use mp_os::clock::Deadline;
 use mp_os::futex;
-use mp_sync::{
-    Condition, ConditionGuard, Event, EventCount, LockError, Mutex, Outcome, RLock, RawMutex,
-    Semaphore, Wait,
-};
+use mp_sync::{Event, EventCount, LockError, Mutex, Outcome, RLock, RawMutex, Semaphore, Wait};
 
 #[path = "kill/barrier.rs"]
 mod barrier;
+#[path = "kill/condition.rs"]
+mod condition;
 #[path = "kill/permit_semaphore.rs"]
 mod permit_semaphore;
 #[path = "kill/rwlock.rs"]
@@ -400,93 +399,12 @@ fn recursive_lock_and_unlock() {
     report.assert_safe();
 }
 
-fn condition() -> SharedArea<Condition> {
-    // SAFETY: as in `pair`.
-    unsafe { SharedArea::zeroed() }.expect("a page")
-}
-
 /// The word at `offset` of `docs/memory-layout.md`.
 fn word_of<T: Sync>(area: &SharedArea<T>, offset: usize) -> u64 {
     assert!(offset < size_of::<T>() && offset % 8 == 0);
     // SAFETY: within the structure, aligned, an atomic.
     let word = unsafe { &*area.as_ptr().cast::<u8>().add(offset).cast::<AtomicU64>() };
     word.load(Ordering::SeqCst)
-}
-
-/// Locks, whoever died before.
-fn lock(condition: &Condition) -> ConditionGuard<'_> {
-    match condition.lock() {
-        Ok(guard) | Err(LockError::OwnerDied(guard)) => guard,
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn wait(condition: &Condition) {
-    match lock(condition).wait() {
-        Ok(guard) | Err(LockError::OwnerDied(guard)) => drop(guard),
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn notify(condition: &Condition, count: usize) {
-    lock(condition).notify(count);
-}
-
-/// What only a process's first wait does is done after it; elsewhere, so that the first ticket is the victim's.
-fn wait_elsewhere() {
-    let elsewhere = condition();
-    let passed = lock(&elsewhere).wait_timeout(Deadline::PASSED);
-    assert!(passed.is_ok_and(|(_, notified)| !notified));
-}
-
-#[test]
-fn notifier_with_sleepers() {
-    for count in [1, 2] {
-        let report = check(&format!(
-            "condition: lock, notify {count}, unlock; as many sleep"
-        ))
-        .setup(|condition: &SharedArea<Condition>| condition.reset())
-        .warm_up(|_| wait_elsewhere())
-        .sleepers(count, |condition| wait(condition))
-        .victim(move |condition| notify(condition, count))
-        .must_wake_count(move |condition| count - condition.waiting())
-        .survivor(move |condition| {
-            notify(condition, count);
-            Ok(())
-        })
-        .run(&condition())
-        .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
-    }
-}
-
-#[test]
-fn notified_waiter_with_another_asleep() {
-    const NOTIFIED: usize = 104;
-    const FIRST_WAITER: usize = 192;
-    let report = check("condition: notified; another sleeps")
-        .setup(|condition: &SharedArea<Condition>| condition.reset())
-        .warm_up(|_| wait_elsewhere())
-        .victim(|condition| wait(condition))
-        .sleeper(|condition| wait(condition))
-        .waker(|condition| notify(condition, 1))
-        .must_wake(|condition| {
-            let returned = word_of(condition, FIRST_WAITER) == 0;
-            word_of(condition, NOTIFIED) > 0 && !returned
-        })
-        .survivor(|condition| {
-            notify(condition, 1);
-            Ok(())
-        })
-        .allow_rescues(
-            60,
-            "the pending slot names the mutex while it is acquired again",
-        )
-        .run(&condition())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
 }
 
 fn semaphore() -> SharedArea<Semaphore> {
