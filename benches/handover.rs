@@ -107,10 +107,10 @@ fn posix_semaphores(placement: Placement, count: usize) -> Sample {
 }
 
 fn condition(placement: Placement, count: usize) -> Sample {
-    let segment = Segment::anonymous("condition", 8192).expect("two pages");
+    let segment = Segment::anonymous("condition", 12288).expect("three pages");
     // SAFETY: these bytes are used for this condition only, and outlive its guards.
-    let condition: &Condition = unsafe { segment.region().place_guarded(0) }.expect("a page");
-    let turn: &AtomicU64 = segment.region().place(4096).expect("within the pages");
+    let condition: &Condition = unsafe { segment.region().place_guarded(0) }.expect("two pages");
+    let turn: &AtomicU64 = segment.region().place(8192).expect("within the pages");
     let wait_and_set = |expected: u64, next: u64| {
         let guard = condition.lock().expect("nobody dies");
         let guard = guard

@@ -7,21 +7,24 @@
 //!
 //! # Layout
 //! ```text
-//!   0 raw       the mutex, 48 bytes
-//!  48 count     the eventcount, of which only the bell is used, 48 bytes
-//!  96 oldest    the first ticket whose waiter may not have returned
-//! 104 notified  tickets below this one may return
-//! 112 next      the ticket of the next waiter
-//! 120 swept     when the dead were last looked for, in milliseconds since boot
-//! 128 wakes     16 futex words; the waiter with ticket t sleeps on the one at t % 16
-//! 192 waiters   488 identities of processes; that of ticket t at t % 488
+//!    0 raw       the mutex, 48 bytes
+//!   48 count     the eventcount, of which only the bell is used, 48 bytes
+//!   96 reserved  0
+//!  104 notified  tickets below this one may return
+//!  112 next      the ticket of the next waiter
+//!  120 swept     how many looks for the dead were finished
+//!  128 wakes     16 futex words; the waiter with ticket t sleeps on the one at t % 16
+//!  192 waiters   500 identities of processes; that of ticket t at t % 500
+//! 4192 tickets   500 tickets, of the same waiters
 //! ```
 //!
 //! # Invariants
-//! - I1 All words are written by the owner of `raw` only. `notified` and `wakes` are read without it.
-//! - I2 oldest <= notified <= next <= oldest + 488. They only grow.
-//! - I3 The identity at a ticket in oldest..next is that of a waiter that has not returned, or 0. It is there before `next`
-//!   goes beyond it.
+//! - I1 All words are written by the owner of `raw` only, but `swept`, which is a hint. `notified` and `wakes` are read
+//!   without it.
+//! - I2 notified <= next, and both only grow. A ticket whose place is taken is left out, so one that waits for long does not keep
+//!   others from coming and going.
+//! - I3 A place holds the identity of a waiter that has not returned, or 0, and its ticket, which is written before the
+//!   identity. It is there before `next` goes beyond the ticket.
 //! - I4 The notifier that moves `notified` beyond a ticket then changes its word in `wakes`, and wakes the sleepers on it.
 //!
 //! # Orderings
@@ -35,7 +38,7 @@
 //! # If a process dies
 //! - A waiter, asleep: its bell wakes another, which takes it off the list. Notified already, but not yet returned: the
 //!   notification goes to the next one. What the bell does not cover (a death while the mutex is acquired again) the
-//!   others find at their recheck, within 250 ms.
+//!   others find at their recheck, within 250 ms, or 500 ms where more than 16 wait.
 //! - A notifier, between two of its stores: each store is a whole step. Its bell wakes a sleeper, which wakes again all
 //!   that are notified and have not returned.
 //! - The owner of the mutex: the next one gets [`LockError::OwnerDied`], as from a [`Lock`](crate::Lock).
@@ -44,20 +47,24 @@ use std::fmt;
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering};
 use mp_layout::{Described, Error, ErrorKind, Kind, TypeTag, shared_struct};
-use mp_os::clock::{self, Deadline};
+use mp_os::clock::Deadline;
 use mp_os::process_id::ProcessIdentity;
 
 use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
 use crate::{EventCount, Holder, LockError, Sleep, futex, participant};
 
 /// How many can wait.
-const MOST: u64 = if cfg!(loom) { 4 } else { 488 };
+const MOST: u64 = if cfg!(loom) { 4 } else { 500 };
 
 /// Futex words: so many waiters sleep on words of their own.
 const WORDS: u64 = 16;
 
-/// How long the dead are not looked for again, but when the bell says so.
-const SWEEP_PAUSE: u64 = 250;
+/// Up to so many waiters look for the dead each at its own recheck; more share the looks, which cost a few system calls for
+/// each waiter.
+const FEW: usize = 16;
+
+/// Tickets that a notifier tries one after the other, before it looks at all places for the next waiter.
+const STEPS: u64 = 16;
 
 shared_struct! {
     /// A condition in shared memory: a lock, and waiting for what its owners say.
@@ -76,9 +83,9 @@ shared_struct! {
     /// use mp_sync::Condition;
     /// use std::sync::atomic::{AtomicBool, Ordering};
     ///
-    /// # #[repr(align(4096))]
-    /// # struct Memory([u64; 512]);
-    /// # let memory = Box::leak(Box::new(Memory([0; 512])));
+    /// # #[repr(align(8192))]
+    /// # struct Memory([u64; 1024]);
+    /// # let memory = Box::leak(Box::new(Memory([0; 1024])));
     /// # let condition: &Condition = unsafe { mp_layout::Region::from_exclusive(&mut memory.0).place_guarded(0)? };
     /// let ready = AtomicBool::new(false); // in shared memory, too
     /// std::thread::scope(|scope| -> mp_layout::Result<()> {
@@ -96,15 +103,16 @@ shared_struct! {
     /// # Ok::<(), mp_layout::Error>(())
     /// ```
     #[repr(align(64))]
-    pub struct Condition: 4096 bytes {
+    pub struct Condition: 8192 bytes {
         raw: RawMutex = "the mutex",
         count: EventCount = "its bell rings when a waiter or a notifier dies",
-        oldest: AtomicU64 = "the first ticket whose waiter may not have returned",
+        reserved: AtomicU64 = "0",
         notified: AtomicU64 = "tickets below this one may return",
         next: AtomicU64 = "the ticket of the next waiter",
-        swept: AtomicU64 = "when the dead were last looked for, in milliseconds since boot",
+        swept: AtomicU64 = "how many looks for the dead were finished",
         wakes: [AtomicU32; 16] = "what the waiter with ticket t sleeps on, at t % 16",
-        waiters: [AtomicU64; MOST as usize] = "0, or the process of the waiter with ticket t, at t % 488",
+        waiters: [AtomicU64; MOST as usize] = "0, or the process of the waiter with ticket t, at t % 500",
+        tickets: [AtomicU64; MOST as usize] = "the ticket of the waiter in the same place",
     }
 }
 
@@ -177,12 +185,9 @@ impl Condition {
     /// How many wait and have not been notified; more or fewer may before this returns. The dead count until they are found.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        let (notified, next) = (
-            self.notified.load(Ordering::Acquire),
-            self.next.load(Ordering::Acquire),
-        );
-        (notified..next.min(notified.saturating_add(MOST)))
-            .filter(|&ticket| self.waiter(ticket).load(Ordering::Relaxed) != 0)
+        let notified = self.notified.load(Ordering::Acquire);
+        self.places()
+            .filter(|&(ticket, process)| process != 0 && ticket >= notified)
             .count()
     }
 
@@ -190,6 +195,17 @@ impl Condition {
     #[must_use]
     pub fn holder(&self) -> Option<Holder> {
         self.raw.holder()
+    }
+
+    /// Ticket and process of each place.
+    fn places(&self) -> impl Iterator<Item = (u64, u64)> {
+        let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        // In the reverse order of `enter`: the ticket is that of the identity or of a later one.
+        let places = self.waiters.iter().zip(&self.tickets);
+        places.map(move |(waiter, ticket)| {
+            let process = load(waiter);
+            (load(ticket), process)
+        })
     }
 
     fn waiter(&self, ticket: u64) -> &AtomicU64 {
@@ -207,65 +223,68 @@ impl Condition {
 
 /// What only the owner of the mutex does (I1).
 impl Condition {
-    /// The ticket of the next waiter, and no further from `first` than there is room (I2): overwritten words end in a wrong
-    /// notification, not in a loop without an end.
-    fn next_after(&self, first: u64) -> u64 {
-        self.next
-            .load(Ordering::Relaxed)
-            .min(first.saturating_add(MOST))
-    }
-
     /// Enters a waiter; returns its ticket.
     fn enter(&self, me: ProcessIdentity) -> Result<u64, Error> {
-        let ticket = self.next.load(Ordering::Relaxed);
-        if ticket.saturating_sub(self.oldest.load(Ordering::Relaxed)) >= MOST {
-            self.sweep();
-        }
-        if ticket.saturating_sub(self.oldest.load(Ordering::Relaxed)) >= MOST {
-            return Err(Error::new(ErrorKind::InvalidInput, "wait for", "condition")
-                .with_detail(format!("{MOST} wait already, the most that can")));
-        }
+        let ticket = match self.free_ticket() {
+            Some(ticket) => ticket,
+            None => {
+                self.sweep();
+                self.free_ticket().ok_or_else(|| {
+                    Error::new(ErrorKind::InvalidInput, "wait for", "condition")
+                        .with_detail(format!("{MOST} wait already, the most that can"))
+                })?
+            }
+        };
+        self.tickets[(ticket % MOST) as usize].store(ticket, Ordering::Relaxed);
         self.waiter(ticket).store(me.word(), Ordering::Relaxed);
-        // Release: the identity is there before the ticket is (I3).
+        // Release: the place is taken before the ticket is given (I3).
         self.next.store(ticket.wrapping_add(1), Ordering::Release);
         Ok(ticket)
+    }
+
+    /// The next ticket whose place is free (I2); overwritten words end in `None`, not in a loop without an end.
+    fn free_ticket(&self) -> Option<u64> {
+        let next = self.next.load(Ordering::Relaxed);
+        (next..next.checked_add(MOST)?)
+            .find(|&ticket| self.waiter(ticket).load(Ordering::Relaxed) == 0)
     }
 
     /// Takes a waiter off the list.
     fn leave(&self, ticket: u64) {
         self.waiter(ticket).store(0, Ordering::Relaxed);
-        self.advance();
     }
 
-    /// Forgets the tickets of those that have left.
-    fn advance(&self) {
-        let mut oldest = self.oldest.load(Ordering::Relaxed);
-        let next = self.next_after(oldest);
-        while oldest < next && self.waiter(oldest).load(Ordering::Relaxed) == 0 {
-            oldest += 1;
-        }
-        // A waiter that left before it was notified needs no notification (I2).
-        if self.notified.load(Ordering::Relaxed) < oldest {
-            self.notified.store(oldest, Ordering::Release);
-        }
-        self.oldest.store(oldest, Ordering::Relaxed);
+    /// The first ticket from `first` on, and below `next`, whose waiter has not returned.
+    fn next_waiter(&self, first: u64, next: u64) -> Option<u64> {
+        let is_there = |ticket: &u64| {
+            self.waiter(*ticket).load(Ordering::Relaxed) != 0
+                && self.tickets[(*ticket % MOST) as usize].load(Ordering::Relaxed) == *ticket
+        };
+        let near = (first..next.min(first.saturating_add(STEPS))).find(is_there);
+        near.or_else(|| {
+            let range = first..next;
+            self.places()
+                .filter(|(ticket, process)| *process != 0 && range.contains(ticket))
+                .map(|(ticket, _)| ticket)
+                .min()
+        })
     }
 
     /// Lets the `count` waiters return that have waited longest.
     fn notify(&self, count: u64) {
         let first = self.notified.load(Ordering::Relaxed);
-        let next = self.next_after(first);
-        let (mut ticket, mut left) = (first, count);
-        while ticket < next && left > 0 {
-            // Those that timed out are not there any more.
-            if self.waiter(ticket).load(Ordering::Relaxed) != 0 {
-                left -= 1;
-            }
-            ticket += 1;
-        }
+        let next = self.next.load(Ordering::Relaxed);
+        let all = next.max(first);
+        let one_more = |end: u64| self.next_waiter(end, next).map(|ticket| ticket + 1);
+        let end = match count {
+            0..MOST => (0..count)
+                .try_fold(first, |end, _| one_more(end))
+                .unwrap_or(all),
+            _ => all,
+        };
         // Release: before the words below (I4).
-        self.notified.store(ticket, Ordering::Release);
-        self.wake(first, ticket);
+        self.notified.store(end, Ordering::Release);
+        self.wake(first, end);
     }
 
     /// Wakes the waiters with tickets from `first` to below `end`, all that sleep on their words.
@@ -281,30 +300,25 @@ impl Condition {
     /// Takes the dead off the list, passes on what they had been notified of, and wakes again who was notified: its
     /// notifier may have died before the wake.
     fn sweep(&self) {
-        self.swept.store(clock::now_millis(), Ordering::Relaxed);
         let notified = self.notified.load(Ordering::Relaxed);
-        let oldest = self.oldest.load(Ordering::Relaxed);
-        let next = self.next_after(oldest);
-        let mut dead: Vec<u64> = (oldest..next)
-            .filter(|&ticket| self.is_dead(ticket))
-            .collect();
+        let waits = |&(_, process): &(u64, u64)| process != 0;
+        let is_notified = |&(ticket, _): &(u64, u64)| ticket < notified;
+        let first = self.places().filter(waits).filter(is_notified).min();
+        let is_dead = |&(_, process): &(u64, u64)| participant::is_gone(process);
+        let dead: Vec<(u64, u64)> = self.places().filter(is_dead).collect();
         // First those that had not been notified, so that nothing is passed on to them.
-        let waiting = dead.split_off(dead.partition_point(|&ticket| ticket < notified));
-        for ticket in waiting {
-            self.waiter(ticket).store(0, Ordering::Relaxed);
+        for (ticket, _) in dead.iter().filter(|&place| !is_notified(place)) {
+            self.leave(*ticket);
         }
-        self.wake(oldest, notified);
+        if let Some((ticket, _)) = first {
+            self.wake(ticket, notified);
+        }
         // Before the others are forgotten: a sweep that is killed here is repeated, and one may be notified too many.
-        self.notify(dead.len() as u64);
-        for ticket in dead {
-            self.waiter(ticket).store(0, Ordering::Relaxed);
+        let passed_on = dead.iter().filter(|&place| is_notified(place));
+        self.notify(passed_on.clone().count() as u64);
+        for (ticket, _) in passed_on {
+            self.leave(*ticket);
         }
-        self.advance();
-    }
-
-    /// Whether the waiter with this ticket is proved dead.
-    fn is_dead(&self, ticket: u64) -> bool {
-        participant::is_gone(self.waiter(ticket).load(Ordering::Relaxed))
     }
 }
 
@@ -312,6 +326,7 @@ impl Condition {
     /// Blocks until the ticket is notified or the deadline passes; looks after the dead meanwhile.
     fn sleep(&self, ticket: u64, deadline: Deadline) {
         let word = self.wake_word(ticket);
+        let mut looks = self.swept.load(Ordering::Relaxed);
         loop {
             // Acquire: before `notified` is looked at (I4).
             let seen = word.load(Ordering::Acquire);
@@ -321,19 +336,19 @@ impl Condition {
             let suspects = match self.count.sleep_on(word, seen, deadline) {
                 Sleep::Woken => false,
                 Sleep::Bell => true,
-                Sleep::TimedOut => self.is_sweep_due(),
+                // Where many wait, not if another has finished a look since this one's last.
+                Sleep::TimedOut => {
+                    self.swept.load(Ordering::Relaxed) == looks || self.waiting() <= FEW
+                }
             };
             // A busy lock leaves it to the next recheck. A dead owner is not hidden from the next one: nothing is recovered.
             if suspects && let Ok(guard) = self.raw.try_lock() {
                 self.sweep();
                 drop(guard);
+                self.swept.fetch_add(1, Ordering::Relaxed);
             }
+            looks = self.swept.load(Ordering::Relaxed);
         }
-    }
-
-    fn is_sweep_due(&self) -> bool {
-        let swept = self.swept.load(Ordering::Relaxed);
-        clock::now_millis().wrapping_sub(swept) >= SWEEP_PAUSE
     }
 }
 
@@ -366,7 +381,7 @@ impl<'a> ConditionGuard<'a> {
     /// # Errors
     ///
     /// - [`LockError::OwnerDied`] has the guard: it was notified, and the owner before it died.
-    /// - [`LockError::Failed`] with [`ErrorKind::InvalidInput`] if 488 wait already, with [`ErrorKind::Corrupt`] if the lock's
+    /// - [`LockError::Failed`] with [`ErrorKind::InvalidInput`] if 500 wait already, with [`ErrorKind::Corrupt`] if the lock's
     ///   bytes were overwritten, or if `/proc` does not tell this process's start time. The lock is released then.
     pub fn wait(self) -> Locked<'a> {
         self.wait_timeout(Deadline::NEVER).map(|(guard, _)| guard)

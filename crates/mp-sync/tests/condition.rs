@@ -37,7 +37,7 @@ fn numbers(order: &[AtomicU32; 4]) -> [u32; 4] {
 fn waiters_return_in_the_order_in_which_they_began() {
     let memory = shared_memory();
     let condition: &Condition = place(memory, 0);
-    let order: &[AtomicU32; 4] = place(memory, 4096);
+    let order: &[AtomicU32; 4] = place(memory, 8192);
     let waiters = [1, 2, 3, 4].map(|number| waiter(condition, order, number));
     condition.lock().expect("free").notify(2);
     until(|| numbers(order)[1] != 0);
@@ -68,7 +68,7 @@ fn who_timed_out_takes_no_notification() {
     static TIME_IS_UP: AtomicBool = AtomicBool::new(false);
     let memory = shared_memory();
     let condition: &Condition = place(memory, 0);
-    let order: &[AtomicU32; 4] = place(memory, 4096);
+    let order: &[AtomicU32; 4] = place(memory, 8192);
     let timeout = Deadline::NEVER.interruptible_by(|| TIME_IS_UP.load(Ordering::Relaxed));
     let gone = std::thread::spawn(move || {
         let guard = condition.lock().expect("free");
@@ -90,7 +90,7 @@ fn who_timed_out_takes_no_notification() {
 fn a_killed_waiter_takes_no_notification() {
     let memory = shared_memory();
     let condition: &Condition = place(memory, 0);
-    let order: &[AtomicU32; 4] = place(memory, 4096);
+    let order: &[AtomicU32; 4] = place(memory, 8192);
     let first = waiter(condition, order, 1);
     let second = waiter(condition, order, 2);
     first.kill();
@@ -103,7 +103,7 @@ fn a_killed_waiter_takes_no_notification() {
 #[test]
 fn waits_for_a_predicate_and_tells_what_it_said() {
     let memory = shared_memory();
-    let (condition, stock): (&Condition, &AtomicU32) = (place(memory, 0), place(memory, 4096));
+    let (condition, stock): (&Condition, &AtomicU32) = (place(memory, 0), place(memory, 8192));
     let producer = child(|| {
         for _ in 0..5 {
             let guard = condition.lock().expect("no owner dies");
@@ -125,7 +125,7 @@ fn waits_for_a_predicate_and_tells_what_it_said() {
 #[test]
 fn a_ping_pong_loses_no_notification() {
     let memory = shared_memory();
-    let (condition, turn): (&Condition, &AtomicU32) = (place(memory, 0), place(memory, 4096));
+    let (condition, turn): (&Condition, &AtomicU32) = (place(memory, 0), place(memory, 8192));
     let play = |mine: u32| {
         let mut guard = condition.lock().expect("no owner dies");
         for _ in 0..2000 {
@@ -165,18 +165,18 @@ fn more_waiters_than_there_is_room_for_get_an_error() {
     let memory = shared_memory();
     let condition: &Condition = place(memory, 0);
     std::thread::scope(|scope| {
-        for _ in 0..488 {
+        for _ in 0..500 {
             std::thread::Builder::new()
                 .stack_size(64 << 10)
                 .spawn_scoped(scope, || drop(condition.lock().unwrap().wait().unwrap()))
                 .expect("a thread");
         }
-        until(|| condition.waiting() == 488);
+        until(|| condition.waiting() == 500);
         let Err(LockError::Failed(error)) = condition.lock().expect("free").wait() else {
             panic!("there is no room for another");
         };
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(error.to_string().contains("488"), "{error}");
+        assert!(error.to_string().contains("500"), "{error}");
         condition.lock().expect("free, all the same").notify_all();
     });
     assert_eq!(condition.waiting(), 0);
@@ -198,6 +198,31 @@ fn overwritten_tickets_end_every_operation() {
             let notified = guard.wait_timeout(Duration::ZERO).map(|(_, told)| told);
             assert!(word != 0 || matches!(notified, Ok(false)));
         }
-        assert!(condition.waiting() <= 488);
+        assert!(condition.waiting() <= 500);
     }
+}
+
+/// Others come and go more often than there are places, while one waits and nothing is notified.
+#[test]
+fn one_that_waits_for_long_keeps_no_place_from_others() {
+    let memory = shared_memory();
+    let condition: &Condition = place(memory, 0);
+    let order: &[AtomicU32; 4] = place(memory, 8192);
+    let first = waiter(condition, order, 1);
+    let come_and_go = || {
+        for _ in 0..1200 {
+            let guard = condition.lock().expect("free");
+            let waited = guard.wait_timeout(Duration::ZERO).map(|(_, told)| told);
+            assert!(matches!(waited, Ok(false)), "{waited:?}");
+        }
+    };
+    come_and_go();
+    let second = waiter(condition, order, 2);
+    come_and_go();
+    condition.lock().expect("free").notify(1);
+    first.join();
+    assert_eq!((numbers(order), condition.waiting()), ([1, 0, 0, 0], 1));
+    condition.lock().expect("free").notify(1);
+    second.join();
+    assert_eq!((numbers(order), condition.waiting()), ([1, 2, 0, 0], 0));
 }
