@@ -46,6 +46,9 @@ pub enum WaitAny {
 /// The most words one [`wait_any`] takes.
 pub const MAX_WORDS: usize = 128;
 
+/// As many as a sleeper on one eventcount has.
+const FEW: usize = 2;
+
 /// Sleeps while `word` holds `expected`, until a [`wake`] or the deadline.
 ///
 /// # Examples
@@ -111,7 +114,15 @@ pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> WaitAny {
     if !waitv_supported() {
         return WaitAny::Unsupported;
     }
-    let mut waiters = [futex::Wait::new(); MAX_WORDS];
+    // Most sleep on two, for whom the 3 KiB of 128 words need not be filled.
+    let (mut few, mut many);
+    let waiters: &mut [futex::Wait] = if words.len() <= FEW {
+        few = [futex::Wait::new(); FEW];
+        &mut few
+    } else {
+        many = [futex::Wait::new(); MAX_WORDS];
+        &mut many
+    };
     for (waiter, (word, expected)) in waiters.iter_mut().zip(words) {
         waiter.val = u64::from(*expected);
         waiter.uaddr = futex::WaitPtr::new(word.as_ptr().cast::<c_void>());
