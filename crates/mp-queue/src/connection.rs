@@ -1,6 +1,7 @@
 //! A connection: what a process sends and receives by.
 
 use core::fmt;
+use core::iter::{self, FusedIterator};
 use core::marker::PhantomData;
 use std::sync::Arc;
 
@@ -172,6 +173,29 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
         let take = |message: &Message<'_>| Ok(<Serde as Codec<R>>::take(message));
         let taken = self.end.recv(self.wait, timeout.into(), take)?;
         <Serde as Codec<R>>::decode(taken).map_err(GetError::Decode)
+    }
+
+    /// The messages as they come, until the other side is gone and everything was received, or an error other than of one
+    /// message.
+    ///
+    /// ```
+    /// let (reader, writer) = mp_queue::pipe_one_way::<u32>()?;
+    /// std::thread::spawn(move || (1..=3).try_for_each(|number| writer.send(number)));
+    /// let numbers: Vec<u32> = reader.iter().collect::<Result<_, _>>()?;
+    /// assert_eq!(numbers, [1, 2, 3]);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    pub fn iter(&self) -> impl FusedIterator<Item = Result<R, GetError>> {
+        let mut ended = false;
+        let next = move || {
+            if ended {
+                return None;
+            }
+            let received = self.recv();
+            ended = !matches!(received, Ok(_) | Err(GetError::Decode(_)));
+            Some(received).filter(|received| !matches!(received, Err(GetError::Closed)))
+        };
+        iter::from_fn(next).fuse()
     }
 
     /// Receives the oldest message as bytes: what [`send_bytes`](Self::send_bytes) sent; blocks until there is one.

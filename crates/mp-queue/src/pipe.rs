@@ -14,7 +14,7 @@
 //!
 //! Queue 0 goes from side 0 to side 1, queue 1 back; a pipe of one way has only queue 0. What a queue looks like is said
 //! where [`RawQueue`] is. A connection consists of this object, the number of its side, and its side's end of the socket pair
-//! (see [`Lifeline`]).
+//! (see [`Lifeline`]; `docs/decisions/0017-pipes.md` weighs it).
 //!
 //! # Invariants
 //!
@@ -74,7 +74,7 @@ shared_struct! {
 shared_struct! {
     /// What is said about one side.
     pub(crate) struct SideWords as "Pipe: side": 16 bytes {
-        pub(crate) closings: AtomicU32 = "how many connections of the side processes have closed",
+        pub(crate) closings: AtomicU32 = "how often a process closed a connection of the side, or told others that the side is gone",
         reserved: AtomicU32 = "0",
         also_reserved: AtomicU64 = "0",
     }

@@ -150,7 +150,7 @@ impl PipeEnd {
         let not_full = outgoing.not_full();
         let attempt = || {
             if self.is_gone() {
-                pass_on(not_full);
+                self.tell_that_gone();
                 return Some(Err(PutError::Closed(())));
             }
             if outgoing.is_full() {
@@ -194,7 +194,7 @@ impl PipeEnd {
             let is_gone = self.is_gone();
             match incoming.take_now(deadline, &mut *take) {
                 Ok(None) if is_gone => {
-                    pass_on(not_empty);
+                    self.tell_that_gone();
                     Some(Err(GetError::Closed))
                 }
                 Ok(taken) => taken.map(Ok),
@@ -223,15 +223,33 @@ impl PipeEnd {
         }
         let not_empty = incoming.not_empty();
         let test = || {
-            let is_over = is_ready() || self.is_gone();
-            if is_over {
+            if is_ready() {
                 // It may have been woken in place of a thread that would take the message.
                 pass_on(not_empty);
+            } else if self.is_gone() {
+                self.tell_that_gone();
+            } else {
+                return None;
             }
-            is_over.then_some(())
+            Some(())
         };
         let seen = not_empty.wait_until_or_suspect(wait, deadline, test, || self.suspect());
         Ok(seen.is_some())
+    }
+
+    /// Wakes all others of this side that sleep: the other side is gone, and the process that should have woken them may be dead
+    /// (rule c). They ask the kernel because the number of closed connections has changed.
+    #[cold]
+    fn tell_that_gone(&self) {
+        let receivers = self.incoming.as_ref().map(RawQueue::not_empty);
+        let senders = self.outgoing.as_ref().map(RawQueue::not_full);
+        for sleepers in [receivers, senders].into_iter().flatten() {
+            if sleepers.has_sleepers() {
+                let words = self.words_of(1 - self.side);
+                words.closings.fetch_add(1, Ordering::Release);
+                sleepers.notify_all();
+            }
+        }
     }
 
     /// Whether the other side is gone, for an operation that found nothing. One that does not wait asks now, since it does not
@@ -307,7 +325,7 @@ fn under_bell(sleepers: Option<&EventCount>, operation: impl FnOnce()) {
     }
 }
 
-/// Wakes all others that sleep there: the process that should have may have died (rule c).
+/// Wakes all others that sleep there.
 #[cold]
 fn pass_on(sleepers: &EventCount) {
     if sleepers.has_sleepers() {

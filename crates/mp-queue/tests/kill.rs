@@ -11,6 +11,7 @@ mod pipe;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use killcheck::{Check, SharedArea};
@@ -45,10 +46,25 @@ const fn unheard(most: usize) -> usize {
 
 /// Begins a test. What libraries look up once in a process's life is looked up now: else the tests beside this one would do
 /// it between a trace and the kills.
-fn begin() -> Watchdog {
+fn begin() -> (Watchdog, RwLockReadGuard<'static, ()>) {
+    prepare();
+    let beside = FORKS.read().unwrap_or_else(PoisonError::into_inner);
+    (Watchdog::new(LIMIT), beside)
+}
+
+/// Begins a test in which a descriptor must be closed when its only process dies: no other test forks meanwhile, whose
+/// processes would have copies of it.
+fn begin_alone() -> (Watchdog, RwLockWriteGuard<'static, ()>) {
+    prepare();
+    let alone = FORKS.write().unwrap_or_else(PoisonError::into_inner);
+    (Watchdog::new(LIMIT), alone)
+}
+
+static FORKS: RwLock<()> = RwLock::new(());
+
+fn prepare() {
     std::hint::black_box(Deadline::after(Duration::ZERO));
     std::hint::black_box(mp_os::cpu::current_cpu());
-    Watchdog::new(LIMIT)
 }
 
 /// What a thread does before its first operation under a bell, it does once in its life.

@@ -227,6 +227,24 @@ fn a_message_that_does_not_decode_is_an_error_for_it_alone() {
 }
 
 #[test]
+fn the_messages_end_with_the_other_side() {
+    let _watchdog = watchdog();
+    let (reader, writer) = pipe_one_way::<String>().unwrap();
+    for text in ["a", "b"] {
+        writer.send(text.to_owned()).unwrap();
+    }
+    writer.send_bytes(&[9]).unwrap();
+    writer.send("c".to_owned()).unwrap();
+    drop(writer);
+    let mut messages = reader.iter();
+    assert_eq!(messages.next().unwrap().unwrap(), "a");
+    assert_eq!(messages.next().unwrap().unwrap(), "b");
+    assert!(matches!(messages.next(), Some(Err(GetError::Decode(_)))));
+    assert_eq!(messages.next().unwrap().unwrap(), "c");
+    assert!(messages.next().is_none() && messages.next().is_none());
+}
+
+#[test]
 fn poll_tells_of_a_message_and_of_the_end() {
     let _watchdog = watchdog();
     let (left, right) = pipe::<u32, u32>().unwrap();

@@ -11,7 +11,9 @@ use mp_os::socket;
 use mp_queue::{Connection, Deadline, GetError, PutError, Wait, pipe, pipe_bounded};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
-use super::{ONE_SLOT, STRIDE, WHICH_PROCESSOR, begin, expect_one_of, number, unheard};
+use super::{
+    ONE_SLOT, STRIDE, WHICH_PROCESSOR, begin, begin_alone, expect_one_of, number, unheard,
+};
 
 /// Large enough to be torn.
 type Message = [u64; 4];
@@ -220,7 +222,7 @@ impl Parcel {
 
 /// The object of a pipe, without a side.
 #[derive(serde::Deserialize)]
-struct View((u8, u32, Memory));
+struct View((u8, Option<u32>, Memory));
 
 struct Memory(Object);
 
@@ -249,18 +251,20 @@ struct Stage {
     view: View,
 }
 
-/// A connection in a socket, of which it is received once.
+/// Copies of a connection in a socket, of which each is received once.
 struct Carrier {
     from: OwnedFd,
     _to: OwnedFd,
 }
 
 impl Carrier {
-    fn of(connection: &Connection<Message>) -> Self {
+    fn of(connection: &Connection<Message>, copies: usize) -> Self {
         let parcel = Parcel::of(connection);
         let (to, from) = socket::pair().expect("a socket pair");
         let descriptors: Vec<_> = parcel.descriptors.iter().map(AsFd::as_fd).collect();
-        socket::send(&to, &parcel.bytes, &descriptors).expect("room");
+        for _ in 0..copies {
+            socket::send(&to, &parcel.bytes, &descriptors).expect("room");
+        }
         Self { from, _to: to }
     }
 
@@ -284,8 +288,8 @@ impl Scene {
         }
         let stage = Stage {
             view: Parcel::of(&right).open(),
-            left: Carrier::of(&left),
-            right: Carrier::of(&right),
+            left: Carrier::of(&left, 1),
+            right: Carrier::of(&right, 2),
         };
         self.stage.replace(Some(stage));
     }
@@ -357,7 +361,7 @@ fn assert_safe_scene(check: Check<'_, Scene>) {
 /// Dead at any instruction: the message came, or the end.
 #[test]
 fn the_last_sender_dies_while_the_receiver_sleeps() {
-    let _watchdog = begin();
+    let _watchdog = begin_alone();
     assert_safe_scene(
         Check::new("send of the last process of a side, the receiver asleep")
             .setup(|scene: &Scene| scene.set(unbounded(), &[]))
@@ -372,7 +376,7 @@ fn the_last_sender_dies_while_the_receiver_sleeps() {
 /// The other direction: the receiver dies, and what waits for room hears of it.
 #[test]
 fn the_last_receiver_dies_while_the_sender_sleeps() {
-    let _watchdog = begin();
+    let _watchdog = begin_alone();
     let full = || {
         let (left, right) = bounded(1);
         send_from(&right, 1).expect("room");
@@ -408,21 +412,22 @@ fn closing(name: &str, full: bool) -> Check<'static, Scene> {
 /// Once it is counted, the end is heard of without any timeout, whoever dies. Before, it is a death like any other.
 #[test]
 fn a_side_is_closed_while_the_other_sleeps() {
-    let _watchdog = begin();
-    let receiver_sleeps = || {
-        closing("drop of the last connection, the receiver asleep", false)
-            .sleeper(|scene| scene.receive_or_hear(0))
-    };
-    assert_safe_scene(
-        receiver_sleeps()
-            .must_wake(Scene::left_has_closed)
-            .without_timeouts(),
-    );
-    assert_safe_scene(
-        receiver_sleeps()
-            .must_wake(|_| true)
-            .allow_rescues(POINTS, RUNG_BEFORE_HUNG_UP),
-    );
+    let _watchdog = begin_alone();
+    for sleepers in [1, 2] {
+        let name = format!("drop of the last connection, {sleepers} receivers asleep");
+        let receivers_sleep =
+            || closing(&name, false).sleepers(sleepers, |scene| scene.receive_or_hear(0));
+        assert_safe_scene(
+            receivers_sleep()
+                .must_wake(Scene::left_has_closed)
+                .without_timeouts(),
+        );
+        assert_safe_scene(
+            receivers_sleep()
+                .must_wake(|_| true)
+                .allow_rescues(POINTS, RUNG_BEFORE_HUNG_UP),
+        );
+    }
     assert_safe_scene(
         closing("drop of the last connection, the sender asleep", true)
             .sleeper(|scene| scene.send_or_hear(2))
