@@ -63,7 +63,8 @@ use crate::{Array, Chunks, FrozenNdArray};
 ///
 /// # Who writes
 ///
-/// Clones, and handles that were passed to other processes, are one opening: its locks and claims keep them apart. A name or
+/// Clones, handles that were passed to other processes, and what a forked child has of them are one opening: its locks and
+/// claims keep them apart. A name or
 /// a path has one opening that writes at a time; a second is refused with [`ErrorKind::Claimed`] until the last handle of
 /// the first is gone, also by a kill. [`NdReader`](crate::NdReader) opens it for reading meanwhile.
 ///
@@ -224,6 +225,11 @@ impl<T: Plain> NdArray<T> {
             header: Arc::new(header),
             path,
         })
+    }
+
+    #[cfg(feature = "ndarray")]
+    pub(crate) fn header(&self) -> &NpyHeader {
+        &self.header
     }
 
     /// Elements along each axis.

@@ -6,12 +6,19 @@ mod handles;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use handles::{kind, twin};
 use mp_layout::{Complex, ErrorKind, Plain};
 use mp_sync::LockError;
 use mp_testkit::{Forked, PATIENCE, UniqueName, Watchdog};
 use mp_value::{Claim, FrozenNdArray, NdArray, NdReader};
+
+/// Kept by a test that forks, or that must have the only handle: a child forked by another test has a copy of each.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A path of this test alone, removed at the end.
 struct TempFile(PathBuf);
@@ -126,6 +133,7 @@ fn absurd_shapes_are_refused() {
 
 #[test]
 fn blocks_are_written_side_by_side() {
+    let _alone = alone();
     let _watchdog = Watchdog::new(PATIENCE);
     let grid = NdArray::<u32>::zeros(&[5, 3, 2]).unwrap();
     let pairs = grid.blocks(2).unwrap();
@@ -151,6 +159,7 @@ fn blocks_are_written_side_by_side() {
 
 #[test]
 fn a_death_with_a_block_or_the_whole_is_told() {
+    let _alone = alone();
     let _watchdog = Watchdog::new(PATIENCE);
     let grid = NdArray::<u32>::zeros(&[4, 2]).unwrap();
     Forked::holding(|| grid.blocks(1).unwrap().claim(3).unwrap().claimed().unwrap())
@@ -165,6 +174,7 @@ fn a_death_with_a_block_or_the_whole_is_told() {
 
 #[test]
 fn a_name_has_one_opening_that_writes_and_any_that_read() {
+    let _alone = alone();
     let name = UniqueName::new("nd");
     let grid = NdArray::<f32>::create_named(&name, &[2, 2]).unwrap();
     let error = NdArray::<f32>::open(&name).unwrap_err();
@@ -192,6 +202,7 @@ fn a_name_has_one_opening_that_writes_and_any_that_read() {
 
 #[test]
 fn a_killed_opening_leaves_the_file_free() {
+    let _alone = alone();
     let _watchdog = Watchdog::new(PATIENCE);
     let file = TempFile::new("killed");
     drop(NdArray::<u8>::create_file(&file, &[3]).unwrap());
@@ -368,6 +379,7 @@ fn a_large_sparse_file_is_opened_without_being_read() {
 
 #[test]
 fn a_frozen_array_is_written_by_no_process() {
+    let _alone = alone();
     let array = NdArray::from_slice(&[2, 2], &[1_u64, 2, 3, 4]).unwrap();
     let frozen = array.freeze().unwrap();
     assert_eq!(
@@ -390,6 +402,7 @@ fn a_frozen_array_is_written_by_no_process() {
 
 #[test]
 fn an_array_that_can_be_written_is_not_frozen() {
+    let _alone = alone();
     let _watchdog = Watchdog::new(PATIENCE);
     let array = NdArray::from_slice(&[2, 2], &[1_u64, 2, 3, 4]).unwrap();
     let refused = |array: NdArray<u64>, kind| {
@@ -430,6 +443,7 @@ fn an_array_that_can_be_written_is_not_frozen() {
 
 #[test]
 fn a_handle_that_can_be_written_is_no_frozen_one() {
+    let _alone = alone();
     let array = NdArray::<u64>::zeros(&[2]).unwrap();
     let (bytes, descriptors) = mp_object::transfer::outgoing(|| postcard::to_stdvec(&array));
     let data = descriptors.into_iter().next().unwrap();
@@ -438,4 +452,35 @@ fn a_handle_that_can_be_written_is_no_frozen_one() {
     let received: Result<FrozenNdArray<u64>, _> =
         mp_object::transfer::incoming(vec![data], || postcard::from_bytes(&index));
     assert!(received.is_err());
+}
+
+#[cfg(feature = "ndarray")]
+#[test]
+fn views_have_the_axes_of_the_whole_or_of_a_block() {
+    let grid = NdArray::from_slice(&[3, 2], &[1_u8, 2, 3, 4, 5, 6]).unwrap();
+    let all = grid.flat().to_vec().unwrap();
+    assert_eq!(grid.view(&all).unwrap()[[2, 0]], 5);
+    let mut rows = grid.blocks(2).unwrap().claim(1).unwrap().claimed().unwrap();
+    assert_eq!(grid.view(&rows).unwrap().shape(), [1, 2]);
+    grid.view_mut(&mut rows).unwrap()[[0, 1]] = 9;
+    drop(rows);
+    assert_eq!(grid.get(&[2, 1]).unwrap(), 9);
+    let error = grid.view(&all[..3]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongSize);
+    assert!(error.to_string().contains("3 elements"), "{error}");
+
+    let text = "{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }";
+    let file = TempFile::with("fortran-view", &npy(text, &[1, 2, 3, 4, 5, 6]));
+    let columns = NdArray::<u8>::open_file(&file).unwrap();
+    let all = columns.flat().to_vec().unwrap();
+    assert_eq!(columns.view(&all).unwrap()[[1, 2]], 6);
+    let column = columns
+        .blocks(1)
+        .unwrap()
+        .claim(1)
+        .unwrap()
+        .claimed()
+        .unwrap();
+    let view = columns.view(&column).unwrap();
+    assert_eq!((view.shape(), view[[1, 0]]), (&[2, 1][..], 4));
 }
