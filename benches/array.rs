@@ -1,5 +1,6 @@
 //! Ten million numbers: filled and summed in a shared array, and in a plain slice.
 
+use std::fs::File;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -8,7 +9,7 @@ use std::time::Instant;
 use criterion::{Criterion, Throughput};
 use mp_benches::{Bench, Child, Contest, Placement, Sample, limits};
 use mp_shm::Segment;
-use mp_value::{Array, RawArray, RawValue};
+use mp_value::{Array, NdArray, NdReader, RawArray, RawValue};
 
 const OURS: &str = "mp-value Array, locked";
 const SLICE: &str = "plain slice";
@@ -25,6 +26,7 @@ fn main() {
     let mut bench = Bench::start("array", env!("CARGO_TARGET_TMPDIR"));
     fill_and_sum(&mut bench);
     first_touch(&mut bench);
+    open_large(&mut bench);
     if Placement::TwoCores.is_available() {
         fill_in_two(&mut bench);
     }
@@ -146,6 +148,39 @@ fn first_touch(bench: &mut Bench) {
         })
     });
     bench.contest(contest);
+}
+
+/// A file of 1 GiB without blocks: what is not read costs nothing.
+fn open_large(bench: &mut Bench) {
+    let directory = env!("CARGO_TARGET_TMPDIR");
+    let path = format!("{directory}/large-{}.npy", std::process::id());
+    let text = "{'descr':'<f8','fortran_order':False,'shape':(134217728,)}";
+    let header = [
+        b"\x93NUMPY\x01\x00\x76\x00",
+        format!("{text:<117}\n").as_bytes(),
+    ]
+    .concat();
+    std::fs::write(&path, &header).expect("a file");
+    let file = File::options().write(true).open(&path).expect("the file");
+    file.set_len(header.len() as u64 + (1 << 30))
+        .expect("a sparse file");
+
+    let mut contest = Contest::of_times("open an .npy file of 1 GiB");
+    contest.ours("mp-value NdArray::open_file", || {
+        timed(|| drop(black_box(NdArray::<f64>::open_file(&path).expect("a file"))))
+    });
+    contest.ours("mp-value NdReader::open_file", || {
+        timed(|| {
+            drop(black_box(
+                NdReader::<f64>::open_file(&path).expect("a file"),
+            ));
+        })
+    });
+    contest.limit("open and close", || {
+        timed(|| drop(black_box(File::open(&path).expect("a file"))))
+    });
+    bench.contest(contest);
+    std::fs::remove_file(&path).expect("the file");
 }
 
 /// Two at once, each in chunks that it claims.

@@ -57,6 +57,11 @@ impl<T: PlainSlice> FrozenNdArray<T> {
         })
     }
 
+    #[cfg(feature = "ndarray")]
+    pub(crate) fn header(&self) -> &NpyHeader {
+        &self.header
+    }
+
     /// Elements along each axis.
     pub fn shape(&self) -> &[usize] {
         self.header.shape()

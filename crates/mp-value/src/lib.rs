@@ -78,6 +78,8 @@ mod shareable_list;
 mod value;
 mod value_control;
 mod value_guard;
+#[cfg(feature = "ndarray")]
+mod views;
 mod with_lock;
 
 pub use any_array::{AnyArray, Contents};
