@@ -158,16 +158,15 @@ fn all_learn_of_a_killed_writer_until_a_writer_has_had_the_lock() {
 /// It waited for readers and had changed nothing.
 #[test]
 fn the_death_of_a_writer_that_waited_is_nobodys_concern() {
-    let (memory, lock) = lock();
+    let (_, lock) = lock();
     let share = lock.read().expect("free");
     let waiting = child(|| drop(lock.write()));
-    until(|| lock.writer().is_some());
+    until(|| lock.is_waited_for());
     assert!(matches!(lock.try_read(), Err(LockError::Recursive)));
     waiting.kill();
     drop(share);
     assert!(lock.read().is_ok());
     assert!(lock.write().is_ok());
-    let _ = memory;
 }
 
 /// Each of these would wait for itself.
@@ -181,7 +180,7 @@ fn a_thread_that_asks_again_is_told() {
     let share = lock.read().expect("free");
     assert!(matches!(lock.write(), Err(LockError::Recursive)));
     let waiting = child(|| drop(lock.write().expect("nobody dies")));
-    until(|| lock.writer().is_some());
+    until(|| lock.is_waited_for());
     assert!(matches!(lock.read(), Err(LockError::Recursive)));
     assert!(matches!(lock.write(), Err(LockError::Recursive)));
     drop(share);
