@@ -40,7 +40,7 @@ use crate::{Deadline, GetError, PutError, Queue, Serde, Wait};
 ///         same.task_done().expect("it was got");
 ///     }
 /// });
-/// for task in 0..100 {
+/// for task in 0..100_u64 {
 ///     tasks.put(task)?;
 /// }
 /// tasks.join()?;

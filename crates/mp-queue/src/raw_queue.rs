@@ -325,20 +325,6 @@ impl RawQueue {
         self.is_bounded() && self.len() as u64 >= self.bound
     }
 
-    /// Whether there are as many messages up to `at` as there may be. Under the producers' lock.
-    #[inline]
-    fn is_full_at(&self, at: Cursor) -> Result<bool> {
-        let seen = &self.control().tail.seen;
-        let head = Cursor::from_word(seen.load(Ordering::Relaxed), self.blocks.count())?;
-        if u64::from(at.records_since(head)) < self.bound {
-            return Ok(false);
-        }
-        // As long as there seems to be room, producers do not touch the consumers' line.
-        let head = self.head(Ordering::Acquire)?;
-        seen.store(head.to_word(), Ordering::Relaxed);
-        Ok(u64::from(at.records_since(head)) >= self.bound)
-    }
-
     /// Closes the queue and wakes all that sleep.
     pub(crate) fn close(&self) -> Result<()> {
         let control = self.control();

@@ -5,7 +5,7 @@ use mp_layout::atomic::Ordering;
 
 use super::RawQueue;
 use crate::PutError;
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, count_of};
 use crate::geometry::{BLOCK_UNITS, RECORD_UNITS, UNIT, record_units};
 use crate::record_header::RecordHeader;
 
@@ -23,6 +23,8 @@ pub(super) struct Draft<'q> {
     ahead: u32,
     /// Blocks that are not in the stack, those of the draft included; `None` while it needed no more.
     taken: Option<u32>,
+    /// The head's count when a producer last looked: as long as there seems to be room, none touches the consumers' line.
+    got: u32,
 }
 
 /// Room and memory for a record that comes next. Nothing is written.
@@ -44,6 +46,7 @@ impl<'q> Draft<'q> {
             last: tail.block(),
             ahead: 0,
             taken: None,
+            got: count_of(queue.control().tail.seen.load(Ordering::Relaxed)),
         })
     }
 
@@ -56,14 +59,34 @@ impl<'q> Draft<'q> {
     /// Makes sure of the room and the memory for a record of `len` bytes (I5).
     #[inline]
     pub(super) fn reserve(&mut self, len: usize) -> Result<Slot, PutError<()>> {
-        if self.queue.is_bounded() && self.queue.is_full_at(self.at)? {
-            return Err(PutError::Full(()));
+        if self.len() >= self.queue.bound {
+            self.look_at_head()?;
+            if self.len() >= self.queue.bound {
+                return Err(PutError::Full(()));
+            }
         }
         let left = BLOCK_UNITS - self.at.unit();
         if record_units(len) > u64::from(left) {
             self.extend(len)?;
         }
         Ok(Slot { len })
+    }
+
+    /// Messages in the queue when a producer last looked at the head, with those of the draft.
+    #[inline]
+    fn len(&self) -> u64 {
+        u64::from(count_of(self.at.to_word()).wrapping_sub(self.got))
+    }
+
+    fn look_at_head(&mut self) -> Result<(), Error> {
+        let head = self.queue.head(Ordering::Relaxed)?.to_word();
+        self.queue
+            .control()
+            .tail
+            .seen
+            .store(head, Ordering::Relaxed);
+        self.got = count_of(head);
+        Ok(())
     }
 
     /// Takes as many blocks as a record of `len` bytes needs beyond those that follow already.

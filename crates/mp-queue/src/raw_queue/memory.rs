@@ -109,30 +109,22 @@ impl RawQueue {
         })
     }
 
-    /// Runs `action` with the offset in the segment and the size of each run of adjacent blocks at these places of the stack.
+    /// Runs `action` with the offset in the segment and the size of each run of adjacent blocks among those at these places of
+    /// the stack, in whatever order they lie there: a call of the kernel for each.
     fn each_run(
         &self,
         places: Range<u32>,
-        mut action: impl FnMut(usize, usize) -> Result<()>,
+        action: impl Fn(usize, usize) -> Result<()>,
     ) -> Result<()> {
-        let mut run: Option<(u32, u32)> = None;
-        let mut act = |(first, last): (u32, u32)| {
-            let start = self.offset_in_segment(block_offset(first));
-            action(start, (last - first + 1) as usize * BLOCK)
-        };
-        for place in places {
-            let block = self.blocks.free(place)?;
-            run = match run {
-                Some((first, last)) if block == last + 1 => Some((first, block)),
-                Some((first, last)) if block + 1 == first => Some((block, last)),
-                Some(finished) => {
-                    act(finished)?;
-                    Some((block, block))
-                }
-                None => Some((block, block)),
-            };
-        }
-        run.map_or(Ok(()), act)
+        let blocks: Result<Vec<u32>> = places.map(|place| self.blocks.free(place)).collect();
+        let mut blocks = blocks?;
+        blocks.sort_unstable();
+        blocks
+            .chunk_by(|block, next| block + 1 == *next)
+            .try_for_each(|run| {
+                let start = run.first().map_or(0, |first| block_offset(*first));
+                action(self.offset_in_segment(start), run.len() * BLOCK)
+            })
     }
 
     /// Whether much more memory is there than the queue needs. Under the consumers' lock.
