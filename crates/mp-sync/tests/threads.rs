@@ -24,6 +24,9 @@ fn placed<T: Place>() -> &'static T {
 
 const ROUNDS: u64 = if cfg!(miri) { 20 } else { 20_000 };
 
+/// For operations of many steps, of which each takes Miri long.
+const FEW_ROUNDS: u64 = if cfg!(miri) { 3 } else { 1000 };
+
 #[test]
 fn mutex_excludes() {
     let mutex: &Mutex<u64> = placed();
@@ -109,7 +112,7 @@ fn condition_hands_over() {
     let (condition, turn): (&Condition, AtomicU32) = (placed(), AtomicU32::new(0));
     let play = |mine: u32| {
         let mut guard = condition.lock().unwrap();
-        for _ in 0..ROUNDS.min(2000) {
+        for _ in 0..FEW_ROUNDS {
             guard = guard
                 .wait_for(|| turn.load(Ordering::Relaxed) == mine)
                 .unwrap();
@@ -129,7 +132,7 @@ fn barrier_holds_all_until_the_last() {
     barrier.initialise(3).unwrap();
     let steps = [const { AtomicU32::new(0) }; 3];
     let walk = |me: usize| {
-        for step in 1..=ROUNDS.min(1000) as u32 {
+        for step in 1..=FEW_ROUNDS as u32 {
             steps[me].store(step, Ordering::Relaxed);
             barrier.wait().unwrap();
             assert!(steps.iter().all(|s| s.load(Ordering::Relaxed) == step));
@@ -153,7 +156,7 @@ unsafe impl Sync for Guarded {}
 fn rwlock_excludes() {
     let (lock, number): (&RwLock, Guarded) = (placed(), Guarded(0.into()));
     let number = &number;
-    let rounds = ROUNDS.min(5000);
+    let rounds = FEW_ROUNDS;
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(move || {
@@ -182,7 +185,7 @@ fn permits_exclude() {
     let (permits, number): (&PermitSemaphore, Guarded) = (placed(), Guarded(0.into()));
     permits.initialise(1).unwrap();
     let number = &number;
-    let rounds = ROUNDS.min(5000);
+    let rounds = FEW_ROUNDS;
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(move || {
