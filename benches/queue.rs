@@ -1,6 +1,7 @@
 //! The blocking queue: many producers and consumers, sizes of messages, round trips.
 
 use std::hint::spin_loop;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
@@ -9,8 +10,10 @@ use crossbeam_queue::ArrayQueue;
 use mp_benches::peers::{self, Stream};
 use mp_benches::{Bench, Contest, Crowd, Kind, Pair, Placement, Sample, limits};
 use mp_layout::atomic::AtomicU64;
+use mp_os::socket;
 use mp_queue::{Bytes, Plain, Queue, pipe};
 use mp_shm::Segment;
+use mp_value::Array;
 
 const OURS: &str = "mp-queue Queue<u64, Plain>";
 const PIPE: &str = "mp-queue pipe of u64";
@@ -38,6 +41,7 @@ fn main() {
         }
         values(&mut bench);
     }
+    objects(&mut bench);
     with_criterion(&mut bench.finish());
 }
 
@@ -391,4 +395,53 @@ fn with_criterion(criterion: &mut Criterion) {
         });
     });
     group.finish();
+}
+
+/// Handing over an object in a message, beside the bare system calls; the receiver has the object open already.
+fn objects(bench: &mut Bench) {
+    const RAW: &str = "sendmsg + recvmsg + close";
+    let count = bench.count(2000);
+    let array = Array::<f64>::new(12_500_000).expect("100 MB");
+    let queue = Queue::new().expect("a queue");
+    let lane = socket::pair().expect("two descriptors");
+    let mut contest = Contest::of_times("an Array of 100 MB in a message");
+    contest.ours("mp-queue Queue<Array<f64>>", || {
+        Sample::time(count, || {
+            queue.put(array.clone()).expect("room");
+            drop(queue.get().expect("a message"));
+        })
+    });
+    contest.limit(RAW, || {
+        Sample::time(count, || hand_over(&lane, &[array.as_fd()]))
+    });
+    let outcome = bench.contest(contest);
+    let cost = outcome.map(|outcome| outcome.cost("mp-queue Queue<Array<f64>>", RAW));
+    bench.goal_at_most(
+        "an Array of 100 MB in a message / sendmsg + recvmsg + close",
+        1.5,
+        cost,
+    );
+
+    let arrays: Vec<_> = (0..64)
+        .map(|_| Array::<f64>::new(8).expect("memory"))
+        .collect();
+    let borrowed: Vec<_> = arrays.iter().map(AsFd::as_fd).collect();
+    let several = Queue::new().expect("a queue");
+    let mut contest = Contest::of_times("64 Arrays in a message");
+    contest.ours("mp-queue Queue<Vec<Array<f64>>>", || {
+        Sample::time(count / 16, || {
+            several.put(arrays.clone()).expect("room");
+            drop(several.get().expect("a message"));
+        })
+    });
+    contest.limit(RAW, || {
+        Sample::time(count / 16, || hand_over(&lane, &borrowed))
+    });
+    bench.contest(contest);
+}
+
+fn hand_over((left, right): &(OwnedFd, OwnedFd), descriptors: &[BorrowedFd<'_>]) {
+    socket::try_send(left, &[0; 9], descriptors).expect("room");
+    let received = socket::recv(right, &mut [0; 9]).expect("a message");
+    assert_eq!(received.fds.len(), descriptors.len());
 }

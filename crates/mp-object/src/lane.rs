@@ -98,6 +98,8 @@ pub enum LaneFull {
 pub enum LaneError {
     /// There is no room for it until others are taken.
     Full(LaneFull),
+    /// The other side is gone, for good.
+    Closed,
     /// It cannot be sent.
     Failed(Error),
 }
@@ -113,6 +115,16 @@ impl Lane {
         let (back, front) = socket::pair().map_err(failed)?;
         socket::hold_the_most(&back).map_err(failed)?;
         Ok(Self::of(back, front))
+    }
+
+    /// One side of two lanes over a pair of sockets: `end` sends to the other side, and reads what the other side sends.
+    ///
+    /// What the dead left can be discarded by the other side only: [`drain`](Self::drain) does nothing.
+    pub fn of_side(end: Arc<OwnedFd>) -> Self {
+        Self {
+            back: Arc::clone(&end),
+            front: end,
+        }
     }
 
     fn of(back: OwnedFd, front: OwnedFd) -> Self {
@@ -148,7 +160,7 @@ impl Lane {
     ///
     /// # Errors
     ///
-    /// [`LaneError::Full`], after which the number is used again, and [`LaneError::Failed`].
+    /// Any [`LaneError`]; the number is used again then.
     pub fn send(&self, sent: &AtomicU64, descriptors: &[Descriptor]) -> Result<u32, LaneError> {
         let before = sent.load(Ordering::Relaxed);
         let number = numbered_after(before);
@@ -168,12 +180,14 @@ impl Lane {
 
     #[cold]
     fn refused(&self, source: io::Error) -> LaneError {
-        if source.kind() == io::ErrorKind::WouldBlock {
-            LaneError::Full(LaneFull::Socket)
-        } else if socket::is_over_the_users_limit(&source) {
-            LaneError::Full(LaneFull::User)
-        } else {
-            LaneError::Failed(Error::os("send", "the descriptors of a message", source))
+        if socket::is_over_the_users_limit(&source) {
+            return LaneError::Full(LaneFull::User);
+        }
+        match source.kind() {
+            io::ErrorKind::WouldBlock => LaneError::Full(LaneFull::Socket),
+            // The latter once, if the other side had messages unread.
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => LaneError::Closed,
+            _ => LaneError::Failed(Error::os("send", "the descriptors of a message", source)),
         }
     }
 
@@ -209,9 +223,9 @@ impl Lane {
         capacity.map_err(|source| Error::os("measure", "a lane for descriptors", source))
     }
 
-    /// Whether no message is in the lane.
+    /// Whether nothing that was sent waits in the lane; what cannot be told counts as waiting.
     pub fn is_empty(&self) -> bool {
-        matches!(socket::peek(&*self.front), Ok(None))
+        socket::size_on_the_way(&*self.back).is_ok_and(|size| size == 0)
     }
 
     /// The descriptors of the record with this tag, which is the oldest; `None` if they are gone. The message stays in the
@@ -261,6 +275,9 @@ impl Lane {
     #[cold]
     pub fn drain(&self) -> bool {
         let mut was_any = false;
+        if Arc::ptr_eq(&self.back, &self.front) {
+            return was_any;
+        }
         while socket::discard(&*self.front).unwrap_or(false) {
             was_any = true;
         }
@@ -278,6 +295,7 @@ impl fmt::Display for LaneError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full(_) => formatter.write_str("there is no room for the message's descriptors"),
+            Self::Closed => formatter.write_str("the other side is gone"),
             Self::Failed(error) => error.fmt(formatter),
         }
     }
@@ -289,6 +307,7 @@ impl From<LaneError> for Error {
     fn from(error: LaneError) -> Self {
         match error {
             LaneError::Full(_) => Self::new(ErrorKind::Full, "send", "shared objects"),
+            LaneError::Closed => Self::new(ErrorKind::Closed, "send", "shared objects"),
             LaneError::Failed(error) => error,
         }
     }

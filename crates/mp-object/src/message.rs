@@ -113,28 +113,6 @@ pub fn append<T: Serialize + ?Sized>(value: &T, bytes: Vec<u8>) -> Result<Vec<u8
     append_noting(value, bytes, &Notes::default())
 }
 
-/// Does what [`append`] does and, in debug builds, reads the value back.
-///
-/// Not for values with handles of shared objects, which may be read only once.
-///
-/// # Errors
-///
-/// Those of [`write()`] and, in debug builds, what was written cannot be read as a `T`, or is read as another value.
-#[inline]
-pub fn append_checked<T: Serialize + DeserializeOwned>(
-    value: &T,
-    bytes: Vec<u8>,
-) -> Result<Vec<u8>, Unfit> {
-    let begin = bytes.len();
-    let notes = Notes::default();
-    let bytes = append_noting(value, bytes, &notes)?;
-    if cfg!(debug_assertions) {
-        read_back::<T>(&bytes[begin..], &notes)
-            .map_err(|why| Unfit(Flaw::NotReadBack(Box::new(why))))?;
-    }
-    Ok(bytes)
-}
-
 /// A value as bytes, with the descriptors of the shared objects in it; made by [`pack`].
 #[derive(Debug)]
 pub struct Packed {

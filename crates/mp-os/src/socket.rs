@@ -374,15 +374,25 @@ pub fn hold_the_most(fd: impl AsFd) -> io::Result<()> {
 pub fn message_capacity(fd: impl AsFd) -> io::Result<usize> {
     let (one, _other) = pair()?;
     try_send(&one, &[0; 8], &[])?;
+    let size = size_on_the_way(&one)?.max(1);
+    // A message is taken while less than the whole buffer is in use.
+    Ok(sockopt::socket_send_buffer_size(fd)?.div_ceil(size))
+}
+
+/// Bytes of the socket's buffer that are taken by messages which it sent and which were not received yet.
+///
+/// # Errors
+///
+/// What the kernel reports of the socket.
+pub fn size_on_the_way(fd: impl AsFd) -> io::Result<usize> {
+    let fd = fd.as_fd().as_raw_fd();
     let mut size: libc::c_int = 0;
     // SAFETY: the kernel writes one int to `size`.
-    let asked = unsafe { libc::ioctl(one.as_raw_fd(), libc::TIOCOUTQ, &raw mut size) };
+    let asked = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut size) };
     if asked != 0 {
         return Err(io::Error::last_os_error());
     }
-    let size = usize::try_from(size).unwrap_or(1).max(1);
-    // A message is taken while less than the whole buffer is in use.
-    Ok(sockopt::socket_send_buffer_size(fd)?.div_ceil(size))
+    Ok(usize::try_from(size).unwrap_or(0))
 }
 
 /// Whether the process that made the other end of a pair was of this process's user then.

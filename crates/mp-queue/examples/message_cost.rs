@@ -1,18 +1,25 @@
 //! What one message costs: in one thread, without anybody to wait for, and from one process to another.
 //!
-//! `cargo run --release -p mp-queue --example message_cost`; with a number of messages, it puts and gets as many and measures
-//! nothing, for `valgrind --tool=callgrind`.
+//! `cargo run --release -p mp-queue --example message_cost`; with a number of messages, it puts and gets as many plain ones, or with
+//! `serde` after it as many serde messages, and measures nothing, for `valgrind --tool=callgrind`.
 
 use std::hint::black_box;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
+use mp_object::Mutex;
+use mp_os::socket;
 use mp_queue::{Bytes, Plain, Queue};
 
 const RUNS: usize = 9;
 
 fn main() -> mp_layout::Result<()> {
     if let Some(count) = std::env::args().nth(1).and_then(|count| count.parse().ok()) {
-        alternate(&Queue::plain_bounded(4096)?, count);
+        if std::env::args().nth(2).as_deref() == Some("serde") {
+            alternate_serde(&Queue::bounded(4096)?, count);
+        } else {
+            alternate(&Queue::plain_bounded(4096)?, count);
+        }
         return Ok(());
     }
     println!("nanoseconds per message, median (least to most) of {RUNS} runs\n");
@@ -31,14 +38,9 @@ fn main() -> mp_layout::Result<()> {
     });
     let messages = Queue::<(u64, String)>::bounded(4096)?;
     row("bounded, serde (u64, String)", || {
-        (0..300_000_u64).for_each(|n| {
-            messages
-                .put((n, "twenty-four bytes of text".to_owned()))
-                .expect("room");
-            black_box(messages.get().expect("a message"));
-        });
-        300_000
+        alternate_serde(&messages, 300_000)
     });
+    objects()?;
     row("bounded, 1000 puts, then 1000 gets", || {
         for _ in 0..1000 {
             (0..1000).for_each(|n| bounded.put(n).expect("room"));
@@ -52,6 +54,52 @@ fn main() -> mp_layout::Result<()> {
         });
     }
     Ok(())
+}
+
+/// An object that is open at the receiver already, beside the bare system calls that pass its descriptor.
+fn objects() -> mp_layout::Result<()> {
+    let object = Mutex::new([0_u64; 1024])?;
+    let queue = Queue::new()?;
+    row("an object in a message, put + get", || {
+        for _ in 0..20_000 {
+            queue.put(object.clone()).expect("room");
+            drop(queue.get().expect("a message"));
+        }
+        20_000
+    });
+    let (left, right) = socket::pair()?;
+    let pass = |descriptors: &[BorrowedFd<'_>]| {
+        socket::try_send(&left, &[0; 9], descriptors).expect("room");
+        drop(socket::recv(&right, &mut [0; 9]).expect("a message"));
+    };
+    row("its descriptor, sendmsg + recvmsg + close", || {
+        (0..20_000).for_each(|_| pass(&[object.as_fd()]));
+        20_000
+    });
+    let objects = vec![object; 64];
+    let many = Queue::new()?;
+    row("64 objects in a message, put + get", || {
+        for _ in 0..500 {
+            many.put(objects.clone()).expect("room");
+            drop(many.get().expect("a message"));
+        }
+        500
+    });
+    let descriptors: Vec<_> = objects.iter().map(AsFd::as_fd).collect();
+    row("64 descriptors, sendmsg + recvmsg + close", || {
+        (0..500).for_each(|_| pass(&descriptors));
+        500
+    });
+    Ok(())
+}
+
+fn alternate_serde(queue: &Queue<(u64, String)>, count: u64) -> u64 {
+    for n in 0..count {
+        let text = "twenty-four bytes of text".to_owned();
+        queue.put((n, text)).expect("room");
+        black_box(queue.get().expect("a message"));
+    }
+    count
 }
 
 fn row(name: &str, mut run: impl FnMut() -> u64) {

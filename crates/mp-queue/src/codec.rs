@@ -1,6 +1,9 @@
 //! How messages become bytes and back.
 
+use std::os::fd::OwnedFd;
+
 use mp_layout::{Result, TypeTag};
+use mp_object::transfer::{Descriptor, Way};
 
 mod bytes;
 mod plain;
@@ -18,16 +21,30 @@ pub trait Codec<T>: sealed::Codec<T> {}
 impl<T, C: sealed::Codec<T>> Codec<T> for C {}
 
 pub(crate) mod sealed {
-    use super::{Result, TypeTag};
+    use super::{Descriptor, OwnedFd, Result, TypeTag, Way};
     use crate::raw_queue::Message;
+
+    /// A message as it is put.
+    pub trait Encoded: AsRef<[u8]> {
+        /// The descriptors of the shared objects in it; `None` if it has no handle, empty if these travel by name.
+        #[inline]
+        fn descriptors(&self) -> Option<&[Descriptor]> {
+            None
+        }
+    }
+
+    impl Encoded for &[u8] {}
 
     /// Encoding and decoding run outside the queue's locks; only `take` runs under one, and copies.
     pub trait Codec<T>: 'static {
         /// What the queue's control words call the codec.
         const NUMBER: u32;
 
+        /// Whether there can be handles of shared objects in a message.
+        const CARRIES_OBJECTS: bool = false;
+
         /// A message's bytes.
-        type Encoded<'v>: AsRef<[u8]>
+        type Encoded<'v>: Encoded
         where
             T: 'v;
 
@@ -36,9 +53,10 @@ pub(crate) mod sealed {
 
         fn tag() -> TypeTag;
 
-        fn encode(value: &T) -> Result<Self::Encoded<'_>>;
+        fn encode(value: &T, way: Way) -> Result<Self::Encoded<'_>>;
 
-        fn take(message: &Message<'_>) -> Self::Taken;
+        /// Copies a message. With it come the descriptors of its objects, if it has handles.
+        fn take(message: &Message<'_>, descriptors: Option<Vec<OwnedFd>>) -> Self::Taken;
 
         fn decode(taken: Self::Taken) -> Result<T>;
     }

@@ -6,7 +6,7 @@ use core::marker::PhantomData;
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result, TypeTag};
-use mp_object::transfer::{self, Descriptor};
+use mp_object::transfer::{self, Descriptor, Way};
 use mp_object::{Object, Waitable, Watch};
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde::ser::Error as _;
@@ -97,9 +97,9 @@ impl<S: Serialize + DeserializeOwned + 'static, R> Connection<S, R> {
         message: S,
         timeout: impl Into<Deadline>,
     ) -> Result<(), PutError<S>> {
-        let sent = <Serde as Codec<S>>::encode(&message)
+        let sent = <Serde as Codec<S>>::encode(&message, Way::Descriptors)
             .map_err(|error| PutError::Encode((), error))
-            .and_then(|encoded| self.end.send(encoded.as_ref(), self.wait, timeout.into()));
+            .and_then(|encoded| self.end.send(&encoded, self.wait, timeout.into()));
         sent.map_err(|error| error.with_value(message))
     }
 
@@ -135,7 +135,7 @@ impl<S: Serialize + DeserializeOwned + 'static, R> Connection<S, R> {
         bytes: &[u8],
         timeout: impl Into<Deadline>,
     ) -> Result<(), PutError<()>> {
-        self.end.send(bytes, self.wait, timeout.into())
+        self.end.send(&bytes, self.wait, timeout.into())
     }
 }
 
@@ -170,7 +170,9 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
     /// Those of [`recv`](Self::recv), and [`GetError::Empty`] if it timed out.
     #[inline]
     pub fn recv_timeout(&self, timeout: impl Into<Deadline>) -> Result<R, GetError> {
-        let take = |message: &Message<'_>| Ok(<Serde as Codec<R>>::take(message));
+        let take = |message: &Message<'_>, descriptors| {
+            Ok(<Serde as Codec<R>>::take(message, descriptors))
+        };
         let taken = self.end.recv(self.wait, timeout.into(), take)?;
         <Serde as Codec<R>>::decode(taken).map_err(GetError::Decode)
     }
@@ -222,7 +224,7 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
     ///
     /// Those of [`recv_bytes`](Self::recv_bytes), and [`GetError::Empty`] if it timed out.
     pub fn recv_bytes_timeout(&self, timeout: impl Into<Deadline>) -> Result<Vec<u8>, GetError> {
-        let take = |message: &Message<'_>| Ok(message.to_vec());
+        let take = |message: &Message<'_>, _| Ok(message.to_vec());
         self.end.recv(self.wait, timeout.into(), take)
     }
 
@@ -269,7 +271,7 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
     ) -> Result<usize, GetError> {
         let most = buffer.len();
         let mut too_long = None;
-        let take = |message: &Message<'_>| match buffer.get_mut(..message.len()) {
+        let take = |message: &Message<'_>, _| match buffer.get_mut(..message.len()) {
             Some(start) => {
                 message.copy_to(start);
                 Ok(message.len())

@@ -270,7 +270,7 @@ impl<T: Serialize + DeserializeOwned + 'static> ObjectType for JoinableQueue<T> 
     type Settings<'s> = Settings;
 
     fn plan(settings: &Settings) -> Result<Plan> {
-        let plan = plan_of(settings, <Serde as Codec<T>>::tag());
+        let plan = plan_of(settings, <Serde as Codec<T>>::tag()).with_lane();
         Ok(plan.accepting(*Self::any().expected()))
     }
 
@@ -286,8 +286,9 @@ impl<T: Serialize + DeserializeOwned + 'static> ObjectType for JoinableQueue<T> 
 
     unsafe fn attach(object: Object) -> Result<Self> {
         let codec = <Serde as Codec<T>>::NUMBER;
+        let lane = object.lane().cloned();
         // SAFETY: the caller's promise, since `any` says joinable queue, which has a queue there.
-        let raw = unsafe { RawQueue::attach_at(object.clone(), unfinished::SIZE, codec) }?;
+        let raw = unsafe { RawQueue::attach_at(object.clone(), unfinished::SIZE, codec, lane) }?;
         // SAFETY: it starts with these words, and nothing else reaches those bytes.
         let words = unsafe { Placed::new(object) }?;
         let place = AtomicU32::new(u32::MAX);

@@ -12,6 +12,42 @@
 //! A queue's messages are written by a [codec](Codec): [`Serde`] (anything that serde can write), [`Plain`] (numbers and
 //! structs of them, by their bytes) or [`Bytes`].
 //!
+//! # Shared objects in messages
+//!
+//! A serde message may have handles of shared objects anywhere in it. They travel by descriptors, which wait in the kernel until
+//! the message is got: in a [`Lane`](mp_object::Lane), whose module says how, in which order, and what a death leaves. In short:
+//!
+//! | a process dies | what the others see |
+//! |---|---|
+//! | in a put, before the commit | no message; its descriptors are discarded later |
+//! | in a put, after the commit | the message with its objects, also if no other process has these open |
+//! | in a get, before the commit | the same, for the next consumer |
+//! | in a get, after the commit | the message went with it; its descriptors are discarded later |
+//!
+//! A message that is never got is freed with the queue. One that does not decode is gone, and its descriptors are closed. A
+//! process without room for the descriptors of the next message gets
+//! [`TooManyDescriptors`](mp_layout::ErrorKind::TooManyDescriptors) with the figures, and the message stays.
+//! [`Queue::max_with_objects`] says how many such messages can wait; beyond it a put waits in a bounded queue, and fails in
+//! another. A queue with a name carries objects with names, and refuses others.
+//!
+//! A queue that is in a message of itself, or of a queue that is in a message of it, is freed when the kernel next looks for such
+//! rings after all its users are gone: when a UNIX socket is closed, by any process.
+//!
+//! ```
+//! use mp_object::Mutex;
+//! use mp_queue::Queue;
+//!
+//! let jobs = Queue::new()?;
+//! let total = Mutex::new(0_u64)?;
+//! jobs.put(Some((5, vec![total.clone()])))?;
+//! let (number, objects) = jobs.get()?.expect("a job"); // in any process that has the queue
+//! *objects[0].lock()? += number;
+//! assert_eq!(*total.lock()?, 5);
+//! # Ok::<(), mp_layout::Error>(())
+//! ```
+//!
+//! # Examples
+//!
 //! ```
 //! use mp_queue::Queue;
 //!

@@ -4,6 +4,8 @@
 //! on its way to a process. The kernel counts them: when the last copy is closed, by a drop or by a death, the other end
 //! hangs up, for good.
 //!
+//! The descriptors of messages with handles go over the same two ends, see [`Lane::of_side`](mp_object::Lane::of_side).
+//!
 //! Asking the kernel costs a system call. So an end remembers when it asked last, and asks again when the other side says
 //! that a connection was closed, and when the clock has ticked since (every 1 to 10 ms).
 
@@ -29,8 +31,11 @@ pub(crate) struct Lifeline {
 
 impl Lifeline {
     pub(crate) fn pair() -> Result<(Self, Self)> {
-        let (left, right) =
-            socket::pair().map_err(|source| Error::os("make", "the lifeline of a pipe", source))?;
+        let failed = |source| Error::os("make", "the lifeline of a pipe", source);
+        let (left, right) = socket::pair().map_err(failed)?;
+        for end in [&left, &right] {
+            socket::hold_the_most(end).map_err(failed)?;
+        }
         Ok((Self::new(left), Self::new(right)))
     }
 

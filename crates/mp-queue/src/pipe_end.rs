@@ -1,11 +1,15 @@
 //! What a process has of one side of a pipe, whatever its messages are.
 
+use core::slice;
+use std::os::fd::OwnedFd;
+
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Result};
-use mp_object::{InMemory, Object, Placed, Waitable, Watch};
+use mp_object::{InMemory, Lane, Object, Placed, Waitable, Watch};
 use mp_os::clock::Deadline;
 use mp_sync::{EventCount, Wait};
 
+use crate::codec::sealed::Encoded;
 use crate::lifeline::Lifeline;
 use crate::pipe::{CODEC, PipeWords, SideWords};
 use crate::raw_queue::{Message, RawQueue};
@@ -36,8 +40,9 @@ impl PipeEnd {
             let object = words.object();
             let start = words.shape.queue(side, object.header().payload_size())?;
             let attached = start.map(|start| {
+                let lane = lifeline.end().cloned().map(Lane::of_side);
                 // SAFETY: a pipe has a queue there, as its shape says.
-                unsafe { RawQueue::attach_at(object.clone(), start, CODEC) }
+                unsafe { RawQueue::attach_at(object.clone(), start, CODEC, lane) }
             });
             attached.transpose()
         };
@@ -120,9 +125,9 @@ impl PipeEnd {
 
     /// Sends a message.
     #[inline]
-    pub(crate) fn send(
+    pub(crate) fn send<B: Encoded>(
         &self,
-        message: &[u8],
+        message: &B,
         wait: Wait,
         deadline: Deadline,
     ) -> Result<(), PutError<()>> {
@@ -130,7 +135,7 @@ impl PipeEnd {
         if self.is_gone_by_tick() {
             return Err(PutError::Closed(()));
         }
-        match outgoing.push(&[message], deadline) {
+        match outgoing.push(slice::from_ref(message), deadline) {
             Ok(_) => Ok(()),
             Err(PutError::Full(())) if deadline != Deadline::PASSED => {
                 self.send_when_there_is_room(outgoing, message, wait, deadline)
@@ -140,10 +145,10 @@ impl PipeEnd {
     }
 
     #[cold]
-    fn send_when_there_is_room(
+    fn send_when_there_is_room<B: Encoded>(
         &self,
         outgoing: &RawQueue,
-        message: &[u8],
+        message: &B,
         wait: Wait,
         deadline: Deadline,
     ) -> Result<(), PutError<()>> {
@@ -156,7 +161,7 @@ impl PipeEnd {
             if outgoing.is_full() {
                 return None;
             }
-            match outgoing.push(&[message], deadline) {
+            match outgoing.push(slice::from_ref(message), deadline) {
                 Err(PutError::Full(())) => None,
                 sent => Some(sent.map(|_| ())),
             }
@@ -166,13 +171,14 @@ impl PipeEnd {
             .unwrap_or(Err(PutError::Full(())))
     }
 
-    /// Receives the oldest message: what `take` makes of its bytes. If `take` fails, the message stays.
+    /// Receives the oldest message: what `take` makes of its bytes and, if it has handles, its objects' descriptors. If `take`
+    /// fails, the message stays.
     #[inline]
     pub(crate) fn recv<R>(
         &self,
         wait: Wait,
         deadline: Deadline,
-        mut take: impl FnMut(&Message<'_>) -> Result<R>,
+        mut take: impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
     ) -> Result<R, GetError> {
         let incoming = self.incoming()?;
         match incoming.take_now(deadline, &mut take)? {
@@ -186,7 +192,7 @@ impl PipeEnd {
         incoming: &RawQueue,
         wait: Wait,
         deadline: Deadline,
-        take: &mut impl FnMut(&Message<'_>) -> Result<R>,
+        take: &mut impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
     ) -> Result<R, GetError> {
         let not_empty = incoming.not_empty();
         let mut attempt = || {
@@ -299,6 +305,10 @@ impl Drop for PipeEnd {
             side,
             lifeline,
         } = self;
+        // They hold the lifeline's end too.
+        for queue in [&mut *outgoing, &mut *incoming].into_iter().flatten() {
+            queue.close_lane();
+        }
         let close = || {
             lifeline.cut();
             let words = match side {

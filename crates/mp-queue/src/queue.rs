@@ -5,11 +5,12 @@ use core::marker::PhantomData;
 use std::sync::Arc;
 
 use mp_layout::{Error, Region, Result};
-use mp_object::{Object, ObjectType, Plan, Waitable, Watch};
+use mp_object::transfer::Way;
+use mp_object::{Lane, Object, ObjectType, Plan, Waitable, Watch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::raw_queue::{RawQueue, Settings, suggest_less_room};
+use crate::raw_queue::{Message, RawQueue, Settings, suggest_less_room};
 use crate::{
     Batch, Builder, Bytes, Codec, Deadline, GetError, Iter, Plain, PutError, PutManyError, Serde,
     Wait,
@@ -182,7 +183,7 @@ impl Queue<Vec<u8>, Bytes> {
         bytes: &mut Vec<u8>,
         timeout: impl Into<Deadline>,
     ) -> Result<(), GetError> {
-        self.raw.get_one(self.wait, timeout.into(), |message| {
+        self.raw.get_one(self.wait, timeout.into(), |message, _| {
             bytes.clear();
             message.append_to(bytes);
             Ok(())
@@ -269,7 +270,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
 
     #[inline]
     fn send(&self, value: &T, deadline: Deadline) -> Result<(), PutError<()>> {
-        let encoded = C::encode(value).map_err(|error| PutError::Encode((), error))?;
+        let encoded = C::encode(value, self.way()).map_err(|error| PutError::Encode((), error))?;
         self.raw.put(&[encoded], self.wait, deadline)?;
         Ok(())
     }
@@ -321,7 +322,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ) -> Result<(), PutError<()>> {
         let mut encoded = Vec::with_capacity(chunk.len());
         let written = chunk.iter().try_for_each(|value| {
-            encoded.push(C::encode(value)?);
+            encoded.push(C::encode(value, self.way())?);
             Ok(())
         });
         let mut rest = &encoded[..];
@@ -331,6 +332,15 @@ impl<T, C: Codec<T>> Queue<T, C> {
             rest = rest.get(count..).unwrap_or_default();
         }
         written.map_err(|error| PutError::Encode((), error))
+    }
+
+    /// How handles in this queue's messages find their objects.
+    #[inline]
+    fn way(&self) -> Way {
+        match self.raw.lane() {
+            Some(_) => Way::Descriptors,
+            None => Way::Names,
+        }
     }
 
     /// Gets the oldest message; blocks until there is one.
@@ -375,10 +385,12 @@ impl<T, C: Codec<T>> Queue<T, C> {
         deadline: Deadline,
         mut note: impl FnMut(),
     ) -> Result<T, GetError> {
-        let taken = self.raw.get_one(self.wait, deadline, |message| {
-            note();
-            Ok(C::take(message))
-        })?;
+        let taken = self
+            .raw
+            .get_one(self.wait, deadline, |message, descriptors| {
+                note();
+                Ok(C::take(message, descriptors))
+            })?;
         C::decode(taken).map_err(GetError::Decode)
     }
 
@@ -414,11 +426,19 @@ impl<T, C: Codec<T>> Queue<T, C> {
         max: usize,
         timeout: impl Into<Deadline>,
     ) -> Result<Batch<T, C>, GetError> {
-        let taken = self
-            .raw
-            .get_many(max, self.wait, timeout.into(), |message| {
-                Ok(C::take(message))
-            })?;
+        let (wait, max) = (self.wait, max.max(1));
+        let take = |message: &Message<'_>, descriptors| Ok(C::take(message, descriptors));
+        let (mut taken, mut is_cut) = self.raw.get_many(max, wait, timeout.into(), take)?;
+        while is_cut && taken.len() < max {
+            let rest = max - taken.len();
+            // What the error says, the next get reports.
+            let Ok((more, is_cut_again)) = self.raw.get_many(rest, wait, Deadline::PASSED, take)
+            else {
+                break;
+            };
+            taken.extend(more);
+            is_cut = is_cut_again;
+        }
         Ok(Batch::new(taken))
     }
 
@@ -476,6 +496,20 @@ impl<T, C> Queue<T, C> {
         self.raw.capacity()
     }
 
+    /// How many messages with shared objects can be in the queue at a time; `None` without a limit, for a queue with a
+    /// name.
+    ///
+    /// The kernel keeps their descriptors in a socket, whose size `net.core.wmem_max` limits: 556 messages on most systems.
+    /// How many descriptors a message has does not count. A process without `CAP_SYS_RESOURCE` is also held to so many
+    /// descriptors in messages of all queues of its user as it may open itself (`ulimit -n`).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooManyDescriptors`](mp_layout::ErrorKind::TooManyDescriptors), [`ErrorKind::Os`](mp_layout::ErrorKind::Os).
+    pub fn max_with_objects(&self) -> Result<Option<usize>> {
+        self.raw.lane().map(Lane::capacity).transpose()
+    }
+
     /// Bytes of the longest message.
     pub fn max_message(&self) -> usize {
         self.raw.geometry().max_message()
@@ -486,7 +520,12 @@ impl<T, C: Codec<T>> ObjectType for Queue<T, C> {
     type Settings<'s> = Settings;
 
     fn plan(settings: &Settings) -> Result<Plan> {
-        Ok(settings.plan(C::tag()))
+        let plan = settings.plan(C::tag());
+        Ok(if C::CARRIES_OBJECTS {
+            plan.with_lane()
+        } else {
+            plan
+        })
     }
 
     fn any() -> Plan {

@@ -45,7 +45,8 @@
 //!   themselves.
 //! - I5: no record is written, and no block linked, where I4 does not say that memory is there.
 //! - I6: `closed` is set under the producers' lock, which a put holds when it looks at it: nothing is put after it.
-//! - I7: no thread sleeps holding either lock, or takes one while it has the other.
+//! - I7: no thread sleeps holding either lock, or takes one while it has the other; but a producer that finds the lane of
+//!   descriptors full tries the consumers' lock under its own.
 //!
 //! # Orderings
 //!
@@ -77,6 +78,8 @@
 //! - Between reserving memory and recording it: the memory is there and no process relies on it; it is reserved again, which
 //!   costs nothing. Between recording that memory goes and giving it back (4 MiB at most): as before, it is there and no process
 //!   relies on it, until these blocks are used again. Never does `backed` promise what is not there.
+//! - With handles in a message: see [`Lane`], whose messages are sent before the store of `tail` and discarded after that of
+//!   `head`.
 //! - Closing: the store closes; the bell wakes one of those that sleep, and each that sees it wakes all others.
 //!
 //! The eventcount's **known gap** stands here: while a woken consumer acquires the consumers' lock, and in a bounded queue
@@ -88,7 +91,7 @@ use std::time::Duration;
 
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Kind, Region, Result, TypeTag};
-use mp_object::{Object, Placed, Plan};
+use mp_object::{Lane, Object, Placed, Plan};
 use mp_os::clock::Deadline;
 use mp_ring::BatchBackoff;
 use mp_sync::{EventCount, Guard, LockError, RawLockError, RawMutex};
@@ -103,6 +106,7 @@ mod draft;
 mod get;
 mod memory;
 mod message;
+mod objects;
 mod put;
 mod reader;
 
@@ -132,6 +136,8 @@ pub(crate) struct RawQueue {
     start: usize,
     bound: u64,
     backoff: BatchBackoff,
+    /// Where the descriptors of messages wait; `None` if their handles travel by name.
+    lane: Option<Lane>,
     /// Keeps the mapping, so it is dropped last.
     control: Placed<Control>,
 }
@@ -203,16 +209,23 @@ impl RawQueue {
     ///
     /// The header of `object` was checked to say that it is a queue.
     pub(crate) unsafe fn attach(object: Object, codec: u32) -> Result<Self> {
+        let lane = object.lane().cloned();
         // SAFETY: the caller's promise.
-        unsafe { Self::attach_at(object, 0, codec) }
+        unsafe { Self::attach_at(object, 0, codec, lane) }
     }
 
-    /// Finds the parts of a queue that starts `start` bytes, a multiple of a page, into the payload.
+    /// Finds the parts of a queue that starts `start` bytes, a multiple of a page, into the payload, and whose messages'
+    /// descriptors are in `lane`.
     ///
     /// # Safety
     ///
     /// The header of `object` was checked to say that it has a queue there.
-    pub(crate) unsafe fn attach_at(object: Object, start: usize, codec: u32) -> Result<Self> {
+    pub(crate) unsafe fn attach_at(
+        object: Object,
+        start: usize,
+        codec: u32,
+        lane: Option<Lane>,
+    ) -> Result<Self> {
         // SAFETY: a queue starts with its control, and nothing else reaches those bytes.
         let control = unsafe { Placed::<Control>::new_at(object, start) }?;
         let found = control.shape.codec.load(Ordering::Relaxed);
@@ -237,8 +250,20 @@ impl RawQueue {
             control,
             geometry,
             start,
+            lane,
             backoff: BatchBackoff::default(),
         })
+    }
+
+    /// The lane of its messages' descriptors.
+    #[inline]
+    pub(crate) fn lane(&self) -> Option<&Lane> {
+        self.lane.as_ref()
+    }
+
+    /// Closes this process's ends of the lane; nothing is put or got any more.
+    pub(crate) fn close_lane(&mut self) {
+        self.lane = None;
     }
 
     #[inline]

@@ -21,6 +21,6 @@ pub(crate) const TABLE: mp_layout::Table = mp_layout::layout!(
     "Queue: record",
     RecordHeader {
         len: "bytes that follow, padded to 8; where a block ends they go on after the next one's link",
-        tag: "what goes with the message: 0 nothing",
+        tag: "what goes with the message: 0 nothing; else it has handles: 1 that open their objects by name or, in a queue with a lane, the low half of the number of its descriptors there",
     }
 );

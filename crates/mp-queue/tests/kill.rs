@@ -5,6 +5,8 @@
 mod channel;
 #[path = "kill/joinable_queue.rs"]
 mod joinable_queue;
+#[path = "kill/objects.rs"]
+mod objects;
 #[path = "kill/pipe.rs"]
 mod pipe;
 

@@ -728,13 +728,13 @@ fn another_codec_of_the_same_type_does_not_open() {
 
 #[test]
 fn what_cannot_be_encoded_comes_back() {
-    let queue = Queue::<Queue<u8>>::new().expect("a queue");
-    let handle = Queue::new().expect("a queue");
-    let error = queue
-        .put(handle)
-        .expect_err("handles travel as arguments only");
+    use std::os::unix::ffi::OsStringExt;
+    let queue = Queue::<std::path::PathBuf>::new().expect("a queue");
+    let path = std::ffi::OsString::from_vec(vec![b'a', 255]);
+    let error = queue.put(path.clone().into()).expect_err("no text");
     assert!(matches!(error, PutError::Encode(..)), "{error:?}");
     assert_eq!(error.kind(), ErrorKind::Encode);
+    assert_eq!(error.into_inner(), path);
     assert!(queue.is_empty());
 }
 

@@ -373,7 +373,8 @@ fn exhausted_descriptors_are_an_error_and_no_loss() -> Result<()> {
         limit(libc::RLIMIT_NOFILE, 40);
         let mut held = Vec::new();
         let error = loop {
-            match Queue::<u8>::new() {
+            // Takes one descriptor, so that none is left.
+            match Queue::<u8, Plain>::plain() {
                 Ok(queue) => held.push(queue),
                 Err(error) => break error,
             }

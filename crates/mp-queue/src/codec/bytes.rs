@@ -1,6 +1,9 @@
 //! Bytes as they are.
 
+use std::os::fd::OwnedFd;
+
 use mp_layout::{Result, TypeTag};
+use mp_object::transfer::Way;
 
 use super::sealed::Codec;
 use crate::raw_queue::Message;
@@ -31,11 +34,11 @@ impl Codec<Vec<u8>> for Bytes {
         TypeTag::of::<u8>()
     }
 
-    fn encode(value: &Vec<u8>) -> Result<&[u8]> {
+    fn encode(value: &Vec<u8>, _: Way) -> Result<&[u8]> {
         Ok(value)
     }
 
-    fn take(message: &Message<'_>) -> Vec<u8> {
+    fn take(message: &Message<'_>, _: Option<Vec<OwnedFd>>) -> Vec<u8> {
         message.to_vec()
     }
 

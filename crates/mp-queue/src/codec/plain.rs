@@ -1,6 +1,9 @@
 //! Plain values by their bytes.
 
+use std::os::fd::OwnedFd;
+
 use mp_layout::{Error, ErrorKind, Result, TypeTag, bytes_of, value_of};
+use mp_object::transfer::Way;
 
 use super::sealed::Codec;
 use crate::raw_queue::Message;
@@ -30,12 +33,12 @@ impl<T: mp_layout::Plain> Codec<T> for Plain {
     }
 
     #[inline]
-    fn encode(value: &T) -> Result<&[u8]> {
+    fn encode(value: &T, _: Way) -> Result<&[u8]> {
         Ok(bytes_of(value))
     }
 
     #[inline]
-    fn take(message: &Message<'_>) -> Result<T> {
+    fn take(message: &Message<'_>, _: Option<Vec<OwnedFd>>) -> Result<T> {
         match message.bytes() {
             Some(bytes) => value_in(bytes),
             None => value_in(&message.to_vec()),

@@ -1,14 +1,16 @@
 //! Anything that serde can write.
 
 use std::cell::Cell;
+use std::os::fd::OwnedFd;
 
 use mp_layout::{Error, ErrorKind, Result, TypeTag};
 use mp_object::message::{self, Unfit};
+use mp_object::transfer::{Descriptor, Way};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::sealed::Codec;
-use crate::raw_queue::Message;
+use super::sealed::{Codec, Encoded};
+use crate::raw_queue;
 
 pub(super) const NUMBER: u32 = 1;
 
@@ -37,31 +39,39 @@ pub struct Serde;
 
 impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for Serde {
     const NUMBER: u32 = NUMBER;
-    type Encoded<'v> = Buffer;
-    type Taken = Buffer;
+    const CARRIES_OBJECTS: bool = true;
+    type Encoded<'v> = Message<Descriptor>;
+    type Taken = Message<OwnedFd>;
 
     fn tag() -> TypeTag {
         TypeTag::of_message::<T>()
     }
 
-    fn encode(value: &T) -> Result<Buffer> {
-        let mut buffer = Buffer::reused();
-        let bytes = core::mem::take(&mut buffer.0);
-        buffer.0 = message::append_checked(value, bytes).map_err(|why| unwritable(&why))?;
-        Ok(buffer)
+    fn encode(value: &T, way: Way) -> Result<Message<Descriptor>> {
+        let bytes = Buffer::reused().into_bytes();
+        let packed = message::pack(value, bytes, way).map_err(|why| unwritable(&why))?;
+        let (bytes, descriptors) = packed.into_parts();
+        Ok(Message {
+            bytes: Buffer(bytes),
+            descriptors,
+        })
     }
 
-    fn take(message: &Message<'_>) -> Buffer {
-        let mut buffer = Buffer::reused();
-        message.append_to(&mut buffer.0);
-        buffer
+    fn take(
+        message: &raw_queue::Message<'_>,
+        descriptors: Option<Vec<OwnedFd>>,
+    ) -> Message<OwnedFd> {
+        let mut bytes = Buffer::reused();
+        message.append_to(&mut bytes.0);
+        Message { bytes, descriptors }
     }
 
-    fn decode(taken: Buffer) -> Result<T> {
-        message::read(&taken.0).map_err(|why| {
+    fn decode(taken: Message<OwnedFd>) -> Result<T> {
+        let Message { bytes, descriptors } = taken;
+        message::unpack(&bytes.0, descriptors).map_err(|why| {
             Error::new(ErrorKind::Decode, "get from", "a queue").with_detail(format!(
                 "a message of {} bytes is not a {}: {why}",
-                taken.0.len(),
+                bytes.0.len(),
                 core::any::type_name::<T>()
             ))
         })
@@ -74,9 +84,30 @@ fn unwritable(why: &Unfit) -> Error {
         .with_detail(format!("the message cannot be written: {why}"))
 }
 
+/// A message outside the queue.
+#[derive(Debug)]
+pub struct Message<D> {
+    bytes: Buffer,
+    /// Those of the shared objects in it; `None` if it has no handle.
+    descriptors: Option<Vec<D>>,
+}
+
+impl<D> AsRef<[u8]> for Message<D> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes.0
+    }
+}
+
+impl Encoded for Message<Descriptor> {
+    #[inline]
+    fn descriptors(&self) -> Option<&[Descriptor]> {
+        self.descriptors.as_deref()
+    }
+}
+
 /// Bytes of a message outside the queue. Its memory is used again by the thread's next message.
 #[derive(Debug)]
-pub struct Buffer(Vec<u8>);
+struct Buffer(Vec<u8>);
 
 /// The largest buffer that a thread keeps.
 const KEPT: usize = 64 << 10;
@@ -90,11 +121,9 @@ impl Buffer {
     fn reused() -> Self {
         Self(SPARE.try_with(Cell::take).unwrap_or_default())
     }
-}
 
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
+    fn into_bytes(mut self) -> Vec<u8> {
+        core::mem::take(&mut self.0)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Getting bytes.
 
+use std::os::fd::OwnedFd;
+
 use mp_layout::Result;
 use mp_object::InMemory;
 use mp_os::clock::Deadline;
@@ -22,7 +24,8 @@ impl InMemory for RawQueue {
 }
 
 impl RawQueue {
-    /// Gets the oldest message and returns what `take` makes of it. If that fails the message stays.
+    /// Gets the oldest message and returns what `take` makes of it, and of the descriptors of its objects if it has handles.
+    /// If that fails the message stays.
     ///
     /// `take` runs under the consumers' lock: it copies.
     #[inline]
@@ -30,19 +33,20 @@ impl RawQueue {
         &self,
         wait: Wait,
         deadline: Deadline,
-        mut take: impl FnMut(&Message<'_>) -> Result<R>,
+        mut take: impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
     ) -> Result<R, GetError> {
         self.get(wait, deadline, |reader| reader.take_next(&mut take))
     }
 
-    /// Gets at least one message and at most `max`, which counts as 1 if it is 0, as [`get_one`](Self::get_one) does.
+    /// Gets at least one message and at most `max`, which counts as 1 if it is 0, as [`get_one`](Self::get_one) does. Also
+    /// whether the last has descriptors, after which it did not look: only the front of the lane can be looked at.
     pub(crate) fn get_many<R>(
         &self,
         max: usize,
         wait: Wait,
         deadline: Deadline,
-        mut take: impl FnMut(&Message<'_>) -> Result<R>,
-    ) -> Result<Vec<R>, GetError> {
+        mut take: impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
+    ) -> Result<(Vec<R>, bool), GetError> {
         self.get(wait, deadline, |reader| {
             let mut taken = Vec::new();
             while taken.len() < max.max(1) {
@@ -54,7 +58,7 @@ impl RawQueue {
                     Err(_) => break,
                 }
             }
-            Ok(Some(taken).filter(|taken| !taken.is_empty()))
+            Ok((!taken.is_empty()).then(|| (taken, reader.is_in_lane())))
         })
     }
 
@@ -66,7 +70,7 @@ impl RawQueue {
     pub(crate) fn take_now<R>(
         &self,
         deadline: Deadline,
-        mut take: impl FnMut(&Message<'_>) -> Result<R>,
+        mut take: impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
     ) -> Result<Option<R>> {
         if !self.has_message() {
             return Ok(None);

@@ -18,8 +18,8 @@ pub struct Message<'r> {
 
 impl Message<'_> {
     /// What goes with it: 0 nothing.
-    #[expect(dead_code, reason = "what messages carry beside their bytes")]
-    pub(crate) fn tag(&self) -> u32 {
+    #[inline]
+    pub(super) fn tag(&self) -> u32 {
         self.tag
     }
 

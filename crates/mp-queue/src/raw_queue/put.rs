@@ -6,12 +6,13 @@ use mp_sync::Wait;
 use super::draft::Draft;
 use super::{RawQueue, lock};
 use crate::PutError;
+use crate::codec::sealed::Encoded;
 use crate::record_header::RecordHeader;
 
 impl RawQueue {
     /// Puts messages, from the first on, as many as there is room for but one at least, and returns how many.
     #[inline]
-    pub(crate) fn put<B: AsRef<[u8]>>(
+    pub(crate) fn put<B: Encoded>(
         &self,
         messages: &[B],
         wait: Wait,
@@ -24,7 +25,7 @@ impl RawQueue {
     }
 
     #[cold]
-    fn put_when_there_is_room<B: AsRef<[u8]>>(
+    fn put_when_there_is_room<B: Encoded>(
         &self,
         messages: &[B],
         wait: Wait,
@@ -53,7 +54,7 @@ impl RawQueue {
     ///
     /// Where a message was put, a fence of sequential consistency comes after its commit: that of the notification.
     #[inline]
-    pub(crate) fn push<B: AsRef<[u8]>>(
+    pub(crate) fn push<B: Encoded>(
         &self,
         messages: &[B],
         deadline: Deadline,
@@ -75,13 +76,20 @@ impl RawQueue {
 
     /// Reserves, writes, commits and wakes, under the producers' lock.
     #[inline]
-    fn push_locked<B: AsRef<[u8]>>(&self, messages: &[B]) -> Result<usize, PutError<()>> {
+    fn push_locked<B: Encoded>(&self, messages: &[B]) -> Result<usize, PutError<()>> {
         let mut draft = Draft::new(self)?;
         for message in messages {
-            let message = message.as_ref();
-            match draft.reserve(message.len()) {
-                // The room is there and nothing has changed: what must go with the message can still be refused here.
-                Ok(slot) => draft.write(slot, RecordHeader::BYTES, message)?,
+            let bytes = message.as_ref();
+            let room = draft.reserve(bytes.len()).and_then(|slot| {
+                // The room is there and nothing has changed.
+                let tag = match message.descriptors() {
+                    None => RecordHeader::BYTES,
+                    Some(descriptors) => self.send_objects(descriptors, draft.count())?,
+                };
+                Ok((slot, tag))
+            });
+            match room {
+                Ok((slot, tag)) => draft.write(slot, tag, bytes)?,
                 Err(error) if draft.count() == 0 => return Err(error),
                 // The next put reports it.
                 Err(_) => break,

@@ -1,5 +1,7 @@
 //! What a consumer reads after the head, until one store commits that it was got.
 
+use std::os::fd::OwnedFd;
+
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Result};
 
@@ -20,6 +22,8 @@ pub(super) struct Reader<'q> {
     at: Cursor,
     /// A cursor that the tail had.
     seen: Cursor,
+    /// Whether the descriptors in front of the lane belong to the newest message that was passed.
+    is_in_lane: bool,
 }
 
 impl<'q> Reader<'q> {
@@ -35,6 +39,7 @@ impl<'q> Reader<'q> {
             head,
             at: head,
             seen,
+            is_in_lane: false,
         })
     }
 
@@ -134,18 +139,33 @@ impl<'q> Reader<'q> {
         Ok(true)
     }
 
-    /// Passes the oldest message that was not passed, if there is one, and returns what `take` makes of it. If that fails, it
-    /// is not passed.
+    /// Whether the newest message that was passed has descriptors in the lane. No other can be passed then.
+    #[inline]
+    pub(super) fn is_in_lane(&self) -> bool {
+        self.is_in_lane
+    }
+
+    /// Passes the oldest message that was not passed, if there is one and it can be, and returns what `take` makes of it, and
+    /// of the descriptors of its objects if it has handles. If that fails, it is not passed.
     #[inline]
     pub(super) fn take_next<R>(
         &mut self,
-        take: &mut impl FnMut(&Message<'_>) -> Result<R>,
+        take: &mut impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
     ) -> Result<Option<R>> {
+        if self.is_in_lane {
+            return Ok(None);
+        }
+        let queue = self.queue;
         let Some(message) = self.peek()? else {
             return Ok(None);
         };
-        let (taken, end) = (take(&message)?, message.end());
+        let (mut descriptors, mut is_in_lane) = (None, false);
+        if message.tag() != RecordHeader::BYTES {
+            (descriptors, is_in_lane) = queue.find_objects(message.tag())?;
+        }
+        let (taken, end) = (take(&message, descriptors)?, message.end());
         self.at = end;
+        self.is_in_lane = is_in_lane;
         Ok(Some(taken))
     }
 
@@ -154,6 +174,9 @@ impl<'q> Reader<'q> {
     pub(super) fn commit(self) {
         let word = &self.queue.control().head.cursor;
         word.store(self.at.to_word(), Ordering::Release);
+        if self.is_in_lane {
+            self.queue.discard_objects();
+        }
     }
 
     #[cold]

@@ -1,0 +1,319 @@
+//! Messages with handles: put and got, and the two orders of doing so that are wrong.
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use killcheck::{Check, SharedArea};
+use mp_object::Lane;
+use mp_object::transfer::{self, Descriptor};
+use mp_os::memfd::is_same_file;
+use mp_queue::{GetError, Queue, Wait};
+use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::ser::{Error as _, Serialize, Serializer};
+
+use super::{STRIDE, WHICH_PROCESSOR, begin, expect_one_of};
+
+/// A handle of a file that is all that it is.
+#[derive(Clone)]
+struct File(Arc<OwnedFd>);
+
+impl File {
+    fn new() -> Self {
+        let (read, _) = std::io::pipe().expect("a pipe");
+        Self(Arc::new(read.into()))
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        is_same_file(self.0.as_fd(), other.0.as_fd())
+    }
+
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::new(Arc::clone(&self.0))
+    }
+}
+
+impl Serialize for File {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let place = transfer::put(&self.descriptor(), None).map_err(S::Error::custom)?;
+        place.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for File {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let place = Option::<u32>::deserialize(deserializer)?.unwrap_or(u32::MAX);
+        let file = transfer::take(place).map_err(D::Error::custom)?;
+        Ok(Self(Arc::new(file)))
+    }
+}
+
+type Files = Queue<(u64, Option<File>)>;
+
+/// A queue with a lane of its own for every kill, and the files by the numbers of their messages.
+struct Stage {
+    queue: Files,
+    files: Vec<File>,
+}
+
+#[derive(Default)]
+struct Scene(RefCell<Option<Stage>>);
+
+impl Scene {
+    fn set(&self, bound: Option<usize>, start: &[u64]) {
+        let made = bound.map_or_else(Queue::new, Queue::bounded);
+        let stage = Stage {
+            queue: made.expect("a queue").with_wait(Wait::Sleep),
+            files: (0..8).map(|_| File::new()).collect(),
+        };
+        self.0.replace(Some(stage));
+        for &n in start {
+            self.put(n).expect("room");
+        }
+    }
+
+    fn with<R>(&self, with: impl FnOnce(&Stage) -> R) -> R {
+        with(self.0.borrow().as_ref().expect("the set-up ran"))
+    }
+
+    fn message(&self, n: u64) -> (u64, Option<File>) {
+        self.with(|stage| (n, Some(stage.files[n as usize].clone())))
+    }
+
+    fn put(&self, n: u64) -> Result<(), String> {
+        let message = self.message(n);
+        self.with(|stage| stage.queue.put(message).map_err(|error| error.to_string()))
+    }
+
+    /// The number of a message that has its own file.
+    fn number(&self, (n, file): (u64, Option<File>)) -> Result<u64, String> {
+        let own = self.with(|stage| stage.files[n as usize].clone());
+        match file {
+            Some(file) if file.is(&own) => Ok(n),
+            _ => Err(format!("{n} came with another file")),
+        }
+    }
+
+    fn get(&self) -> Result<u64, String> {
+        let message = self.with(|stage| stage.queue.get().map_err(|error| error.to_string()))?;
+        self.number(message)
+    }
+
+    /// The numbers of all messages, after which the lane is empty.
+    fn drain(&self) -> Result<Vec<u64>, String> {
+        let mut numbers = Vec::new();
+        loop {
+            match self.with(|stage| stage.queue.try_get()) {
+                Ok(message) => numbers.push(self.number(message)?),
+                Err(GetError::Empty) => break,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        self.with(|stage| match stage.queue.object().lane() {
+            Some(lane) if lane.is_empty() => Ok(numbers),
+            _ => Err("something is left in the lane".to_owned()),
+        })
+    }
+}
+
+#[test]
+fn a_put_with_handles() {
+    let _watchdog = begin();
+    for bound in [None, Some(8)] {
+        let report = Check::new("put with a handle")
+            .setup(|scene: &Scene| scene.set(bound, &[1]))
+            .victim(|scene| scene.put(2).expect("room"))
+            .survivor(|scene| {
+                scene.put(3)?;
+                expect_one_of(scene.drain()?, &[&[1, 3], &[1, 2, 3]])
+            })
+            .without_timeouts()
+            .stride(STRIDE)
+            .run(&Scene::default())
+            .expect("the check runs");
+        println!("{report}");
+        report.assert_safe();
+    }
+}
+
+#[test]
+fn a_get_with_handles() {
+    let _watchdog = begin();
+    for bound in [None, Some(8)] {
+        let report = Check::new("get with a handle")
+            .setup(|scene: &Scene| scene.set(bound, &[1, 2]))
+            .victim(|scene| assert_eq!(scene.get(), Ok(1)))
+            .survivor(|scene| {
+                scene.put(3)?;
+                expect_one_of(scene.drain()?, &[&[1, 2, 3], &[2, 3]])
+            })
+            .without_timeouts()
+            .stride(STRIDE)
+            .run(&Scene::default())
+            .expect("the check runs");
+        println!("{report}");
+        report.assert_safe();
+    }
+}
+
+#[test]
+fn a_put_with_handles_while_a_consumer_sleeps() {
+    let _watchdog = begin();
+    let report = Check::new("put with a handle, a consumer asleep")
+        .setup(|scene: &Scene| scene.set(None, &[]))
+        .victim(|scene| scene.put(2).expect("room"))
+        .sleeper(|scene| assert!([Ok(2), Ok(3)].contains(&scene.get())))
+        .must_wake(|scene| scene.with(|stage| !stage.queue.is_empty()))
+        .survivor(|scene| scene.put(3))
+        .without_timeouts()
+        .allow_missed(0.01, WHICH_PROCESSOR)
+        .stride(3 * STRIDE)
+        .run(&Scene::default())
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+/// A room of eight records beside a lane, for one producer and one consumer.
+struct Records {
+    sent: AtomicU64,
+    tail: AtomicU64,
+    head: AtomicU64,
+    /// The tag of each record, and the number of its file.
+    records: [(AtomicU64, AtomicU64); 8],
+}
+
+struct Model {
+    words: SharedArea<Records>,
+    stage: RefCell<Option<(Lane, Vec<File>)>>,
+}
+
+/// When a producer stores its number, and when a consumer takes the lane's message.
+#[derive(Clone, Copy, PartialEq)]
+enum Order {
+    Right,
+    NumberAfterSending,
+    ReceiveBeforeTaking,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self {
+            // SAFETY: atomics only, for which zero is valid.
+            words: unsafe { SharedArea::zeroed() }.expect("a page"),
+            stage: RefCell::default(),
+        }
+    }
+
+    fn set(&self, start: &[u64]) {
+        self.words.reset();
+        let files = (0..8).map(|_| File::new()).collect();
+        self.stage
+            .replace(Some((Lane::new().expect("a lane"), files)));
+        for &n in start {
+            self.put(n, Order::Right);
+        }
+    }
+
+    fn with<R>(&self, with: impl FnOnce(&Lane, &[File]) -> R) -> R {
+        let stage = self.stage.borrow();
+        let (lane, files) = stage.as_ref().expect("the set-up ran");
+        with(lane, files)
+    }
+
+    fn put(&self, n: u64, order: Order) {
+        let words = &*self.words;
+        let tag = self.with(|lane, files| {
+            let with = [files[n as usize].descriptor()];
+            if order == Order::NumberAfterSending {
+                let later = AtomicU64::new(words.sent.load(Ordering::Relaxed));
+                let tag = lane.send(&later, &with).expect("room");
+                words.sent.store(later.into_inner(), Ordering::Release);
+                tag
+            } else {
+                lane.send(&words.sent, &with).expect("room")
+            }
+        });
+        let tail = words.tail.load(Ordering::Relaxed);
+        let (tag_of, number_of) = &words.records[tail as usize % 8];
+        tag_of.store(u64::from(tag), Ordering::Relaxed);
+        number_of.store(n, Ordering::Relaxed);
+        words.tail.store(tail + 1, Ordering::Release);
+    }
+
+    /// `None` if there is none.
+    fn get(&self, order: Order) -> Result<Option<u64>, String> {
+        let words = &*self.words;
+        let head = words.head.load(Ordering::Relaxed);
+        if head == words.tail.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let (tag, n) = &words.records[head as usize % 8];
+        let (tag, n) = (tag.load(Ordering::Relaxed), n.load(Ordering::Relaxed));
+        self.with(|lane, files| {
+            let found = lane.find(tag as u32).map_err(|error| error.to_string())?;
+            let found = found.ok_or_else(|| format!("{n} came without its file"))?;
+            if order == Order::ReceiveBeforeTaking {
+                lane.discard();
+            }
+            words.head.store(head + 1, Ordering::Release);
+            if order != Order::ReceiveBeforeTaking {
+                lane.discard();
+            }
+            match &found[..] {
+                [file] if is_same_file(file.as_fd(), files[n as usize].0.as_fd()) => Ok(Some(n)),
+                _ => Err(format!("{n} came with another file")),
+            }
+        })
+    }
+
+    fn drain(&self) -> Result<Vec<u64>, String> {
+        let mut numbers = Vec::new();
+        while let Some(n) = self.get(Order::Right)? {
+            numbers.push(n);
+        }
+        Ok(numbers)
+    }
+}
+
+fn puts_in(order: Order) -> Check<'static, Model> {
+    Check::new("put into a model")
+        .setup(|model: &Model| model.set(&[1]))
+        .victim(move |model| model.put(2, order))
+        .survivor(|model| {
+            model.put(3, Order::Right);
+            expect_one_of(model.drain()?, &[&[1, 3], &[1, 2, 3]])
+        })
+        .stride(STRIDE)
+}
+
+fn gets_in(order: Order) -> Check<'static, Model> {
+    Check::new("get from a model")
+        .setup(|model: &Model| model.set(&[1, 2]))
+        .victim(move |model| assert_eq!(model.get(order), Ok(Some(1))))
+        .survivor(|model| expect_one_of(model.drain()?, &[&[1, 2], &[2]]))
+        .stride(STRIDE)
+}
+
+#[test]
+fn a_number_that_is_stored_after_sending_is_caught() {
+    let _watchdog = begin();
+    let right = puts_in(Order::Right).run(&Model::new());
+    right.expect("the check runs").assert_safe();
+    let wrong = puts_in(Order::NumberAfterSending)
+        .stop_after(1)
+        .run(&Model::new());
+    wrong.expect("the check runs").assert_caught();
+}
+
+#[test]
+fn receiving_before_the_record_is_taken_is_caught() {
+    let _watchdog = begin();
+    let right = gets_in(Order::Right).run(&Model::new());
+    right.expect("the check runs").assert_safe();
+    let wrong = gets_in(Order::ReceiveBeforeTaking)
+        .stop_after(1)
+        .run(&Model::new());
+    wrong.expect("the check runs").assert_caught();
+}
