@@ -84,7 +84,7 @@ fn there_and_back(
 }
 
 fn many(bench: &mut Bench, placement: Placement, python: bool) {
-    let count = bench.count(10);
+    let count = bench.count(3);
     let mut contest = Contest::of_times(format!("map of 10 000 tasks, {placement}"));
     for (name, size) in [(SINGLE, Some(1)), (AUTOMATIC, None)] {
         contest.ours(name, move || {

@@ -313,6 +313,27 @@ fn a_task_that_closes_every_descriptor_is_done_and_its_worker_is_replaced() {
     }
 }
 
+#[test]
+fn an_interrupt_from_the_terminal_ends_no_task() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    let (runs, go) = (Semaphore::new(0).unwrap(), Event::new().unwrap());
+    let task = |(runs, go): (Semaphore, Event)| {
+        runs.release().unwrap();
+        go.wait();
+        std::process::id()
+    };
+    let results = pool.map_async(task, vec![(runs.clone(), go.clone()); 2]);
+    (0..2).for_each(|_| runs.acquire());
+    let mut pids = pool.worker_pids();
+    pids.iter().for_each(|pid| kill(*pid, libc::SIGINT));
+    go.set();
+    let mut ran = results.get().unwrap();
+    ran.sort_unstable();
+    pids.sort_unstable();
+    assert_eq!(ran, pids);
+}
+
 /// Waits for the end of a process that is no child.
 #[track_caller]
 fn assert_ends(pid: u32) {
