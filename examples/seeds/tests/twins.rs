@@ -92,15 +92,21 @@ fn programs() -> Vec<Program> {
         twin("s000_03_pipe"),
         twin("s000_04_value"),
         twin("s000_05_array"),
+        twin("s000_06_executor"),
+        twin("s000_07_pool"),
         twin("s001_01_run_method"),
         twin("s001_02_function"),
         twin("s001_03_argument"),
         twin("s001_04_producer_consumer").printed_by(first_word),
         twin("s001_05_pipe").printed_by(first_word),
         twin("s001_06_lock").random(&["m.value:"]),
+        twin("s001_07_pool").printed_by(whole),
         twin("s001_09_error"),
         twin("s002_02_pids").printed_by(before_comma),
         twin("s002_03_run_method"),
+        twin("s002_04_pool_map"),
+        twin("s002_05_apply_async"),
+        twin("s002_07_callback"),
         twin("s002_08_producer_consumer").printed_by(first_word),
         twin("s002_09_pipe"),
         twin("s002_10_value_lock"),
@@ -111,6 +117,7 @@ fn programs() -> Vec<Program> {
         twin("s003_01_queue"),
         twin("s003_02_pipe"),
         twin("s003_03_lock").printed_by(whole),
+        twin("s003_04_pool").random(&[""]).sleeps_ms(1000),
         twin("s004_01_pids")
             .printed_by(|line| before_comma(line).filter(|start| start.starts_with("Worker"))),
         twin("s004_02_run_method").printed_by(whole),
@@ -121,6 +128,8 @@ fn programs() -> Vec<Program> {
             })
             .sleeps_ms(1000)
             .changes_on_a_stalled_machine(),
+        twin("s004_04_pool_map").sleeps_ms(2500),
+        twin("s004_05_apply_and_starmap"),
         twin("s004_07_producer_consumer")
             .printed_by(first_word)
             .sleeps_ms(1000),
@@ -132,12 +141,17 @@ fn programs() -> Vec<Program> {
             .printed_by(first_word)
             .sleeps_ms(3000),
         twin("s004_14_event").printed_by(first_word).sleeps_ms(2000),
+        twin("s004_15_records"),
+        twin("s004_16_speedup").random(&["Serial: ", "Parallel: ", "Speedup: "]),
         twin("s004_17_producers_consumers")
             .printed_by(|line| (line != "All processes finished").then_some(line))
             .random(&["Producer ", "produced: ", "Consumer ", "consumed: "])
             .repeats()
             .sleeps_ms(3000)
             .changes_on_a_stalled_machine(),
+        twin("s004_19_executor")
+            .printed_by(|line| line.starts_with("Completed").then_some(line))
+            .sleeps_ms(3000),
     ]
 }
 
