@@ -33,8 +33,8 @@ fn main() {
     with_criterion(&mut bench.finish());
 }
 
-/// Each contender in memory of its own that it makes in each round: of two arrays in one process, one was 3 to 7 % slower
-/// for as long as it lived, probably by the pages that it happened to get.
+/// Each contender in memory of its own that it makes in each round: of two arrays in one process,
+/// one was 3 to 7 % slower for as long as it lived, probably by the pages that it happened to get.
 fn fill_and_sum(bench: &mut Bench) {
     let len = bench.count(LEN);
     let new_array = || Array::<f64>::new(len).expect("memory for the array");
@@ -244,7 +244,8 @@ fn claim(next: &RawValue<u64>, count: usize) -> Option<usize> {
     (index < count).then_some(index)
 }
 
-/// Times the second of two runs, which finds in the caches what the first left, and not what the last contender did.
+/// Times the second of two runs, which finds in the caches what the first left, and not what the
+/// last contender did.
 fn again(mut work: impl FnMut()) -> Sample {
     work();
     timed(work)
@@ -324,7 +325,8 @@ impl SharedPages {
 
     fn slice(&mut self) -> &mut [f64] {
         let start = self.segment.region().as_ptr().cast();
-        // SAFETY: page-aligned, `len` numbers long, every bit pattern is a number, and only this process has the segment.
+        // SAFETY: page-aligned, `len` numbers long, every bit pattern is a number, and only this
+        // process has the segment.
         unsafe { std::slice::from_raw_parts_mut(start, self.len) }
     }
 }
@@ -348,7 +350,8 @@ impl Shmem {
 
     fn slice(&mut self) -> &mut [f64] {
         let start = self.memory.as_ptr().cast();
-        // SAFETY: page-aligned, `len` numbers long, every bit pattern is a number, and nobody else knows its name.
+        // SAFETY: page-aligned, `len` numbers long, every bit pattern is a number, and nobody else
+        // knows its name.
         unsafe { std::slice::from_raw_parts_mut(start, self.len) }
     }
 }

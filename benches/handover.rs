@@ -1,4 +1,5 @@
-//! What waiting for each other costs: semaphores, a condition and a barrier between two processes, and locks for readers.
+//! What waiting for each other costs: semaphores, a condition and a barrier between two processes,
+//! and locks for readers.
 
 use std::hint::black_box;
 use std::sync::RwLock as StdRwLock;

@@ -259,7 +259,8 @@ fn wait_for(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Whether the kernel has put the process to sleep, so that the wake-up is measured and not a spinning waiter.
+/// Whether the kernel has put the process to sleep, so that the wake-up is measured and not a
+/// spinning waiter.
 fn is_asleep(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')')

@@ -1,4 +1,5 @@
-//! Tasks in a pool of two workers: one there and back, and ten thousand in one call, beside CPython's pool.
+//! Tasks in a pool of two workers: one there and back, and ten thousand in one call, beside
+//! CPython's pool.
 
 use std::env;
 use std::process::Command;
@@ -18,8 +19,8 @@ const AUTOMATIC: &str = "mp-pool map";
 const CPYTHON_SINGLE: &str = "CPython Pool.map, chunksize 1";
 const CPYTHON_AUTOMATIC: &str = "CPython Pool.map";
 
-/// Prints the nanoseconds of each call, of which the first is not counted. The task is a builtin function, so that workers
-/// need no module.
+/// Prints the nanoseconds of each call, of which the first is not counted. The task is a builtin
+/// function, so that workers need no module.
 const PYTHON: &str = "
 import multiprocessing, sys, time
 what, count, pause = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])

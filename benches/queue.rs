@@ -164,7 +164,8 @@ impl Market {
         self.run(produce, || (0..self.count).map(|_| get()).sum())
     }
 
-    /// `produce` sends `count` numbers from the given one on; `consume` receives as many and sums them.
+    /// `produce` sends `count` numbers from the given one on; `consume` receives as many and sums
+    /// them.
     fn run(self, produce: impl Fn(u64) + Sync, consume: impl Fn() -> u64 + Sync) -> Sample {
         let segment = Segment::anonymous("sum", 4096).expect("a page");
         let sum: &AtomicU64 = segment.region().place(0).expect("within the page");
@@ -397,7 +398,8 @@ fn with_criterion(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Handing over an object in a message, beside the bare system calls; the receiver has the object open already.
+/// Handing over an object in a message, beside the bare system calls; the receiver has the object
+/// open already.
 fn objects(bench: &mut Bench) {
     const RAW: &str = "sendmsg + recvmsg + close";
     let count = bench.count(2000);

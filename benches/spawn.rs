@@ -79,8 +79,8 @@ fn posix_spawn() {
         ptr::null_mut(),
     ];
     let mut pid = 0;
-    // SAFETY: a path, arguments and an environment that end with null pointers and live through the call; nobody changes
-    // the environment.
+    // SAFETY: a path, arguments and an environment that end with null pointers and live through the
+    // call; nobody changes the environment.
     let error = unsafe {
         libc::posix_spawn(
             &raw mut pid,

@@ -1,4 +1,5 @@
-//! All benches in one table with ratios: printed, and written to `target/mp-bench/summary.md` and `summary.svg`.
+//! All benches in one table with ratios: printed, and written to `target/mp-bench/summary.md` and
+//! `summary.svg`.
 //!
 //! It measures nothing, and shows what the other benches left when they last ran.
 

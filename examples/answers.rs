@@ -1,4 +1,5 @@
-//! A worker that answers on a queue which comes in the message, about an array which comes in the message too.
+//! A worker that answers on a queue which comes in the message, about an array which comes in the
+//! message too.
 //!
 //! `cargo run --release --example answers`
 
@@ -39,7 +40,8 @@ fn main() -> Result<()> {
     let mut worker = Process::new(work, (jobs.clone(),)).name("worker");
     worker.start()?;
 
-    // Eight megabytes, made after the worker was started: the message carries the array, not its numbers.
+    // Eight megabytes, made after the worker was started: the message carries the array, not its
+    // numbers.
     let numbers = Array::from_slice(&vec![0.5; 1_000_000])?;
     let (answer, done) = (Queue::new()?, Value::new(0_u32)?);
     jobs.put(Job::Double {

@@ -1,4 +1,5 @@
-//! Two processes count to the same number: once with the race of the tutorials, once with a lock, once atomically.
+//! Two processes count to the same number: once with the race of the tutorials, once with a lock,
+//! once atomically.
 //!
 //! ```text
 //! cargo run --release --example counter

@@ -1,4 +1,5 @@
-//! A process is killed while it holds a mutex; the next owner is told, repairs the data and goes on.
+//! A process is killed while it holds a mutex; the next owner is told, repairs the data and goes
+//! on.
 //!
 //! ```text
 //! cargo run --example owner_died

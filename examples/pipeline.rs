@@ -1,4 +1,5 @@
-//! A numeric pipeline: processes smooth and scale a signal in place, chunk by chunk, without copying it.
+//! A numeric pipeline: processes smooth and scale a signal in place, chunk by chunk, without
+//! copying it.
 //!
 //! ```text
 //! cargo run --release --example pipeline

@@ -1,4 +1,5 @@
-//! Several producers and consumers on one queue; one producer is killed, and everybody else finishes.
+//! Several producers and consumers on one queue; one producer is killed, and everybody else
+//! finishes.
 //!
 //! ```text
 //! cargo run --example producers

@@ -21,7 +21,8 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Starts the bench `name`, which leaves its rows beside `target_tmpdir`, cargo's `CARGO_TARGET_TMPDIR`.
+    /// Starts the bench `name`, which leaves its rows beside `target_tmpdir`, cargo's
+    /// `CARGO_TARGET_TMPDIR`.
     pub fn start(name: &str, target_tmpdir: &str) -> Self {
         cores::allowed();
         Leftovers::remove_of_dead_benches();

@@ -12,7 +12,8 @@ use rustix::process::{
 
 use crate::Watchdog;
 
-/// A forked child of a bench, which dies with it and is killed if it is dropped before it was joined.
+/// A forked child of a bench, which dies with it and is killed if it is dropped before it was
+/// joined.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
@@ -20,14 +21,16 @@ pub struct Child {
 }
 
 impl Child {
-    /// Forks a child that does `work` and exits. The work stays the caller's, who drops it after the child.
+    /// Forks a child that does `work` and exits. The work stays the caller's, who drops it after
+    /// the child.
     ///
     /// # Panics
     ///
     /// If other threads are still running, or if the system refuses.
     pub fn fork(work: &mut dyn FnMut()) -> Self {
         wait_for_threads();
-        // SAFETY: this is the only thread, as was just seen, so the child's copy of the memory is consistent.
+        // SAFETY: this is the only thread, as was just seen, so the child's copy of the memory is
+        // consistent.
         match unsafe { libc::fork() } {
             0 => run(work),
             pid => Self {

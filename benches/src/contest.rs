@@ -104,8 +104,9 @@ impl<'a> Contest<'a> {
         self.contenders.push(Contender { name, role, run });
     }
 
-    /// Runs all contenders, each starting on the first core: once to warm up, if there is more than one round, and then
-    /// `rounds` times in turn, every second time backwards: who runs after whom must not decide.
+    /// Runs all contenders, each starting on the first core: once to warm up, if there is more than
+    /// one round, and then `rounds` times in turn, every second time backwards: who runs after
+    /// whom must not decide.
     pub(crate) fn run(mut self, rounds: usize) -> Outcome {
         if rounds > 1 {
             self.round(false);

@@ -53,7 +53,8 @@ impl fmt::Display for Placement {
     }
 }
 
-/// The cores this program may use, as they were at the first call, which [`Bench::start`](crate::Bench::start) makes.
+/// The cores this program may use, as they were at the first call, which
+/// [`Bench::start`](crate::Bench::start) makes.
 pub(crate) fn allowed() -> &'static [usize] {
     static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
     ALLOWED.get_or_init(|| {

@@ -34,7 +34,8 @@ struct Gate<'a> {
 const SINGLES: usize = 20_000;
 
 impl Crowd {
-    /// Lets every member do `work(member)` and returns the time from the first start to the last end.
+    /// Lets every member do `work(member)` and returns the time from the first start to the last
+    /// end.
     ///
     /// # Panics
     ///
@@ -65,7 +66,8 @@ impl Crowd {
         Duration::from_nanos(gate.last_end.load(Acquire) - gate.first_start.load(Acquire))
     }
 
-    /// Lets every member do `operation(member)` `count` times: first timed as a whole, then one by one.
+    /// Lets every member do `operation(member)` `count` times: first timed as a whole, then one by
+    /// one.
     ///
     /// # Panics
     ///

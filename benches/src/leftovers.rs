@@ -1,8 +1,9 @@
 //! What peers leave in the file system, removed whatever happened to the process that made it.
 //!
-//! Some peers keep files in `/dev/shm` that only their destructors remove, and a forked or killed side of a pair runs
-//! none. So each use of such a peer has a prefix of its own, which contains the PID of its bench: what begins with it goes
-//! when the use is over, and what a killed bench left goes when the next bench starts. Nothing else is touched.
+//! Some peers keep files in `/dev/shm` that only their destructors remove, and a forked or killed
+//! side of a pair runs none. So each use of such a peer has a prefix of its own, which contains the
+//! PID of its bench: what begins with it goes when the use is over, and what a killed bench left
+//! goes when the next bench starts. Nothing else is touched.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +12,8 @@ use std::{env, fs, io, process};
 /// What all names begin with; the PID of the bench, a number and the peer's own part follow.
 const PREFIX: &str = "mp_bench_";
 
-/// The files of one use of a peer: in `/dev/shm` those of a prefix, and a directory. They are removed when it is dropped.
+/// The files of one use of a peer: in `/dev/shm` those of a prefix, and a directory. They are
+/// removed when it is dropped.
 #[derive(Debug)]
 pub struct Leftovers {
     prefix: String,

@@ -1,12 +1,16 @@
-//! What the benches share: two processes on stated cores, contests in interleaved rounds, one table.
+//! What the benches share: two processes on stated cores, contests in interleaved rounds, one
+//! table.
 //!
-//! A bench makes a [`Bench`], runs [`Contest`]s in it, states its [goals](Bench::goal_at_most), and then registers its own
-//! operations with criterion. The bench `summary` reads what the others wrote.
+//! A bench makes a [`Bench`], runs [`Contest`]s in it, states its [goals](Bench::goal_at_most), and
+//! then registers its own operations with criterion. The bench `summary` reads what the others
+//! wrote.
 //!
-//! - [`Contest`]: contenders that do the same work, measured in turn (A B C A B C ...), so that a machine that
-//!   becomes slower slows all of them. Figures are medians over rounds; a ratio is taken per round.
+//! - [`Contest`]: contenders that do the same work, measured in turn (A B C A B C ...), so that a
+//!   machine that becomes slower slows all of them. Figures are medians over rounds; a ratio is
+//!   taken per round.
 //! - [`Pair`] and [`Crowd`]: two or more processes, or threads, each pinned to a stated core.
-//! - [`limits`]: what no program on this machine can beat; [`peers`]: what users would pick instead.
+//! - [`limits`]: what no program on this machine can beat; [`peers`]: what users would pick
+//!   instead.
 //! - [`Leftovers`]: files of peers, removed also when a side was killed.
 //! - [`Watchdog`]: ends a bench that hangs.
 

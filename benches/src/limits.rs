@@ -1,4 +1,5 @@
-//! What no program on this machine can beat: a cache line that travels, a futex that sleeps, memory that is copied.
+//! What no program on this machine can beat: a cache line that travels, a futex that sleeps, memory
+//! that is copied.
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};

@@ -27,7 +27,8 @@ pub struct Pair {
 /// The most values that a form of transfer moves at once.
 const BATCH: usize = 32;
 
-/// Parts of a transfer, of which the median is the figure. A side that loses its core for a moment spoils one or two.
+/// Parts of a transfer, of which the median is the figure. A side that loses its core for a moment
+/// spoils one or two.
 const PARTS: usize = 15;
 
 impl Pair {
@@ -87,10 +88,12 @@ impl Pair {
         )
     }
 
-    /// Moves `count` numbered values to this side, after a quarter as many that warm up, and checks their sum.
+    /// Moves `count` numbered values to this side, after a quarter as many that warm up, and checks
+    /// their sum.
     ///
-    /// `push(n, most)` sends up to `most` values numbered from n and says how many; `pop(most)` says how many came, and
-    /// the sum of their numbers. Both return 0 when they cannot go on, and are called again.
+    /// `push(n, most)` sends up to `most` values numbered from n and says how many; `pop(most)`
+    /// says how many came, and the sum of their numbers. Both return 0 when they cannot go on,
+    /// and are called again.
     ///
     /// # Panics
     ///

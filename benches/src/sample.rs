@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// One contender's round: the time that an operation took, and single latencies where they were taken.
+/// One contender's round: the time that an operation took, and single latencies where they were
+/// taken.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// Nanoseconds per operation.
@@ -14,7 +15,8 @@ pub struct Sample {
 /// Operations between two readings of the clock where the clock shall not count.
 const BATCH: usize = 16;
 
-/// Parts of a long loop, so that a scheduler that takes the core away for a moment spoils one of them.
+/// Parts of a long loop, so that a scheduler that takes the core away for a moment spoils one of
+/// them.
 const PARTS: usize = 9;
 
 impl Sample {
@@ -60,8 +62,8 @@ impl Sample {
         warm_up(count) + 2 * whole_batches(count)
     }
 
-    /// Warms up; then takes about `count` operations in batches, of which the median is the figure; then as many one
-    /// by one, for the percentiles. `operation` gets their numbers, from 1.
+    /// Warms up; then takes about `count` operations in batches, of which the median is the figure;
+    /// then as many one by one, for the percentiles. `operation` gets their numbers, from 1.
     pub fn latency(count: usize, mut operation: impl FnMut(u64)) -> Self {
         let mut number = 0;
         let mut run = |operations: usize| {

@@ -19,7 +19,8 @@ pub struct Summary {
 const SAME_RUN: u64 = 30 * 60;
 
 impl Summary {
-    /// Reads what the benches left beside `target_tmpdir`; `None` if the command line asks for no measurement.
+    /// Reads what the benches left beside `target_tmpdir`; `None` if the command line asks for no
+    /// measurement.
     ///
     /// # Panics
     ///

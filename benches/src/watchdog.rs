@@ -29,6 +29,7 @@ impl Drop for Watchdog {
 
 /// Returns the seconds that were left before.
 fn set_alarm(seconds: u32) -> u32 {
-    // SAFETY: it takes a number and has no other effect than the signal, whose default action ends the process.
+    // SAFETY: it takes a number and has no other effect than the signal, whose default action ends
+    // the process.
     unsafe { libc::alarm(seconds) }
 }

@@ -34,7 +34,8 @@ const BLOCK: usize = 256;
 /// colours over 6 million pixels took 85 ms on a Xeon under Linux 6.18, with two of them 100 ms.
 const LANES: usize = 16;
 
-/// What one chunk of rows adds to the next centres; plain data of one size for any number of colours.
+/// What one chunk of rows adds to the next centres; plain data of one size for any number of
+/// colours.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Plain)]
 pub(crate) struct ChunkSums {
@@ -78,7 +79,8 @@ impl ChunkSums {
 /// returns the sums over these pixels.
 ///
 /// # Panics
-/// When `pixels` is not three bytes per label, or there are no centres or more than [`MAX_COLOURS`].
+/// When `pixels` is not three bytes per label, or there are no centres or more than
+/// [`MAX_COLOURS`].
 #[inline(never)] // One and the same code for the serial run and for the workers.
 pub(crate) fn assign_rows(pixels: &[u8], labels: &mut [u8], centres: &[Colour]) -> ChunkSums {
     assert_eq!(pixels.len(), 3 * labels.len(), "three bytes per label");
@@ -317,8 +319,8 @@ pub(crate) struct Centres {
     pub(crate) rounds: usize,
 }
 
-/// Runs rounds until the centres rest or `rounds` are done. `assign` labels the whole picture for the given centres and
-/// returns the sums; it decides who does the work.
+/// Runs rounds until the centres rest or `rounds` are done. `assign` labels the whole picture for
+/// the given centres and returns the sums; it decides who does the work.
 ///
 /// # Errors
 /// Those of `assign`.

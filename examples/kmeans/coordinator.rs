@@ -48,7 +48,8 @@ struct Coordinator<'a> {
     show: &'a mut Show,
 }
 
-/// Reduces the picture's colours with so many processes; with `kill`, one of them is killed half-way.
+/// Reduces the picture's colours with so many processes; with `kill`, one of them is killed
+/// half-way.
 pub(crate) fn run(
     picture: &Picture,
     colours: usize,
@@ -133,7 +134,8 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    /// Kills the last worker while it holds the board's lock and a claim, and starts another in its place.
+    /// Kills the last worker while it holds the board's lock and a claim, and starts another in its
+    /// place.
     fn kill_victim(&mut self, round: usize) -> mp::Result<()> {
         let number = self.workers.len();
         let Some(victim) = self.workers.last_mut() else {

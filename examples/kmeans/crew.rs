@@ -1,20 +1,22 @@
 //! What the processes share, and what each worker does.
 //!
 //! # Layout
-//! The picture is a frozen shared array: every process reads the same bytes. The labels are a shared array cut into
-//! chunks of whole rows, each claimed by whoever works on it. The sums of a chunk lie in a slot of its own. The board,
-//! behind a lock, says which round is in work and in which round each chunk was last done.
+//! The picture is a frozen shared array: every process reads the same bytes. The labels are a
+//! shared array cut into chunks of whole rows, each claimed by whoever works on it. The sums of a
+//! chunk lie in a slot of its own. The board, behind a lock, says which round is in work and in
+//! which round each chunk was last done.
 //!
 //! # Invariants
 //! - I1: labels and slot of a chunk are written by the process that has claimed it, nobody else.
-//! - I2: `done[chunk]` becomes `round` under the board's lock, after the chunk's labels and slot are whole and before
-//!   its claim is given back.
-//! - I3: `left` is the number of chunks with `done < round`; whoever finds the board's owner dead counts it anew.
+//! - I2: `done[chunk]` becomes `round` under the board's lock, after the chunk's labels and slot
+//!   are whole and before its claim is given back.
+//! - I3: `left` is the number of chunks with `done < round`; whoever finds the board's owner dead
+//!   counts it anew.
 //!
 //! # If a process dies
-//! Its claims go to the next one that wants them; a chunk whose `done` it had not written is done again, with the same
-//! bytes (the sums overwrite, they never add). If it held the board, the next owner counts `left` again,
-//! which is all that it can have left half-way.
+//! Its claims go to the next one that wants them; a chunk whose `done` it had not written is done
+//! again, with the same bytes (the sums overwrite, they never add). If it held the board, the next
+//! owner counts `left` again, which is all that it can have left half-way.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -59,7 +61,8 @@ pub(crate) struct Board {
     left: u64,
     /// 1 when there will be no further round.
     over: u64,
-    /// Nanoseconds of the system's clock when the board was recovered from a dead owner, 0 if it never was.
+    /// Nanoseconds of the system's clock when the board was recovered from a dead owner, 0 if it
+    /// never was.
     recovered_at: u64,
     /// Who recovered it.
     recovered_by: u32,
@@ -235,9 +238,11 @@ pub(crate) fn work(me: u32, crew: Crew, dies_in: Option<u64>) -> mp::Result<()> 
     }
 }
 
-/// Claims a chunk that is not done in this round and that nobody living has; none if the round is over.
+/// Claims a chunk that is not done in this round and that nobody living has; none if the round is
+/// over.
 ///
-/// Each worker looks from a place of its own on. Once it has claimed a chunk, the round cannot end before that is done.
+/// Each worker looks from a place of its own on. Once it has claimed a chunk, the round cannot end
+/// before that is done.
 fn claim_undone(
     crew: &Crew,
     chunks: &Chunks<u8>,

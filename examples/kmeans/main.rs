@@ -1,5 +1,5 @@
-//! Reduces a photograph to a few colours by k-means: several processes work on the one picture in shared memory, and one
-//! of them is killed while it holds the lock.
+//! Reduces a photograph to a few colours by k-means: several processes work on the one picture in
+//! shared memory, and one of them is killed while it holds the lock.
 //!
 //! ```text
 //! cargo run --release --example kmeans

@@ -1,4 +1,5 @@
-//! What a person sees of the work: the picture and the workers in a terminal, plain lines elsewhere.
+//! What a person sees of the work: the picture and the workers in a terminal, plain lines
+//! elsewhere.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -79,7 +80,8 @@ impl Show {
         }
     }
 
-    /// Shows a complete round: as a line, or in the next frame, in which its successor's workers are to be seen.
+    /// Shows a complete round: as a line, or in the next frame, in which its successor's workers
+    /// are to be seen.
     pub(crate) fn round(&mut self, scene: &Scene) {
         self.last_distance = scene.progress.distance;
         if self.terminal.is_none() {

@@ -209,7 +209,8 @@ fn push_pixels(text: &mut String, view: &View<'_>, line: usize, (columns, lines)
 /// The most frequent of nine colours spread over an area; of equally frequent ones, the one nearest
 /// to the middle.
 ///
-/// A mean would show colours that the reduced picture does not have, the middle alone would glitter.
+/// A mean would show colours that the reduced picture does not have, the middle alone would
+/// glitter.
 fn prevailing_colour(
     colour: &dyn Fn(usize, usize) -> Colour,
     across: &Range<usize>,

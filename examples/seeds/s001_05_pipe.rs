@@ -1,4 +1,5 @@
-//! The parent tells the receiver by `None` that the sender has ended: it has kept the sender's connection.
+//! The parent tells the receiver by `None` that the sender has ended: it has kept the sender's
+//! connection.
 
 use mp::{Connection, Process};
 

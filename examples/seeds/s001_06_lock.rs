@@ -1,7 +1,8 @@
 //! Ten processes count to a million: `m` without a lock around `+= 1`, and `n` under one.
 //!
-//! `m` comes out too small, as in Python: each load and each store is whole, and what another process adds in between is
-//! lost. The original's children inherit the lock as a global; here it is an argument.
+//! `m` comes out too small, as in Python: each load and each store is whole, and what another
+//! process adds in between is lost. The original's children inherit the lock as a global; here it
+//! is an argument.
 
 use mp::{Lock, Process, Value};
 

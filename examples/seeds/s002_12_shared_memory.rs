@@ -1,7 +1,7 @@
 //! A grid of numbers in shared memory, which another process opens by its name.
 //!
-//! The original never starts its worker; here it runs. Cells have one index: a grid is its rows, one after the other. With
-//! an index for each axis it is an `NdArray`.
+//! The original never starts its worker; here it runs. Cells have one index: a grid is its rows,
+//! one after the other. With an index for each axis it is an `NdArray`.
 
 use mp::{Process, SharedMemory};
 

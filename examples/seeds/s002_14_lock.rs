@@ -1,4 +1,5 @@
-//! One process at a time prints. The original's children inherit the lock as a global; here it is an argument.
+//! One process at a time prints. The original's children inherit the lock as a global; here it is
+//! an argument.
 
 use mp::{Lock, Process};
 

@@ -1,6 +1,7 @@
 //! There is no main guard to forget: a child never runs `main`.
 //!
-//! The original starts its worker twice, without and with the guard, and joins neither. Both are waited for at the exit.
+//! The original starts its worker twice, without and with the guard, and joins neither. Both are
+//! waited for at the exit.
 
 use mp::Process;
 

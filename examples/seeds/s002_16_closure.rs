@@ -1,7 +1,7 @@
 //! A closure is a task as well as a function is.
 //!
-//! The original says that a lambda cannot be passed, and stops at a missing import. A closure without captures can; one
-//! that captures does not compile.
+//! The original says that a lambda cannot be passed, and stops at a missing import. A closure
+//! without captures can; one that captures does not compile.
 
 use mp::Process;
 

@@ -1,4 +1,5 @@
-//! Arbitrary bytes in a ring's memory: its words and its records answer with errors or with bytes within the ring.
+//! Arbitrary bytes in a ring's memory: its words and its records answer with errors or with bytes
+//! within the ring.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

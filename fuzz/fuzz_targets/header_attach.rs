@@ -1,4 +1,5 @@
-//! Arbitrary bytes as a segment: attaching answers with an error or with a payload that lies within them.
+//! Arbitrary bytes as a segment: attaching answers with an error or with a payload that lies within
+//! them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -19,7 +20,8 @@ fuzz_target!(|bytes: &[u8]| {
         payload_size: 8,
     };
     let mut segment = vec![0_u64; bytes.len() / 8];
-    // A whole header first, so that the fuzzer's bytes flip parts of one instead of guessing the checksum.
+    // A whole header first, so that the fuzzer's bytes flip parts of one instead of guessing the
+    // checksum.
     let size = segment.len() as u64 * 8;
     let published = Header::new(&expected, &HERE, size, HEADER_SIZE as u64)
         .publish(Region::from_exclusive(&mut segment));

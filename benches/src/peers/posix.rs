@@ -1,4 +1,5 @@
-//! What the C library offers to processes besides mutexes: semaphores, barriers and reader-writer locks.
+//! What the C library offers to processes besides mutexes: semaphores, barriers and reader-writer
+//! locks.
 
 use std::cell::UnsafeCell;
 use std::fmt;

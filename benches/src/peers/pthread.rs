@@ -45,7 +45,8 @@ impl PthreadMutex {
         check(unsafe { libc::pthread_mutexattr_setpshared(attributes, shared) });
         // SAFETY: initialised above.
         check(unsafe { libc::pthread_mutexattr_setrobust(attributes, robustness) });
-        // SAFETY: memory of the right size and alignment that nobody else uses yet; the attributes were made above.
+        // SAFETY: memory of the right size and alignment that nobody else uses yet; the attributes
+        // were made above.
         check(unsafe { libc::pthread_mutex_init(mutex.page().mutex.get(), attributes) });
         mutex
     }
@@ -53,8 +54,8 @@ impl PthreadMutex {
     #[inline(always)]
     fn page(&self) -> &Page {
         let start = self.segment.region().as_ptr().cast::<Page>();
-        // SAFETY: the segment's page is aligned and larger, zero bytes are valid for all fields, and all who reach the
-        // page do so through the cells.
+        // SAFETY: the segment's page is aligned and larger, zero bytes are valid for all fields,
+        // and all who reach the page do so through the cells.
         unsafe { &*start }
     }
 
@@ -120,7 +121,8 @@ impl PthreadCondvar {
         let shared = libc::PTHREAD_PROCESS_SHARED;
         // SAFETY: initialised above.
         check(unsafe { libc::pthread_condattr_setpshared(attributes, shared) });
-        // SAFETY: memory of the right size and alignment that nobody else uses yet; the attributes were made above.
+        // SAFETY: memory of the right size and alignment that nobody else uses yet; the attributes
+        // were made above.
         check(unsafe { libc::pthread_cond_init(mutex.page().condvar.get(), attributes) });
         Self(mutex)
     }
@@ -137,7 +139,8 @@ impl PthreadCondvar {
         let page = self.0.page();
         self.0.with(|current, _| {
             let current: *mut u64 = current;
-            // SAFETY: this thread has the mutex whenever it looks; others write only while it waits below.
+            // SAFETY: this thread has the mutex whenever it looks; others write only while it waits
+            // below.
             while unsafe { current.read_volatile() } != number {
                 // SAFETY: both initialised by `new`, and this thread has the mutex.
                 check(unsafe { libc::pthread_cond_wait(page.condvar.get(), page.mutex.get()) });

@@ -25,7 +25,8 @@ pub struct Lane<const WORDS: usize> {
 /// A lane that only the forked process uses, in which it is as it was made.
 pub struct Elsewhere<const WORDS: usize>(Lane<WORDS>);
 
-// SAFETY: of the two processes that have it after the fork, only the child uses it, on its only thread.
+// SAFETY: of the two processes that have it after the fork, only the child uses it, on its only
+// thread.
 unsafe impl<const WORDS: usize> Sync for Elsewhere<WORDS> {}
 // SAFETY: as for `Sync`.
 unsafe impl<const WORDS: usize> Send for Elsewhere<WORDS> {}
@@ -130,7 +131,8 @@ impl<const WORDS: usize> Publisher<WORDS> {
     }
 }
 
-/// How long a message is sent to nobody before that is an error: a subscriber is not always seen at once.
+/// How long a message is sent to nobody before that is an error: a subscriber is not always seen at
+/// once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl<const WORDS: usize> Connected<WORDS> {
@@ -161,7 +163,8 @@ fn node(leftovers: &Leftovers) -> Node<ipc::Service> {
     builder.create::<ipc::Service>().expect("a node")
 }
 
-/// Everything under a prefix and in a directory of its own, where no other program's iceoryx2 is either.
+/// Everything under a prefix and in a directory of its own, where no other program's iceoryx2 is
+/// either.
 fn config(leftovers: &Leftovers) -> Config {
     let mut config = Config::default();
     let prefix = leftovers.prefix().as_bytes();

@@ -37,7 +37,8 @@ pub fn python_is_there() -> bool {
     asked.is_ok_and(|status| status.success())
 }
 
-/// `count` round trips of a number over CPython's `Pipe` between two of its processes, after as many to warm up.
+/// `count` round trips of a number over CPython's `Pipe` between two of its processes, after as
+/// many to warm up.
 ///
 /// # Panics
 ///

@@ -134,9 +134,9 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Sets what the victim's process does before the operation, and the recoverer's, and is not killed
-    /// in: what a process does once in its life, such as attaching, belongs here if the check is about
-    /// what follows.
+    /// Sets what the victim's process does before the operation, and the recoverer's, and is not
+    /// killed in: what a process does once in its life, such as attaching, belongs here if the
+    /// check is about what follows.
     ///
     /// The memory is in its first state before it, so it should leave it like that.
     #[must_use]
@@ -173,9 +173,9 @@ impl<'a, M: ?Sized> Check<'a, M> {
 
     /// Adds `count` processes that are asleep in the same operation while the victim dies.
     ///
-    /// For rules that exist for two sleepers or more: that a broadcast reaches all, that the taker of
-    /// one unit of several passes the wake on. Each sleeps before the next one starts, and those of an
-    /// earlier call before those of a later one. Say by
+    /// For rules that exist for two sleepers or more: that a broadcast reaches all, that the taker
+    /// of one unit of several passes the wake on. Each sleeps before the next one starts, and
+    /// those of an earlier call before those of a later one. Say by
     /// [`must_wake_count`](Self::must_wake_count) how many must wake. When a survivor has finished,
     /// all must, so it should do the waking operation as often as that takes.
     ///
@@ -242,8 +242,8 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self.must_wake_count(move |mem| if question(mem) { usize::MAX } else { 0 })
     }
 
-    /// Sets the question how many sleepers must wake by what the victim left behind: as many as there
-    /// are units, say. More than there are sleepers means all of them.
+    /// Sets the question how many sleepers must wake by what the victim left behind: as many as
+    /// there are units, say. More than there are sleepers means all of them.
     ///
     /// It is asked in this process right after the kill. With timeouts, sleepers may be running by
     /// then: those that have returned before count on top of the answer.
@@ -268,12 +268,13 @@ impl<'a, M: ?Sized> Check<'a, M> {
     ///
     /// The operation should be the one that meets what a dead process leaves behind, such as the
     /// `lock` of a mutex whose owner died. It is warmed up like the victim, before it. What it does
-    /// depends on where the victim died, so it is traced again after each of its points. If it crashes
-    /// or does not return although it is not killed, that is a finding with [`Role::Recoverer`].
+    /// depends on where the victim died, so it is traced again after each of its points. If it
+    /// crashes or does not return although it is not killed, that is a finding with
+    /// [`Role::Recoverer`].
     ///
     /// The points are the product of the two operations. [`stride`](Self::stride) and
-    /// [`max_points`](Self::max_points) choose among these pairs, other points of the recoverer after each
-    /// point of the victim's; the report says how many were skipped.
+    /// [`max_points`](Self::max_points) choose among these pairs, other points of the recoverer
+    /// after each point of the victim's; the report says how many were skipped.
     ///
     /// [`Role::Recoverer`]: crate::Role::Recoverer
     ///
@@ -332,14 +333,14 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Takes all timeouts from the waits of sleepers, survivor and invariant, and from the sleep that
-    /// the [`waker`](Self::waker) ends.
+    /// Takes all timeouts from the waits of sleepers, survivor and invariant, and from the sleep
+    /// that the [`waker`](Self::waker) ends.
     ///
     /// A sleeper that looks again every 250 ms, say, wakes sooner or later whatever was done to its
     /// wake, and it wakes at any time: in the middle of the victim's operation, which then takes
-    /// another way than it was traced. So this asks more: the wake must come from another process, or
-    /// from the kernel on the victim's death. And it disturbs less: a sleeper woken before the kill
-    /// stands still until it. Deadlines of the caller's do not pass either.
+    /// another way than it was traced. So this asks more: the wake must come from another process,
+    /// or from the kernel on the victim's death. And it disturbs less: a sleeper woken before
+    /// the kill stands still until it. Deadlines of the caller's do not pass either.
     ///
     /// It also tells a hang from a busy machine: when all living processes are seen asleep in calls
     /// that only another process could end, that is the verdict, [`Failure::Stuck`] or
@@ -350,21 +351,21 @@ impl<'a, M: ?Sized> Check<'a, M> {
     ///
     /// These calls are known: `futex`, `futex_waitv`, `futex_wait`, `poll`, `select`, `epoll_wait`
     /// and their kin, `semtimedop`, `sigtimedwait`, `mq_timedreceive` and `mq_timedsend`. What only
-    /// lets time pass (`nanosleep`) keeps its time. The processes are traced: that needs what tracing
-    /// the victim needs.
+    /// lets time pass (`nanosleep`) keeps its time. The processes are traced: that needs what
+    /// tracing the victim needs.
     #[must_use]
     pub fn without_timeouts(mut self) -> Self {
         self.without_timeouts = true;
         self
     }
 
-    /// Allows `most` kills after which a sleeper or the survivor is woken by nothing but its own timeout,
-    /// which passes when all are seen to sleep on. Implies
+    /// Allows `most` kills after which a sleeper or the survivor is woken by nothing but its own
+    /// timeout, which passes when all are seen to sleep on. Implies
     /// [`without_timeouts`](Self::without_timeouts).
     ///
     /// For a known gap: the report counts and lists these points as
-    /// [`rescued`](Report::rescued), with the `reason`. A process that sleeps on after one timeout is
-    /// a finding. [`Report::assert_safe`] fails if there are more.
+    /// [`rescued`](Report::rescued), with the `reason`. A process that sleeps on after one timeout
+    /// is a finding. [`Report::assert_safe`] fails if there are more.
     #[must_use]
     pub fn allow_rescues(mut self, most: usize, reason: impl Into<String>) -> Self {
         let reason = reason.into();
@@ -372,12 +373,13 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self.without_timeouts()
     }
 
-    /// Allows that a `fraction` of the points in the program's own code be missed, from 0 to 1; 2 in 100 may if not set.
-    /// Together with those in shared libraries they may be 25 in 100, or the fraction if it is more.
+    /// Allows that a `fraction` of the points in the program's own code be missed, from 0 to 1; 2
+    /// in 100 may if not set. Together with those in shared libraries they may be 25 in 100, or
+    /// the fraction if it is more.
     ///
-    /// A point is missed when the operation does not come by there again, because it does not do the
-    /// same each time. Nothing was verified there, so there should be a good `reason`, such as
-    /// arithmetic on the time of day. [`Report::assert_safe`] fails if more were missed.
+    /// A point is missed when the operation does not come by there again, because it does not do
+    /// the same each time. Nothing was verified there, so there should be a good `reason`, such
+    /// as arithmetic on the time of day. [`Report::assert_safe`] fails if more were missed.
     #[must_use]
     pub fn allow_missed(mut self, fraction: f64, reason: impl Into<String>) -> Self {
         self.allowed_missed = Some(Allowed {
@@ -396,10 +398,10 @@ impl<'a, M: ?Sized> Check<'a, M> {
 
     /// Sets how long survivor, sleepers and invariant may take each after a kill; 10 s if not set.
     ///
-    /// It ends what would never end, and measures nothing: a busy machine may keep any process waiting.
-    /// So it should be generous, which costs nothing where nothing hangs, nor where a hang is
-    /// [seen](Self::without_timeouts). What must happen before a kill, such as falling asleep, has at
-    /// least 10 s.
+    /// It ends what would never end, and measures nothing: a busy machine may keep any process
+    /// waiting. So it should be generous, which costs nothing where nothing hangs, nor where a
+    /// hang is [seen](Self::without_timeouts). What must happen before a kill, such as falling
+    /// asleep, has at least 10 s.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -413,8 +415,8 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Kills at every `stride`-th point only, with a recoverer at every `stride`-th pair of points; the
-    /// report says how many were skipped.
+    /// Kills at every `stride`-th point only, with a recoverer at every `stride`-th pair of points;
+    /// the report says how many were skipped.
     ///
     /// # Panics
     ///
@@ -427,8 +429,8 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Kills at no more than `most` points, with a recoverer pairs of points, spread evenly; the report
-    /// says how many were skipped.
+    /// Kills at no more than `most` points, with a recoverer pairs of points, spread evenly; the
+    /// report says how many were skipped.
     ///
     /// # Panics
     ///

@@ -164,8 +164,8 @@ impl<'s> Child<'s> {
         self.waits.as_ref().is_some_and(EndlessWaits::must_be_woken) && self.is_asleep()
     }
 
-    /// Tells whether one that had fallen asleep has woken, which is certain if it has no timeouts: not
-    /// attended to, it stands still or is on its way there.
+    /// Tells whether one that had fallen asleep has woken, which is certain if it has no timeouts:
+    /// not attended to, it stands still or is on its way there.
     pub(crate) fn has_woken(&self) -> bool {
         if self.is_timeless() {
             !self.is_asleep()

@@ -52,43 +52,45 @@
 //!
 //! # Sleepers
 //!
-//! - With [`Check::sleeper`] another process is asleep while the victim dies. If [`Check::must_wake`]
-//!   finds that the victim had committed, the sleeper must wake with no further help; otherwise the
-//!   survivor does the operation, and it must wake then.
-//! - With [`Check::sleepers`] several are asleep, and [`Check::must_wake_count`] says how many must wake:
-//!   all by a broadcast, as many as there are units by a wake that each passes on.
+//! - With [`Check::sleeper`] another process is asleep while the victim dies. If
+//!   [`Check::must_wake`] finds that the victim had committed, the sleeper must wake with no
+//!   further help; otherwise the survivor does the operation, and it must wake then.
+//! - With [`Check::sleepers`] several are asleep, and [`Check::must_wake_count`] says how many must
+//!   wake: all by a broadcast, as many as there are units by a wake that each passes on.
 //! - With [`Check::waker`] the victim itself falls asleep, is woken, and dies at each instruction
-//!   between its wake and its end: is the wake it took with it lost to the other sleepers? The victim
-//!   fell asleep first; a primitive that wakes the last one first cannot be checked like this.
+//!   between its wake and its end: is the wake it took with it lost to the other sleepers? The
+//!   victim fell asleep first; a primitive that wakes the last one first cannot be checked like
+//!   this.
 //! - [`Report::wakes`] counts all sleepers that woke before the survivor did anything, also those
 //!   that woke before the kill; the median is that of those that woke after it.
 //!
 //! # Recoverers
 //!
-//! With [`Check::recoverer`] a second process meets what the victim left behind, and is killed at each
-//! instruction of that: after every point of the victim's a new trace, and then set-up, victim, kill,
-//! recoverer, kill, and the others. [`Check::stride`] and [`Check::max_points`] choose among the pairs.
+//! With [`Check::recoverer`] a second process meets what the victim left behind, and is killed at
+//! each instruction of that: after every point of the victim's a new trace, and then set-up,
+//! victim, kill, recoverer, kill, and the others. [`Check::stride`] and [`Check::max_points`]
+//! choose among the pairs.
 //!
 //! # What a hang is
 //!
-//! A process that waits may be slow because the machine is busy, and only the limit tells that from a
-//! hang. So the limit is generous, and a check that counts on a small one to tell a wake from a
+//! A process that waits may be slow because the machine is busy, and only the limit tells that from
+//! a hang. So the limit is generous, and a check that counts on a small one to tell a wake from a
 //! recheck fails by itself one day.
 //!
-//! With [`Check::without_timeouts`] time stands still for sleepers, survivor and invariant, so that no
-//! recheck can stand in for a wake, nor wake a sleeper in the middle of the victim's operation. Then a
-//! hang is not a matter of time: the victim is reaped, and all others are seen asleep in calls that
-//! only one of them could end. No wake will come, and that is the verdict; the limit is left for what
-//! spins. [`Check::allow_rescues`] lets the timeouts pass once where nothing else woke a process, and
-//! counts.
+//! With [`Check::without_timeouts`] time stands still for sleepers, survivor and invariant, so that
+//! no recheck can stand in for a wake, nor wake a sleeper in the middle of the victim's operation.
+//! Then a hang is not a matter of time: the victim is reaped, and all others are seen asleep in
+//! calls that only one of them could end. No wake will come, and that is the verdict; the limit is
+//! left for what spins. [`Check::allow_rescues`] lets the timeouts pass once where nothing else
+//! woke a process, and counts.
 //!
 //! # What proves nothing
 //!
 //! The operation must go the same way each time. Before the trace it is rehearsed once, and
-//! [`Check::warm_up`] is for what a process does once in its life. Points that it does not come by again
-//! are missed, and [`Report::assert_safe`] passes only as many as [`Check::allow_missed`] says, or 2 in
-//! 100 of the program's own code and 25 in 100 with shared libraries: `memcpy` and the allocator do not
-//! always go the same way.
+//! [`Check::warm_up`] is for what a process does once in its life. Points that it does not come by
+//! again are missed, and [`Report::assert_safe`] passes only as many as [`Check::allow_missed`]
+//! says, or 2 in 100 of the program's own code and 25 in 100 with shared libraries: `memcpy` and
+//! the allocator do not always go the same way.
 //!
 //! # Threads
 //!

@@ -7,12 +7,13 @@ use crate::check::{Allowed, Mode};
 use crate::kill_point::KillPoint;
 use crate::symbols::Symbols;
 
-/// The fraction of points in the program's own code that may be missed if the check does not say: a call into a shared
-/// library that goes another way may return to another place.
+/// The fraction of points in the program's own code that may be missed if the check does not say: a
+/// call into a shared library that goes another way may return to another place.
 const COMMONLY_MISSED: f64 = 0.02;
 
-/// The fraction of all points that may be missed: which way `memcpy` and the allocator take depends on addresses, the
-/// processor, and what other threads did before the fork. What they write is private, or one piece of a message.
+/// The fraction of all points that may be missed: which way `memcpy` and the allocator take depends
+/// on addresses, the processor, and what other threads did before the fork. What they write is
+/// private, or one piece of a message.
 const MISSED_IN_LIBRARIES: f64 = 0.25;
 
 /// Lines of findings that a printed report shows.
@@ -134,8 +135,8 @@ impl Report {
         self.instructions
     }
 
-    /// Returns the points at which the victim was killed, in order; each as often as there are points at
-    /// which a recoverer was killed after it.
+    /// Returns the points at which the victim was killed, in order; each as often as there are
+    /// points at which a recoverer was killed after it.
     #[must_use]
     pub fn kill_points(&self) -> &[KillPoint] {
         &self.points
@@ -161,11 +162,12 @@ impl Report {
         self.skipped
     }
 
-    /// Returns the points that the victim, or the recoverer after it, did not come by again, because it
-    /// took another way.
+    /// Returns the points that the victim, or the recoverer after it, did not come by again,
+    /// because it took another way.
     ///
     /// Nothing was verified there. An operation without chance and time in it has none. How many
-    /// [`assert_safe`](Self::assert_safe) lets pass, [`Check::allow_missed`](crate::Check::allow_missed) says.
+    /// [`assert_safe`](Self::assert_safe) lets pass,
+    /// [`Check::allow_missed`](crate::Check::allow_missed) says.
     #[must_use]
     pub fn missed(&self) -> &[KillPoint] {
         &self.missed
@@ -216,7 +218,8 @@ impl Report {
         &self.rescued
     }
 
-    /// Returns the median time from the kill to the wake of the sleeper, of those that woke after it.
+    /// Returns the median time from the kill to the wake of the sleeper, of those that woke after
+    /// it.
     #[must_use]
     pub fn median_wake(&self) -> Option<Duration> {
         self.wakes
@@ -225,18 +228,20 @@ impl Report {
             .map(Duration::from_nanos)
     }
 
-    /// Returns the longest time from the kill to the wake of the sleeper, of those that woke after it.
+    /// Returns the longest time from the kill to the wake of the sleeper, of those that woke after
+    /// it.
     #[must_use]
     pub fn longest_wake(&self) -> Option<Duration> {
         self.wakes.last().copied().map(Duration::from_nanos)
     }
 
-    /// Returns the longest timeout that was taken from a wait of a sleeper, a survivor or an invariant;
-    /// [`Duration::MAX`] if one waited without a timeout, `None` if none waited.
+    /// Returns the longest timeout that was taken from a wait of a sleeper, a survivor or an
+    /// invariant; [`Duration::MAX`] if one waited without a timeout, `None` if none waited.
     ///
-    /// It bounds how late each of them looks again by itself. That is read off the system call and not
-    /// measured, so a busy machine does not change it: what is left of a deadline only gets less.
-    /// Known for checks [without timeouts](crate::Check::without_timeouts) and the calls listed there.
+    /// It bounds how late each of them looks again by itself. That is read off the system call and
+    /// not measured, so a busy machine does not change it: what is left of a deadline only gets
+    /// less. Known for checks [without timeouts](crate::Check::without_timeouts) and the calls
+    /// listed there.
     #[must_use]
     pub fn longest_timeout(&self) -> Option<Duration> {
         self.longest_timeout
@@ -248,8 +253,8 @@ impl Report {
     ///
     /// - If there is a finding.
     /// - If no point was killed at all, which proves nothing.
-    /// - If more points of the program's own code were missed than the check allows, or than 2 in 100 if it does not say, or
-    ///   more than 25 in 100 together with those in shared libraries.
+    /// - If more points of the program's own code were missed than the check allows, or than 2 in
+    ///   100 if it does not say, or more than 25 in 100 together with those in shared libraries.
     /// - If more sleepers were rescued by their timeouts than the check allows.
     #[track_caller]
     pub fn assert_safe(&self) {

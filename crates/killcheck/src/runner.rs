@@ -24,8 +24,8 @@ use tally::Tally;
 /// How often a point is tried in which the operation took another way than in the trace.
 const TRIES: usize = 3;
 
-/// How often the missed points are come back to when all others are done: what kept the operation from going the same way,
-/// such as another thread that shares its allocator, may be over by then.
+/// How often the missed points are come back to when all others are done: what kept the operation
+/// from going the same way, such as another thread that shares its allocator, may be over by then.
 const RETURNS: usize = 2;
 
 /// What must happen for a check to be carried out at all has at least so long, however small the
@@ -90,8 +90,8 @@ struct Scene<'s> {
 #[derive(Default)]
 struct Outcome {
     finding: Option<(Role, Failure)>,
-    /// Of each sleeper that woke by what the victim had left, after how many nanoseconds; `None` if
-    /// before the kill.
+    /// Of each sleeper that woke by what the victim had left, after how many nanoseconds; `None`
+    /// if before the kill.
     wakes: Vec<Option<u64>>,
     /// A process needed a timeout.
     rescued: bool,
@@ -149,8 +149,8 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
         Ok(tally.into_report(self.check, plan.instructions(), start.elapsed()))
     }
 
-    /// Goes once through what comes before a kill, so that what the set-up does only the first time,
-    /// or only after somebody died, is done before the trace.
+    /// Goes once through what comes before a kill, so that what the set-up does only the first
+    /// time, or only after somebody died, is done before the trace.
     fn rehearse(&self) -> Result<(), Error> {
         self.prepare();
         let mut sleepers = Sleepers::new();

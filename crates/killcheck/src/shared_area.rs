@@ -40,8 +40,8 @@ impl<T: Sync> SharedArea<T> {
     ///
     /// - All bytes zero must be a valid `T`.
     /// - Every byte of `T` that is ever read must lie in an atomic or an `UnsafeCell`, since other
-    ///   processes and [`reset`](Self::reset) write it. A plain `u64` field is wrong, a
-    ///   `Cell`-like wrapper around one that is `Sync` is right.
+    ///   processes and [`reset`](Self::reset) write it. A plain `u64` field is wrong, a `Cell`-like
+    ///   wrapper around one that is `Sync` is right.
     /// - `T` must hold no pointer into memory private to one process, such as a `Box`. It is never
     ///   dropped.
     ///

@@ -139,8 +139,8 @@ impl<'s> Sleepers<'s> {
         watch(&all, bound, || one.has_ended())
     }
 
-    /// Returns of each that is done when it was, in nanoseconds after the kill; `None` if it had woken
-    /// before.
+    /// Returns of each that is done when it was, in nanoseconds after the kill; `None` if it had
+    /// woken before.
     pub(crate) fn wakes(&self, killed_at: u64) -> impl Iterator<Item = Option<u64>> {
         let done = self.all.iter().zip(&self.woke_before);
         done.filter_map(move |(one, woke_before)| {

@@ -136,9 +136,9 @@ impl<'a, M: ?Sized> Storm<'a, M> {
         self
     }
 
-    /// Sets how long the killer is at work; 1 s if not set. How often it kills in that time depends on the
-    /// machine and its load: a test that counts on a number sets [`max_kills`](Self::max_kills) and a
-    /// duration that is too long.
+    /// Sets how long the killer is at work; 1 s if not set. How often it kills in that time depends
+    /// on the machine and its load: a test that counts on a number sets
+    /// [`max_kills`](Self::max_kills) and a duration that is too long.
     #[must_use]
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = duration;
@@ -239,7 +239,8 @@ impl<'a, M: ?Sized> Storm<'a, M> {
         while kills < self.max_kills && start.elapsed() < self.duration {
             let place = random.below(self.processes as u64) as usize;
             let worker = &mut workers[place];
-            // On a busy machine it may not have run at all by now, and its death would show nothing.
+            // On a busy machine it may not have run at all by now, and its death would show
+            // nothing.
             worker.await_begin();
             std::thread::sleep(Duration::from_micros(random.below(2000)));
             if worker.process.has_ended() {

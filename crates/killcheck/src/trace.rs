@@ -115,7 +115,8 @@ impl Trace {
         victim.wait(patience)
     }
 
-    /// Tells whether the instruction at `address` is a system call; `None` if it was never executed.
+    /// Tells whether the instruction at `address` is a system call; `None` if it was never
+    /// executed.
     pub(crate) fn enters_kernel(&self, address: u64) -> Option<bool> {
         self.kernel_entries.get(&address).copied()
     }

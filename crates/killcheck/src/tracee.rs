@@ -51,8 +51,9 @@ extern "C" fn enter(operation: *const ()) {
     operation();
 }
 
-/// Lets the next small allocations come from the thread's own cache: else the way through the allocator
-/// depends on what the harness has allocated and freed before the fork, which is never the same twice.
+/// Lets the next small allocations come from the thread's own cache: else the way through the
+/// allocator depends on what the harness has allocated and freed before the fork, which is never
+/// the same twice.
 fn fill_allocator_cache() {
     const SIZES: usize = 64;
     const OF_EACH: usize = 7;
@@ -68,8 +69,8 @@ fn fill_allocator_cache() {
 }
 
 impl Tracee {
-    /// Forks a child that warms up within the `bound` and then will run `operation`, and returns when
-    /// it stands before its first instruction.
+    /// Forks a child that warms up within the `bound` and then will run `operation`, and returns
+    /// when it stands before its first instruction.
     pub(crate) fn start(
         warm_up: &dyn Fn(),
         operation: &dyn Fn(),
@@ -154,11 +155,12 @@ impl Tracee {
         self.go_on(libc::PTRACE_SINGLESTEP, 0)
     }
 
-    /// Lets it execute one instruction, a system call in which it then sleeps as long as nobody wakes
-    /// it.
+    /// Lets it execute one instruction, a system call in which it then sleeps as long as nobody
+    /// wakes it.
     ///
-    /// For one that is stepped, little time passes between looking at the clock and sleeping, though
-    /// a lot may pass for others. So all of its deadlines lie ahead that did when it started.
+    /// For one that is stepped, little time passes between looking at the clock and sleeping,
+    /// though a lot may pass for others. So all of its deadlines lie ahead that did when it
+    /// started.
     pub(crate) fn step_without_timeout(&self) -> Result<(), Error> {
         let call = Call::next(self.pid)?;
         self.timeout

@@ -139,7 +139,8 @@ fn a_broadcast_that_wakes_one_is_caught_with_two_sleepers_only() {
     }
 }
 
-/// Units that are given several at a time, with a wake for one: who takes one passes the wake on, or not.
+/// Units that are given several at a time, with a wake for one: who takes one passes the wake on,
+/// or not.
 struct Units {
     left: AtomicU32,
     given: AtomicU32,

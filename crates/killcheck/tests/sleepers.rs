@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use killcheck::{Check, Failure, KillPoint, Moment, Report, Role, SharedArea};
 
-/// How long a sleeper that is lost, and has its timeouts, is waited for; others are in time on a busy machine, too.
+/// How long a sleeper that is lost, and has its timeouts, is waited for; others are in time on a
+/// busy machine, too.
 const LIMIT: Duration = Duration::from_secs(3);
 
 /// A counting semaphore whose waiters recheck so often, or never of their own accord.
@@ -61,7 +62,8 @@ impl Semaphore {
         unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, permits, recheck) };
     }
 
-    /// As `acquire`, but leaves the permit of a victim that lives: one that is stepped is slower than any recheck.
+    /// As `acquire`, but leaves the permit of a victim that lives: one that is stepped is slower
+    /// than any recheck.
     fn acquire_after_the_victim(&self, recheck: Duration) {
         while self.victim_is_dead.load(Ordering::SeqCst) == 0 {
             self.wait_while(self.permits.load(Ordering::SeqCst), Some(recheck));

@@ -28,7 +28,8 @@ fn with_lock(counters: &Counters, work: impl Fn()) {
 /// So that the number of kills ends a storm, on a busy machine too.
 const LONG: Duration = Duration::from_secs(600);
 
-/// The lock is nearly always held, by one of three: 200 kills all miss the holder once in 10^35 storms.
+/// The lock is nearly always held, by one of three: 200 kills all miss the holder once in 10^35
+/// storms.
 #[test]
 fn a_plain_lock_does_not_survive() {
     let report = storm("plain lock")

@@ -1,13 +1,18 @@
-//! `#[derive(Plain)]`: use it as `mp::Plain` or, with `mp-layout`'s feature `derive`, as `mp_layout::Plain`.
+//! `#[derive(Plain)]`: use it as `mp::Plain` or, with `mp-layout`'s feature `derive`, as
+//! `mp_layout::Plain`.
 //!
-//! A tool of the compiler, below floor 0. It writes `unsafe impl`s, so it says here why they hold, whatever it is used on:
+//! A tool of the compiler, below floor 0. It writes `unsafe impl`s, so it says here why they hold,
+//! whatever it is used on:
 //!
-//! - Every field is named with its type in the description, so every field is `Plain`, or the compiler says which is not.
-//!   A function that takes the structure apart proves that there is no other field, should another macro have changed it.
-//! - Offsets and sizes come from the compiler, and a constant is evaluated that fails if the fields' sizes do not add up to
-//!   the structure's: there is no padding.
-//! - A structure takes any bytes (`PlainSlice`) if all its fields do, which is left to the compiler as a bound.
-//! - Of an enum without fields each name and value is listed; a `match` proves that there is no other.
+//! - Every field is named with its type in the description, so every field is `Plain`, or the
+//!   compiler says which is not. A function that takes the structure apart proves that there is no
+//!   other field, should another macro have changed it.
+//! - Offsets and sizes come from the compiler, and a constant is evaluated that fails if the
+//!   fields' sizes do not add up to the structure's: there is no padding.
+//! - A structure takes any bytes (`PlainSlice`) if all its fields do, which is left to the compiler
+//!   as a bound.
+//! - Of an enum without fields each name and value is listed; a `match` proves that there is no
+//!   other.
 #![forbid(unsafe_code)]
 
 use proc_macro::TokenStream;
@@ -16,7 +21,8 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Data, DataEnum, DataStruct, DeriveInput, Error, Fields, Ident, Result};
 
-/// Implements `Plain`, and `PlainSlice` where every bit pattern is a value; for users of `mp-layout`.
+/// Implements `Plain`, and `PlainSlice` where every bit pattern is a value; for users of
+/// `mp-layout`.
 #[proc_macro_derive(Plain)]
 pub fn plain(input: TokenStream) -> TokenStream {
     expand(input, quote!(::mp_layout))

@@ -5,7 +5,8 @@
 #[test]
 fn only_plain_data_compiles() {
     let cases = trybuild::TestCases::new();
-    // A case that builds makes trybuild build the others, too: assertions on generic constants need that.
+    // A case that builds makes trybuild build the others, too: assertions on generic constants need
+    // that.
     cases.pass("tests/compile/builds.rs");
     cases.compile_fail("tests/compile/fails_*.rs");
 }

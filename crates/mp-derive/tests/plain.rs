@@ -1,4 +1,5 @@
-//! What the derive says of a type: its fields, which bytes are a value, and which types are the same.
+//! What the derive says of a type: its fields, which bytes are a value, and which types are the
+//! same.
 
 use mp_layout::{Plain, PlainSlice, TypeTag, bytes_of, value_of};
 
@@ -97,7 +98,8 @@ fn a_structure_of_numbers_takes_any_bytes() {
     assert_eq!(value_of::<()>(&[]), Some(()));
 }
 
-/// Structures of one path, as several builds of one program have it: a path does not name the block that a type is in.
+/// Structures of one path, as several builds of one program have it: a path does not name the block
+/// that a type is in.
 #[test]
 fn each_difference_is_another_type() {
     macro_rules! builds {

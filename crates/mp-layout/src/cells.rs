@@ -2,8 +2,9 @@
 //!
 //! # Orderings
 //!
-//! Every access is Relaxed: an element says nothing about its neighbours. Elements of 1, 2, 4 and 8 bytes are loaded and
-//! stored in one piece; larger ones in several, so that a concurrent reader may see a mixture of two of them.
+//! Every access is Relaxed: an element says nothing about its neighbours. Elements of 1, 2, 4 and 8
+//! bytes are loaded and stored in one piece; larger ones in several, so that a concurrent reader
+//! may see a mixture of two of them.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -13,7 +14,8 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use crate::{Error, ErrorKind, Plain, PlainSlice, Region, Result, checked};
 
-/// A run of `T`s in shared memory that other threads and processes may write meanwhile, without undefined behaviour.
+/// A run of `T`s in shared memory that other threads and processes may write meanwhile, without
+/// undefined behaviour.
 ///
 /// This is what a slice cannot be: `&[T]` promises that nothing writes, `Cells` does not.
 ///
@@ -39,11 +41,13 @@ unsafe impl<T: Plain> Send for Cells<'_, T> {}
 unsafe impl<T: Plain> Sync for Cells<'_, T> {}
 
 impl<'a, T: Plain> Cells<'a, T> {
-    /// Views the whole of `region` as elements; bytes that do not fill an element at the end are left out.
+    /// Views the whole of `region` as elements; bytes that do not fill an element at the end are
+    /// left out.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongSize`] if the region is not aligned for `T`, [`ErrorKind::InvalidInput`] if `T` has no bytes.
+    /// [`ErrorKind::WrongSize`] if the region is not aligned for `T`, [`ErrorKind::InvalidInput`]
+    /// if `T` has no bytes.
     pub fn new(region: Region<'a>) -> Result<Self> {
         let Some(len) = region.len().checked_div(size_of::<T>()) else {
             let name = core::any::type_name::<T>();
@@ -63,7 +67,8 @@ impl<'a, T: Plain> Cells<'a, T> {
     ///
     /// # Safety
     ///
-    /// What [`Region::new`] asks for, of `len` elements at `start`; `start` is aligned for `T`, and `T` has bytes.
+    /// What [`Region::new`] asks for, of `len` elements at `start`; `start` is aligned for `T`, and
+    /// `T` has bytes.
     #[inline]
     pub const unsafe fn from_raw_parts(start: NonNull<T>, len: usize) -> Self {
         Self {
@@ -76,8 +81,9 @@ impl<'a, T: Plain> Cells<'a, T> {
     /// Number of elements.
     #[inline]
     pub const fn len(&self) -> usize {
-        // SAFETY: elements that are mapped and have bytes, as `new` checks and `from_raw_parts` asks, are at most as many.
-        // Told so, the compiler counts to `len` as it does to a slice's: with signed numbers, where they are cheaper.
+        // SAFETY: elements that are mapped and have bytes, as `new` checks and `from_raw_parts`
+        // asks, are at most as many. Told so, the compiler counts to `len` as it does to a
+        // slice's: with signed numbers, where they are cheaper.
         unsafe { core::hint::assert_unchecked(self.len <= isize::MAX as usize) };
         self.len
     }
@@ -91,7 +97,8 @@ impl<'a, T: Plain> Cells<'a, T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if there is no such element, [`ErrorKind::Corrupt`] if its bytes are not a `T`.
+    /// [`ErrorKind::InvalidInput`] if there is no such element, [`ErrorKind::Corrupt`] if its bytes
+    /// are not a `T`.
     pub fn try_get(&self, index: usize) -> Result<T> {
         let element = self
             .element(index)
@@ -326,8 +333,9 @@ pub(crate) fn load<T: Plain>(element: NonNull<T>) -> MaybeUninit<T> {
     let (shared, own) = (element.as_ptr(), value.as_mut_ptr());
     for_each_piece!(T, |index, Word, Atomic| {
         let (from, to) = (shared.cast::<Word>(), own.cast::<Word>());
-        // SAFETY: piece `index` of the element, which lies within the region and is aligned for `Word` as `T` is. It may be
-        // mapped for reading only: `core::sync::atomic` allows Relaxed loads of up to 8 bytes there.
+        // SAFETY: piece `index` of the element, which lies within the region and is aligned for
+        // `Word` as `T` is. It may be mapped for reading only: `core::sync::atomic` allows
+        // Relaxed loads of up to 8 bytes there.
         let piece = unsafe { &*from.wrapping_add(index).cast::<Atomic>() };
         // SAFETY: piece `index` of the private value.
         unsafe { to.wrapping_add(index).write(piece.load(Ordering::Relaxed)) };
@@ -341,9 +349,11 @@ fn store<T: Plain>(element: NonNull<T>, value: &T) {
     let (shared, own) = (element.as_ptr(), core::ptr::from_ref(value));
     for_each_piece!(T, |index, Word, Atomic| {
         let (from, to) = (own.cast::<Word>(), shared.cast::<Word>());
-        // SAFETY: piece `index` of the private value, initialised throughout because `T` has no padding.
+        // SAFETY: piece `index` of the private value, initialised throughout because `T` has no
+        // padding.
         let word = unsafe { from.wrapping_add(index).read() };
-        // SAFETY: piece `index` of the element, which lies within the region and is aligned for `Word` as `T` is.
+        // SAFETY: piece `index` of the element, which lies within the region and is aligned for
+        // `Word` as `T` is.
         let piece = unsafe { Atomic::from_ptr(to.wrapping_add(index)) };
         piece.store(word, Ordering::Relaxed);
     });

@@ -2,8 +2,8 @@
 
 use crate::{Plain, PlainSlice, TypeField, TypeLayout};
 
-/// A complex number, as numpy's `complex64` (of `f32`) and `complex128` (of `f64`), C's `complex` and num-complex's
-/// `Complex` lie in memory.
+/// A complex number, as numpy's `complex64` (of `f32`) and `complex128` (of `f64`), C's `complex`
+/// and num-complex's `Complex` lie in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub struct Complex<F> {

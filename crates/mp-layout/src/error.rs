@@ -9,8 +9,8 @@ pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 /// What went wrong, what was attempted, and on which object.
 ///
-/// Small errors that give a value back (`Full`, `Empty`) convert into it with `From`. It crosses processes with the
-/// feature `serde`; the operating system's error then travels as its number.
+/// Small errors that give a value back (`Full`, `Empty`) convert into it with `From`. It crosses
+/// processes with the feature `serde`; the operating system's error then travels as its number.
 ///
 /// ```
 /// use mp_layout::{Error, ErrorKind};
@@ -90,8 +90,8 @@ error_kinds! {
     Corrupt = 16, "the shared bytes are corrupt";
     /// The segment survived from before the machine's last start, where its locks mean nothing.
     WrongBoot = 17, "made before this machine was started";
-    /// The segment was made in another PID namespace, where its owners' numbers mean other processes, or in another time
-    /// namespace, where their start times are others.
+    /// The segment was made in another PID namespace, where its owners' numbers mean other
+    /// processes, or in another time namespace, where their start times are others.
     WrongNamespace = 18, "made in another PID or time namespace";
     /// The segment was made by a program with another C library, whose locks have another layout.
     WrongLibc = 19, "made with another C library";
@@ -130,8 +130,9 @@ error_kinds! {
 impl Error {
     /// An error of `kind` when attempting `operation` on `object`.
     ///
-    /// The object is a name or a noun phrase, such as `"jobs"` in quotes or `element 7`. Words that lead to it belong to
-    /// the operation, so that the two read as a sentence: `put to` and `a queue`, not `put` and `to a queue`.
+    /// The object is a name or a noun phrase, such as `"jobs"` in quotes or `element 7`. Words that
+    /// lead to it belong to the operation, so that the two read as a sentence: `put to` and `a
+    /// queue`, not `put` and `to a queue`.
     pub fn new(
         kind: ErrorKind,
         operation: impl Into<Cow<'static, str>>,
@@ -158,7 +159,8 @@ impl Error {
             .with_detail(format!("found {found}, expected {expected}"))
     }
 
-    /// An error of the operating system, whose number decides the kind and, for want of a descriptor, names the limit.
+    /// An error of the operating system, whose number decides the kind and, for want of a
+    /// descriptor, names the limit.
     pub fn os(
         operation: impl Into<Cow<'static, str>>,
         object: impl Into<String>,
@@ -263,7 +265,8 @@ mod wire {
 
     use super::{Error, ErrorKind, io};
 
-    /// Kind, operation, object, detail, and the system's error by number or, for one without, by its text.
+    /// Kind, operation, object, detail, and the system's error by number or, for one without, by
+    /// its text.
     type Wire = (u16, String, String, String, Option<i32>, Option<String>);
 
     impl Serialize for Error {

@@ -14,18 +14,19 @@
 //! # Invariants
 //!
 //! - I1: bytes 0..224 never change once `state` is READY, and `checksum` covers them.
-//! - I2: `state` becomes READY by the creator's last store, so a process that reads READY reads a whole header and a whole,
-//!   initialised payload.
+//! - I2: `state` becomes READY by the creator's last store, so a process that reads READY reads a
+//!   whole header and a whole, initialised payload.
 //! - I3: nothing of a header is used before magic, state, version and checksum hold, in this order.
 //!
 //! # Orderings
 //!
-//! `state` is stored with Release by [`Header::publish`] and loaded with Acquire by [`Header::attach`].
+//! `state` is stored with Release by [`Header::publish`] and loaded with Acquire by
+//! [`Header::attach`].
 //!
 //! # If a process dies
 //!
-//! A creator that dies before its last store leaves a segment that no process can attach ([`ErrorKind::NotReady`]). Nothing
-//! else is written after that, so no later death matters.
+//! A creator that dies before its last store leaves a segment that no process can attach
+//! ([`ErrorKind::NotReady`]). Nothing else is written after that, so no later death matters.
 
 use core::mem::offset_of;
 
@@ -75,7 +76,8 @@ pub struct Header {
 
 // SAFETY: every field is an integer or an array of integers, and zero is a value.
 unsafe impl Zeroable for Header {}
-// SAFETY: `repr(C)`, integers only, and the assertion below shows that no padding lies between them.
+// SAFETY: `repr(C)`, integers only, and the assertion below shows that no padding lies between
+// them.
 unsafe impl Pod for Header {}
 
 const _: () = assert!(size_of::<Header>() == HEADER_SIZE);
@@ -98,7 +100,8 @@ pub struct Environment {
     pub boot_id: [u8; 16],
     /// The inode of the PID namespace, in which owners' numbers mean processes.
     pub pid_namespace: u64,
-    /// The inode of the time namespace, in which owners' start times are counted; 0 on a kernel without.
+    /// The inode of the time namespace, in which owners' start times are counted; 0 on a kernel
+    /// without.
     pub time_namespace: u64,
     /// The C library.
     pub libc: Libc,
@@ -181,7 +184,8 @@ impl Header {
         self
     }
 
-    /// Writes the header into a segment whose payload is initialised, its `state` last: from then on others may attach.
+    /// Writes the header into a segment whose payload is initialised, its `state` last: from then
+    /// on others may attach.
     ///
     /// # Errors
     ///
@@ -194,7 +198,8 @@ impl Header {
         for (word, value) in words.iter().zip(own) {
             word.store(*value, Ordering::Relaxed);
         }
-        // Release: the header's words and the payload before it (I2); pairs with the load in `attach`.
+        // Release: the header's words and the payload before it (I2); pairs with the load in
+        // `attach`.
         segment
             .place::<AtomicU64>(offset_of!(Self, state))?
             .store(READY, Ordering::Release);
@@ -207,9 +212,9 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// Each names what was found and what was expected: `Truncated`, `Foreign`, `NotReady`, `WrongVersion`, `Corrupt` (the
-    /// checksum or the sizes contradict the bytes), `WrongLibc`, `WrongBoot`, `WrongNamespace`, `WrongKind`, `WrongType`,
-    /// `WrongSize`.
+    /// Each names what was found and what was expected: `Truncated`, `Foreign`, `NotReady`,
+    /// `WrongVersion`, `Corrupt` (the checksum or the sizes contradict the bytes), `WrongLibc`,
+    /// `WrongBoot`, `WrongNamespace`, `WrongKind`, `WrongType`, `WrongSize`.
     pub fn attach(
         segment: Region<'_>,
         expected: &Expected,
@@ -225,13 +230,15 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// `WrongLibc`, `WrongBoot`, `WrongNamespace`, `WrongKind`, `WrongType` and `WrongSize`, as [`Header::attach`].
+    /// `WrongLibc`, `WrongBoot`, `WrongNamespace`, `WrongKind`, `WrongType` and `WrongSize`, as
+    /// [`Header::attach`].
     pub fn check(&self, expected: &Expected, environment: &Environment, name: &str) -> Result<()> {
         self.check_environment(environment, name)?;
         self.check_contents(expected, name)
     }
 
-    /// Reads a header and checks that it is a whole one of this version (I3), whatever it describes.
+    /// Reads a header and checks that it is a whole one of this version (I3), whatever it
+    /// describes.
     ///
     /// # Errors
     ///
@@ -291,7 +298,8 @@ impl Header {
         Ok(header)
     }
 
-    /// Bytes from the segment's start to the payload; within the segment, as checked by [`Header::read`].
+    /// Bytes from the segment's start to the payload; within the segment, as checked by
+    /// [`Header::read`].
     pub fn payload_offset(&self) -> usize {
         self.payload_offset as usize
     }
@@ -430,7 +438,8 @@ impl Header {
     }
 }
 
-/// FNV-1a over whole words, which catches every single flipped bit (each step is a bijection of the sum).
+/// FNV-1a over whole words, which catches every single flipped bit (each step is a bijection of the
+/// sum).
 fn checksum(words: &[u64; WORDS]) -> u64 {
     words[..SEALED_WORDS].iter().fold(fnv::START, |sum, word| {
         fnv::mix_unit(sum, *word).rotate_left(29)

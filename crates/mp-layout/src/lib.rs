@@ -1,9 +1,9 @@
 //! What the bytes of `mp`'s shared segments mean.
 //!
-//! Floor 0 of the workspace. Nothing here calls the operating system: this crate says which types may live in shared
-//! memory ([`Plain`], [`Place`]), how a segment describes itself ([`Header`]), how a type is named in it
-//! ([`TypeCode`], [`TypeLayout`], [`TypeTag`]), how a borrowed stretch of memory is cut and overlaid ([`Region`]), and what an error
-//! of any crate looks like ([`Error`]).
+//! Floor 0 of the workspace. Nothing here calls the operating system: this crate says which types
+//! may live in shared memory ([`Plain`], [`Place`]), how a segment describes itself ([`Header`]),
+//! how a type is named in it ([`TypeCode`], [`TypeLayout`], [`TypeTag`]), how a borrowed stretch of
+//! memory is cut and overlaid ([`Region`]), and what an error of any crate looks like ([`Error`]).
 //!
 //! ```
 //! use mp_layout::{TypeCode, TypeTag};

@@ -2,26 +2,31 @@
 //!
 //! # Source
 //!
-//! The word of a robust futex (`Documentation/locking/robust-futex-ABI.rst`), which names its owner. Changed: it names a
-//! process by an identity that is never used again, and a process that finds the claim taken proves the owner's death,
-//! where the kernel marks a futex. So a claim needs no list, may pass between threads and costs nothing while it is held.
+//! The word of a robust futex (`Documentation/locking/robust-futex-ABI.rst`), which names its
+//! owner. Changed: it names a process by an identity that is never used again, and a process that
+//! finds the claim taken proves the owner's death, where the kernel marks a futex. So a claim needs
+//! no list, may pass between threads and costs nothing while it is held.
 //!
 //! # Layout
 //!
-//! An [`OwnerWord`] is 8 bytes: 0, or the owner's identity. This crate knows no processes; its users choose identities.
+//! An [`OwnerWord`] is 8 bytes: 0, or the owner's identity. This crate knows no processes; its
+//! users choose identities.
 //!
 //! # Invariants
 //!
-//! - I1: a word leaves 0 only by a compare-and-swap to the identity of the process that executes it.
-//! - I2: a word returns to 0 only by its owner, or by a compare-and-swap from exactly the identity of a process that is
-//!   dead. Identities are not used again, so a delayed sweep takes nothing from the living.
+//! - I1: a word leaves 0 only by a compare-and-swap to the identity of the process that executes
+//!   it.
+//! - I2: a word returns to 0 only by its owner, or by a compare-and-swap from exactly the identity
+//!   of a process that is dead. Identities are not used again, so a delayed sweep takes nothing
+//!   from the living.
 //!
 //! Where a lock excludes all other writers of the word, [`set`](OwnerWord::set) may replace both.
 //!
 //! # Orderings
 //!
-//! A claim is Acquire and a release is Release, so that the next owner sees what the last one wrote. After a death the
-//! proof itself orders: the kernel reports the end of a process after its last store.
+//! A claim is Acquire and a release is Release, so that the next owner sees what the last one
+//! wrote. After a death the proof itself orders: the kernel reports the end of a process after its
+//! last store.
 //!
 //! # Progress
 //!
@@ -29,7 +34,8 @@
 //!
 //! # If a process dies
 //!
-//! Its claims stay until another process frees them; a process that dies in that has freed a word or has not.
+//! Its claims stay until another process frees them; a process that dies in that has freed a word
+//! or has not.
 
 use core::num::NonZeroU64;
 
@@ -64,7 +70,8 @@ impl OwnerWord {
         }
     }
 
-    /// Claims it for `me`; the error is the owner, who may be dead. A second claim by the same owner is refused, too.
+    /// Claims it for `me`; the error is the owner, who may be dead. A second claim by the same
+    /// owner is refused, too.
     #[inline]
     pub fn claim(&self, me: NonZeroU64) -> Result<(), NonZeroU64> {
         // Acquire: pairs with the Release in `release`.
@@ -78,12 +85,14 @@ impl OwnerWord {
         }
     }
 
-    /// Frees it if `owner` has it: that is the caller, or a process that is dead. Tells whether this call freed it.
+    /// Frees it if `owner` has it: that is the caller, or a process that is dead. Tells whether
+    /// this call freed it.
     ///
     /// Of several that free one dead owner's claim, one succeeds (I2).
     #[inline]
     pub fn release(&self, owner: NonZeroU64) -> bool {
-        // Release: pairs with the Acquire in `claim` and `owner`. Acquire: a sweeper goes on to repair what was claimed.
+        // Release: pairs with the Acquire in `claim` and `owner`. Acquire: a sweeper goes on to
+        // repair what was claimed.
         self.owner
             .compare_exchange(owner.get(), 0, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
@@ -96,10 +105,12 @@ impl OwnerWord {
         NonZeroU64::new(self.owner.load(Ordering::Acquire))
     }
 
-    /// Makes `owner` the owner, whoever it was before; for a caller whose lock excludes all other writers of the word.
+    /// Makes `owner` the owner, whoever it was before; for a caller whose lock excludes all other
+    /// writers of the word.
     #[inline]
     pub fn set(&self, owner: Option<NonZeroU64>) {
-        // Release: stores to several words are seen in their order, also by those who come after a death.
+        // Release: stores to several words are seen in their order, also by those who come after a
+        // death.
         self.owner
             .store(owner.map_or(0, NonZeroU64::get), Ordering::Release);
     }

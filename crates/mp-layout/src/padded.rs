@@ -2,8 +2,8 @@
 
 use core::ops::Deref;
 
-/// Bytes that two cores do not share by accident: two 64-byte lines on x86_64, because its prefetcher pulls pairs, and
-/// the line of the larger aarch64 cores.
+/// Bytes that two cores do not share by accident: two 64-byte lines on x86_64, because its
+/// prefetcher pulls pairs, and the line of the larger aarch64 cores.
 pub const CACHE_LINE: usize = 128;
 
 /// A value alone on its [`CACHE_LINE`].

@@ -4,14 +4,16 @@ use core::mem::MaybeUninit;
 
 use crate::{TypeCode, TypeField, TypeLayout};
 
-/// A value that shared memory can hold by its bytes: numbers, `bool`, `char`, arrays of these, and the structures and enums
-/// that derive it.
+/// A value that shared memory can hold by its bytes: numbers, `bool`, `char`, arrays of these, and
+/// the structures and enums that derive it.
 ///
-/// It has no pointers, no padding and no destructor. Types whose bit patterns are not all values (`bool`, `char`,
-/// enums) are included: their bytes are checked on the way out, because a buggy peer may have written them.
+/// It has no pointers, no padding and no destructor. Types whose bit patterns are not all values
+/// (`bool`, `char`, enums) are included: their bytes are checked on the way out, because a buggy
+/// peer may have written them.
 ///
-/// `#[derive(Plain)]` (from `mp`, or from `mp-layout` with its feature `derive`) is for structures with `#[repr(C)]` or
-/// `#[repr(transparent)]`, of which every field is plain, and for enums without fields with `#[repr(u8)]` or another integer:
+/// `#[derive(Plain)]` (from `mp`, or from `mp-layout` with its feature `derive`) is for structures
+/// with `#[repr(C)]` or `#[repr(transparent)]`, of which every field is plain, and for enums
+/// without fields with `#[repr(u8)]` or another integer:
 ///
 #[cfg_attr(feature = "derive", doc = "```")]
 #[cfg_attr(not(feature = "derive"), doc = "```ignore")]
@@ -28,11 +30,13 @@ use crate::{TypeCode, TypeField, TypeLayout};
 /// assert_eq!(Unit::LAYOUT.size(), 12);
 /// ```
 ///
-/// The derive also describes the type. A program whose `Unit` has other fields cannot open what this one made: the error
-/// names both. If all fields take any bit pattern, so does the structure, and it is [`PlainSlice`], too.
+/// The derive also describes the type. A program whose `Unit` has other fields cannot open what
+/// this one made: the error names both. If all fields take any bit pattern, so does the structure,
+/// and it is [`PlainSlice`], too.
 ///
-/// Not plain, and refused by the compiler: `String`, `Vec`, `Rc`, references, raw pointers (they mean nothing in another
-/// process), and structures with padding (the padding would publish uninitialised bytes).
+/// Not plain, and refused by the compiler: `String`, `Vec`, `Rc`, references, raw pointers (they
+/// mean nothing in another process), and structures with padding (the padding would publish
+/// uninitialised bytes).
 ///
 /// ```compile_fail
 /// fn shared<T: mp_layout::Plain>(_: T) {}
@@ -41,9 +45,10 @@ use crate::{TypeCode, TypeField, TypeLayout};
 ///
 /// # Safety
 ///
-/// [`LAYOUT`](Self::LAYOUT) describes the type exactly: bytes that it accepts are a value, and every byte of a value is
-/// initialised. There is no interior mutability, and nothing that means something in one process only. Counter-examples: a
-/// structure with padding, a file descriptor's owner, a `NonZeroU8` described as a `u8`. Derive it instead.
+/// [`LAYOUT`](Self::LAYOUT) describes the type exactly: bytes that it accepts are a value, and
+/// every byte of a value is initialised. There is no interior mutability, and nothing that means
+/// something in one process only. Counter-examples: a structure with padding, a file descriptor's
+/// owner, a `NonZeroU8` described as a `u8`. Derive it instead.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot live in shared memory",
     label = "not plain data",
@@ -55,7 +60,8 @@ pub unsafe trait Plain: Copy + Send + Sync + 'static {
     const LAYOUT: &'static TypeLayout;
 }
 
-/// A [`Plain`] type whose bit patterns are all valid, so that a slice of it may be lent over shared bytes.
+/// A [`Plain`] type whose bit patterns are all valid, so that a slice of it may be lent over shared
+/// bytes.
 ///
 /// Numbers and arrays of them are; a structure that derives [`Plain`] is one if all its fields are.
 ///
@@ -69,8 +75,9 @@ pub unsafe trait Plain: Copy + Send + Sync + 'static {
 )]
 pub unsafe trait PlainSlice: Plain {}
 
-/// [`PlainSlice`], with a lifetime that lets the derive write it as a bound on a field's type: without one the compiler
-/// refuses bounds that do not hold instead of leaving the implementation out.
+/// [`PlainSlice`], with a lifetime that lets the derive write it as a bound on a field's type:
+/// without one the compiler refuses bounds that do not hold instead of leaving the implementation
+/// out.
 #[doc(hidden)]
 pub trait TakesAnyBytes<'any> {}
 
@@ -136,11 +143,13 @@ unsafe impl<T: PlainSlice, const N: usize> PlainSlice for [T; N] {}
 #[inline]
 pub fn bytes_of<T: Plain>(value: &T) -> &[u8] {
     let start = core::ptr::from_ref(value).cast();
-    // SAFETY: all bytes of a value are initialised, by the promise of `Plain`, and borrowed as long as it is.
+    // SAFETY: all bytes of a value are initialised, by the promise of `Plain`, and borrowed as long
+    // as it is.
     unsafe { core::slice::from_raw_parts(start, size_of::<T>()) }
 }
 
-/// The value with these bytes, wherever they lie; `None` if there is none, or if they are not as many as a value has.
+/// The value with these bytes, wherever they lie; `None` if there is none, or if they are not as
+/// many as a value has.
 #[inline]
 pub fn value_of<T: Plain>(bytes: &[u8]) -> Option<T> {
     if bytes.len() != size_of::<T>() || !takes::<T>(bytes) {
@@ -173,8 +182,8 @@ fn takes<T: Plain>(bytes: &[u8]) -> bool {
     any || T::LAYOUT.accepts(bytes)
 }
 
-/// The value whose bytes are all zero. A type for which zeros are no value, such as an enum that starts at 1, is refused
-/// when the program is built.
+/// The value whose bytes are all zero. A type for which zeros are no value, such as an enum that
+/// starts at 1, is refused when the program is built.
 #[inline]
 pub fn zeroed<T: Plain>() -> T {
     const { assert_zeros::<T>() };

@@ -6,8 +6,8 @@ use core::ptr::NonNull;
 use crate::cells::{element_out_of_range, load, not_a_value, refuse_index};
 use crate::{Plain, PlainSlice, Result, checked};
 
-/// A run of `T`s in memory that this process has mapped for reading, and that others may write meanwhile: [`Cells`]
-/// without a way to store.
+/// A run of `T`s in memory that this process has mapped for reading, and that others may write
+/// meanwhile: [`Cells`] without a way to store.
 ///
 /// [`Cells`]: crate::Cells
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +27,8 @@ impl<'a, T: Plain> ReadCells<'a, T> {
     ///
     /// # Safety
     ///
-    /// They are mapped and readable for `'a`, `start` is aligned for `T`, `T` has bytes, and for `'a` no code of this process
-    /// has a `&mut` to them.
+    /// They are mapped and readable for `'a`, `start` is aligned for `T`, `T` has bytes, and for
+    /// `'a` no code of this process has a `&mut` to them.
     #[inline]
     pub const unsafe fn from_raw_parts(start: NonNull<T>, len: usize) -> Self {
         Self {
@@ -61,7 +61,8 @@ impl<'a, T: Plain> ReadCells<'a, T> {
         if index >= self.len {
             return Err(element_out_of_range(index, self.len));
         }
-        // SAFETY: `index` was checked, and the elements are mapped by the contract of `from_raw_parts`.
+        // SAFETY: `index` was checked, and the elements are mapped by the contract of
+        // `from_raw_parts`.
         let element = unsafe { self.start.add(index) };
         // SAFETY: `load` initialises every byte.
         unsafe { checked(load(element)) }.ok_or_else(|| not_a_value::<T>(index))
@@ -80,7 +81,8 @@ impl<'a, T: PlainSlice> ReadCells<'a, T> {
         if index >= self.len {
             refuse_index(index, self.len);
         }
-        // SAFETY: `index` was checked, and the elements are mapped by the contract of `from_raw_parts`.
+        // SAFETY: `index` was checked, and the elements are mapped by the contract of
+        // `from_raw_parts`.
         let value = load(unsafe { self.start.add(index) });
         // SAFETY: `load` initialises every byte, and every bit pattern is a `T`.
         unsafe { value.assume_init() }

@@ -11,29 +11,34 @@ use crate::{Error, ErrorKind, Result};
 /// # Safety
 ///
 /// - `#[repr(C)]`, or one of the atomics.
-/// - Every field is an atomic, an `UnsafeCell` of plain data that the structure's own protocol guards, or another
-///   `Place`. A plain `u32` is wrong: a peer writes it under a shared reference.
-/// - Every bit pattern is a valid value, and all bytes zero is its initial state. A `bool` or an enum is wrong.
+/// - Every field is an atomic, an `UnsafeCell` of plain data that the structure's own protocol
+///   guards, or another `Place`. A plain `u32` is wrong: a peer writes it under a shared reference.
+/// - Every bit pattern is a valid value, and all bytes zero is its initial state. A `bool` or an
+///   enum is wrong.
 /// - No pointers, references or lengths that are trusted without a check.
 /// - No destructor.
 pub unsafe trait Place: Sized + Send + Sync + 'static {
-    /// Whether it is nothing but words that mean no more than their bits, so that safe code may overlay any number of
-    /// these, also overlapping ones, on the same bytes.
+    /// Whether it is nothing but words that mean no more than their bits, so that safe code may
+    /// overlay any number of these, also overlapping ones, on the same bytes.
     ///
-    /// False for what guards other data, because bits written past it would change data that other code has a reference
-    /// to, and for what is linked from elsewhere while in use, such as a lock, because its memory must then stay. These are
-    /// overlaid by [`Region::place_guarded`]. A structure is bare if all its fields are; [`shared_struct!`] sees to it.
+    /// False for what guards other data, because bits written past it would change data that other
+    /// code has a reference to, and for what is linked from elsewhere while in use, such as a
+    /// lock, because its memory must then stay. These are overlaid by
+    /// [`Region::place_guarded`]. A structure is bare if all its fields are; [`shared_struct!`]
+    /// sees to it.
     ///
     /// [`shared_struct!`]: crate::shared_struct
     const IS_BARE: bool = false;
 
-    /// The value that all bytes zero represent. Only the model checker calls it: its atomics are no bytes.
+    /// The value that all bytes zero represent. Only the model checker calls it: its atomics are no
+    /// bytes.
     fn zeroed() -> Self;
 }
 
 macro_rules! place_atomics {
     ($($atomic:ident)*) => {$(
-        // SAFETY: an atomic of fixed width; every bit pattern is valid, zero is its start, it has no destructor.
+        // SAFETY: an atomic of fixed width; every bit pattern is valid, zero is its start, it has
+        // no destructor.
         unsafe impl Place for $atomic {
             const IS_BARE: bool = true;
 
@@ -66,8 +71,9 @@ unsafe impl<T: Place, const N: usize> Place for [T; N] {
 
 /// A stretch of shared memory, borrowed for `'a` from what keeps it mapped.
 ///
-/// It is a pointer and a length, not a slice: other processes may write the bytes at any time. What lies in it is reached
-/// by overlaying a [`Place`] or, for payload, through raw pointers under the protocol that guards it.
+/// It is a pointer and a length, not a slice: other processes may write the bytes at any time. What
+/// lies in it is reached by overlaying a [`Place`] or, for payload, through raw pointers under the
+/// protocol that guards it.
 ///
 /// ```
 /// use mp_layout::{Region, atomic::{AtomicU64, Ordering}};
@@ -90,7 +96,8 @@ pub struct Region<'a> {
     lifetime: PhantomData<&'a ()>,
 }
 
-// SAFETY: a region is an address range; every access through it is by atomics or in an `unsafe` block of the caller.
+// SAFETY: a region is an address range; every access through it is by atomics or in an `unsafe`
+// block of the caller.
 unsafe impl Send for Region<'_> {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Region<'_> {}
@@ -109,8 +116,9 @@ impl<'a> Region<'a> {
     ///
     /// # Safety
     ///
-    /// The bytes are mapped, readable and writable for `'a`, and for `'a` no code of this process holds a Rust reference to
-    /// them other than to atomics and through regions. Counter-example: a region over a `Vec` that is also read as a slice.
+    /// The bytes are mapped, readable and writable for `'a`, and for `'a` no code of this process
+    /// holds a Rust reference to them other than to atomics and through regions.
+    /// Counter-example: a region over a `Vec` that is also read as a slice.
     pub const unsafe fn new(start: NonNull<u8>, len: usize) -> Self {
         Self {
             start,
@@ -123,12 +131,13 @@ impl<'a> Region<'a> {
     pub fn from_exclusive(words: &'a mut [u64]) -> Self {
         let len = size_of_val(words);
         let start = NonNull::from(words).cast();
-        // SAFETY: the exclusive borrow lasts for `'a`, so the bytes are reached through this region only.
+        // SAFETY: the exclusive borrow lasts for `'a`, so the bytes are reached through this region
+        // only.
         unsafe { Self::new(start, len) }
     }
 
-    /// Overlays a [bare](Place::IS_BARE) `T` on the bytes at `offset`; of others the compiler says that they need
-    /// [`place_guarded`](Self::place_guarded).
+    /// Overlays a [bare](Place::IS_BARE) `T` on the bytes at `offset`; of others the compiler says
+    /// that they need [`place_guarded`](Self::place_guarded).
     ///
     /// # Errors
     ///
@@ -147,13 +156,15 @@ impl<'a> Region<'a> {
     ///
     /// # Safety
     ///
-    /// If `T` is not bare: these bytes are used for nothing but this `T`, by any process, from their zeroing on, and they stay
-    /// mapped while a lock in them is held, also by a leaked guard. Counter-examples: a mutex placed 8 bytes further on as
-    /// well; an atomic placed over the data that a mutex guards; a mutex in a `Vec` that is freed while a guard is leaked.
+    /// If `T` is not bare: these bytes are used for nothing but this `T`, by any process, from
+    /// their zeroing on, and they stay mapped while a lock in them is held, also by a leaked
+    /// guard. Counter-examples: a mutex placed 8 bytes further on as well; an atomic placed
+    /// over the data that a mutex guards; a mutex in a `Vec` that is freed while a guard is leaked.
     pub unsafe fn place_guarded<T: Place>(self, offset: usize) -> Result<&'a T> {
         let start = self.pointer_to::<T>(offset, 1)?;
-        // SAFETY: in bounds and aligned by `pointer_to`, alive for `'a` by the contract of `new`; `Place` promises that
-        // shared references to it are valid over whatever bytes peers write.
+        // SAFETY: in bounds and aligned by `pointer_to`, alive for `'a` by the contract of `new`;
+        // `Place` promises that shared references to it are valid over whatever bytes peers
+        // write.
         Ok(unsafe { start.as_ref() })
     }
 
@@ -204,7 +215,8 @@ impl Region<'_> {
         });
     }
 
-    /// Address of `count` elements of `T` from `offset`, checked to be within the region and aligned.
+    /// Address of `count` elements of `T` from `offset`, checked to be within the region and
+    /// aligned.
     ///
     /// # Errors
     ///
@@ -243,7 +255,8 @@ pub use model::Arena;
 
 #[cfg(loom)]
 mod model {
-    //! Under loom an atomic is no bytes: a region is backed by boxed values, one per place, kept by an [`Arena`].
+    //! Under loom an atomic is no bytes: a region is backed by boxed values, one per place, kept by
+    //! an [`Arena`].
 
     use std::any::Any;
     use std::collections::BTreeMap;
@@ -251,14 +264,16 @@ mod model {
 
     use super::{NonNull, PhantomData, Place, Region, Result};
 
-    /// What stands for a shared segment under the model checker: one boxed value per overlaid place.
+    /// What stands for a shared segment under the model checker: one boxed value per overlaid
+    /// place.
     #[derive(Debug, Default)]
     pub struct Arena {
         places: Mutex<BTreeMap<(usize, usize), &'static (dyn Any + Send + Sync)>>,
     }
 
     impl Arena {
-        /// A region of `len` bytes whose places are kept here. `len` and offsets are those of production.
+        /// A region of `len` bytes whose places are kept here. `len` and offsets are those of
+        /// production.
         pub fn region(&self, len: usize) -> Region<'_> {
             Region {
                 start: NonNull::dangling(),

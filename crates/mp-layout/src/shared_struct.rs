@@ -1,13 +1,15 @@
 //! Structures of shared memory, each defined in one list of its fields.
 
-/// Defines a structure of shared memory: from one list of fields come the `#[repr(C)]` structure, its [`Place`], the
-/// assertion of its size without hidden padding, and its [`Table`] for `docs/memory-layout.md`.
+/// Defines a structure of shared memory: from one list of fields come the `#[repr(C)]` structure,
+/// its [`Place`], the assertion of its size without hidden padding, and its [`Table`] for
+/// `docs/memory-layout.md`.
 ///
-/// It is [bare](crate::Place::IS_BARE) if all its fields are, so that a structure with a lock in it can be placed by `unsafe` code
-/// only, without a word about it. A field's meaning stands in its documentation and in the table.
+/// It is [bare](crate::Place::IS_BARE) if all its fields are, so that a structure with a lock in it
+/// can be placed by `unsafe` code only, without a word about it. A field's meaning stands in its
+/// documentation and in the table.
 ///
-/// A field must be a [`Place`]; what else may live in shared memory (an `UnsafeCell` that a lock guards) implements `Place` by
-/// hand.
+/// A field must be a [`Place`]; what else may live in shared memory (an `UnsafeCell` that a lock
+/// guards) implements `Place` by hand.
 ///
 /// ```
 /// use mp_layout::atomic::{AtomicU32, AtomicU64};
@@ -76,8 +78,9 @@ macro_rules! shared_struct {
             }
         }
 
-        // SAFETY: `repr(C)`, without padding; every field is a `Place`, so any bytes are a value, which is checked where it
-        // is used, and zero is the start; the assertion shows that nothing is dropped.
+        // SAFETY: `repr(C)`, without padding; every field is a `Place`, so any bytes are a value,
+        // which is checked where it is used, and zero is the start; the assertion shows that
+        // nothing is dropped.
         unsafe impl $crate::Place for $name {
             const IS_BARE: bool = true $(&& <$type as $crate::Place>::IS_BARE)+;
 
@@ -90,7 +93,8 @@ macro_rules! shared_struct {
     (@title $name:ident) => { stringify!($name) };
 }
 
-/// Leaves its items out under loom, whose atomics are no bytes; decided here, since a user's crate need not know that cfg.
+/// Leaves its items out under loom, whose atomics are no bytes; decided here, since a user's crate
+/// need not know that cfg.
 #[doc(hidden)]
 #[cfg(not(loom))]
 #[macro_export]

@@ -1,7 +1,8 @@
 //! Structures in shared memory described by the code that defines them.
 //!
-//! [`layout!`](crate::layout) lists a structure's fields with their meaning; offsets and sizes come from the compiler.
-//! `docs/memory-layout.md` is printed from these tables, and a test compares the two.
+//! [`layout!`](crate::layout) lists a structure's fields with their meaning; offsets and sizes come
+//! from the compiler. `docs/memory-layout.md` is printed from these tables, and a test compares the
+//! two.
 
 use core::fmt;
 

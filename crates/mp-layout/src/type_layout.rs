@@ -9,8 +9,8 @@ mod numpy;
 
 pub use numpy::numpy_tuple;
 
-/// How a [`Plain`](crate::Plain) type lies in memory, down to its numbers: what its header's hash covers, and what decides
-/// which bytes are a value.
+/// How a [`Plain`](crate::Plain) type lies in memory, down to its numbers: what its header's hash
+/// covers, and what decides which bytes are a value.
 ///
 /// Two programs that have a structure of one name with other fields have two of these.
 ///
@@ -219,8 +219,8 @@ impl TypeLayout {
         }
     }
 
-    /// FNV-1a over all that is known of the type: the same in every program that has the same type; another type has
-    /// another, but for a chance of 1 in 2^64.
+    /// FNV-1a over all that is known of the type: the same in every program that has the same type;
+    /// another type has another, but for a chance of 1 in 2^64.
     pub(crate) const fn hash(&self) -> u64 {
         self.mix_into(START)
     }
@@ -267,7 +267,8 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 impl fmt::Display for TypeLayout {
-    /// Writes the type as the code has it, with the fields of a structure: `game::Unit { at: [f32; 2], alive: bool }`.
+    /// Writes the type as the code has it, with the fields of a structure: `game::Unit { at: [f32;
+    /// 2], alive: bool }`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.content {
             Content::Array { element, len } => return write!(formatter, "[{element}; {len}]"),

@@ -12,8 +12,9 @@ pub(crate) const NAME_SIZE: usize = 64;
 /// What ends a name that is cut.
 const CUT: &str = "...";
 
-/// The type of a segment's elements as its header states it: a type code for the primitives, otherwise a hash of the Rust
-/// type's path and of its fields, down to their numbers; and in both cases the element's size.
+/// The type of a segment's elements as its header states it: a type code for the primitives,
+/// otherwise a hash of the Rust type's path and of its fields, down to their numbers; and in both
+/// cases the element's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypeTag {
     pub(crate) code: Option<TypeCode>,
@@ -60,8 +61,9 @@ impl TypeTag {
         }
     }
 
-    /// The tag of a type that travels by serialisation, so that its size in memory says nothing about its bytes. Its hash
-    /// covers the path alone: what is written by serde says itself, as far as its format does, what it is.
+    /// The tag of a type that travels by serialisation, so that its size in memory says nothing
+    /// about its bytes. Its hash covers the path alone: what is written by serde says itself,
+    /// as far as its format does, what it is.
     pub fn of_message<T: 'static>() -> Self {
         let name = type_name::<T>();
         Self {
@@ -102,8 +104,8 @@ impl TypeTag {
         self.item_size
     }
 
-    /// Whether elements tagged `found` may be read as this type: the same class and size for type codes (so `l` opens
-    /// as `i64`), the same path and fields for other types.
+    /// Whether elements tagged `found` may be read as this type: the same class and size for type
+    /// codes (so `l` opens as `i64`), the same path and fields for other types.
     pub fn accepts(self, found: Self) -> bool {
         let same_code = match (self.code, found.code) {
             (Some(mine), Some(theirs)) => mine.class() == theirs.class(),
@@ -115,8 +117,8 @@ impl TypeTag {
 }
 
 impl TypeTag {
-    /// The type's text for a header, which the type code says where there is one: with its fields, cut where it would be
-    /// too long.
+    /// The type's text for a header, which the type code says where there is one: with its fields,
+    /// cut where it would be too long.
     pub(crate) fn stored_name(&self) -> [u8; NAME_SIZE] {
         let mut stored = [0; NAME_SIZE];
         if self.code.is_none() && *self != Self::NONE {
@@ -132,7 +134,8 @@ impl TypeTag {
         stored
     }
 
-    /// The tag for a message, with the name that its header has. A peer wrote it: it is shown, and decides nothing.
+    /// The tag for a message, with the name that its header has. A peer wrote it: it is shown, and
+    /// decides nothing.
     pub(crate) fn called(&self, stored: &[u8; NAME_SIZE]) -> String {
         let text = String::from_utf8_lossy(stored);
         let text: String = text.chars().filter(|char| !char.is_control()).collect();

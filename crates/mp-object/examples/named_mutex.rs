@@ -47,7 +47,8 @@ fn read(counter: &Mutex<u64>) -> mp_layout::Result<u64> {
 
 fn count(counter: &Mutex<u64>) -> mp_layout::Result<()> {
     for _ in 0..TURNS {
-        // Had the other program been killed while it held the mutex, this would be `OwnerDied`, with the lock held.
+        // Had the other program been killed while it held the mutex, this would be `OwnerDied`,
+        // with the lock held.
         *counter.lock()? += 1;
     }
     Ok(())

@@ -22,10 +22,11 @@ pub(crate) fn environment() -> Result<Environment> {
     })
 }
 
-/// Read once. The namespaces are not: a forked child may live in others than the process that read it.
+/// Read once. The namespaces are not: a forked child may live in others than the process that read
+/// it.
 ///
-/// Plain words instead of a `OnceLock`: another thread of a process that forks may be inside, and its child must not
-/// find a lock that no thread releases. All threads store the same.
+/// Plain words instead of a `OnceLock`: another thread of a process that forks may be inside, and
+/// its child must not find a lock that no thread releases. All threads store the same.
 fn this_boot() -> Result<[u8; 16]> {
     static HALVES: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
     static ARE_KNOWN: AtomicBool = AtomicBool::new(false);

@@ -11,11 +11,12 @@ thread_local! {
     static LABEL: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs `make`, and lets `/proc` call the objects that it makes without a name `mp:KIND:label` instead of `mp:KIND`.
+/// Runs `make`, and lets `/proc` call the objects that it makes without a name `mp:KIND:label`
+/// instead of `mp:KIND`.
 ///
-/// It is what `/proc/PID/maps`, the links in `/proc/PID/fd` and this process's errors show; nothing is found by it, and any
-/// number of objects may have the same. It holds for this thread until `make` returns; of nested labels the innermost holds.
-/// Objects with a name do not need it.
+/// It is what `/proc/PID/maps`, the links in `/proc/PID/fd` and this process's errors show; nothing
+/// is found by it, and any number of objects may have the same. It holds for this thread until
+/// `make` returns; of nested labels the innermost holds. Objects with a name do not need it.
 ///
 /// ```
 /// use mp_object::{Event, labelled};
@@ -29,8 +30,8 @@ thread_local! {
 ///
 /// # Errors
 ///
-/// What `make` returns. Making an object in it fails with [`ErrorKind::InvalidInput`] if `mp:KIND:label` is longer than 249
-/// bytes, or if the label contains a NUL.
+/// What `make` returns. Making an object in it fails with [`ErrorKind::InvalidInput`] if
+/// `mp:KIND:label` is longer than 249 bytes, or if the label contains a NUL.
 pub fn labelled<R>(label: &str, make: impl FnOnce() -> R) -> R {
     /// Puts back what was there before, also when `make` panics.
     struct Before(Option<String>);

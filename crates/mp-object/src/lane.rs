@@ -1,8 +1,9 @@
 //! Descriptors that wait for a reader whom no process knows yet.
 //!
-//! A message in shared memory cannot hold a descriptor, and its sender may be gone before it is read. So the descriptors
-//! of a message wait in the kernel, in a pair of sockets beside the memory. The kernel keeps them when all processes that
-//! could name them are gone, and frees them with the sockets.
+//! A message in shared memory cannot hold a descriptor, and its sender may be gone before it is
+//! read. So the descriptors of a message wait in the kernel, in a pair of sockets beside the
+//! memory. The kernel keeps them when all processes that could name them are gone, and frees them
+//! with the sockets.
 //!
 //! # Layout
 //!
@@ -11,18 +12,21 @@
 //! messages in the lane       | 41: 2 descriptors | 42: 1 descriptor | 43: 3 descriptors |
 //! ```
 //!
-//! One word in shared memory, `sent`, counts what was sent. A record's tag is the low 32 bits of its message's number; those
-//! are never 0, which says that a record has no message.
+//! One word in shared memory, `sent`, counts what was sent. A record's tag is the low 32 bits of
+//! its message's number; those are never 0, which says that a record has no message.
 //!
 //! # Invariants
 //!
-//! - I1: `sent` is written and the lane is sent to by one process at a time, who also commits the record before the next
-//!   sends: producers hold their lock. So the lane's order is that of the records.
-//! - I2: `sent` says a number before a message has it. So no two messages have one number, whoever dies.
-//! - I3: the lane is read by one process at a time: consumers hold their lock. A message is discarded after its record was
-//!   taken, or if no record can have its number.
-//! - I4: two numbers that are compared are less than 2^31 apart: a socket holds fewer messages, a number that was not
-//!   sent is used again, and only a death between storing and sending leaves a gap.
+//! - I1: `sent` is written and the lane is sent to by one process at a time, who also commits the
+//!   record before the next sends: producers hold their lock. So the lane's order is that of the
+//!   records.
+//! - I2: `sent` says a number before a message has it. So no two messages have one number, whoever
+//!   dies.
+//! - I3: the lane is read by one process at a time: consumers hold their lock. A message is
+//!   discarded after its record was taken, or if no record can have its number.
+//! - I4: two numbers that are compared are less than 2^31 apart: a socket holds fewer messages, a
+//!   number that was not sent is used again, and only a death between storing and sending leaves a
+//!   gap.
 //!
 //! # Progress
 //!
@@ -37,9 +41,10 @@
 //! | between looking and taking the record | both, whole: what was looked at were duplicates, closed by the kernel | the next reader gets both |
 //! | between taking the record and discarding | an old message in front | [`find`](Lane::find) for a later record, or [`drain`](Lane::drain) |
 //!
-//! Two other orders are wrong. If the number were stored after sending, a message without a record and the next record's
-//! would have the same number, and the record would get the wrong objects. If the message were received before the record
-//! is taken, a death in between would leave a record without its objects.
+//! Two other orders are wrong. If the number were stored after sending, a message without a record
+//! and the next record's would have the same number, and the record would get the wrong objects. If
+//! the message were received before the record is taken, a death in between would leave a record
+//! without its objects.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -54,10 +59,12 @@ use crate::transfer::{self, Descriptor};
 /// Bytes of a message: its number, and how many descriptors it has.
 const MESSAGE: usize = 9;
 
-/// A pair of sockets over which descriptors travel, in the order of the records that they belong to.
+/// A pair of sockets over which descriptors travel, in the order of the records that they belong
+/// to.
 ///
-/// It is one of the parts from which a queue of messages with handles is made; whoever uses it keeps the rules I1 and I3 of
-/// its module: one sender and one reader at a time, each with a lock that the next gets when its owner dies.
+/// It is one of the parts from which a queue of messages with handles is made; whoever uses it
+/// keeps the rules I1 and I3 of its module: one sender and one reader at a time, each with a lock
+/// that the next gets when its owner dies.
 ///
 /// ```
 /// use mp_layout::atomic::AtomicU64;
@@ -117,9 +124,11 @@ impl Lane {
         Ok(Self::of(back, front))
     }
 
-    /// One side of two lanes over a pair of sockets: `end` sends to the other side, and reads what the other side sends.
+    /// One side of two lanes over a pair of sockets: `end` sends to the other side, and reads what
+    /// the other side sends.
     ///
-    /// What the dead left can be discarded by the other side only: [`drain`](Self::drain) does nothing.
+    /// What the dead left can be discarded by the other side only: [`drain`](Self::drain) does
+    /// nothing.
     pub fn of_side(end: Arc<OwnedFd>) -> Self {
         Self {
             back: Arc::clone(&end),
@@ -156,7 +165,8 @@ impl Lane {
         Ok(Self::of(back, front))
     }
 
-    /// Sends descriptors under the next number of `sent` and returns the tag of the record that they belong to.
+    /// Sends descriptors under the next number of `sent` and returns the tag of the record that
+    /// they belong to.
     ///
     /// # Errors
     ///
@@ -228,14 +238,16 @@ impl Lane {
         socket::size_on_the_way(&*self.back).is_ok_and(|size| size == 0)
     }
 
-    /// The descriptors of the record with this tag, which is the oldest; `None` if they are gone. The message stays in the
-    /// lane until it is [discarded](Self::discard), and its descriptors are duplicates.
+    /// The descriptors of the record with this tag, which is the oldest; `None` if they are gone.
+    /// The message stays in the lane until it is [discarded](Self::discard), and its
+    /// descriptors are duplicates.
     ///
     /// Messages of older numbers are discarded: no record can have them.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TooManyDescriptors`] with both figures if this process has no room for all of them.
+    /// [`ErrorKind::TooManyDescriptors`] with both figures if this process has no room for all of
+    /// them.
     #[cold]
     pub fn find(&self, tag: u32) -> Result<Option<Vec<OwnedFd>>> {
         let failed = |source| Error::os("receive", "the descriptors of a message", source);
@@ -264,14 +276,14 @@ impl Lane {
         }
     }
 
-    /// Discards the message that [`find`](Self::find) has found, after its record was taken. If that fails, it is in front
-    /// and is discarded later, as if this process had died.
+    /// Discards the message that [`find`](Self::find) has found, after its record was taken. If
+    /// that fails, it is in front and is discarded later, as if this process had died.
     pub fn discard(&self) {
         let _later = socket::discard(&*self.front);
     }
 
-    /// Discards all messages, where no record is left and none can be committed meanwhile: who calls it keeps senders and
-    /// readers out. Returns whether there was one.
+    /// Discards all messages, where no record is left and none can be committed meanwhile: who
+    /// calls it keeps senders and readers out. Returns whether there was one.
     #[cold]
     pub fn drain(&self) -> bool {
         let mut was_any = false;

@@ -1,9 +1,13 @@
-//! One shared object: a segment with a checked header, reached by handles that travel to other processes.
+//! One shared object: a segment with a checked header, reached by handles that travel to other
+//! processes.
 //!
-//! - [`Object`]: a segment, its [`Header`](mp_layout::Header) and its payload; what every shared type is built on.
+//! - [`Object`]: a segment, its [`Header`](mp_layout::Header) and its payload; what every shared
+//!   type is built on.
 //! - [`ObjectType`] and [`handle!`]: what a new kind of object states, and what it gets for it.
-//! - [`Shared<T>`]: an object whose payload is one structure, such as [`Lock`], [`Event`] and [`Mutex<T>`].
-//! - `message` (with the feature of that name): values as bytes, written with all their fields and read to the last byte.
+//! - [`Shared<T>`]: an object whose payload is one structure, such as [`Lock`], [`Event`] and
+//!   [`Mutex<T>`].
+//! - `message` (with the feature of that name): values as bytes, written with all their fields and
+//!   read to the last byte.
 //! - [`transfer`]: how handles cross to another process inside serialised values.
 //! - [`Lane`]: how their descriptors wait for a reader whom no process knows yet.
 //! - [`wait`]: for several objects together.

@@ -1,16 +1,18 @@
-//! Values as the bytes that travel between processes: messages of queues, arguments and results of processes.
+//! Values as the bytes that travel between processes: messages of queues, arguments and results of
+//! processes.
 //!
-//! The format is postcard's. It has no names and no types in it, so the writer and the reader must agree on every field:
+//! The format is postcard's. It has no names and no types in it, so the writer and the reader must
+//! agree on every field:
 //!
-//! - [`write()`] refuses a value if `skip_serializing_if` leaves a named field of it out. [`read`] would take the next
-//!   field for it.
+//! - [`write()`] refuses a value if `skip_serializing_if` leaves a named field of it out. [`read`]
+//!   would take the next field for it.
 //! - [`read`] takes all of the bytes, and refuses what is left over.
-//! - [`pack`] reads the value back in debug builds, and refuses what cannot be read. It finds most tuple structs and tuple
-//!   variants with a field left out, which serde does not tell a writer of. A value with handles is not read back: some
-//!   handles are read only once.
+//! - [`pack`] reads the value back in debug builds, and refuses what cannot be read. It finds most
+//!   tuple structs and tuple variants with a field left out, which serde does not tell a writer of.
+//!   A value with handles is not read back: some handles are read only once.
 //!
-//! [`pack`] and [`unpack`] are for messages that wait for their reader, with handles of shared objects in them; a
-//! [`Lane`](crate::Lane) keeps the descriptors of these.
+//! [`pack`] and [`unpack`] are for messages that wait for their reader, with handles of shared
+//! objects in them; a [`Lane`](crate::Lane) keeps the descriptors of these.
 //!
 //! ```
 //! use mp_object::message;
@@ -127,7 +129,8 @@ impl Packed {
         &self.bytes
     }
 
-    /// The descriptors that travel next to the bytes, if there are handles in them; empty if these travel by name.
+    /// The descriptors that travel next to the bytes, if there are handles in them; empty if these
+    /// travel by name.
     pub fn descriptors(&self) -> Option<&[Descriptor]> {
         self.descriptors.as_deref()
     }
@@ -138,8 +141,8 @@ impl Packed {
     }
 }
 
-/// Writes a value with the handles in it after what `bytes` holds, whose memory it uses. In debug builds, a value without
-/// handles is read back.
+/// Writes a value with the handles in it after what `bytes` holds, whose memory it uses. In debug
+/// builds, a value without handles is read back.
 ///
 /// ```
 /// use mp_object::transfer::Way;
@@ -155,8 +158,9 @@ impl Packed {
 ///
 /// # Errors
 ///
-/// Those of [`write()`]; a handle cannot travel this way; there are more than 253 descriptors; and, in debug builds, what
-/// was written without handles cannot be read as a `T`, or is read as another value. The bytes are lost then.
+/// Those of [`write()`]; a handle cannot travel this way; there are more than 253 descriptors; and,
+/// in debug builds, what was written without handles cannot be read as a `T`, or is read as another
+/// value. The bytes are lost then.
 #[inline]
 pub fn pack<T: Serialize + DeserializeOwned>(
     value: &T,
@@ -196,8 +200,8 @@ fn pack_handles(written: Result<Vec<u8>, Unfit>, baggage: Baggage) -> Result<Pac
     })
 }
 
-/// Reads a value that [`pack`] wrote, with the descriptors that came with it, if any did. Those that it does not ask for are
-/// closed.
+/// Reads a value that [`pack`] wrote, with the descriptors that came with it, if any did. Those
+/// that it does not ask for are closed.
 ///
 /// # Errors
 ///
@@ -253,9 +257,9 @@ fn append_noting<T: Serialize + ?Sized>(
 
 /// Reads what was written and, if it has fields that may be left out unsaid, writes that again.
 ///
-/// The bytes may be the same though a field was left out: the next fields were read in its place. But then the value
-/// that was read writes more fields, or leaves one out itself and is shorter. The bytes themselves are not compared:
-/// a `HashMap` that was read has another order.
+/// The bytes may be the same though a field was left out: the next fields were read in its place.
+/// But then the value that was read writes more fields, or leaves one out itself and is shorter.
+/// The bytes themselves are not compared: a `HashMap` that was read has another order.
 fn read_back<T: Serialize + DeserializeOwned>(bytes: &[u8], written: &Notes) -> Result<(), Unfit> {
     let value: T = read(bytes)?;
     if written.tuple_fields.get() == 0 {

@@ -2,9 +2,9 @@
 //!
 //! # If a process dies
 //!
-//! A creator that dies before the header is published leaves nothing: an anonymous segment goes with its descriptor, a
-//! named one has no name yet. After that the object lives until its last user is gone (anonymous) or its name is
-//! unlinked and its last user is gone (named).
+//! A creator that dies before the header is published leaves nothing: an anonymous segment goes
+//! with its descriptor, a named one has no name yet. After that the object lives until its last
+//! user is gone (anonymous) or its name is unlinked and its last user is gone (named).
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use crate::environment::environment;
 use crate::owner::this_process;
 use crate::{Lane, Plan, label, open_objects, transfer};
 
-/// A segment whose header was checked, for as long as a clone of this handle lives. Clones are the same object.
+/// A segment whose header was checked, for as long as a clone of this handle lives. Clones are the
+/// same object.
 ///
 /// ```
 /// use mp_layout::{Kind, TypeTag, atomic::{AtomicU64, Ordering}};
@@ -51,16 +52,19 @@ pub(crate) struct Parts {
 }
 
 impl Object {
-    /// Makes an object without a name: `initialise` fills its zeroed payload before another process can attach.
+    /// Makes an object without a name: `initialise` fills its zeroed payload before another process
+    /// can attach.
     ///
-    /// `/proc` calls it `mp:` and its kind, and the label of [`labelled`](crate::labelled), if there is one.
+    /// `/proc` calls it `mp:` and its kind, and the label of [`labelled`](crate::labelled), if
+    /// there is one.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for,
-    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::InvalidInput`] if the plan has more bytes than there
-    /// are addresses or the label cannot be one, [`ErrorKind::Unsupported`] if the kernel or a sandbox has no
-    /// memfd or nothing to commit pages with, [`ErrorKind::Os`], and whatever `initialise` returns.
+    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::InvalidInput`] if the plan has more bytes
+    /// than there are addresses or the label cannot be one, [`ErrorKind::Unsupported`] if the
+    /// kernel or a sandbox has no memfd or nothing to commit pages with, [`ErrorKind::Os`], and
+    /// whatever `initialise` returns.
     pub fn create(plan: &Plan, initialise: impl FnOnce(Region<'_>) -> Result<()>) -> Result<Self> {
         let label = label::current(plan.expected().kind)?;
         let size = segment_size(plan, &label)?;
@@ -80,8 +84,9 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], and those of [`Object::create`], where memory is
-    /// that of `/dev/shm` and [`ErrorKind::Unsupported`] means that there is no `/dev/shm`.
+    /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], and those of [`Object::create`],
+    /// where memory is that of `/dev/shm` and [`ErrorKind::Unsupported`] means that there is no
+    /// `/dev/shm`.
     pub fn create_named(
         name: &str,
         plan: &Plan,
@@ -98,26 +103,27 @@ impl Object {
     ///
     /// Each names what was found and what was expected.
     ///
-    /// - The name: [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if the
-    ///   object is another user's.
+    /// - The name: [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`],
+    ///   [`ErrorKind::PermissionDenied`] if the object is another user's.
     /// - The bytes: [`ErrorKind::Foreign`] if they are not an object of this toolkit,
-    ///   [`ErrorKind::Truncated`], [`ErrorKind::NotReady`] if the creator has not finished or died before,
-    ///   [`ErrorKind::Corrupt`], [`ErrorKind::WrongVersion`].
-    /// - Where it was made: [`ErrorKind::WrongBoot`], [`ErrorKind::WrongNamespace`], [`ErrorKind::WrongLibc`].
+    ///   [`ErrorKind::Truncated`], [`ErrorKind::NotReady`] if the creator has not finished or died
+    ///   before, [`ErrorKind::Corrupt`], [`ErrorKind::WrongVersion`].
+    /// - Where it was made: [`ErrorKind::WrongBoot`], [`ErrorKind::WrongNamespace`],
+    ///   [`ErrorKind::WrongLibc`].
     /// - What it is: [`ErrorKind::WrongKind`], [`ErrorKind::WrongType`], [`ErrorKind::WrongSize`].
-    /// - This process: [`ErrorKind::TooManyDescriptors`], [`ErrorKind::NotEnoughMemory`] of addresses,
-    ///   [`ErrorKind::Os`].
+    /// - This process: [`ErrorKind::TooManyDescriptors`], [`ErrorKind::NotEnoughMemory`] of
+    ///   addresses, [`ErrorKind::Os`].
     pub fn open(name: &str, plan: &Plan) -> Result<Self> {
         Self::attach(Segment::open(name)?, plan.accepted(), Some(name), None)
     }
 
-    /// Opens the object named `name`, or makes it if there is none: `initialise` runs at most once, and what it made is
-    /// dropped if another process was faster.
+    /// Opens the object named `name`, or makes it if there is none: `initialise` runs at most once,
+    /// and what it made is dropped if another process was faster.
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open`] and [`Object::create_named`] but `NotFound` and `AlreadyExists`, which can only come from
-    /// `initialise`.
+    /// Those of [`Object::open`] and [`Object::create_named`] but `NotFound` and `AlreadyExists`,
+    /// which can only come from `initialise`.
     pub fn open_or_create(
         name: &str,
         plan: &Plan,
@@ -150,8 +156,8 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it is another
-    /// user's, [`ErrorKind::Foreign`] if it is anything else but a file.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it
+    /// is another user's, [`ErrorKind::Foreign`] if it is anything else but a file.
     pub fn unlink(name: &str) -> Result<()> {
         Segment::unlink(name)
     }
@@ -160,8 +166,8 @@ impl Object {
     ///
     /// # Safety
     ///
-    /// They are reached only as objects of this kind are. A counter-example: an atomic placed over what a mutex guards,
-    /// whose owner has a `&mut` to it.
+    /// They are reached only as objects of this kind are. A counter-example: an atomic placed over
+    /// what a mutex guards, whose owner has a `&mut` to it.
     pub unsafe fn payload(&self) -> Region<'_> {
         let (segment, header) = (&self.parts.segment, &self.parts.header);
         let payload = segment
@@ -194,7 +200,8 @@ impl Object {
         self.parts.segment.reserve(offset, size)
     }
 
-    /// Gives the whole pages within `size` bytes from `offset` of the segment back; see [`Segment::give_back`].
+    /// Gives the whole pages within `size` bytes from `offset` of the segment back; see
+    /// [`Segment::give_back`].
     ///
     /// # Errors
     ///
@@ -217,7 +224,8 @@ impl Object {
         self.parts.header.payload_offset()
     }
 
-    /// The name under which it was made or opened, without a leading `/`; it may have been unlinked since.
+    /// The name under which it was made or opened, without a leading `/`; it may have been unlinked
+    /// since.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -248,7 +256,8 @@ impl Object {
     fn receive((place, id, name, has_lane): Handle<String>, expected: &Expected) -> Result<Self> {
         let (descriptor, lane) = match (place, &name) {
             (Some(place), _) => {
-                // All are taken before the first is looked at, so that none is left to another handle.
+                // All are taken before the first is looked at, so that none is left to another
+                // handle.
                 let descriptor = transfer::take(place);
                 let lane = has_lane.then(|| Lane::take(place)).transpose()?;
                 (descriptor?, lane)
@@ -348,8 +357,8 @@ impl Object {
     }
 }
 
-/// What a handle says: its descriptor's place, unless the name is to be opened; the object's identity and its name; and
-/// whether the two ends of its lane have the next places.
+/// What a handle says: its descriptor's place, unless the name is to be opened; the object's
+/// identity and its name; and whether the two ends of its lane have the next places.
 type Handle<Name> = (Option<u32>, [u8; 16], Option<Name>, bool);
 
 impl AsFd for Object {

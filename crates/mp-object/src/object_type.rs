@@ -7,8 +7,8 @@ use crate::{Object, Plan};
 
 /// The handle of a shared object: what the object is made of, and how its parts are found again.
 ///
-/// From that follow the ways to make it, to open it by name and to receive it. [`handle!`](crate::handle) adds what
-/// Rust wants as methods and traits of the type itself.
+/// From that follow the ways to make it, to open it by name and to receive it.
+/// [`handle!`](crate::handle) adds what Rust wants as methods and traits of the type itself.
 pub trait ObjectType: Sized {
     /// What its creator decides: a first value, a length, a bound.
     type Settings<'s>;
@@ -20,7 +20,8 @@ pub trait ObjectType: Sized {
     /// If there can be no such object: [`InvalidInput`](mp_layout::ErrorKind::InvalidInput).
     fn plan(settings: &Self::Settings<'_>) -> Result<Plan>;
 
-    /// What every object of this type is, whatever its settings: the plan by which one is opened or received.
+    /// What every object of this type is, whatever its settings: the plan by which one is opened or
+    /// received.
     fn any() -> Plan;
 
     /// Fills the payload, which is zero and which no other process can reach yet.
@@ -31,8 +32,8 @@ pub trait ObjectType: Sized {
     ///
     /// # Safety
     ///
-    /// `payload` is that of an object which is being made by [`plan`](Self::plan) of these settings, and which nothing else
-    /// reaches during the call.
+    /// `payload` is that of an object which is being made by [`plan`](Self::plan) of these
+    /// settings, and which nothing else reaches during the call.
     unsafe fn initialise(payload: Region<'_>, settings: Self::Settings<'_>) -> Result<()>;
 
     /// Finds the parts of an object.
@@ -43,7 +44,8 @@ pub trait ObjectType: Sized {
     ///
     /// # Safety
     ///
-    /// The header of `object` was checked against [`any`](Self::any), or against a plan made by settings.
+    /// The header of `object` was checked against [`any`](Self::any), or against a plan made by
+    /// settings.
     unsafe fn attach(object: Object) -> Result<Self>;
 
     /// The object that the handle is of.
@@ -59,11 +61,12 @@ pub trait ObjectType: Sized {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create`]; [`InvalidInput`](mp_layout::ErrorKind::InvalidInput) also if there can be no
-    /// object of these settings.
+    /// Those of [`Object::create`]; [`InvalidInput`](mp_layout::ErrorKind::InvalidInput) also if
+    /// there can be no object of these settings.
     fn create(settings: Self::Settings<'_>) -> Result<Self> {
         let plan = Self::plan(&settings)?;
-        // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it publishes it.
+        // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it
+        // publishes it.
         let fill = |payload: Region<'_>| unsafe { Self::initialise(payload, settings) };
         attached(Object::create(&plan, fill))
     }
@@ -72,11 +75,12 @@ pub trait ObjectType: Sized {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create_named`]; [`InvalidInput`](mp_layout::ErrorKind::InvalidInput) also if there can
-    /// be no object of these settings.
+    /// Those of [`Object::create_named`]; [`InvalidInput`](mp_layout::ErrorKind::InvalidInput) also
+    /// if there can be no object of these settings.
     fn create_named(name: &str, settings: Self::Settings<'_>) -> Result<Self> {
         let plan = Self::plan(&settings)?;
-        // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it publishes it.
+        // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it
+        // publishes it.
         let fill = |payload: Region<'_>| unsafe { Self::initialise(payload, settings) };
         attached(Object::create_named(name, &plan, fill))
     }
@@ -94,10 +98,12 @@ pub trait ObjectType: Sized {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open`] and [`create_named`](Self::create_named) but `NotFound` and `AlreadyExists`.
+    /// Those of [`Object::open`] and [`create_named`](Self::create_named) but `NotFound` and
+    /// `AlreadyExists`.
     fn open_or_create(name: &str, settings: Self::Settings<'_>) -> Result<Self> {
         let plan = Self::plan(&settings)?;
-        // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it publishes it.
+        // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it
+        // publishes it.
         let fill = |payload: Region<'_>| unsafe { Self::initialise(payload, settings) };
         attached(Object::open_or_create(name, &plan, fill))
     }
@@ -106,7 +112,8 @@ pub trait ObjectType: Sized {
     ///
     /// # Errors
     ///
-    /// [`WrongKind`](mp_layout::ErrorKind::WrongKind), [`WrongType`](mp_layout::ErrorKind::WrongType) or
+    /// [`WrongKind`](mp_layout::ErrorKind::WrongKind),
+    /// [`WrongType`](mp_layout::ErrorKind::WrongType) or
     /// [`WrongSize`](mp_layout::ErrorKind::WrongSize) if it is another type's.
     fn of_object(object: &Object) -> Result<Self> {
         object.expect(Self::any().expected())?;
@@ -132,8 +139,8 @@ fn attached<T: ObjectType>(object: Result<Object>) -> Result<T> {
         .map_err(T::explain)
 }
 
-/// Gives a handle the methods and traits that all handles have: `open`, `unlink`, `object`, `AsFd`, `Serialize` and
-/// `Deserialize`.
+/// Gives a handle the methods and traits that all handles have: `open`, `unlink`, `object`, `AsFd`,
+/// `Serialize` and `Deserialize`.
 ///
 /// ```
 /// use mp_layout::{Kind, Region, Result, TypeTag, atomic::{AtomicU64, Ordering}};
@@ -186,8 +193,8 @@ macro_rules! handle {
             ///
             /// # Errors
             ///
-            /// Those of [`Object::open`]($crate::Object::open): `NotFound`, `WrongKind`, `WrongType` and others, each
-            /// with what was found and what was expected.
+            /// Those of [`Object::open`]($crate::Object::open): `NotFound`, `WrongKind`,
+            /// `WrongType` and others, each with what was found and what was expected.
             pub fn open(name: &str) -> ::mp_layout::Result<Self> {
                 <Self as $crate::ObjectType>::open(name)
             }
@@ -196,8 +203,8 @@ macro_rules! handle {
             ///
             /// # Errors
             ///
-            /// `NotFound`, `InvalidName`, `PermissionDenied` if it is another user's, `Foreign` if it is anything else
-            /// but a file.
+            /// `NotFound`, `InvalidName`, `PermissionDenied` if it is another user's, `Foreign` if
+            /// it is anything else but a file.
             pub fn unlink(name: &str) -> ::mp_layout::Result<()> {
                 $crate::Object::unlink(name)
             }

@@ -1,13 +1,16 @@
 //! The objects that this process has open, by identity, so that each is mapped once.
 //!
-//! A handle that arrives for an object that is open already shares its mapping: one look at the descriptor's file, no
-//! mapping, and one address per object. Sharing saves memory and time; nothing relies on it.
+//! A handle that arrives for an object that is open already shares its mapping: one look at the
+//! descriptor's file, no mapping, and one address per object. Sharing saves memory and time;
+//! nothing relies on it.
 //!
-//! The identity in a header can be copied with its file (`cp /dev/shm/a /dev/shm/b`), so the file must be the same too.
+//! The identity in a header can be copied with its file (`cp /dev/shm/a /dev/shm/b`), so the file
+//! must be the same too.
 //!
 //! # Progress
 //!
-//! Blocks while other threads of this process look something up. A forked child has a table of its own, see [`OfProcess`].
+//! Blocks while other threads of this process look something up. A forked child has a table of its
+//! own, see [`OfProcess`].
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,11 +27,13 @@ static TABLE: OfProcess<Mutex<Table>> = OfProcess::new(|| Mutex::new(Table::new(
 
 struct Table {
     open: HashMap<[u8; 16], Weak<Parts>>,
-    /// Entries at which those of closed objects are removed. Doubling it keeps the sweeps linear in the entries made.
+    /// Entries at which those of closed objects are removed. Doubling it keeps the sweeps linear
+    /// in the entries made.
     sweep_at: usize,
 }
 
-/// The parts of the object with this identity whose file is `descriptor`'s, if this process has it open.
+/// The parts of the object with this identity whose file is `descriptor`'s, if this process has it
+/// open.
 pub(crate) fn find(id: &[u8; 16], descriptor: BorrowedFd<'_>) -> Option<Arc<Parts>> {
     table().find(id, descriptor)
 }

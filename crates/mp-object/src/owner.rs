@@ -2,8 +2,8 @@
 //!
 //! # If a process dies
 //!
-//! Its claims stay until another process sweeps them. A process that calls `exec` is not dead: what it had claimed stays
-//! claimed until it ends.
+//! Its claims stay until another process sweeps them. A process that calls `exec` is not dead: what
+//! it had claimed stays claimed until it ends.
 
 use core::num::NonZeroU64;
 

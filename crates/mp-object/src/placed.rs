@@ -10,7 +10,8 @@ use crate::Object;
 
 /// A `T` in an object's payload, for as long as a clone lives. Clones are the same `T`.
 ///
-/// What shared types are built on whose payload starts with a structure of their own, or consists of several.
+/// What shared types are built on whose payload starts with a structure of their own, or consists
+/// of several.
 pub struct Placed<T> {
     object: Object,
     place: NonNull<T>,
@@ -30,8 +31,8 @@ impl<T: Place> Placed<T> {
     ///
     /// # Safety
     ///
-    /// Objects of this kind and type start with a `T`, and reach the bytes of it in no other way. (That the memory stays
-    /// while a lock in it is held, the segment sees to.)
+    /// Objects of this kind and type start with a `T`, and reach the bytes of it in no other way.
+    /// (That the memory stays while a lock in it is held, the segment sees to.)
     pub unsafe fn new(object: Object) -> Result<Self> {
         // SAFETY: the caller's promise.
         unsafe { Self::new_at(object, 0) }
@@ -49,7 +50,8 @@ impl<T: Place> Placed<T> {
     pub unsafe fn new_at(object: Object, offset: usize) -> Result<Self> {
         // SAFETY: the caller's promise.
         let payload = unsafe { object.payload() };
-        // SAFETY: as above; the segment stays mapped as long as `object` lives or a lock in it is held.
+        // SAFETY: as above; the segment stays mapped as long as `object` lives or a lock in it is
+        // held.
         let place = NonNull::from(unsafe { payload.place_guarded::<T>(offset) }?);
         Ok(Self { object, place })
     }

@@ -2,7 +2,8 @@
 
 use mp_layout::{Expected, HEADER_SIZE, Kind, TypeTag};
 
-/// The description from which an [`Object`](crate::Object) is made, and against which one is checked when it is opened.
+/// The description from which an [`Object`](crate::Object) is made, and against which one is
+/// checked when it is opened.
 ///
 /// ```
 /// use mp_layout::{Kind, TypeTag};
@@ -52,22 +53,24 @@ impl Plan {
         self
     }
 
-    /// Commits only the header and the first `committed` bytes of the payload; the object reserves the rest as it is
-    /// used.
+    /// Commits only the header and the first `committed` bytes of the payload; the object reserves
+    /// the rest as it is used.
     #[must_use]
     pub const fn sparse(mut self, committed: usize) -> Self {
         self.committed = Some(committed);
         self
     }
 
-    /// Gives an object that is made without a name a [`Lane`](crate::Lane), which takes two descriptors more.
+    /// Gives an object that is made without a name a [`Lane`](crate::Lane), which takes two
+    /// descriptors more.
     #[must_use]
     pub const fn with_lane(mut self) -> Self {
         self.has_lane = true;
         self
     }
 
-    /// Accepts objects on opening that are what `accepted` says, instead of only those that are made by this plan.
+    /// Accepts objects on opening that are what `accepted` says, instead of only those that are
+    /// made by this plan.
     #[must_use]
     pub const fn accepting(mut self, accepted: Expected) -> Self {
         self.accepted = Some(accepted);

@@ -16,13 +16,15 @@ pub type Event = Shared<mp_sync::Event>;
 /// A lock that its owner may acquire again; see [`mp_sync::RLock`] for what it does.
 pub type RLock = Shared<mp_sync::RLock>;
 
-/// A lock whose owners wait for each other's notifications; see [`mp_sync::Condition`] for what it does.
+/// A lock whose owners wait for each other's notifications; see [`mp_sync::Condition`] for what it
+/// does.
 pub type Condition = Shared<mp_sync::Condition>;
 
 /// A point at which parties wait until all have arrived; see [`mp_sync::Barrier`] for what it does.
 pub type Barrier = Shared<mp_sync::Barrier>;
 
-/// A lock that many processes hold to read, or one to write; see [`mp_sync::RwLock`] for what it does.
+/// A lock that many processes hold to read, or one to write; see [`mp_sync::RwLock`] for what it
+/// does.
 pub type RwLock = Shared<mp_sync::RwLock>;
 
 /// Permits that come back when their owner dies; see [`mp_sync::PermitSemaphore`] for what it does.
@@ -37,7 +39,8 @@ pub type BoundedSemaphore = Shared<mp_sync::BoundedSemaphore>;
 /// A value that several processes lock; see [`mp_sync::Mutex`] for what it does.
 pub type Mutex<T> = Shared<mp_sync::Mutex<T>>;
 
-/// A handle of a `T` in shared memory, for as long as a clone of the handle lives. Clones are the same `T`.
+/// A handle of a `T` in shared memory, for as long as a clone of the handle lives. Clones are the
+/// same `T`.
 ///
 /// It is passed to a process as an argument; other programs open it by name.
 ///
@@ -65,7 +68,8 @@ impl<T: Described> ObjectType for Shared<T> {
     }
 
     unsafe fn initialise(payload: Region<'_>, initial: T::Initial) -> Result<()> {
-        // SAFETY: no other process reaches the payload yet; it stays mapped meanwhile, and will be this `T` only.
+        // SAFETY: no other process reaches the payload yet; it stays mapped meanwhile, and will be
+        // this `T` only.
         unsafe { payload.place_guarded::<T>(0) }?.initialise(initial)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! # Source
 //!
-//! Python's `multiprocessing.connection.wait`, for objects in shared memory as well as for descriptors.
+//! Python's `multiprocessing.connection.wait`, for objects in shared memory as well as for
+//! descriptors.
 //!
 //! # How it sleeps
 //!
@@ -20,9 +21,10 @@
 //!
 //! # If a process dies
 //!
-//! One that waits here takes nothing: before it returns, it wakes the others that sleep on what it found ready. If it is
-//! killed between its wake-up and that, another sleeper finds what it was woken for at its recheck, after 250 ms at most.
-//! The same holds for what a process that died left ready without a notification.
+//! One that waits here takes nothing: before it returns, it wakes the others that sleep on what it
+//! found ready. If it is killed between its wake-up and that, another sleeper finds what it was
+//! woken for at its recheck, after 250 ms at most. The same holds for what a process that died left
+//! ready without a notification.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,30 +62,34 @@ pub trait InMemory: Sync {
     /// Whether it is ready: a cheap look.
     fn is_ready(&self) -> bool;
 
-    /// Looks whether it is ready because a process died; the next [`is_ready`](Self::is_ready) says so.
+    /// Looks whether it is ready because a process died; the next [`is_ready`](Self::is_ready) says
+    /// so.
     fn suspect(&self) {}
 
     /// What is notified after each change that makes it ready.
     fn event_count(&self) -> &EventCount;
 }
 
-/// The most objects in memory that one call waits for, two words each, of the 128 that the kernel takes.
+/// The most objects in memory that one call waits for, two words each, of the 128 that the kernel
+/// takes.
 const MOST: usize = mp_os::futex::MAX_WORDS / 2 - 1;
 
-/// Waits up to `timeout` until one of the `items` is ready, and returns the places of all that are, in order; none if it timed
-/// out.
+/// Waits up to `timeout` until one of the `items` is ready, and returns the places of all that are,
+/// in order; none if it timed out.
 ///
-/// An event is ready while it is set, a queue while it has a message or is closed, a connection while there is something to receive
-/// or its other side is gone, a process when it has ended, a descriptor when it is readable or has hung up. Another thread or
-/// process may be faster: use the `try_` form of what follows.
+/// An event is ready while it is set, a queue while it has a message or is closed, a connection
+/// while there is something to receive or its other side is gone, a process when it has ended, a
+/// descriptor when it is readable or has hung up. Another thread or process may be faster: use the
+/// `try_` form of what follows.
 ///
-/// Objects in shared memory and descriptors in one call cost a thread for its duration, if nothing is ready when it begins.
+/// Objects in shared memory and descriptors in one call cost a thread for its duration, if nothing
+/// is ready when it begins.
 ///
 /// # Errors
 ///
 /// - [`ErrorKind::InvalidInput`] for no items, and for more than 63 in shared memory.
-/// - [`ErrorKind::InvalidState`] for a process that was not started, [`ErrorKind::Unsupported`] for a connection that only
-///   sends.
+/// - [`ErrorKind::InvalidState`] for a process that was not started, [`ErrorKind::Unsupported`] for
+///   a connection that only sends.
 /// - Whatever keeps descriptors from being polled or a thread from being started.
 ///
 /// # Examples
@@ -178,7 +184,8 @@ impl<'a> Watched<'a> {
         Ok(ready)
     }
 
-    /// Wakes those that sleep on what is ready: they may have been passed over in favour of this thread.
+    /// Wakes those that sleep on what is ready: they may have been passed over in favour of this
+    /// thread.
     fn pass_on(&self) {
         for object in &self.memory {
             let count = object.event_count();

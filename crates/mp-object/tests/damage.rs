@@ -224,7 +224,8 @@ proptest! {
         open_and_use(&name);
     }
 
-    /// The checksum is right, so that the sizes are all that stands between the header and the payload.
+    /// The checksum is right, so that the sizes are all that stands between the header and the
+    /// payload.
     #[test]
     fn hostile_sizes_never_reach_past_the_file(
         segment_size in hostile_number(),

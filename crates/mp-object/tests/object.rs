@@ -235,7 +235,8 @@ fn creator_killed_at_any_time_leaves_all_or_nothing() {
                 Object::unlink(&name).unwrap();
             }
         });
-        // Half of them die at the start of their lives, whatever they do then; the others in the midst of it.
+        // Half of them die at the start of their lives, whatever they do then; the others in the
+        // midst of it.
         let before = begun.load(Ordering::Relaxed);
         assert!(kill.is_multiple_of(2) || meet(begun, before + u64::from(kill % 7)));
         let start = Instant::now();
@@ -257,7 +258,8 @@ fn creator_killed_at_any_time_leaves_all_or_nothing() {
     }
 }
 
-/// Waits until the other side has written a word, yielding: the two processes must meet within microseconds.
+/// Waits until the other side has written a word, yielding: the two processes must meet within
+/// microseconds.
 fn meet(word: &AtomicU64, value: u64) -> bool {
     let start = Instant::now();
     while word.load(Ordering::Acquire) < value {
@@ -269,7 +271,8 @@ fn meet(word: &AtomicU64, value: u64) -> bool {
     true
 }
 
-/// Every second round both make an object before either has published its own: one of the two must be dropped.
+/// Every second round both make an object before either has published its own: one of the two must
+/// be dropped.
 #[test]
 fn racing_processes_always_get_the_same_object() {
     const ROUNDS: u64 = 1000;
@@ -277,8 +280,8 @@ fn racing_processes_always_get_the_same_object() {
     let _watchdog = Watchdog::new(PATIENCE * 3);
     let name = UniqueName::new("race");
     let plan = words(TypeTag::of::<u64>(), 1);
-    // Word 0: the round that runs; 1: the round the child has done; 2 and 3: what it got; 3 + side: the round in which
-    // that side is making one.
+    // Word 0: the round that runs; 1: the round the child has done; 2 and 3: what it got; 3 + side:
+    // the round in which that side is making one.
     let board = Object::create(&words(TypeTag::of::<u64>(), 6), |_| Ok(())).unwrap();
     let race = |side: u64, round: u64| {
         let other = 3 - side;

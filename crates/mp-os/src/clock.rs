@@ -47,13 +47,15 @@ impl Deadline {
         Self { nanos, hook: None }
     }
 
-    /// Lets `hook` end a wait: once it returns `true`, the wait returns as if the deadline had passed.
+    /// Lets `hook` end a wait: once it returns `true`, the wait returns as if the deadline had
+    /// passed.
     ///
     /// For a host language whose signal handlers run outside the handler of the system, such as
     /// Python's Ctrl-C: the hook runs them (`PyErr_CheckSignals`). It runs in the waiting thread,
-    /// when a signal handler has ended a system call and at least every 500 ms, so that a signal just
-    /// before the sleep is not missed. It must keep returning `true` until the wait has returned. A
-    /// handler installed with `SA_RESTART` does not end the sleep: the hook runs within the 500 ms.
+    /// when a signal handler has ended a system call and at least every 500 ms, so that a signal
+    /// just before the sleep is not missed. It must keep returning `true` until the wait has
+    /// returned. A handler installed with `SA_RESTART` does not end the sleep: the hook runs
+    /// within the 500 ms.
     ///
     /// What the hook ends is the wait before an operation; an operation that has begun is finished.
     ///
@@ -184,8 +186,8 @@ impl From<Instant> for Deadline {
     }
 }
 
-/// The inode number of this process's time namespace: clocks since boot, and the start times of processes, mean the same
-/// only within one. 0 on a kernel that has none.
+/// The inode number of this process's time namespace: clocks since boot, and the start times of
+/// processes, mean the same only within one. 0 on a kernel that has none.
 ///
 /// # Errors
 ///
@@ -204,8 +206,8 @@ pub fn now_millis() -> u64 {
     now() / 1_000_000
 }
 
-/// A number that another one follows every few milliseconds: the time of the kernel's last tick, which costs a fraction of
-/// a reading of the clock.
+/// A number that another one follows every few milliseconds: the time of the kernel's last tick,
+/// which costs a fraction of a reading of the clock.
 #[must_use]
 pub fn tick() -> u64 {
     nanos(clock_gettime(ClockId::MonotonicCoarse))

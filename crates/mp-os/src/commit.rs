@@ -212,8 +212,9 @@ pub(crate) fn is_refused(error: Errno) -> bool {
 
 /// Reserves pages without looking at what is free. The file must have that size already.
 ///
-/// What is in them stays, and one that cannot be had is an error and no signal, whichever way is open: `fallocate`
-/// within the file's size, `fallocate` without flags (gVisor knows no others), or page faults on request.
+/// What is in them stays, and one that cannot be had is an error and no signal, whichever way is
+/// open: `fallocate` within the file's size, `fallocate` without flags (gVisor knows no others), or
+/// page faults on request.
 pub(crate) fn allocate(fd: BorrowedFd<'_>, start: u64, len: u64) -> Result<(), CreateError> {
     if len == 0 {
         return Ok(());
@@ -244,7 +245,8 @@ fn fault_in(fd: BorrowedFd<'_>, start: u64, len: u64) -> Result<(), Errno> {
     // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
     let place = unsafe { mmap(std::ptr::null_mut(), size, protection, shared, fd, first) }?;
     let populated = retried(|| {
-        // SAFETY: the mapping just made. The advice writes nothing, and reports what it cannot have.
+        // SAFETY: the mapping just made. The advice writes nothing, and reports what it cannot
+        // have.
         unsafe { madvise(place, size, Advice::LinuxPopulateWrite) }
     });
     // SAFETY: the mapping just made, which nothing refers to.

@@ -6,8 +6,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity}
 
 use crate::limits;
 
-/// The number of processors that this process may use in parallel: the lesser of its affinity and of every CPU
-/// quota up its cgroups (rounded up), at least 1.
+/// The number of processors that this process may use in parallel: the lesser of its affinity and
+/// of every CPU quota up its cgroups (rounded up), at least 1.
 ///
 /// # Examples
 ///

@@ -16,8 +16,8 @@ pub fn limit() -> u64 {
 ///
 /// # Errors
 ///
-/// `EINVAL` if this process may have no descriptor of that number (`ulimit -n`), `EMFILE` if that number and all above it
-/// are in use.
+/// `EINVAL` if this process may have no descriptor of that number (`ulimit -n`), `EMFILE` if that
+/// number and all above it are in use.
 ///
 /// # Examples
 ///
@@ -59,7 +59,8 @@ pub fn copy_as(file: BorrowedFd<'_>, number: RawFd) -> io::Result<Option<OwnedFd
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn move_off(mut file: OwnedFd, numbers: &[RawFd]) -> io::Result<OwnedFd> {
-    // Open until the end, so that each copy gets another number: one more than there are numbers at most.
+    // Open until the end, so that each copy gets another number: one more than there are numbers at
+    // most.
     let mut unfit = Vec::new();
     while numbers.contains(&file.as_raw_fd()) {
         let copy = file.try_clone()?;

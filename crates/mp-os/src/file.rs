@@ -8,13 +8,13 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-/// Makes a file of `size` zeros with its blocks reserved, where the file system can reserve them; elsewhere a full disk
-/// ends a process that writes through a mapping by SIGBUS.
+/// Makes a file of `size` zeros with its blocks reserved, where the file system can reserve them;
+/// elsewhere a full disk ends a process that writes through a mapping by SIGBUS.
 ///
 /// # Errors
 ///
-/// `AlreadyExists` if there is anything of that path, `StorageFull`, and what else the kernel reports. The file is removed
-/// again if it cannot have its size.
+/// `AlreadyExists` if there is anything of that path, `StorageFull`, and what else the kernel
+/// reports. The file is removed again if it cannot have its size.
 pub fn create_new(path: &Path, size: u64) -> io::Result<OwnedFd> {
     let file = OpenOptions::new()
         .read(true)
@@ -24,7 +24,8 @@ pub fn create_new(path: &Path, size: u64) -> io::Result<OwnedFd> {
     match sized(&file, size) {
         Ok(()) => Ok(file.into()),
         Err(error) => {
-            // What is left otherwise is a file of our own that is no use; the first error is the one to report.
+            // What is left otherwise is a file of our own that is no use; the first error is the
+            // one to report.
             std::fs::remove_file(path).map_err(|_| io::Error::from(error.kind()))?;
             Err(error)
         }
@@ -79,9 +80,10 @@ pub fn reopen_read_only(fd: impl AsFd) -> io::Result<OwnedFd> {
 
 /// Makes this opening of a file the one that writes it; `false` if another has done so.
 ///
-/// The lock (`F_OFD_SETLK`, on the whole file) belongs to the opening: descriptors that were duplicated or passed to other
-/// processes share it, and the kernel gives it up when the last of them is closed, however its process ends. Programs that
-/// ask for no lock, such as numpy, are not kept away.
+/// The lock (`F_OFD_SETLK`, on the whole file) belongs to the opening: descriptors that were
+/// duplicated or passed to other processes share it, and the kernel gives it up when the last of
+/// them is closed, however its process ends. Programs that ask for no lock, such as numpy, are not
+/// kept away.
 ///
 /// # Errors
 ///
@@ -95,7 +97,8 @@ pub fn lock_for_writing(fd: impl AsFd) -> io::Result<bool> {
         l_pid: 0,
     };
     let number = fd.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is open, and the structure lives through the call, which only reads it.
+    // SAFETY: the descriptor is open, and the structure lives through the call, which only reads
+    // it.
     if unsafe { libc::fcntl(number, libc::F_OFD_SETLK, &raw const whole_file) } == 0 {
         return Ok(true);
     }

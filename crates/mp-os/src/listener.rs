@@ -1,10 +1,12 @@
 //! A socket that other processes of this user reach by its name, without any descriptor of ours.
 //!
-//! The kernel chooses the name, in the abstract namespace of sockets, and frees it with the descriptor.
+//! The kernel chooses the name, in the abstract namespace of sockets, and frees it with the
+//! descriptor.
 //!
 //! # If a process dies
 //!
-//! What a process that connected had sent stays to be read after its end. A listener that dies refuses later connections.
+//! What a process that connected had sent stays to be read after its end. A listener that dies
+//! refuses later connections.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,7 +22,8 @@ use rustix::net::{
 use crate::clock::Deadline;
 use crate::{ready, socket};
 
-/// How many connections wait to be accepted at most, or fewer as `net.core.somaxconn` says (4096 since Linux 5.4).
+/// How many connections wait to be accepted at most, or fewer as `net.core.somaxconn` says (4096
+/// since Linux 5.4).
 pub const BACKLOG: i32 = 4096;
 
 /// What is left of a deadline between two looks at the clock; none would be no limit.
@@ -54,8 +57,8 @@ pub struct Listener {
 /// A connection that was accepted.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The number of the process that connected; `None` for a process of another user or outside this process's PID
-    /// namespace.
+    /// The number of the process that connected; `None` for a process of another user or outside
+    /// this process's PID namespace.
     pub pid: Option<u32>,
     /// This end of the connection.
     pub socket: OwnedFd,
@@ -108,13 +111,13 @@ impl Listener {
     }
 }
 
-/// Connects to the listener `name` of the process that has the number `pid`. Where [`BACKLOG`] connections wait there, it
-/// waits until one is accepted.
+/// Connects to the listener `name` of the process that has the number `pid`. Where [`BACKLOG`]
+/// connections wait there, it waits until one is accepted.
 ///
 /// # Errors
 ///
-/// `ECONNREFUSED` if there is no such listener, `TimedOut` if it had no room by the deadline, `PermissionDenied` if the
-/// name is another process's.
+/// `ECONNREFUSED` if there is no such listener, `TimedOut` if it had no room by the deadline,
+/// `PermissionDenied` if the name is another process's.
 pub fn connect(name: &[u8], pid: u32, deadline: Deadline) -> io::Result<OwnedFd> {
     let socket = open()?;
     let address = SocketAddrUnix::new_abstract_name(name)?;

@@ -22,9 +22,9 @@ use crate::commit::{allocate, check_memory, check_size, is_refused};
 /// # Errors
 ///
 /// [`CreateError::NotEnough`] if the size is more than the machine or a cgroup has left (with
-/// [`Commit::Now`]) or than a file, or a file of this process, can have; [`CreateError::Refused`] if
-/// the kernel or a sandbox has no `memfd_create`, or nothing to reserve pages with; [`CreateError::Os`]
-/// for what else the kernel reports.
+/// [`Commit::Now`]) or than a file, or a file of this process, can have; [`CreateError::Refused`]
+/// if the kernel or a sandbox has no `memfd_create`, or nothing to reserve pages with;
+/// [`CreateError::Os`] for what else the kernel reports.
 ///
 /// # Examples
 ///
@@ -125,8 +125,8 @@ pub fn check_seals(fd: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Seals a file of [`create_sealable`] against every write of every process, for ever; `false` if some mapping of it can
-/// still be written.
+/// Seals a file of [`create_sealable`] against every write of every process, for ever; `false` if
+/// some mapping of it can still be written.
 ///
 /// # Errors
 ///
@@ -152,14 +152,16 @@ pub fn is_read_only_for_ever(fd: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Kernels before 6.3 do not know `NOEXEC_SEAL` and refuse it, as a sandbox may; some refuse to do without.
+/// Kernels before 6.3 do not know `NOEXEC_SEAL` and refuse it, as a sandbox may; some refuse to do
+/// without.
 fn open(name: &str) -> Result<OwnedFd, CreateError> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let opened = match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL | Errno::PERM) => memfd_create(name, flags),
         other => other,
     };
-    // A file in /dev/shm that has no name would do but for the seals: any process that has it could cut it short.
+    // A file in /dev/shm that has no name would do but for the seals: any process that has it could
+    // cut it short.
     opened.map_err(|error| match error {
         error if is_refused(error) => CreateError::Refused {
             call: "memfd_create",

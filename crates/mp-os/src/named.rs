@@ -5,12 +5,12 @@
 //!
 //! # Names that no process uses
 //!
-//! A name stays when all its users have died: another program may still want the file. The kernel knows
-//! whether a process has it open, mapped, or on its way over a socket: it grants a write lease
-//! (`F_SETLEASE`) on a file to its only opener alone. [`unlink_unused`] removes a name under such a
-//! lease. The kernel refuses the lease while any program has the file open. A program that opens
-//! it while the lease is held waits for the end of the lease; [`open`] then finds that the file
-//! has no name any more.
+//! A name stays when all its users have died: another program may still want the file. The kernel
+//! knows whether a process has it open, mapped, or on its way over a socket: it grants a write
+//! lease (`F_SETLEASE`) on a file to its only opener alone. [`unlink_unused`] removes a name under
+//! such a lease. The kernel refuses the lease while any program has the file open. A program that
+//! opens it while the lease is held waits for the end of the lease; [`open`] then finds that the
+//! file has no name any more.
 
 use std::fmt;
 use std::io;
@@ -118,8 +118,8 @@ impl From<OpenError> for io::Error {
 ///
 /// [`CreateError::NotEnough`] if `/dev/shm`, the machine or a cgroup has less left (with
 /// [`Commit::Now`]) or no file of this process may be as large; [`CreateError::DevShm`] if there is
-/// no `/dev/shm` to make files in; [`CreateError::Refused`] if the kernel or a sandbox has nothing to
-/// reserve pages with; [`CreateError::Os`] for what else the kernel reports.
+/// no `/dev/shm` to make files in; [`CreateError::Refused`] if the kernel or a sandbox has nothing
+/// to reserve pages with; [`CreateError::Os`] for what else the kernel reports.
 ///
 /// # Examples
 ///
@@ -162,8 +162,8 @@ fn no_file(error: Errno) -> CreateError {
 /// # Errors
 ///
 /// [`CreateError::NotEnough`] if `/dev/shm`, the machine or a cgroup has less left;
-/// [`CreateError::Refused`] as for [`create_unpublished`]; [`CreateError::Os`] for what else the kernel reports. Pages reserved before the error may stay
-/// reserved.
+/// [`CreateError::Refused`] as for [`create_unpublished`]; [`CreateError::Os`] for what else the
+/// kernel reports. Pages reserved before the error may stay reserved.
 pub fn reserve(fd: impl AsFd, range: Range<u64>) -> Result<(), CreateError> {
     let fd = fd.as_fd();
     let wanted = range.end.saturating_sub(range.start);

@@ -1,8 +1,9 @@
 //! State of one process, which a forked child does not share and starts afresh.
 //!
-//! A lock in a `static` does not survive a fork: a child that is forked while another thread holds it has a copy of the
-//! lock and no copy of that thread, so it would wait for ever. What the lock guards may be half changed, too. So the
-//! state belongs to the process that made it, and a child makes its own when it first asks.
+//! A lock in a `static` does not survive a fork: a child that is forked while another thread holds
+//! it has a copy of the lock and no copy of that thread, so it would wait for ever. What the lock
+//! guards may be half changed, too. So the state belongs to the process that made it, and a child
+//! makes its own when it first asks.
 //!
 //! # Invariants
 //!
@@ -11,12 +12,13 @@
 //!
 //! # Progress
 //!
-//! [`OfProcess::get`] waits for no thread. Where two threads ask first, each makes a state, and one of the two is dropped.
+//! [`OfProcess::get`] waits for no thread. Where two threads ask first, each makes a state, and one
+//! of the two is dropped.
 //!
 //! # If a process dies
 //!
-//! Nothing here is shared. A child never drops what its parent had: the descriptors in it stay open in the child, as they
-//! do after every fork.
+//! Nothing here is shared. A child never drops what its parent had: the descriptors in it stay open
+//! in the child, as they do after every fork.
 
 use std::fmt;
 use std::ptr;
@@ -47,8 +49,9 @@ struct Owned<T> {
     state: T,
 }
 
-/// What differs between a process and its forked child. The generation alone may be equal where another thread drew its
-/// number during the fork, the pid alone where both are the first of their PID namespaces.
+/// What differs between a process and its forked child. The generation alone may be equal where
+/// another thread drew its number during the fork, the pid alone where both are the first of their
+/// PID namespaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Mark {
     generation: u64,

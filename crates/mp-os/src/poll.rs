@@ -8,7 +8,8 @@ use rustix::io::Errno;
 
 use crate::clock::Deadline;
 
-/// Whether all copies of the other end of a socket pair are closed, also those that were on their way to a process.
+/// Whether all copies of the other end of a socket pair are closed, also those that were on their
+/// way to a process.
 ///
 /// # Errors
 ///

@@ -14,7 +14,8 @@ pub(crate) struct Stat {
     pub(crate) threads: u32,
     /// Field 22: clock ticks from boot to its start.
     pub(crate) start_time: u64,
-    /// Field 28: where the first thread's stack starts, which `exec` places again; 0 if the kernel does not say.
+    /// Field 28: where the first thread's stack starts, which `exec` places again; 0 if the kernel
+    /// does not say.
     pub(crate) start_stack: u64,
 }
 
@@ -59,7 +60,8 @@ impl Stat {
         })
     }
 
-    /// Whether it will never again run the program's code: it is on its way out of the kernel, or ended.
+    /// Whether it will never again run the program's code: it is on its way out of the kernel, or
+    /// ended.
     pub(crate) fn is_ending(self) -> bool {
         /// The kernel's `PF_EXITING`, set before a dying thread's locks are marked.
         const EXITING: u32 = 4;

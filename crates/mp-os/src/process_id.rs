@@ -32,10 +32,11 @@ use crate::proc_stat::Stat;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessIdentity(NonZeroU64);
 
-/// Which of the programs that a process ran one after the other, by `exec`; 32 bits that shared memory can hold.
+/// Which of the programs that a process ran one after the other, by `exec`; 32 bits that shared
+/// memory can hold.
 ///
-/// It is the place of the stack, which the kernel chooses at random: two images that differ are two programs, and two that
-/// are equal may be.
+/// It is the place of the stack, which the kernel chooses at random: two images that differ are two
+/// programs, and two that are equal may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Image(u32);
 
@@ -65,7 +66,8 @@ impl Image {
     }
 }
 
-/// Between two looks at a dying process: about what a thread takes to get from one processor's interrupt to its end.
+/// Between two looks at a dying process: about what a thread takes to get from one processor's
+/// interrupt to its end.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(20);
 
 /// So that the end is not seen much later than it comes.
@@ -190,10 +192,12 @@ impl ProcessIdentity {
         }
     }
 
-    /// Waits up to `patience` until the process runs none of its program's code any more; returns whether it does not.
+    /// Waits up to `patience` until the process runs none of its program's code any more; returns
+    /// whether it does not.
     ///
-    /// For a caller that learned from the kernel that a thread of it ended holding a lock. If the process as a whole is
-    /// dying, it may take a while to free its memory and be [dead](Self::is_dead), but it writes nothing any more.
+    /// For a caller that learned from the kernel that a thread of it ended holding a lock. If the
+    /// process as a whole is dying, it may take a while to free its memory and be
+    /// [dead](Self::is_dead), but it writes nothing any more.
     ///
     /// # Errors
     ///
@@ -202,11 +206,12 @@ impl ProcessIdentity {
         self.wait_end_or_exec(Image::UNKNOWN, patience)
     }
 
-    /// The same for one program that the process ran: `exec` ends it, too, though the process goes on.
+    /// The same for one program that the process ran: `exec` ends it, too, though the process goes
+    /// on.
     ///
-    /// The common case is one look into `/proc`: a process that has a single thread, and that is on its way out. A
-    /// thread's death may be seen a moment before the others know that they die with it, so a process that seems to go
-    /// on is looked at again until `patience` is over.
+    /// The common case is one look into `/proc`: a process that has a single thread, and that is on
+    /// its way out. A thread's death may be seen a moment before the others know that they die
+    /// with it, so a process that seems to go on is looked at again until `patience` is over.
     ///
     /// # Errors
     ///
@@ -226,7 +231,8 @@ impl ProcessIdentity {
         let last = Deadline::after(patience);
         let mut pause = SHORTEST_PAUSE;
         loop {
-            // The descriptor may be of the number's next bearer: looking comes first, and knows it by its start time.
+            // The descriptor may be of the number's next bearer: looking comes first, and knows it
+            // by its start time.
             if self.is_at_its_end(image)? {
                 return Ok(true);
             }
@@ -254,7 +260,8 @@ impl ProcessIdentity {
         if stat.threads == 1 {
             return Ok(stat.is_ending());
         }
-        // Twice: a thread that ended during the first look may have started one that was not in the list.
+        // Twice: a thread that ended during the first look may have started one that was not in the
+        // list.
         Ok(self.each_thread(Stat::is_ending)? && self.each_thread(Stat::is_ending)?)
     }
 

@@ -12,8 +12,8 @@ use crate::commit::is_refused;
 ///
 /// # Errors
 ///
-/// What the kernel reports; only where it or a sandbox refuses `getrandom` (Linux 3.17) does it take a descriptor, of
-/// `/dev/urandom`.
+/// What the kernel reports; only where it or a sandbox refuses `getrandom` (Linux 3.17) does it
+/// take a descriptor, of `/dev/urandom`.
 pub fn random_id() -> io::Result<[u8; 16]> {
     let mut id = [0; 16];
     loop {

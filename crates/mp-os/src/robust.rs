@@ -27,8 +27,8 @@
 //!   `next` we know of. The record lies in private memory.
 //! - I3 Nothing is written through a shared `prev` or `next` that has not been compared with the
 //!   head, with the record, or (a pthread neighbour) with that neighbour's own pointer back.
-//! - I4 While an entry is being linked or unlinked it is the pending one, so a death in between
-//!   is seen either by the list or by the pending slot.
+//! - I4 While an entry is being linked or unlinked it is the pending one, so a death in between is
+//!   seen either by the list or by the pending slot.
 //! - I5 The `prev` of an entry that has another in front of it is right: linking and unlinking in
 //!   front set it. That of the first entry and of the head is neither read nor kept, except a
 //!   pthread mutex's, whose unlinking reads it.
@@ -205,7 +205,8 @@ impl ThreadList {
         self.thread.held.len()
     }
 
-    /// Announces an operation on the lock or bell around `links` until the [`PendingOp`] is dropped.
+    /// Announces an operation on the lock or bell around `links` until the [`PendingOp`] is
+    /// dropped.
     ///
     /// If the thread dies meanwhile the kernel examines the futex word 32 bytes before the entry:
     /// if it names this thread it is marked, if it is 0 one sleeper is woken.

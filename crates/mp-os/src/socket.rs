@@ -35,7 +35,8 @@ pub struct Received {
 /// A message that was looked at, and is still there.
 #[derive(Debug)]
 pub struct Peeked {
-    /// Its bytes, at the start of the buffer, as far as they fit; 0 means that the other end closed.
+    /// Its bytes, at the start of the buffer, as far as they fit; 0 means that the other end
+    /// closed.
     pub len: usize,
     /// Duplicates of its descriptors, close-on-exec; the message keeps its own.
     pub fds: Vec<OwnedFd>,
@@ -109,9 +110,9 @@ pub fn send_deadline(
 ///
 /// # Errors
 ///
-/// `WouldBlock` if there is no room, `ETOOMANYREFS` if this user's messages on their way hold as many descriptors as this
-/// process may have open (the kernel asks it of processes without `CAP_SYS_RESOURCE`), and those of [`send_deadline`]
-/// without `TimedOut`.
+/// `WouldBlock` if there is no room, `ETOOMANYREFS` if this user's messages on their way hold as
+/// many descriptors as this process may have open (the kernel asks it of processes without
+/// `CAP_SYS_RESOURCE`), and those of [`send_deadline`] without `TimedOut`.
 ///
 /// # Examples
 ///
@@ -263,8 +264,8 @@ pub fn peek(fd: impl AsFd) -> io::Result<Option<usize>> {
     }
 }
 
-/// Copies the start of the next message into `start` and leaves the message where it is; how many bytes it was. 0 if the
-/// other end closed.
+/// Copies the start of the next message into `start` and leaves the message where it is; how many
+/// bytes it was. 0 if the other end closed.
 ///
 /// # Errors
 ///
@@ -280,8 +281,8 @@ pub fn peek_start(fd: impl AsFd, start: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Copies the start of the next message into `start`, duplicates its descriptors, and leaves the message whole where it
-/// is; `None` if there is none yet.
+/// Copies the start of the next message into `start`, duplicates its descriptors, and leaves the
+/// message whole where it is; `None` if there is none yet.
 ///
 /// # Errors
 ///
@@ -319,7 +320,8 @@ pub fn peek_message(fd: impl AsFd, start: &mut [u8]) -> io::Result<Option<Peeked
     }
 }
 
-/// Removes the next message and closes its descriptors, which this process never gets; whether there was one.
+/// Removes the next message and closes its descriptors, which this process never gets; whether
+/// there was one.
 ///
 /// # Errors
 ///
@@ -327,7 +329,8 @@ pub fn peek_message(fd: impl AsFd, start: &mut [u8]) -> io::Result<Option<Peeked
 pub fn discard(fd: impl AsFd) -> io::Result<bool> {
     let mut none = [0u8; 0];
     loop {
-        // The length of the whole message, of which nothing is copied: 0 only if the other end closed.
+        // The length of the whole message, of which nothing is copied: 0 only if the other end
+        // closed.
         match recv_raw(
             fd.as_fd(),
             &mut none[..],
@@ -353,7 +356,8 @@ pub fn hold_the_most(fd: impl AsFd) -> io::Result<()> {
 
 /// How many messages of a few bytes the socket holds on their way. Their descriptors do not count.
 ///
-/// It is the socket's buffer divided by what the kernel says one message takes, which is measured with one.
+/// It is the socket's buffer divided by what the kernel says one message takes, which is measured
+/// with one.
 ///
 /// # Errors
 ///
@@ -379,7 +383,8 @@ pub fn message_capacity(fd: impl AsFd) -> io::Result<usize> {
     Ok(sockopt::socket_send_buffer_size(fd)?.div_ceil(size))
 }
 
-/// Bytes of the socket's buffer that are taken by messages which it sent and which were not received yet.
+/// Bytes of the socket's buffer that are taken by messages which it sent and which were not
+/// received yet.
 ///
 /// # Errors
 ///
@@ -397,7 +402,8 @@ pub fn size_on_the_way(fd: impl AsFd) -> io::Result<usize> {
 
 /// Whether the process that made the other end of a pair was of this process's user then.
 ///
-/// That process may be outside this process's PID namespace, as the parent of the first process inside is.
+/// That process may be outside this process's PID namespace, as the parent of the first process
+/// inside is.
 #[must_use]
 pub fn peer_is_same_user(fd: impl AsFd) -> bool {
     peer(fd).is_ok_and(|peer| peer.is_same_user())
@@ -427,7 +433,8 @@ pub(crate) fn peer(fd: impl AsFd) -> io::Result<Peer> {
     let mut size = size_of::<libc::ucred>() as libc::socklen_t;
     let place = (&raw mut credentials).cast();
     let fd = fd.as_fd().as_raw_fd();
-    // SAFETY: the kernel writes at most `size` bytes to `place`, which has them, and any bytes are credentials.
+    // SAFETY: the kernel writes at most `size` bytes to `place`, which has them, and any bytes are
+    // credentials.
     let got = unsafe {
         libc::getsockopt(
             fd,
@@ -446,7 +453,8 @@ pub(crate) fn peer(fd: impl AsFd) -> io::Result<Peer> {
     })
 }
 
-/// Device and inode of an open file: another file that gets the number of a closed descriptor has others.
+/// Device and inode of an open file: another file that gets the number of a closed descriptor has
+/// others.
 ///
 /// # Errors
 ///

@@ -25,15 +25,16 @@ pub struct Options {
 pub struct Started {
     /// Its number.
     pub pid: u32,
-    /// Its descriptor, through which it is waited for; `None` if it has ended already and the kernel has forgotten it,
-    /// which it does where `SIGCHLD` is ignored.
+    /// Its descriptor, through which it is waited for; `None` if it has ended already and the
+    /// kernel has forgotten it, which it does where `SIGCHLD` is ignored.
     pub process: Option<PidFd>,
 }
 
 /// Whether the kernel loaded a program interpreter (the dynamic loader) next to this program.
 ///
-/// It did not for a static program. Nor did it for a program that was given to the loader as an argument (`ld.so
-/// ./program`): there the kernel ran the loader alone, `/proc/self/exe` is the loader, and [`run_self`] would start that.
+/// It did not for a static program. Nor did it for a program that was given to the loader as an
+/// argument (`ld.so ./program`): there the kernel ran the loader alone, `/proc/self/exe` is the
+/// loader, and [`run_self`] would start that.
 #[must_use]
 pub fn has_loader() -> bool {
     // SAFETY: takes a number, and reads what the kernel passed to this process at its start.
@@ -44,8 +45,8 @@ pub fn has_loader() -> bool {
 /// standard input. The other standard streams are inherited, and `argv[0]` is ours.
 ///
 /// Descriptors that are not close-on-exec are inherited as well; the new process can
-/// [close](close_inherited) them. Nothing runs between fork and exec, so it costs the same however much memory this process has
-/// (the standard library uses `posix_spawn`).
+/// [close](close_inherited) them. Nothing runs between fork and exec, so it costs the same however
+/// much memory this process has (the standard library uses `posix_spawn`).
 ///
 /// # Errors
 ///
@@ -102,7 +103,8 @@ pub fn run_self(stdin: OwnedFd, options: &Options) -> io::Result<Started> {
 
 /// Closes all descriptors that this process inherited, except its standard streams.
 ///
-/// A descriptor crosses `exec` only without close-on-exec, so one that has it was opened by this program and stays.
+/// A descriptor crosses `exec` only without close-on-exec, so one that has it was opened by this
+/// program and stays.
 ///
 /// # Errors
 ///
@@ -110,8 +112,8 @@ pub fn run_self(stdin: OwnedFd, options: &Options) -> io::Result<Started> {
 ///
 /// # Safety
 ///
-/// No code of this process uses a descriptor above 2 that is not close-on-exec. It is so before `main`, unless code that
-/// ran even earlier has opened one.
+/// No code of this process uses a descriptor above 2 that is not close-on-exec. It is so before
+/// `main`, unless code that ran even earlier has opened one.
 pub unsafe fn close_inherited() -> io::Result<()> {
     let mut open = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd")? {
@@ -120,10 +122,12 @@ pub unsafe fn close_inherited() -> io::Result<()> {
         open.extend(number);
     }
     for number in open {
-        // SAFETY: takes a number, and changes nothing; that of a descriptor which is closed now gives -1.
+        // SAFETY: takes a number, and changes nothing; that of a descriptor which is closed now
+        // gives -1.
         let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
         if number > libc::STDERR_FILENO && flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
-            // SAFETY: the caller promises that no code uses it. An error of the file concerns its writer only.
+            // SAFETY: the caller promises that no code uses it. An error of the file concerns its
+            // writer only.
             unsafe { libc::close(number) };
         }
     }

@@ -1,4 +1,5 @@
-//! What a process sets right about itself: its standard input and error, its signals, its name, and what it does at its end.
+//! What a process sets right about itself: its standard input and error, its signals, its name, and
+//! what it does at its end.
 
 use std::ffi::CString;
 use std::io::{self, IoSlice};
@@ -14,7 +15,8 @@ use crate::ready;
 
 /// Descriptor 0; `None` if it is closed.
 ///
-/// Takes no lock, unlike `std::io::stdin`: a child that is forked while another thread makes that would wait for ever.
+/// Takes no lock, unlike `std::io::stdin`: a child that is forked while another thread makes that
+/// would wait for ever.
 #[must_use]
 pub fn stdin() -> Option<BorrowedFd<'static>> {
     let stdin = rustix::stdio::stdin();
@@ -30,7 +32,8 @@ pub fn replace_stdin(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::stdio::dup2_stdin(file)?)
 }
 
-/// Writes to standard error. Where that is a pipe or a socket that is full, it waits for a reader up to the deadline.
+/// Writes to standard error. Where that is a pipe or a socket that is full, it waits for a reader
+/// up to the deadline.
 ///
 /// Takes no lock: a thread that waits in `eprintln!` for the reader is not waited for.
 ///
@@ -78,7 +81,8 @@ pub fn unblock_signals() {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
 }
 
-/// Keeps Ctrl-C (SIGINT) from the calling thread and from the threads that it starts. What is sent meanwhile waits.
+/// Keeps Ctrl-C (SIGINT) from the calling thread and from the threads that it starts. What is sent
+/// meanwhile waits.
 pub fn block_interrupts() {
     let mut interrupts = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: initialises the set.
@@ -89,14 +93,15 @@ pub fn block_interrupts() {
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, interrupts.as_ptr(), std::ptr::null_mut()) };
 }
 
-/// Makes writing to a pipe that has no reader an error instead of the end of this process, as Rust's runtime does before
-/// `main`.
+/// Makes writing to a pipe that has no reader an error instead of the end of this process, as
+/// Rust's runtime does before `main`.
 pub fn ignore_broken_pipes() {
     // SAFETY: ignoring a signal runs no code of this process.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
-/// Names the calling thread, and if that is the first one the process, for `ps` and `top`: the first 15 bytes up to a NUL.
+/// Names the calling thread, and if that is the first one the process, for `ps` and `top`: the
+/// first 15 bytes up to a NUL.
 ///
 /// # Errors
 ///
@@ -106,7 +111,8 @@ pub fn show_name(name: &str) -> io::Result<()> {
     Ok(rustix::thread::set_name(&CString::new(shown)?)?)
 }
 
-/// Has `last` called when this process exits, before what was given earlier; not when a signal ends it.
+/// Has `last` called when this process exits, before what was given earlier; not when a signal ends
+/// it.
 ///
 /// # Errors
 ///

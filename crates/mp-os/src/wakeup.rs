@@ -8,10 +8,11 @@ use rustix::io::Errno;
 
 use crate::clock::Deadline;
 
-/// A descriptor (an eventfd) that is readable from [`ring`](Self::ring) until [`clear`](Self::clear), close-on-exec.
+/// A descriptor (an eventfd) that is readable from [`ring`](Self::ring) until
+/// [`clear`](Self::clear), close-on-exec.
 ///
-/// It is for a process that waits for other descriptors as well, such as those of its children. What waits for memory
-/// alone sleeps on a futex, which costs less.
+/// It is for a process that waits for other descriptors as well, such as those of its children.
+/// What waits for memory alone sleeps on a futex, which costs less.
 ///
 /// # Examples
 ///
@@ -89,8 +90,8 @@ impl From<OwnedFd> for Wakeup {
     }
 }
 
-/// Waits until one of `fds` is readable, or shows an error or a hang-up; returns the places of all that do, in order, and
-/// none once the deadline has passed.
+/// Waits until one of `fds` is readable, or shows an error or a hang-up; returns the places of all
+/// that do, in order, and none once the deadline has passed.
 ///
 /// # Errors
 ///

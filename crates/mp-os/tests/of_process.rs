@@ -66,7 +66,8 @@ fn a_child_with_the_number_of_its_parent_starts_afresh() {
     assert!(outer.succeeds());
 }
 
-/// Forks and waits by number: without `/proc` of its own a namespace knows its processes in no other way.
+/// Forks and waits by number: without `/proc` of its own a namespace knows its processes in no
+/// other way.
 fn first_of_a_namespace(work: impl FnOnce() -> bool) -> bool {
     Forked::new(|| std::process::id() == 1 && work()).succeeds()
 }

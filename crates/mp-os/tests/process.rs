@@ -177,7 +177,8 @@ fn inherited_descriptors_are_closed_and_own_ones_stay() {
         // SAFETY: takes numbers; without close-on-exec, as after an `exec` that it crossed.
         unsafe { libc::fcntl(inherited, libc::F_SETFD, 0) };
         std::mem::forget(other);
-        // SAFETY: this process uses none that is not close-on-exec, except the one that is to be closed.
+        // SAFETY: this process uses none that is not close-on-exec, except the one that is to be
+        // closed.
         unsafe { spawn::close_inherited() }.expect("/proc");
         // SAFETY: takes numbers.
         let flags = |fd: i32| unsafe { libc::fcntl(fd, libc::F_GETFD) };

@@ -1,7 +1,8 @@
-//! Kernels and sandboxes that refuse system calls: another way where it keeps the promise, else one error that says
-//! what is needed.
+//! Kernels and sandboxes that refuse system calls: another way where it keeps the promise, else one
+//! error that says what is needed.
 //!
-//! This process only forks: what a module finds out once about the kernel, each child finds out anew.
+//! This process only forks: what a module finds out once about the kernel, each child finds out
+//! anew.
 #![cfg(not(miri))]
 
 use std::fs::File;

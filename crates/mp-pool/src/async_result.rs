@@ -38,14 +38,16 @@ impl<R> AsyncResult<R> {
     ///
     /// # Errors
     ///
-    /// [`Cause::Panicked`], [`Cause::Died`] with how its worker ended, or [`Cause::Failed`] if the task was not run (the
-    /// pool is closed, terminated, or gave up) or if arguments or value could not be written or read.
+    /// [`Cause::Panicked`], [`Cause::Died`] with how its worker ended, or [`Cause::Failed`] if the
+    /// task was not run (the pool is closed, terminated, or gave up) or if arguments or value
+    /// could not be written or read.
     pub fn get(&self) -> Result<R, TaskError> {
         self.get_timeout(Deadline::NEVER)
     }
 
-    /// Waits for the task up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a
-    /// [`Deadline`], and returns its value. A timeout leaves the task where it is.
+    /// Waits for the task up to a [`Duration`](std::time::Duration), an
+    /// [`Instant`](std::time::Instant) or a [`Deadline`], and returns its value. A timeout
+    /// leaves the task where it is.
     ///
     /// # Errors
     ///
@@ -62,8 +64,8 @@ impl<R> AsyncResult<R> {
 
     /// Has `callback` run with the value of the task when it has one, which may be now.
     ///
-    /// Callbacks of a pool run in a thread of this process, one after the other; [`Pool::join`](crate::Pool::join) waits
-    /// for them.
+    /// Callbacks of a pool run in a thread of this process, one after the other;
+    /// [`Pool::join`](crate::Pool::join) waits for them.
     ///
     /// ```
     /// use mp_pool::Pool;
@@ -97,7 +99,8 @@ impl<R> AsyncResult<R> {
         })
     }
 
-    /// Has `callback` run with the error of the task when it has one; see [`callback`](Self::callback).
+    /// Has `callback` run with the error of the task when it has one; see
+    /// [`callback`](Self::callback).
     pub fn error_callback(self, callback: impl FnOnce(TaskError) + Send + 'static) -> Self
     where
         R: 'static,
@@ -123,8 +126,8 @@ impl<R> AsyncResult<R> {
         self.wait_timeout(Deadline::NEVER);
     }
 
-    /// Waits for the task up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a
-    /// [`Deadline`]; returns whether it has ended.
+    /// Waits for the task up to a [`Duration`](std::time::Duration), an
+    /// [`Instant`](std::time::Instant) or a [`Deadline`]; returns whether it has ended.
     pub fn wait_timeout(&self, timeout: impl Into<Deadline>) -> bool {
         self.job.wait_all(timeout.into())
     }
@@ -134,7 +137,8 @@ impl<R> AsyncResult<R> {
         self.wait_timeout(Deadline::PASSED)
     }
 
-    /// Whether the task has returned; false also while it has not ended. What it returned may not be readable.
+    /// Whether the task has returned; false also while it has not ended. What it returned may not
+    /// be readable.
     pub fn successful(&self) -> bool {
         matches!(self.job.locked().outcomes.get(&0), Some(Ok(_)))
     }
@@ -178,18 +182,20 @@ impl<R> MapResult<R> {
     ///
     /// # Errors
     ///
-    /// The error of the first task that has one, see [`AsyncResult::get`]. The others have been run all the same:
-    /// [`get_each`](Self::get_each) has their values.
+    /// The error of the first task that has one, see [`AsyncResult::get`]. The others have been run
+    /// all the same: [`get_each`](Self::get_each) has their values.
     pub fn get(&self) -> Result<Vec<R>, TaskError> {
         self.get_timeout(Deadline::NEVER)
     }
 
-    /// Waits for all tasks up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a
-    /// [`Deadline`], and returns their values in order. A timeout leaves the tasks where they are.
+    /// Waits for all tasks up to a [`Duration`](std::time::Duration), an
+    /// [`Instant`](std::time::Instant) or a [`Deadline`], and returns their values in order. A
+    /// timeout leaves the tasks where they are.
     ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get), and [`Cause::TimedOut`] with the index of the first task that has not ended.
+    /// As for [`get`](Self::get), and [`Cause::TimedOut`] with the index of the first task that has
+    /// not ended.
     pub fn get_timeout(&self, timeout: impl Into<Deadline>) -> Result<Vec<R>, TaskError> {
         if !self.wait_timeout(timeout) {
             let progress = self.job.locked();
@@ -206,7 +212,8 @@ impl<R> MapResult<R> {
         self.read_all()
     }
 
-    /// Has `callback` run with the values when all tasks have one, which may be now; see [`AsyncResult::callback`].
+    /// Has `callback` run with the values when all tasks have one, which may be now; see
+    /// [`AsyncResult::callback`].
     pub fn callback(self, callback: impl FnOnce(Vec<R>) + Send + 'static) -> Self
     where
         R: 'static,
@@ -255,8 +262,8 @@ impl<R> MapResult<R> {
         self.wait_timeout(Deadline::NEVER);
     }
 
-    /// Waits for all tasks up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a
-    /// [`Deadline`]; returns whether they have ended.
+    /// Waits for all tasks up to a [`Duration`](std::time::Duration), an
+    /// [`Instant`](std::time::Instant) or a [`Deadline`]; returns whether they have ended.
     pub fn wait_timeout(&self, timeout: impl Into<Deadline>) -> bool {
         self.job.wait_all(timeout.into())
     }

@@ -1,10 +1,11 @@
-//! The shared memory of a pool: a board of packets that workers claim, and a ring of results per worker.
+//! The shared memory of a pool: a board of packets that workers claim, and a ring of results per
+//! worker.
 //!
 //! # Source
 //!
-//! A bulletin board whose claim is its record: a packet's state word changes from ready to taken by one compare-and-swap
-//! that writes the worker's number into it. A queue of tasks would have a window between the pop and a note of who popped,
-//! in which a death loses the task.
+//! A bulletin board whose claim is its record: a packet's state word changes from ready to taken by
+//! one compare-and-swap that writes the worker's number into it. A queue of tasks would have a
+//! window between the pop and a note of who popped, in which a death loses the task.
 //!
 //! # Layout
 //!
@@ -12,31 +13,36 @@
 //! | BoardWords | PacketWords x packets | WorkerWords x workers | line x packets | ByteRing x workers |
 //! ```
 //!
-//! A packet's tasks lie in its line; those of a packet that does not fit, or has descriptors, are asked for.
+//! A packet's tasks lie in its line; those of a packet that does not fit, or has descriptors, are
+//! asked for.
 //!
 //! # Invariants
 //!
-//! - I1: the parent alone changes a packet from free to ready and back to free, and writes its words and its line while it
-//!   is free; it may free one that is ready. A worker alone changes it from ready to taken, once per generation. Both are
-//!   compare-and-swaps, so only one of them succeeds.
-//! - I2: the words and the line of a packet do not change from ready until the parent frees it, which it does when the
-//!   outcome of each of its tasks has arrived, or when the worker that took it has died.
-//! - I3: worker `w` is the only producer of ring `w`, the parent its only consumer. The parent makes the ring again when no
-//!   process is worker `w`.
-//! - I4: a worker pushes the outcomes of a packet's tasks in order, and writes `current` before each task begins.
+//! - I1: the parent alone changes a packet from free to ready and back to free, and writes its
+//!   words and its line while it is free; it may free one that is ready. A worker alone changes it
+//!   from ready to taken, once per generation. Both are compare-and-swaps, so only one of them
+//!   succeeds.
+//! - I2: the words and the line of a packet do not change from ready until the parent frees it,
+//!   which it does when the outcome of each of its tasks has arrived, or when the worker that took
+//!   it has died.
+//! - I3: worker `w` is the only producer of ring `w`, the parent its only consumer. The parent
+//!   makes the ring again when no process is worker `w`.
+//! - I4: a worker pushes the outcomes of a packet's tasks in order, and writes `current` before
+//!   each task begins.
 //!
 //! # Orderings
 //!
-//! - Ready is stored with Release and claimed with Acquire: words and line are written before they are read.
+//! - Ready is stored with Release and claimed with Acquire: words and line are written before they
+//!   are read.
 //! - A push releases, the parent's pop acquires: see [`ByteRing`].
-//! - `parent`: the parent stores the number of its sleep, then looks at the rings; a worker pushes, then looks at the
-//!   number; both with a SeqCst fence in between, so that one sees the other.
+//! - `parent`: the parent stores the number of its sleep, then looks at the rings; a worker pushes,
+//!   then looks at the number; both with a SeqCst fence in between, so that one sees the other.
 //! - `current` is read when the worker is dead; the kernel orders its stores before its end.
 //!
 //! # Progress
 //!
-//! A claim is lock-free: it fails only where another worker's claim succeeds. A worker waits for tasks, and for room in its
-//! ring. The parent never waits for a worker.
+//! A claim is lock-free: it fails only where another worker's claim succeeds. A worker waits for
+//! tasks, and for room in its ring. The parent never waits for a worker.
 //!
 //! # If a process dies
 //!
@@ -183,7 +189,8 @@ impl Board {
     ///
     /// # Errors
     ///
-    /// Those of [`Segment::anonymous`]; [`ErrorKind::InvalidInput`] for no worker, or more than [`MAX_WORKERS`].
+    /// Those of [`Segment::anonymous`]; [`ErrorKind::InvalidInput`] for no worker, or more than
+    /// [`MAX_WORKERS`].
     pub fn new(workers: usize) -> Result<Self> {
         if workers == 0 || workers > MAX_WORKERS {
             return Err(Error::mismatch(
@@ -240,7 +247,8 @@ impl Board {
 
     // The parent's side.
 
-    /// Makes a free packet ready, with its bytes in its line, or to be asked for. A worker is not woken.
+    /// Makes a free packet ready, with its bytes in its line, or to be asked for. A worker is not
+    /// woken.
     ///
     /// # Errors
     ///
@@ -272,7 +280,8 @@ impl Board {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongSize`] for memory that is too small, which this board's is not; so for all that follow.
+    /// [`ErrorKind::WrongSize`] for memory that is too small, which this board's is not; so for all
+    /// that follow.
     pub fn wake_workers(&self, packets: usize) -> Result<()> {
         let tasks = &self.words()?.tasks;
         tasks.notify(packets.min(self.workers) as u32);
@@ -304,8 +313,9 @@ impl Board {
             .and_then(|number| number.checked_sub(1)))
     }
 
-    /// When a dead worker began the task of a packet that has no outcome, in milliseconds of the monotonic clock; `None` if
-    /// it had begun none. `done` is how many outcomes of the packet have come.
+    /// When a dead worker began the task of a packet that has no outcome, in milliseconds of the
+    /// monotonic clock; `None` if it had begun none. `done` is how many outcomes of the packet
+    /// have come.
     ///
     /// Tasks are run in order (I4): what follows the task that was begun was not.
     pub fn begun(&self, worker: usize, generation: u64, done: usize) -> Result<Option<u64>> {
@@ -323,8 +333,8 @@ impl Board {
         current.task.store(0, Ordering::Relaxed);
         current.since.store(0, Ordering::Relaxed);
         let region = self.ring_region(worker)?;
-        // SAFETY: these bytes are used as this ring only, by the offsets of this module; no process is this worker, and the
-        // parent's consumers last only while it drains (I3).
+        // SAFETY: these bytes are used as this ring only, by the offsets of this module; no process
+        // is this worker, and the parent's consumers last only while it drains (I3).
         unsafe { ByteRing::create(region, RING, None) }?;
         Ok(())
     }
@@ -336,7 +346,8 @@ impl Board {
     /// [`ErrorKind::Corrupt`] if the worker wrote into it what cannot be there.
     pub fn drain(&self, worker: usize, mut visit: impl FnMut(u32, &[u8])) -> Result<()> {
         let ring = self.ring(worker)?;
-        // SAFETY: the parent drains under a lock of its own, and the handle ends with this function (I3).
+        // SAFETY: the parent drains under a lock of its own, and the handle ends with this function
+        // (I3).
         let mut consumer = unsafe { ring.locked_consumer() }?;
         let mut records = consumer.records();
         loop {
@@ -354,8 +365,8 @@ impl Board {
         Ok(())
     }
 
-    /// Says that the parent is about to sleep, for the time `number`, which is never 0 and never the same; returns whether
-    /// it may, since no worker has pushed anything.
+    /// Says that the parent is about to sleep, for the time `number`, which is never 0 and never
+    /// the same; returns whether it may, since no worker has pushed anything.
     pub fn may_sleep(&self, number: u64) -> Result<bool> {
         self.words()?.parent.store(number, Ordering::Relaxed);
         // Pairs with the fence in `ring_parent`: one of the two sees the other.
@@ -446,7 +457,8 @@ impl Board {
             .is_ok_and(|packets| packets.iter().any(is_ready))
     }
 
-    /// Copies the bytes of a packet that this worker has taken into `bytes`, in place of what is there.
+    /// Copies the bytes of a packet that this worker has taken into `bytes`, in place of what is
+    /// there.
     ///
     /// # Errors
     ///
@@ -465,7 +477,8 @@ impl Board {
         Ok(())
     }
 
-    /// Notes that worker `worker` begins a task of a packet at the time `now`, in milliseconds of the monotonic clock.
+    /// Notes that worker `worker` begins a task of a packet at the time `now`, in milliseconds of
+    /// the monotonic clock.
     pub fn begin(&self, worker: usize, generation: u64, item: usize, now: u64) -> Result<()> {
         let current = &self.worker(worker)?.current;
         current.since.store(now, Ordering::Relaxed);
@@ -551,7 +564,8 @@ impl Results<'_> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Os`] if the parent cannot be woken; [`ErrorKind::Corrupt`] if another process damaged the ring.
+    /// [`ErrorKind::Os`] if the parent cannot be woken; [`ErrorKind::Corrupt`] if another process
+    /// damaged the ring.
     pub fn push(&mut self, tag: u32, head: &[u8], rest: &[u8], wakeup: &Wakeup) -> Result<()> {
         if let Some(pushed) = try_push(&mut self.producer, tag, head, rest) {
             return pushed;

@@ -53,9 +53,11 @@ impl Builder {
         self
     }
 
-    /// What each worker calls first, also one that replaces another. Its arguments are a tuple, and may be shared objects.
+    /// What each worker calls first, also one that replaces another. Its arguments are a tuple, and
+    /// may be shared objects.
     ///
-    /// A panic or an `Err` ends the worker. After three in a row the pool gives up, and all its tasks fail.
+    /// A panic or an `Err` ends the worker. After three in a row the pool gives up, and all its
+    /// tasks fail.
     pub fn initializer<F, A, W>(mut self, task: F, arguments: A) -> Self
     where
         F: Task<A> + Stateless,
@@ -74,8 +76,9 @@ impl Builder {
         self
     }
 
-    /// After how many tasks a worker is replaced by a new one; 0, the default, for never. It finishes the packet that it
-    /// runs, so it may run more when packets have several tasks (see [`Pool::chunk_size`]).
+    /// After how many tasks a worker is replaced by a new one; 0, the default, for never. It
+    /// finishes the packet that it runs, so it may run more when packets have several tasks
+    /// (see [`Pool::chunk_size`]).
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.most_tasks = tasks;
         self
@@ -85,9 +88,10 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for no worker or more than 4096; [`ErrorKind::NotEnoughMemory`] and
-    /// [`ErrorKind::TooManyDescriptors`], of which each worker takes two; [`ErrorKind::Encode`] if an argument of the
-    /// initializer does not serialise; those of [`Process::start`](mp_process::Process::start).
+    /// [`ErrorKind::InvalidInput`] for no worker or more than 4096; [`ErrorKind::NotEnoughMemory`]
+    /// and [`ErrorKind::TooManyDescriptors`], of which each worker takes two;
+    /// [`ErrorKind::Encode`] if an argument of the initializer does not serialise; those of
+    /// [`Process::start`](mp_process::Process::start).
     ///
     /// [`ErrorKind::InvalidInput`]: mp_layout::ErrorKind::InvalidInput
     /// [`ErrorKind::NotEnoughMemory`]: mp_layout::ErrorKind::NotEnoughMemory

@@ -79,8 +79,9 @@ impl TaskError {
         }
     }
 
-    /// The class of the error: [`ErrorKind::Panicked`], [`ErrorKind::ProcessDied`], [`ErrorKind::TimedOut`],
-    /// [`ErrorKind::Closed`] of what was cancelled, or that of what failed.
+    /// The class of the error: [`ErrorKind::Panicked`], [`ErrorKind::ProcessDied`],
+    /// [`ErrorKind::TimedOut`], [`ErrorKind::Closed`] of what was cancelled, or that of what
+    /// failed.
     pub fn kind(&self) -> ErrorKind {
         match &self.cause {
             Cause::Panicked(_) => ErrorKind::Panicked,

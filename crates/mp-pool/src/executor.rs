@@ -14,7 +14,8 @@ use crate::imap::Imap;
 use crate::job::{Job, Read, value};
 use crate::shared::Shared;
 
-/// Worker processes that run what is submitted to them: a [`Pool`] with [`Future`]s, whose drop waits.
+/// Worker processes that run what is submitted to them: a [`Pool`] with [`Future`]s, whose drop
+/// waits.
 ///
 /// # If a process dies
 ///
@@ -47,7 +48,8 @@ impl ProcessPoolExecutor {
         Pool::builder().build().map(Self::from)
     }
 
-    /// Makes an executor of `workers` processes; for other options make a [`Pool`], and the executor of it.
+    /// Makes an executor of `workers` processes; for other options make a [`Pool`], and the
+    /// executor of it.
     ///
     /// # Errors
     ///
@@ -72,7 +74,8 @@ impl ProcessPoolExecutor {
         }
     }
 
-    /// Calls `task` with each item, all of which are submitted here, and iterates over the results in order.
+    /// Calls `task` with each item, all of which are submitted here, and iterates over the results
+    /// in order.
     ///
     /// [`Pool::imap`] takes items only as results are asked for.
     pub fn map<F, I, W>(&self, task: F, items: I) -> Imap<'_, I::IntoIter, F::Output>
@@ -96,7 +99,8 @@ impl ProcessPoolExecutor {
         drop(self.pool.join());
     }
 
-    /// As [`shutdown`](Self::shutdown); tasks that no worker has taken are [cancelled](Future::cancel).
+    /// As [`shutdown`](Self::shutdown); tasks that no worker has taken are
+    /// [cancelled](Future::cancel).
     pub fn shutdown_and_cancel(&self) {
         self.pool.shared().cancel_all();
         self.shutdown();
@@ -121,7 +125,8 @@ impl Drop for ProcessPoolExecutor {
     }
 }
 
-/// What was submitted to a [`ProcessPoolExecutor`]. Clones are the same task; it outlives the executor.
+/// What was submitted to a [`ProcessPoolExecutor`]. Clones are the same task; it outlives the
+/// executor.
 ///
 /// ```
 /// use mp_pool::ProcessPoolExecutor;
@@ -148,14 +153,16 @@ impl<R> Future<R> {
     ///
     /// # Errors
     ///
-    /// [`Cause::Panicked`], [`Cause::Died`] with how its worker ended, [`Cause::Cancelled`], or [`Cause::Failed`] if the
-    /// task was not run (the executor is shut down or gave up) or if arguments or value could not be written or read.
+    /// [`Cause::Panicked`], [`Cause::Died`] with how its worker ended, [`Cause::Cancelled`], or
+    /// [`Cause::Failed`] if the task was not run (the executor is shut down or gave up) or if
+    /// arguments or value could not be written or read.
     pub fn result(&self) -> Result<R, TaskError> {
         self.result_timeout(Deadline::NEVER)
     }
 
-    /// Waits for the task up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a
-    /// [`Deadline`], and returns its value. A timeout leaves the task where it is.
+    /// Waits for the task up to a [`Duration`](std::time::Duration), an
+    /// [`Instant`](std::time::Instant) or a [`Deadline`], and returns its value. A timeout
+    /// leaves the task where it is.
     ///
     /// # Errors
     ///
@@ -308,7 +315,8 @@ pub struct AsCompleted<R> {
 
 impl<R> AsCompleted<R> {
     /// The next future that has ended, waiting for it up to a [`Duration`](std::time::Duration), an
-    /// [`Instant`](std::time::Instant) or a [`Deadline`]; `None` if there is none left, or none until then.
+    /// [`Instant`](std::time::Instant) or a [`Deadline`]; `None` if there is none left, or none
+    /// until then.
     pub fn next_timeout(&mut self, timeout: impl Into<Deadline>) -> Option<Future<R>> {
         let deadline = timeout.into();
         loop {
@@ -353,8 +361,8 @@ pub struct Waited<R> {
     pub not_done: Vec<Future<R>>,
 }
 
-/// Waits for futures up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a [`Deadline`], and
-/// returns which have ended.
+/// Waits for futures up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant)
+/// or a [`Deadline`], and returns which have ended.
 ///
 /// ```
 /// use mp_pool::{Deadline, ProcessPoolExecutor, ReturnWhen, wait};

@@ -1,4 +1,5 @@
-//! Where a job's tasks come from: an iterator, taken from in packets as far as the job may be ahead.
+//! Where a job's tasks come from: an iterator, taken from in packets as far as the job may be
+//! ahead.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -8,10 +8,12 @@ use crate::error::{Cause, TaskError};
 use crate::feeder::Feeder;
 use crate::job::{Delivered, Progress, Read, value};
 
-/// The results of [`Pool::imap`](crate::Pool::imap) and [`Pool::imap_unordered`](crate::Pool::imap_unordered).
+/// The results of [`Pool::imap`](crate::Pool::imap) and
+/// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
 ///
-/// It takes items from its iterator while results are asked for, and is ahead of the results by four packets of tasks for
-/// each worker at most: so the iterator may be endless. Dropped early, it leaves the tasks that were submitted to run.
+/// It takes items from its iterator while results are asked for, and is ahead of the results by
+/// four packets of tasks for each worker at most: so the iterator may be endless. Dropped early, it
+/// leaves the tasks that were submitted to run.
 ///
 /// ```
 /// use mp_pool::Pool;
@@ -52,8 +54,8 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
         imap
     }
 
-    /// The next result, waiting for it up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a
-    /// [`Deadline`]; `None` after the last.
+    /// The next result, waiting for it up to a [`Duration`](std::time::Duration), an
+    /// [`Instant`](std::time::Instant) or a [`Deadline`]; `None` after the last.
     ///
     /// A timeout is [`Cause::TimedOut`], and takes no result: the next call waits for the same.
     pub fn next_timeout(&mut self, timeout: impl Into<Deadline>) -> Option<Result<R, TaskError>> {

@@ -94,8 +94,8 @@ impl Job {
         progress.watchers.push(Arc::downgrade(watcher));
     }
 
-    /// Waits until `test` gives something, which it can only when no more than `most` tasks are outstanding; `None` if the
-    /// deadline passed before.
+    /// Waits until `test` gives something, which it can only when no more than `most` tasks are
+    /// outstanding; `None` if the deadline passed before.
     pub(crate) fn wait<R>(
         &self,
         most: usize,

@@ -2,8 +2,10 @@
 //!
 //! Floor 4 of the workspace.
 //!
-//! - [`Pool`]: Python's `multiprocessing.Pool`: `map`, `imap`, `starmap`, `apply` and their variants.
-//! - [`ProcessPoolExecutor`] with [`Future`], [`as_completed`] and [`wait`]: the same as Python's `concurrent.futures`.
+//! - [`Pool`]: Python's `multiprocessing.Pool`: `map`, `imap`, `starmap`, `apply` and their
+//!   variants.
+//! - [`ProcessPoolExecutor`] with [`Future`], [`as_completed`] and [`wait`]: the same as Python's
+//!   `concurrent.futures`.
 //! - [`AsyncResult`], [`MapResult`], [`Imap`]: what is waited for.
 //! - [`TaskError`] with its [`Cause`]: which task has no value, and why.
 //!

@@ -1,4 +1,5 @@
-//! A packet of tasks: consecutive tasks of one job, as the parent keeps them, and the bytes that a worker gets.
+//! A packet of tasks: consecutive tasks of one job, as the parent keeps them, and the bytes that a
+//! worker gets.
 //!
 //! # Layout
 //!

@@ -28,15 +28,16 @@ const MAP_AHEAD: usize = 1024;
 
 /// Worker processes that run tasks: functions of this program, with arguments that travel.
 ///
-/// A task is a function or a closure without captures, as for [`Process`](mp_process::Process). Any thread may submit.
-/// Dropping the pool [terminates](Self::terminate) it.
+/// A task is a function or a closure without captures, as for [`Process`](mp_process::Process). Any
+/// thread may submit. Dropping the pool [terminates](Self::terminate) it.
 ///
 /// # If a process dies
 ///
-/// A worker that dies fails the one task that it ran, with its index, pid, and exit code or signal. Tasks that it had taken
-/// and not begun move to another worker, its results that came before count, and a new worker takes its place. If workers
-/// end over and over before they run anything, there are pauses between the starts, and then the pool gives up: every task
-/// fails with the last reason. When this process dies, the kernel kills the workers.
+/// A worker that dies fails the one task that it ran, with its index, pid, and exit code or signal.
+/// Tasks that it had taken and not begun move to another worker, its results that came before
+/// count, and a new worker takes its place. If workers end over and over before they run anything,
+/// there are pauses between the starts, and then the pool gives up: every task fails with the last
+/// reason. When this process dies, the kernel kills the workers.
 ///
 /// # Examples
 ///
@@ -112,14 +113,15 @@ impl Pool {
 
     /// Calls `task` with each item, in the workers, and returns the values in order.
     ///
-    /// All tasks are run, also after an error. Items are taken from the iterator while earlier ones run, and travel in
-    /// packets of as many as give each worker four packets, at most 256; an iterator that does not know its length gets
-    /// packets of one. [`chunk_size`](Self::chunk_size) sets their size.
+    /// All tasks are run, also after an error. Items are taken from the iterator while earlier ones
+    /// run, and travel in packets of as many as give each worker four packets, at most 256; an
+    /// iterator that does not know its length gets packets of one.
+    /// [`chunk_size`](Self::chunk_size) sets their size.
     ///
     /// # Errors
     ///
-    /// The error of the first task that has one, see [`AsyncResult::get`]; [`try_map`](Self::try_map) returns the values
-    /// of the others as well.
+    /// The error of the first task that has one, see [`AsyncResult::get`];
+    /// [`try_map`](Self::try_map) returns the values of the others as well.
     pub fn map<F, T, W>(
         &self,
         task: F,
@@ -257,8 +259,9 @@ impl Pool {
 
     /// The same pool, for one call whose packets have `tasks` tasks each (1 to 4096).
     ///
-    /// A packet is taken by one worker and its tasks run one after the other: many short tasks cost less in large packets,
-    /// long ones are spread better in small ones. A worker's death fails the task that it ran, however large the packet.
+    /// A packet is taken by one worker and its tasks run one after the other: many short tasks cost
+    /// less in large packets, long ones are spread better in small ones. A worker's death fails
+    /// the task that it ran, however large the packet.
     ///
     /// ```
     /// let pool = mp_pool::Pool::new(2)?;
@@ -276,10 +279,12 @@ impl Pool {
         }
     }
 
-    /// Takes no more tasks. Those that were submitted are run, then the workers end; [`join`](Self::join) waits for that.
+    /// Takes no more tasks. Those that were submitted are run, then the workers end;
+    /// [`join`](Self::join) waits for that.
     ///
-    /// Tasks that are submitted later fail with [`ErrorKind::Closed`](mp_layout::ErrorKind::Closed): also those that an
-    /// [`Imap`], or a [`map`](Self::map) of another thread, has not submitted yet.
+    /// Tasks that are submitted later fail with
+    /// [`ErrorKind::Closed`](mp_layout::ErrorKind::Closed): also those that an [`Imap`], or a
+    /// [`map`](Self::map) of another thread, has not submitted yet.
     pub fn close(&self) {
         self.shared.close();
     }
@@ -290,8 +295,8 @@ impl Pool {
         self.shared.terminate();
     }
 
-    /// Waits until all workers have ended and all callbacks have been run, after [`close`](Self::close) or
-    /// [`terminate`](Self::terminate).
+    /// Waits until all workers have ended and all callbacks have been run, after
+    /// [`close`](Self::close) or [`terminate`](Self::terminate).
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! What the threads of a pool's parent share: the board, the tasks, and the workers' seats.
 //!
-//! One thread, the collector, waits for the workers: it takes their outcomes, finds out what dead ones had begun, and
-//! starts new ones. Other threads submit.
+//! One thread, the collector, waits for the workers: it takes their outcomes, finds out what dead
+//! ones had begun, and starts new ones. Other threads submit.
 //!
 //! Lock order: the state, then a job's progress.
 
@@ -123,7 +123,8 @@ impl Shared {
         self.locked().is_running(&self.board, job)
     }
 
-    /// Waits until all workers have ended, and the callbacks have been run; the error says that nothing makes them.
+    /// Waits until all workers have ended, and the callbacks have been run; the error says that
+    /// nothing makes them.
     pub(crate) fn join(&self) -> Result<()> {
         let mut state = self.locked();
         if matches!(state.phase(), Phase::Open) {
@@ -148,7 +149,8 @@ impl Shared {
     }
 
     fn wake_collector(&self) {
-        // It fails only if other code closed the descriptor, and then the collector sees an error as well.
+        // It fails only if other code closed the descriptor, and then the collector sees an error
+        // as well.
         drop(self.wakeup.ring());
     }
 
@@ -179,8 +181,8 @@ impl Shared {
         self.ended.notify_all();
     }
 
-    /// Takes what has come, replaces who has ended, and gives out what is left; returns for whom to wait, and until when, or
-    /// `None` when all workers have ended.
+    /// Takes what has come, replaces who has ended, and gives out what is left; returns for whom to
+    /// wait, and until when, or `None` when all workers have ended.
     fn step(&self, ended: &[usize]) -> Option<(Vec<Watched>, Deadline)> {
         let mut state = self.locked();
         let stepped = state
@@ -201,7 +203,8 @@ impl Shared {
         Some((state.occupants().map(watched).collect(), until))
     }
 
-    /// Waits until a worker has pushed or ended, or a thread of this process rings; returns who has ended.
+    /// Waits until a worker has pushed or ended, or a thread of this process rings; returns who has
+    /// ended.
     fn sleep(&self, number: u64, fds: &[BorrowedFd<'_>], until: Deadline) -> Result<Vec<usize>> {
         let failed = |source| Error::os("wait for", "the workers of a pool", source);
         let until = if self.board.may_sleep(number)? {

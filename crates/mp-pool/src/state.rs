@@ -18,7 +18,8 @@ use crate::record::{Head, tag};
 use crate::seat::{Occupant, Seat};
 use crate::shared::{Shared, fail};
 
-/// The first pause before a worker is replaced that had begun no task; each further one is twice as long.
+/// The first pause before a worker is replaced that had begun no task; each further one is twice as
+/// long.
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(10);
 
 /// The longest of these pauses.
@@ -27,7 +28,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 /// A worker that lived as long was no failed start, whatever ended it.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
-/// So many workers more than the pool has may end in a row without a task in between, before it gives up.
+/// So many workers more than the pool has may end in a row without a task in between, before it
+/// gives up.
 const DEATHS_IN_VAIN_MAX: usize = 8;
 
 /// So many initializers may fail in a row.
@@ -51,7 +53,8 @@ pub(crate) struct State {
     is_stopped: bool,
     pending: VecDeque<Packet>,
     slots: Vec<Slot>,
-    /// Where the search for a free slot begins: packets are claimed in about the order of their slots.
+    /// Where the search for a free slot begins: packets are claimed in about the order of their
+    /// slots.
     next_slot: usize,
     on_board: usize,
     seats: Vec<Seat>,
@@ -306,8 +309,8 @@ impl State {
         Ok(())
     }
 
-    /// Takes a dead worker's packet from the board. The task that it had begun fails, the rest is to be done first; returns
-    /// whether there was one.
+    /// Takes a dead worker's packet from the board. The task that it had begun fails, the rest is
+    /// to be done first; returns whether there was one.
     fn take_back(&mut self, board: &Board, number: usize, occupant: &Occupant) -> Result<bool> {
         let mut had_begun = false;
         for place in 0..self.slots.len() {

@@ -15,7 +15,8 @@ use crate::board::{Board, Claim, Next, PIECE, Results};
 use crate::packet::next_part;
 use crate::record::{Head, tag};
 
-/// The task of a worker's process. The first three are descriptors; `most_tasks` is how many it runs, 0 for any number.
+/// The task of a worker's process. The first three are descriptors; `most_tasks` is how many it
+/// runs, 0 for any number.
 pub(crate) fn run(
     memory: RawFd,
     wakeup: RawFd,
@@ -23,7 +24,8 @@ pub(crate) fn run(
     number: u32,
     most_tasks: u64,
 ) -> Result<()> {
-    // Ctrl-C reaches all processes of a terminal; what is to become of the workers is the parent's decision.
+    // Ctrl-C reaches all processes of a terminal; what is to become of the workers is the parent's
+    // decision.
     this_process::block_interrupts();
     let board = Board::attach(Segment::from_descriptor(passed(memory)?)?)?;
     let mut worker = Worker {
@@ -106,8 +108,9 @@ impl Worker<'_> {
             let arguments = next_part(&mut rest)?;
             let now = clock::now_millis();
             if now != self.rung {
-                // What was pushed is up to a millisecond old: a parent that sleeps is not woken for each short task. Before
-                // the task begins, which must not fail because an earlier one closed the descriptor.
+                // What was pushed is up to a millisecond old: a parent that sleeps is not woken for
+                // each short task. Before the task begins, which must not fail
+                // because an earlier one closed the descriptor.
                 self.rung = now;
                 self.results.ring_parent(&self.wakeup)?;
             }

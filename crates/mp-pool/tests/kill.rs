@@ -1,4 +1,5 @@
-//! A worker killed at every instruction between the look for a packet and the wake-up of its parent.
+//! A worker killed at every instruction between the look for a packet and the wake-up of its
+//! parent.
 #![cfg(target_arch = "x86_64")]
 
 use std::os::fd::AsFd;
@@ -94,8 +95,8 @@ fn outcomes(stage: &Stage, worker: usize) -> Result<usize, String> {
     torn.map_or(Ok(count), Err)
 }
 
-/// What the parent does about the victim: each task must be done and was run once, or fail and was about to begin and run
-/// once at most, or move and was not run.
+/// What the parent does about the victim: each task must be done and was run once, or fail and was
+/// about to begin and run once at most, or move and was not run.
 fn judge(stage: &Stage) -> Result<(), String> {
     let text = |error: mp_layout::Error| error.to_string();
     let done = outcomes(stage, VICTIM)?;
@@ -222,7 +223,8 @@ fn a_worker_killed_after_it_was_woken_for_a_packet_leaves_the_packet_to_another(
     report.assert_safe();
 }
 
-/// The parent waits for the victim's end as well, so what counts is that the others can still wake it.
+/// The parent waits for the victim's end as well, so what counts is that the others can still wake
+/// it.
 #[test]
 fn a_worker_killed_while_it_wakes_its_parent_leaves_a_parent_that_others_wake() {
     let (_watchdog, stage) = begin();

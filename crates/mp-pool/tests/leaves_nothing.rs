@@ -1,4 +1,5 @@
-//! What a pool leaves behind. Alone in its binary: descriptors and children belong to the whole process.
+//! What a pool leaves behind. Alone in its binary: descriptors and children belong to the whole
+//! process.
 
 use std::time::Duration;
 

@@ -73,7 +73,8 @@ fn tasks_run_in_other_processes_side_by_side() {
 fn arguments_and_values_of_any_size_travel() {
     let _watchdog = Watchdog::new(LONG);
     let pool = Pool::new(2).unwrap();
-    // Around a line of the board, a message of the socket, a piece of the ring, and the ring itself.
+    // Around a line of the board, a message of the socket, a piece of the ring, and the ring
+    // itself.
     for size in [
         0, 1, 16_000, 16_384, 16_500, 32_768, 65_536, 70_000, 140_000,
     ] {

@@ -1,4 +1,5 @@
-//! What it costs to start a process and wait for it, beside `posix_spawn` and `wait` of the same program.
+//! What it costs to start a process and wait for it, beside `posix_spawn` and `wait` of the same
+//! program.
 //!
 //! `cargo run --release -p mp-process --example start_cost`
 
@@ -11,7 +12,8 @@ const ROUNDS: usize = 400;
 
 fn nothing() {}
 
-/// Starts this program by the standard library, which uses `posix_spawn`; it returns from `main` at once.
+/// Starts this program by the standard library, which uses `posix_spawn`; it returns from `main` at
+/// once.
 fn plain() {
     let mut child = Command::new("/proc/self/exe")
         .arg("nothing")

@@ -8,7 +8,8 @@ use mp_layout::{Error, Result};
 
 use crate::image::Image;
 
-/// The build id that the linker wrote into the executable or, where it wrote none, which file the executable is.
+/// The build id that the linker wrote into the executable or, where it wrote none, which file the
+/// executable is.
 ///
 /// Two processes of one build have the same functions at the same offsets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,8 @@ impl Build {
         Ok(BUILD.get_or_init(|| build))
     }
 
-    /// Finds out which build this process runs. Called before `main`: later the file may be another build's.
+    /// Finds out which build this process runs. Called before `main`: later the file may be another
+    /// build's.
     pub(crate) fn note() {
         // What fails here fails again at the first start, which returns the error.
         drop(Self::of_this_program());

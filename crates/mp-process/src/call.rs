@@ -1,8 +1,9 @@
 //! A call of a function as messages: which function, its arguments, and its outcome.
 //!
-//! [`Process`](crate::Process) sends one call to a process that it starts. With these pieces a process calls functions in
-//! processes that run already, as a pool does in its workers. How the bytes and descriptors get there is the caller's
-//! affair; [`send`] and [`receive`] take them over a socket pair.
+//! [`Process`](crate::Process) sends one call to a process that it starts. With these pieces a
+//! process calls functions in processes that run already, as a pool does in its workers. How the
+//! bytes and descriptors get there is the caller's affair; [`send`] and [`receive`] take them over
+//! a socket pair.
 //!
 //! ```
 //! use mp_process::call::{self, Function, Outcome};
@@ -27,8 +28,8 @@
 //!
 //! # If a process dies
 //!
-//! A call that was not answered has no outcome. Who called finds that out by the death of the process, as with
-//! [`Process`](crate::Process).
+//! A call that was not answered has no outcome. Who called finds that out by the death of the
+//! process, as with [`Process`](crate::Process).
 
 use std::any::type_name;
 use std::io;
@@ -68,8 +69,8 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`] for a function in a shared library; [`ErrorKind::Os`] if the build of this program cannot
-    /// be found out.
+    /// [`ErrorKind::Unsupported`] for a function in a shared library; [`ErrorKind::Os`] if the
+    /// build of this program cannot be found out.
     pub fn of<F, A, W>(task: F) -> Result<Self>
     where
         F: Task<A> + Stateless,
@@ -119,17 +120,19 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`] if another build of the program named it; [`ErrorKind::Corrupt`] if the name is damaged.
+    /// [`ErrorKind::Unsupported`] if another build of the program named it; [`ErrorKind::Corrupt`]
+    /// if the name is damaged.
     pub fn find(&self) -> Result<Callable> {
         Entry::at(&self.0).map(Callable)
     }
 }
 
 impl Callable {
-    /// Reads the arguments, calls the function and writes what it returns. A panic of the function is an outcome.
+    /// Reads the arguments, calls the function and writes what it returns. A panic of the function
+    /// is an outcome.
     ///
-    /// In a process that [`Process`](crate::Process) started the panic has its place and its backtrace; elsewhere it has
-    /// its message only.
+    /// In a process that [`Process`](crate::Process) started the panic has its place and its
+    /// backtrace; elsewhere it has its message only.
     pub fn call(self, arguments: &[u8], descriptors: Vec<OwnedFd>) -> Outcome {
         Outcome(
             panic::catch(|| self.0.run(arguments, descriptors))
@@ -149,18 +152,21 @@ impl Outcome {
         self.0.into_message()
     }
 
-    /// The outcome that [`into_message`](Self::into_message) wrote. Bytes that are none are an outcome without a value.
+    /// The outcome that [`into_message`](Self::into_message) wrote. Bytes that are none are an
+    /// outcome without a value.
     pub fn from_message(bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Self {
         Self(outcome::Outcome::from_message(bytes, descriptors))
     }
 
-    /// What the function returned; each call returns an equal value. `callee` names the other process in errors.
+    /// What the function returned; each call returns an equal value. `callee` names the other
+    /// process in errors.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Panicked`] with message and location; [`ErrorKind::Decode`] or [`ErrorKind::Encode`] if the arguments or
-    /// the result could not be read or written; [`ErrorKind::TooManyDescriptors`] if this process has none left for the
-    /// result; the error of a call that was not made.
+    /// [`ErrorKind::Panicked`] with message and location; [`ErrorKind::Decode`] or
+    /// [`ErrorKind::Encode`] if the arguments or the result could not be read or written;
+    /// [`ErrorKind::TooManyDescriptors`] if this process has none left for the result; the
+    /// error of a call that was not made.
     pub fn value<R, W>(&self, callee: &str) -> Result<R>
     where
         R: Returned<W>,
@@ -176,8 +182,9 @@ impl Outcome {
         }
     }
 
-    /// Why the call failed, as text: its panic, the `Err` that it returned, or the reason why it was not made; `None` if it
-    /// did not fail. The `Err` is known to the process that made the call, and an empty text elsewhere.
+    /// Why the call failed, as text: its panic, the `Err` that it returned, or the reason why it
+    /// was not made; `None` if it did not fail. The `Err` is known to the process that made the
+    /// call, and an empty text elsewhere.
     pub fn failure(&self) -> Option<String> {
         match self.panic() {
             Some(panic) => Some(panic.to_string()),
@@ -200,12 +207,13 @@ pub fn write_arguments<A: Arguments>(arguments: &A) -> Result<(Vec<u8>, Vec<Owne
     Ok((bytes, objects))
 }
 
-/// Sends bytes and descriptors over a socket pair, as one message. Large ones go through a memory file.
+/// Sends bytes and descriptors over a socket pair, as one message. Large ones go through a memory
+/// file.
 ///
 /// # Errors
 ///
-/// `TimedOut` if the socket has no room until the deadline, `InvalidInput` if it has none for all of the descriptors,
-/// `EPIPE` if the other end is closed, `EMFILE` or `ENOMEM`.
+/// `TimedOut` if the socket has no room until the deadline, `InvalidInput` if it has none for all
+/// of the descriptors, `EPIPE` if the other end is closed, `EMFILE` or `ENOMEM`.
 pub fn send(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -215,11 +223,13 @@ pub fn send(
     frame::send_by(socket, CALL, bytes, descriptors, deadline)
 }
 
-/// Receives what [`send`] sent; `None` if nothing came until the deadline, or if the other end is closed.
+/// Receives what [`send`] sent; `None` if nothing came until the deadline, or if the other end is
+/// closed.
 ///
 /// # Errors
 ///
-/// `InvalidData` if the message is damaged, or its descriptors do not fit into this process; `ENOMEM`.
+/// `InvalidData` if the message is damaged, or its descriptors do not fit into this process;
+/// `ENOMEM`.
 pub fn receive(
     socket: BorrowedFd<'_>,
     deadline: Deadline,

@@ -1,14 +1,15 @@
 //! The child's side: taken over before any `main`, runs one task, and exits.
 //!
-//! The loader calls every address in the section `.init_array` before `main`. Ours looks whether standard input
-//! is a socket on which a process of the same user has sent a start request; if not, which one system call shows for
-//! every usual input, it returns, and the program is what it always was. No environment variable is involved,
-//! so a program that a child starts is not taken for a child.
+//! The loader calls every address in the section `.init_array` before `main`. Ours looks whether
+//! standard input is a socket on which a process of the same user has sent a start request; if not,
+//! which one system call shows for every usual input, it returns, and the program is what it always
+//! was. No environment variable is involved, so a program that a child starts is not taken for a
+//! child.
 //!
 //! # If a process dies
 //!
-//! Before its task a child asks the kernel to be killed when its parent is gone, so nothing of the task runs without a
-//! parent. A child sends its outcome before it exits.
+//! Before its task a child asks the kernel to be killed when its parent is gone, so nothing of the
+//! task runs without a parent. A child sends its outcome before it exits.
 
 use std::ffi::{c_char, c_int};
 use std::fs::File;
@@ -63,21 +64,22 @@ extern "C" fn before_main(
         let code = serve(socket, || {
             run_remaining_constructors(count, arguments, environment);
         });
-        // As at the end of `main`: flushes standard output and waits for this process's own children.
+        // As at the end of `main`: flushes standard output and waits for this process's own
+        // children.
         std::process::exit(code);
     }
 }
 
 /// A copy of standard input, if a parent has sent a start request there.
 fn start_socket() -> Option<io::Result<OwnedFd>> {
-    // SAFETY: used in this function only, in which nothing is closed; this process has one thread. Where descriptor 0
-    // is closed, the first call says so.
+    // SAFETY: used in this function only, in which nothing is closed; this process has one thread.
+    // Where descriptor 0 is closed, the first call says so.
     let stdin = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) };
     start_request::is_waiting(stdin).then(|| stdin.try_clone_to_owned())
 }
 
-/// Calls the constructors that the loader would call next, since it never gets to them: a registry that other
-/// parts of the program fill before `main` must be full when a task looks.
+/// Calls the constructors that the loader would call next, since it never gets to them: a registry
+/// that other parts of the program fill before `main` must be full when a task looks.
 fn run_remaining_constructors(
     count: c_int,
     arguments: *const *const c_char,
@@ -137,9 +139,11 @@ fn serve(socket: io::Result<OwnedFd>, run_remaining_constructors: impl FnOnce())
     }
 }
 
-/// Receives the start request. First it closes the descriptors that this process inherited and was not sent.
+/// Receives the start request. First it closes the descriptors that this process inherited and was
+/// not sent.
 fn receive_start(socket: OwnedFd) -> Result<(&'static ToParent, Received)> {
-    // SAFETY: `main` has not begun, and code that ran before this has opened none without close-on-exec.
+    // SAFETY: `main` has not begun, and code that ran before this has opened none without
+    // close-on-exec.
     unsafe { mp_os::spawn::close_inherited() }
         .map_err(|source| Error::os("close", "inherited descriptors", source))?;
     let received = StartRequest::receive(socket.as_fd())?;
@@ -186,7 +190,8 @@ fn set_up_child(received: Received) -> Result<Job> {
     drop(parent);
     restore_stdin(stdin).map_err(|source| Error::os("restore", "standard input", source))?;
     this_process::ignore_broken_pipes();
-    // The thread that started this process may have blocked signals; then `terminate` would do nothing.
+    // The thread that started this process may have blocked signals; then `terminate` would do
+    // nothing.
     this_process::unblock_signals();
     let entry = Entry::at(&entry)?;
     panic::note_panics(tell_before_abort);

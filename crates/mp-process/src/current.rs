@@ -159,8 +159,8 @@ pub fn parent_process() -> Option<ParentProcess> {
     here().parent.as_ref().map(|_| ParentProcess(()))
 }
 
-/// The number of processors that this process may use in parallel: the lesser of its affinity and the quotas of its
-/// container.
+/// The number of processors that this process may use in parallel: the lesser of its affinity and
+/// the quotas of its container.
 pub fn cpu_count() -> usize {
     mp_os::cpu::cpu_count()
 }

@@ -1,6 +1,7 @@
 //! Any serde value as `Debug` would write it.
 //!
-//! A task's error travels, so serde can write it; whether it is `Debug`, only its own program knows.
+//! A task's error travels, so serde can write it; whether it is `Debug`, only its own program
+//! knows.
 
 use std::any::type_name;
 use std::fmt::{self, Debug, DebugList, DebugMap, DebugStruct, DebugTuple, Formatter};
@@ -8,7 +9,8 @@ use std::fmt::{self, Debug, DebugList, DebugMap, DebugStruct, DebugTuple, Format
 use mp_layout::Error;
 use serde::ser::{self, Serialize, Serializer};
 
-/// Writes a value in `Debug`'s form, with the names that serde has for its types, variants and fields.
+/// Writes a value in `Debug`'s form, with the names that serde has for its types, variants and
+/// fields.
 pub(crate) struct DebugText<'a, T: ?Sized>(pub(crate) &'a T);
 
 impl<T: Serialize + ?Sized> Debug for DebugText<'_, T> {

@@ -1,16 +1,17 @@
 //! A function, named so that another process of the same program finds it.
 //!
 //! Each task has one [`Entry`] in the executable: a constant that the compiler makes when
-//! [`Entry::of`] is used with the task's types. A parent sends the entry's [`Address`]: which build of the
-//! program it is in, and its offset from the load address, which the loader chooses again for every process.
+//! [`Entry::of`] is used with the task's types. A parent sends the entry's [`Address`]: which build
+//! of the program it is in, and its offset from the load address, which the loader chooses again
+//! for every process.
 //!
 //! # Invariants
 //!
-//! - I1: only [`Entry::address`] makes an address, of an entry in the build that it names. In each process of
-//!   that build the entry is at the same offset.
-//! - I2: the child compares the builds before it uses the offset. Then the entry must lie inside the loaded
-//!   executable, be aligned, begin with the magic, and know the hash of the types' names, before its function
-//!   is called: a damaged address is an error as well.
+//! - I1: only [`Entry::address`] makes an address, of an entry in the build that it names. In each
+//!   process of that build the entry is at the same offset.
+//! - I2: the child compares the builds before it uses the offset. Then the entry must lie inside
+//!   the loaded executable, be aligned, begin with the magic, and know the hash of the types'
+//!   names, before its function is called: a damaged address is an error as well.
 
 use std::any::type_name;
 use std::os::fd::OwnedFd;
@@ -116,12 +117,13 @@ impl Entry {
             .filter(|place| place.is_multiple_of(align_of::<Self>()))
             .ok_or_else(|| unfit("there is nothing"))?;
         let place = std::ptr::with_exposed_provenance::<Self>(place);
-        // SAFETY: the whole entry lies in a segment that the loader mapped for reading, and is aligned.
+        // SAFETY: the whole entry lies in a segment that the loader mapped for reading, and is
+        // aligned.
         if unsafe { place.cast::<u64>().read() } != MAGIC {
             return Err(unfit("no function begins"));
         }
-        // SAFETY: mapped and aligned as above. By I1 an entry is here, since this process is of the build that the
-        // address names (I2); entries are constants.
+        // SAFETY: mapped and aligned as above. By I1 an entry is here, since this process is of the
+        // build that the address names (I2); entries are constants.
         let entry = unsafe { &*place };
         if entry.hash() != *type_hash {
             return Err(unfit("is a function of other types"));
@@ -153,7 +155,8 @@ where
             return Outcome::refused(&error.with_detail(detail));
         }
     };
-    // SAFETY: `F` has no bytes (asserted in `Entry::of`), is `Copy`, and a value of it was given to the parent.
+    // SAFETY: `F` has no bytes (asserted in `Entry::of`), is `Copy`, and a value of it was given to
+    // the parent.
     let task: F = unsafe { NonNull::<F>::dangling().read() };
     task.call(arguments).leave()
 }

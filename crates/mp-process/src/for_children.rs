@@ -9,7 +9,8 @@ use mp_os::parent_death::ParentPipe;
 
 use crate::late_results::LateResults;
 
-/// The pipe by which children die with this process, and the listener for those that closed their socket to it.
+/// The pipe by which children die with this process, and the listener for those that closed their
+/// socket to it.
 #[derive(Debug)]
 pub(crate) struct ForChildren {
     pipe: ParentPipe,

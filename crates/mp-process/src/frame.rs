@@ -10,9 +10,10 @@
 //!
 //! # Progress
 //!
-//! At the start and the end of a process neither side waits for the other. A sender fills an empty socket, and what would
-//! not fit goes into a sealed memory file; a receiver is called when everything has been sent. In between, with processes
-//! that both run, each side waits up to a deadline.
+//! At the start and the end of a process neither side waits for the other. A sender fills an empty
+//! socket, and what would not fit goes into a sealed memory file; a receiver is called when
+//! everything has been sent. In between, with processes that both run, each side waits up to a
+//! deadline.
 
 use std::fs::File;
 use std::io;

@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 pub(crate) struct Image {
     base: usize,
     segments: Vec<Range<usize>>,
-    /// The addresses at which the constructors' addresses stand; empty in a program without dynamic section.
+    /// The addresses at which the constructors' addresses stand; empty in a program without
+    /// dynamic section.
     constructors: Range<usize>,
     /// Whether it names a program interpreter (the dynamic loader), without which it does not run.
     names_loader: bool,
@@ -39,13 +40,15 @@ impl Image {
         IMAGE.get_or_init(|| {
             let mut image = Self::default();
             let place = (&raw mut image).cast();
-            // SAFETY: `visit` is called during this call only, and gets the image that `place` points to.
+            // SAFETY: `visit` is called during this call only, and gets the image that `place`
+            // points to.
             unsafe { libc::dl_iterate_phdr(Some(visit), place) };
             image
         })
     }
 
-    /// Whether the program was given to its loader as an argument, so that the kernel knows the loader only.
+    /// Whether the program was given to its loader as an argument, so that the kernel knows the
+    /// loader only.
     pub(crate) fn is_run_by_its_loader(&self) -> bool {
         self.names_loader && !mp_os::spawn::has_loader()
     }
@@ -55,13 +58,15 @@ impl Image {
         self.build_id.as_deref()
     }
 
-    /// Where `size` bytes at `address` lie from the load address; `None` if they are not in the program.
+    /// Where `size` bytes at `address` lie from the load address; `None` if they are not in the
+    /// program.
     pub(crate) fn offset_of(&self, address: usize, size: usize) -> Option<u64> {
         self.contains(address, size)
             .then(|| address.wrapping_sub(self.base) as u64)
     }
 
-    /// The address of `size` bytes at `offset` from the load address; `None` if they are not in the program.
+    /// The address of `size` bytes at `offset` from the load address; `None` if they are not in the
+    /// program.
     pub(crate) fn address_at(&self, offset: u64, size: usize) -> Option<usize> {
         let address = self.base.wrapping_add(usize::try_from(offset).ok()?);
         self.contains(address, size).then_some(address)
@@ -94,7 +99,8 @@ unsafe extern "C" fn visit(
     _size: libc::size_t,
     image: *mut libc::c_void,
 ) -> libc::c_int {
-    // SAFETY: the loader passes a valid description and holds a lock against changes during this call.
+    // SAFETY: the loader passes a valid description and holds a lock against changes during this
+    // call.
     let info = unsafe { &*info };
     // SAFETY: the pointer that `of_this_program` passed, to an image that only this call uses.
     let image = unsafe { &mut *image.cast::<Image>() };
@@ -134,8 +140,8 @@ unsafe extern "C" fn visit(
         let count = header.p_memsz as usize / size_of::<Dynamic>();
         if image.contains(start, count * size_of::<Dynamic>()) {
             let start = std::ptr::with_exposed_provenance(start);
-            // SAFETY: inside a segment that is mapped for reading; the loader, which alone writes there,
-            // has finished with it.
+            // SAFETY: inside a segment that is mapped for reading; the loader, which alone writes
+            // there, has finished with it.
             let section = unsafe { std::slice::from_raw_parts(start, count) };
             image.constructors = constructors(image.base, section);
         }
@@ -143,8 +149,8 @@ unsafe extern "C" fn visit(
     1
 }
 
-/// Looks through notes as the ELF specification has them: three words (length of the name, length of the content, type),
-/// the name, the content, both filled up to the alignment.
+/// Looks through notes as the ELF specification has them: three words (length of the name, length
+/// of the content, type), the name, the content, both filled up to the alignment.
 fn build_id(mut notes: &[u8], alignment: usize) -> Option<Vec<u8>> {
     let alignment = alignment.max(4);
     loop {

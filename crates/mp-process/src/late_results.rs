@@ -2,15 +2,17 @@
 //!
 //! # Invariants
 //!
-//! - I1: a child's number is in `children` from its start until just before it is reaped, except while `starting` counts
-//!   its start: then the child may run and connect before its number is noted.
-//! - I2: an accepted connection is kept only if it can be a child's: its process's number is in `children`, or a start is
-//!   under way. Of the latter at most [`UNKNOWN_MAX`] are kept.
+//! - I1: a child's number is in `children` from its start until just before it is reaped, except
+//!   while `starting` counts its start: then the child may run and connect before its number is
+//!   noted.
+//! - I2: an accepted connection is kept only if it can be a child's: its process's number is in
+//!   `children`, or a start is under way. Of the latter at most [`UNKNOWN_MAX`] are kept.
 //!
 //! # If a process dies
 //!
-//! What a child sent before its end stays in its connection. A process that connects and is no child cannot hold more than
-//! I2 allows: its connection is closed when it is found, at the next start or end of a child.
+//! What a child sent before its end stays in its connection. A process that connects and is no
+//! child cannot hold more than I2 allows: its connection is closed when it is found, at the next
+//! start or end of a child.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -20,8 +22,8 @@ use mp_os::listener::{Accepted, BACKLOG, Listener};
 
 use crate::outcome::Outcome;
 
-/// Connections that are kept while it is not known whether their processes are children; more than the starts that a
-/// process has under way together.
+/// Connections that are kept while it is not known whether their processes are children; more than
+/// the starts that a process has under way together.
 const UNKNOWN_MAX: usize = 64;
 
 #[derive(Debug)]
@@ -35,7 +37,8 @@ pub(crate) struct LateResults {
 struct Connections {
     /// Starts that are under way.
     starting: usize,
-    /// Children that have not been reaped. A number may be in it twice where the kernel reaps by itself.
+    /// Children that have not been reaped. A number may be in it twice where the kernel reaps by
+    /// itself.
     children: Vec<u32>,
     /// At most one of each process: the latest.
     accepted: Vec<Accepted>,
@@ -58,8 +61,8 @@ impl LateResults {
         self.listener.as_ref().map_or(&[], Listener::name)
     }
 
-    /// Counts a start that begins. Closes what other processes than children have connected, so that it fills neither
-    /// this process nor the kernel's queue, in which children wait.
+    /// Counts a start that begins. Closes what other processes than children have connected, so
+    /// that it fills neither this process nor the kernel's queue, in which children wait.
     pub(crate) fn starting(&self) -> Starting<'_> {
         let mut connections = self.locked();
         // Without descriptors the start itself fails, or what waits is accepted later.
@@ -72,7 +75,8 @@ impl LateResults {
     ///
     /// # Errors
     ///
-    /// `EMFILE` or `ENFILE` if connections wait that cannot be accepted: one of them may be this child's.
+    /// `EMFILE` or `ENFILE` if connections wait that cannot be accepted: one of them may be this
+    /// child's.
     pub(crate) fn outcome_of(&self, pid: u32) -> io::Result<Option<Outcome>> {
         let mut connections = self.locked();
         let accepted = self.accept_all(&mut connections);
@@ -94,7 +98,8 @@ impl LateResults {
         connections.close_strangers();
     }
 
-    /// Accepts what waits. The connection of a child that has ended is among these, as no more can wait.
+    /// Accepts what waits. The connection of a child that has ended is among these, as no more can
+    /// wait.
     fn accept_all(&self, connections: &mut Connections) -> io::Result<()> {
         let Some(listener) = &self.listener else {
             return Ok(());

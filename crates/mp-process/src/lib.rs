@@ -1,9 +1,10 @@
-//! One process: a function of this program that another process runs. Its value or its panic comes back.
+//! One process: a function of this program that another process runs. Its value or its panic comes
+//! back.
 //!
 //! - [`Process`]: describe, start, wait, result; [`spawn`] does the first two in one.
 //! - [`Status`] and [`Panic`]: how it ended, as data.
-//! - [`current_process`], [`parent_process`], [`active_children`]: this process, its parent and its children;
-//!   [`cpu_count`]: the processors that it may use.
+//! - [`current_process`], [`parent_process`], [`active_children`]: this process, its parent and its
+//!   children; [`cpu_count`]: the processors that it may use.
 //! - [`Process::pass_fd`] and [`take_passed_fd`]: a descriptor for the child.
 //! - [`Run`]: a type that is a process, instead of a function.
 //! - [`call`]: a call as messages, for processes that run already.
@@ -28,9 +29,10 @@
 //!
 //! # How it starts
 //!
-//! The program runs itself again, through `/proc/self/exe`, and the child is caught before its `main`. So there is
-//! no main guard to forget and nothing to call first, and it works in tests, doctests and benches. The parent names the
-//! task by an address in the executable, which the child checks before use.
+//! The program runs itself again, through `/proc/self/exe`, and the child is caught before its
+//! `main`. So there is no main guard to forget and nothing to call first, and it works in tests,
+//! doctests and benches. The parent names the task by an address in the executable, which the child
+//! checks before use.
 #![cfg(target_os = "linux")]
 #![cfg_attr(
     not(test),

@@ -56,8 +56,8 @@ impl Panic {
         self.location.as_deref()
     }
 
-    /// The calls that led there, as text; `None` if the task replaced the panic hook or the variable
-    /// `RUST_BACKTRACE` is `0`.
+    /// The calls that led there, as text; `None` if the task replaced the panic hook or the
+    /// variable `RUST_BACKTRACE` is `0`.
     pub fn backtrace(&self) -> Option<&str> {
         self.backtrace.as_deref()
     }
@@ -95,8 +95,9 @@ impl fmt::Display for Panic {
 
 type Hook = dyn Fn(&PanicHookInfo<'_>) + Send + Sync;
 
-/// Lets every panic be noted, after it was printed: by the hook that code before `main` has set or, in place of
-/// std's, with the name of this process. Where a panic aborts the process, `before_abort` is called with it.
+/// Lets every panic be noted, after it was printed: by the hook that code before `main` has set or,
+/// in place of std's, with the name of this process. Where a panic aborts the process,
+/// `before_abort` is called with it.
 pub(crate) fn note_panics(before_abort: fn(Panic)) {
     let previous = take_hook();
     // Taken twice, what comes the second time is std's own.
@@ -170,7 +171,8 @@ impl Noted {
         text
     }
 
-    /// Looking up the names of the calls takes long, so it is done only for a panic that ends the task.
+    /// Looking up the names of the calls takes long, so it is done only for a panic that ends the
+    /// task.
     fn resolve(self) -> Panic {
         Panic {
             message: self.message,

@@ -1,4 +1,5 @@
-//! Descriptors that a parent passed to this process on purpose, under the numbers that they have in the parent.
+//! Descriptors that a parent passed to this process on purpose, under the numbers that they have in
+//! the parent.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +11,9 @@ use mp_os::of_process::OfProcess;
 /// Those that no task has taken.
 static PASSED: OfProcess<Mutex<Vec<OwnedFd>>> = OfProcess::new(Mutex::default);
 
-/// Takes the descriptor `number`, which the parent passed with [`Process::pass_fd`](crate::Process::pass_fd); `None` if it
-/// passed none of that number, or if it was taken before.
+/// Takes the descriptor `number`, which the parent passed with
+/// [`Process::pass_fd`](crate::Process::pass_fd); `None` if it passed none of that number, or if it
+/// was taken before.
 ///
 /// ```
 /// use std::io::{Read, Write, pipe};
@@ -41,7 +43,8 @@ pub fn take_passed_fd(number: RawFd) -> Option<OwnedFd> {
     Some(passed.swap_remove(place))
 }
 
-/// Gives each descriptor its number, in a child before its task. None of them has one of the numbers yet.
+/// Gives each descriptor its number, in a child before its task. None of them has one of the
+/// numbers yet.
 pub(crate) fn place(passed: Vec<(RawFd, OwnedFd)>) -> Result<()> {
     let placed: Result<Vec<_>> = passed.into_iter().map(place_one).collect();
     let mut kept = PASSED.get().lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,14 +21,16 @@ use crate::task::{Arguments, Returned, Run, Stateless, Task};
 
 /// A process that runs one function of this program, and whose value comes back.
 ///
-/// [`new`](Self::new) describes it, [`start`](Self::start) starts it, [`join`](Self::join) and [`result`](Self::result)
-/// wait for it. Several threads may wait, and again after its end. Dropping a `Process` does not end it. When this
-/// process exits, it waits for all children that are not [daemons](Self::daemon).
+/// [`new`](Self::new) describes it, [`start`](Self::start) starts it, [`join`](Self::join) and
+/// [`result`](Self::result) wait for it. Several threads may wait, and again after its end.
+/// Dropping a `Process` does not end it. When this process exits, it waits for all children that
+/// are not [daemons](Self::daemon).
 ///
 /// # If a process dies
 ///
-/// [`result`](Self::result) of a child that was killed is [`ErrorKind::ProcessDied`], and its [`Status`] has the signal.
-/// When this process dies, by an exit or by any signal, the kernel kills its children.
+/// [`result`](Self::result) of a child that was killed is [`ErrorKind::ProcessDied`], and its
+/// [`Status`] has the signal. When this process dies, by an exit or by any signal, the kernel kills
+/// its children.
 ///
 /// # Examples
 ///
@@ -48,7 +50,8 @@ use crate::task::{Arguments, Returned, Run, Stateless, Task};
 /// ```
 pub struct Process<R> {
     entry: &'static Entry,
-    /// `None` after the start. Never locked: the mutex makes this `Sync` though the arguments need not be.
+    /// `None` after the start. Never locked: the mutex makes this `Sync` though the arguments need
+    /// not be.
     arguments: Mutex<Option<Box<dyn Encode>>>,
     name: String,
     identity: Vec<u32>,
@@ -63,8 +66,8 @@ pub struct Process<R> {
 impl<R> Process<R> {
     /// Describes a process that will call `task` with `arguments`, a tuple.
     ///
-    /// `task` is a function or a closure without captures. Arguments are serde values or shared objects of mp,
-    /// and are written when the process starts.
+    /// `task` is a function or a closure without captures. Arguments are serde values or shared
+    /// objects of mp, and are written when the process starts.
     ///
     /// ```compile_fail
     /// let text = String::from("captured");
@@ -107,7 +110,8 @@ impl<R> Process<R> {
         }
     }
 
-    /// Sets its name, which is `Process-N` by default. `ps`, errors and [`current_process`] in the child show it.
+    /// Sets its name, which is `Process-N` by default. `ps`, errors and [`current_process`] in the
+    /// child show it.
     ///
     /// [`current_process`]: crate::current_process
     #[must_use = "a process runs when it is started"]
@@ -116,8 +120,8 @@ impl<R> Process<R> {
         self
     }
 
-    /// Whether the exit of this process ends it (SIGTERM, then SIGKILL) instead of waiting for it. The default is what this
-    /// process is: children of daemons are daemons.
+    /// Whether the exit of this process ends it (SIGTERM, then SIGKILL) instead of waiting for it.
+    /// The default is what this process is: children of daemons are daemons.
     #[must_use = "a process runs when it is started"]
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
@@ -138,12 +142,13 @@ impl<R> Process<R> {
         self
     }
 
-    /// Passes it a descriptor, which it has under the same number, close-on-exec; all others but the standard streams
-    /// stay in this process. May be called several times.
+    /// Passes it a descriptor, which it has under the same number, close-on-exec; all others but
+    /// the standard streams stay in this process. May be called several times.
     ///
-    /// The task takes it by its number with [`take_passed_fd`](crate::take_passed_fd). This process closes it after the
-    /// start: pass a copy (`try_clone`) to keep it. The number must be above 2, and in the child not be in use by code that
-    /// ran before `main`; else [`start`](Self::start) or [`result`](Self::result) is an error.
+    /// The task takes it by its number with [`take_passed_fd`](crate::take_passed_fd). This process
+    /// closes it after the start: pass a copy (`try_clone`) to keep it. The number must be
+    /// above 2, and in the child not be in use by code that ran before `main`; else
+    /// [`start`](Self::start) or [`result`](Self::result) is an error.
     #[must_use = "a process runs when it is started"]
     pub fn pass_fd(mut self, descriptor: impl Into<OwnedFd>) -> Self {
         self.passed.push(descriptor.into());
@@ -156,13 +161,15 @@ impl<R> Process<R> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidState`] if it was started before, if code before `main` starts it, or if 64 processes
-    /// have started one another in a row; [`ErrorKind::Encode`] if an argument does not serialise;
-    /// [`ErrorKind::InvalidInput`] for a variable, a directory or a [passed](Self::pass_fd) descriptor that the system does
-    /// not take; [`ErrorKind::TooManyDescriptors`]; [`ErrorKind::Unsupported`] for a function in a shared library, for a
-    /// program that its loader runs, and where the system lacks process descriptors; [`ErrorKind::NotFound`] or
-    /// [`ErrorKind::PermissionDenied`] if the directory cannot be entered or the program cannot be run;
-    /// [`ErrorKind::NotEnoughMemory`]; [`ErrorKind::Os`] at the limit of processes (`ulimit -u`).
+    /// [`ErrorKind::InvalidState`] if it was started before, if code before `main` starts it, or if
+    /// 64 processes have started one another in a row; [`ErrorKind::Encode`] if an argument
+    /// does not serialise; [`ErrorKind::InvalidInput`] for a variable, a directory or a
+    /// [passed](Self::pass_fd) descriptor that the system does
+    /// not take; [`ErrorKind::TooManyDescriptors`]; [`ErrorKind::Unsupported`] for a function in a
+    /// shared library, for a program that its loader runs, and where the system lacks process
+    /// descriptors; [`ErrorKind::NotFound`] or [`ErrorKind::PermissionDenied`] if the directory
+    /// cannot be entered or the program cannot be run; [`ErrorKind::NotEnoughMemory`];
+    /// [`ErrorKind::Os`] at the limit of processes (`ulimit -u`).
     pub fn start(&mut self) -> Result<()> {
         let arguments = self.arguments.get_mut();
         let arguments = arguments.unwrap_or_else(PoisonError::into_inner);
@@ -191,10 +198,11 @@ impl<R> Process<R> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Panicked`] with message and location, [`ErrorKind::ProcessDied`] with pid and signal or exit
-    /// code, [`ErrorKind::Decode`] or [`ErrorKind::Encode`] if the arguments or the result could not be read or
-    /// written, [`ErrorKind::TooManyDescriptors`] if this process has none left for the result, and
-    /// [`ErrorKind::InvalidState`] if it was not started.
+    /// [`ErrorKind::Panicked`] with message and location, [`ErrorKind::ProcessDied`] with pid and
+    /// signal or exit code, [`ErrorKind::Decode`] or [`ErrorKind::Encode`] if the arguments or
+    /// the result could not be read or written, [`ErrorKind::TooManyDescriptors`] if this
+    /// process has none left for the result, and [`ErrorKind::InvalidState`] if it was not
+    /// started.
     pub fn result<W>(&self) -> Result<R>
     where
         R: Returned<W>,
@@ -206,13 +214,15 @@ impl<R> Process<R> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidState`] if it was not started; [`ErrorKind::Os`] if the kernel refuses the wait.
+    /// [`ErrorKind::InvalidState`] if it was not started; [`ErrorKind::Os`] if the kernel refuses
+    /// the wait.
     pub fn join(&self) -> Result<()> {
         self.started("join")?.join(Deadline::NEVER).map(drop)
     }
 
-    /// Waits for its end, up to a [`Duration`](std::time::Duration), an [`Instant`](std::time::Instant) or a
-    /// [`Deadline`]; returns whether it has ended. A span of zero looks once, `Duration::MAX` is no limit.
+    /// Waits for its end, up to a [`Duration`](std::time::Duration), an
+    /// [`Instant`](std::time::Instant) or a [`Deadline`]; returns whether it has ended. A span
+    /// of zero looks once, `Duration::MAX` is no limit.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -244,7 +254,8 @@ impl<R> Process<R> {
         self.running.as_ref().map(|running| running.pid)
     }
 
-    /// `None` until it has ended; 0, the code it exited with, or the negative number of the signal that ended it.
+    /// `None` until it has ended; 0, the code it exited with, or the negative number of the signal
+    /// that ended it.
     ///
     /// A task that returned an `Err` or panicked exits with 1.
     pub fn exitcode(&self) -> Option<i32> {
@@ -272,7 +283,8 @@ impl<R> Process<R> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidState`] if it was not started; [`ErrorKind::PermissionDenied`] if it runs as another user now.
+    /// [`ErrorKind::InvalidState`] if it was not started; [`ErrorKind::PermissionDenied`] if it
+    /// runs as another user now.
     pub fn kill(&self) -> Result<()> {
         self.started("kill")?.send_signal(libc::SIGKILL)
     }
@@ -286,8 +298,9 @@ impl<R> Process<R> {
         self.started("terminate")?.send_signal(libc::SIGTERM)
     }
 
-    /// Sends SIGINT, as Ctrl-C does. Nothing happens if it has ended, or if it ignores the signal: a child inherits that
-    /// from this process, and this process from a shell that started it in the background.
+    /// Sends SIGINT, as Ctrl-C does. Nothing happens if it has ended, or if it ignores the signal:
+    /// a child inherits that from this process, and this process from a shell that started it
+    /// in the background.
     ///
     /// # Errors
     ///
@@ -296,8 +309,8 @@ impl<R> Process<R> {
         self.started("interrupt")?.send_signal(libc::SIGINT)
     }
 
-    /// The descriptor that becomes readable when it ends (a pidfd), to `poll` with others; `None` before it was
-    /// started.
+    /// The descriptor that becomes readable when it ends (a pidfd), to `poll` with others; `None`
+    /// before it was started.
     pub fn sentinel(&self) -> Option<BorrowedFd<'_>> {
         self.running.as_ref().map(|running| running.sentinel())
     }
@@ -343,8 +356,8 @@ impl<R> fmt::Debug for Process<R> {
 
 /// The answer of [`Process::close`] for a process that still runs, which it gives back.
 ///
-/// It converts into an [`Error`] of the kind [`ErrorKind::InvalidState`], which drops the handle; the process keeps
-/// running.
+/// It converts into an [`Error`] of the kind [`ErrorKind::InvalidState`], which drops the handle;
+/// the process keeps running.
 ///
 /// ```
 /// use mp_process::{StillRunning, spawn};

@@ -6,19 +6,21 @@ use serde::ser::{self, Impossible, Serialize, Serializer};
 
 use crate::debug_text::DebugText;
 
-/// What the `Err` of a `Result` holds, as `Debug` would write it; `None` for every other value, of which nothing below
-/// the top level is visited.
+/// What the `Err` of a `Result` holds, as `Debug` would write it; `None` for every other value, of
+/// which nothing below the top level is visited.
 pub(crate) fn err_text(value: &impl Serialize) -> Option<String> {
     value.serialize(Probe).ok().and_then(|Answer(text)| text)
 }
 
-/// Bytes of an `Err` that are said: the line stays below 4096 bytes, which a pipe takes in one piece.
+/// Bytes of an `Err` that are said: the line stays below 4096 bytes, which a pipe takes in one
+/// piece.
 const TEXT_MAX: usize = 3 << 10;
 
 struct Probe;
 struct Answer(Option<String>);
 
-/// The first [`TEXT_MAX`] bytes of what is written; what follows is an error, which ends the writing.
+/// The first [`TEXT_MAX`] bytes of what is written; what follows is an error, which ends the
+/// writing.
 #[derive(Default)]
 struct Start {
     text: String,

@@ -2,15 +2,15 @@
 //!
 //! # Invariants
 //!
-//! - I1: the child is reaped once, by the first thread that finds it ended, inside the initialiser of `end`. So its
-//!   number cannot be reused while `end` is empty.
-//! - I2: the child sends its outcome before it exits. An outcome that is neither in the socket nor at the listener
-//!   when the child has ended never comes.
+//! - I1: the child is reaped once, by the first thread that finds it ended, inside the initialiser
+//!   of `end`. So its number cannot be reused while `end` is empty.
+//! - I2: the child sends its outcome before it exits. An outcome that is neither in the socket nor
+//!   at the listener when the child has ended never comes.
 //!
 //! # If a process dies
 //!
-//! The child may die at any instruction: its descriptor becomes readable, and without an outcome the status is the
-//! signal. The parent's death ends the child, see [`mp_os::parent_death`].
+//! The child may die at any instruction: its descriptor becomes readable, and without an outcome
+//! the status is the signal. The parent's death ends the child, see [`mp_os::parent_death`].
 
 use std::io::PipeReader;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,8 +42,8 @@ pub(crate) struct Running {
 #[derive(Debug)]
 pub(crate) enum ExitWatch {
     Process(PidFd),
-    /// The kernel has reaped and forgotten it already. The read end of a pipe whose write end is closed: readable, as the
-    /// descriptor of an ended process is.
+    /// The kernel has reaped and forgotten it already. The read end of a pipe whose write end is
+    /// closed: readable, as the descriptor of an ended process is.
     Forgotten(PipeReader),
 }
 
@@ -212,7 +212,8 @@ impl Running {
         if let Some(for_children) = for_children {
             for_children.late.forget(self.pid);
         }
-        // Last: from here on its number can be that of another child, whose connection would be taken for this one's.
+        // Last: from here on its number can be that of another child, whose connection would be
+        // taken for this one's.
         let ended = self.watch.reap();
         let late = late.unwrap_or_else(|source| self.unknown(ended, source));
         End {

@@ -1,7 +1,7 @@
 //! The parent's side of a start.
 //!
-//! Everything that the child needs is sent before it exists and waits in the socket. So the child only receives, and
-//! neither side ever waits for the other.
+//! Everything that the child needs is sent before it exists and waits in the socket. So the child
+//! only receives, and neither side ever waits for the other.
 
 use std::ffi::OsStr;
 use std::io;

@@ -160,8 +160,8 @@ impl Received {
     }
 }
 
-/// Whether `descriptor` is a socket on which a process of the same user has sent a start request. Nothing is
-/// taken from it, and any other descriptor costs one system call.
+/// Whether `descriptor` is a socket on which a process of the same user has sent a start request.
+/// Nothing is taken from it, and any other descriptor costs one system call.
 pub(crate) fn is_waiting(descriptor: BorrowedFd<'_>) -> bool {
     let mut opening = [0; OPENING_SIZE];
     socket::is_seqpacket(descriptor)

@@ -27,8 +27,8 @@ pub enum Status {
     NotStarted,
     /// It has not ended.
     Running,
-    /// It exited with this code: 0 after its task returned, 1 if that was an `Err`, or what was given to
-    /// `std::process::exit`.
+    /// It exited with this code: 0 after its task returned, 1 if that was an `Err`, or what was
+    /// given to `std::process::exit`.
     Exited(i32),
     /// A signal ended it.
     Signaled {
@@ -39,8 +39,8 @@ pub enum Status {
     },
     /// Its task panicked.
     Panicked(Panic),
-    /// It ended without an outcome, and its exit status is lost: other code of this process waited for it (`waitpid(-1)`),
-    /// or `SIGCHLD` is ignored.
+    /// It ended without an outcome, and its exit status is lost: other code of this process waited
+    /// for it (`waitpid(-1)`), or `SIGCHLD` is ignored.
     Unknown,
 }
 

@@ -104,7 +104,8 @@ impl ActiveChild {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::PermissionDenied`](mp_layout::ErrorKind::PermissionDenied) if it runs as another user now.
+    /// [`ErrorKind::PermissionDenied`](mp_layout::ErrorKind::PermissionDenied) if it runs as
+    /// another user now.
     pub fn kill(&self) -> Result<()> {
         self.0.send_signal(libc::SIGKILL)
     }

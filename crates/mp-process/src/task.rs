@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 
 use crate::way_back::{ByValue, HasOutput, Never, WayBack};
 
-/// A value that travels to another process as an argument: any serde type that owns its data, and every
-/// shared object of mp.
+/// A value that travels to another process as an argument: any serde type that owns its data, and
+/// every shared object of mp.
 ///
 /// It is implemented for all of them; there is nothing to write.
 #[diagnostic::on_unimplemented(
@@ -30,8 +30,8 @@ pub trait Arguments: Serialize + DeserializeOwned + Send + 'static {}
 
 /// What a task gives back: any serde type that owns its data, or `!` of a task that never returns.
 ///
-/// It is implemented for all of them; there is nothing to write. `W` is the way it takes: the compiler finds it, and
-/// generic code that names this trait for values leaves it out.
+/// It is implemented for all of them; there is nothing to write. `W` is the way it takes: the
+/// compiler finds it, and generic code that names this trait for values leaves it out.
 ///
 /// ```
 /// use mp_process::{Process, Returned};
@@ -116,8 +116,8 @@ tuples! {
     (A1 a1, A2 a2, A3 a3, A4 a4, A5 a5, A6 a6, A7 a7, A8 a8);
 }
 
-/// A type that is a process: its fields are the arguments, its `run` is the task. What a subclass of
-/// `Process` is in Python.
+/// A type that is a process: its fields are the arguments, its `run` is the task. What a subclass
+/// of `Process` is in Python.
 ///
 /// ```
 /// use mp_process::{Process, Run};

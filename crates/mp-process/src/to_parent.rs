@@ -1,8 +1,9 @@
 //! A child's way to its parent.
 //!
-//! An outcome goes through the socket on which the child was received. A task may close that descriptor, and open another
-//! file that gets its number. So the socket is known by its inode: nothing is written to another file, and a child whose
-//! socket is gone connects to its parent's listener, which needs no descriptor.
+//! An outcome goes through the socket on which the child was received. A task may close that
+//! descriptor, and open another file that gets its number. So the socket is known by its inode:
+//! nothing is written to another file, and a child whose socket is gone connects to its parent's
+//! listener, which needs no descriptor.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,8 +16,8 @@ use mp_os::{listener, socket};
 use crate::outcome::Outcome;
 use crate::start_request::StartRequest;
 
-/// How long a child waits where the listener is full, until the parent starts or reaps another child and so empties it. A
-/// parent that waits for this child alone does neither.
+/// How long a child waits where the listener is full, until the parent starts or reaps another
+/// child and so empties it. A parent that waits for this child alone does neither.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The socket to the parent, and how to reach the parent without it.

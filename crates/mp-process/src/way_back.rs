@@ -1,8 +1,8 @@
 //! How what a task returns comes back to its parent.
 //!
-//! `!` cannot implement serde's traits here, and a trait for it and for every serde type would be implemented twice for `!`
-//! if serde implements its traits for `!` one day. So the way is a parameter: a value takes one, `!` the other, and the
-//! compiler finds which of them exists.
+//! `!` cannot implement serde's traits here, and a trait for it and for every serde type would be
+//! implemented twice for `!` if serde implements its traits for `!` one day. So the way is a
+//! parameter: a value takes one, `!` the other, and the compiler finds which of them exists.
 
 use mp_layout::{Error, ErrorKind, Result};
 use serde::Serialize;

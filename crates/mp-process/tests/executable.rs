@@ -25,8 +25,8 @@ impl Copied {
         let directory = format!("mp-process-{name}-{}", std::process::id());
         let copy = Self(std::env::temp_dir().join(directory));
         fs::create_dir_all(&copy.0).unwrap();
-        // By a process of its own: one that other tests start at this moment would inherit the open copy, and a file that
-        // is open for writing does not run (ETXTBSY).
+        // By a process of its own: one that other tests start at this moment would inherit the open
+        // copy, and a file that is open for writing does not run (ETXTBSY).
         let written = spawn(write_copy, (copy.program(), build_id)).unwrap();
         joined(&written);
         written.result().unwrap();

@@ -240,7 +240,8 @@ fn nothing_is_left_behind() {
     let process = spawn(check, ()).unwrap();
     joined(&process);
     let (before, after, children) = process.result().unwrap();
-    // The two ends of the pipe that all children hang on stay, and the listener that they can reach by name.
+    // The two ends of the pipe that all children hang on stay, and the listener that they can reach
+    // by name.
     assert_eq!(before + 3, after);
     assert_eq!(children.trim(), "");
 }

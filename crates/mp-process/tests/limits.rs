@@ -63,8 +63,8 @@ fn at_the_limit_of_processes_a_start_is_an_error() {
         // SAFETY: reads the limits that it is given.
         let limited = unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) };
         assert_eq!(limited, 0, "{}", io::Error::last_os_error());
-        // The limit holds for every user but the system's root, who becomes nobody. A namespace's own root cannot, and is
-        // limited as any user.
+        // The limit holds for every user but the system's root, who becomes nobody. A namespace's
+        // own root cannot, and is limited as any user.
         // SAFETY: takes a number, and changes this process only.
         unsafe { libc::setuid(65534) };
         spawn(|| (), ()).map(drop).unwrap_err().to_string()

@@ -1,7 +1,9 @@
-//! What one message costs: in one thread, without anybody to wait for, and from one process to another.
+//! What one message costs: in one thread, without anybody to wait for, and from one process to
+//! another.
 //!
-//! `cargo run --release -p mp-queue --example message_cost`; with a number of messages, it puts and gets as many plain ones, or with
-//! `serde` after it as many serde messages, and measures nothing, for `valgrind --tool=callgrind`.
+//! `cargo run --release -p mp-queue --example message_cost`; with a number of messages, it puts and
+//! gets as many plain ones, or with `serde` after it as many serde messages, and measures nothing,
+//! for `valgrind --tool=callgrind`.
 
 use std::hint::black_box;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -56,7 +58,8 @@ fn main() -> mp_layout::Result<()> {
     Ok(())
 }
 
-/// An object that is open at the receiver already, beside the bare system calls that pass its descriptor.
+/// An object that is open at the receiver already, beside the bare system calls that pass its
+/// descriptor.
 fn objects() -> mp_layout::Result<()> {
     let object = Mutex::new([0_u64; 1024])?;
     let queue = Queue::new()?;
@@ -152,6 +155,7 @@ fn pin(cpu: usize) {
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the number is below the set's 1024.
     unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: the set is as large as stated. On a machine with one processor this fails and changes nothing.
+    // SAFETY: the set is as large as stated. On a machine with one processor this fails and changes
+    // nothing.
     unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
 }

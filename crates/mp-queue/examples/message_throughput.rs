@@ -1,10 +1,10 @@
-//! Messages per second from one process to another: queues of plain values, of serde messages and of bytes, a channel, and
-//! a pipe.
+//! Messages per second from one process to another: queues of plain values, of serde messages and
+//! of bytes, a channel, and a pipe.
 //!
 //! `cargo run --release -p mp-queue --example message_throughput`
 //!
-//! Each figure is the median of five runs with the fastest and the slowest beside it. The processes are pinned to two
-//! processors if there are two.
+//! Each figure is the median of five runs with the fastest and the slowest beside it. The processes
+//! are pinned to two processors if there are two.
 
 use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -79,7 +79,8 @@ fn pin(cpu: usize) {
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the number is below the set's 1024.
     unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: the set is as large as stated. On a machine with one processor this fails and changes nothing.
+    // SAFETY: the set is as large as stated. On a machine with one processor this fails and changes
+    // nothing.
     unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
 }
 

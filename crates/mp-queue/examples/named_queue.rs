@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p mp-queue --example named_queue`
 //!
-//! The second program is this one started again with the queue's name. In your own: `Queue::open_or_create` in both, and
-//! it does not matter which one comes first.
+//! The second program is this one started again with the queue's name. In your own:
+//! `Queue::open_or_create` in both, and it does not matter which one comes first.
 
 use std::env;
 use std::error::Error;

@@ -1,4 +1,5 @@
-//! Round trips of 8 bytes between two processes, over two channels, against the least that the machine allows.
+//! Round trips of 8 bytes between two processes, over two channels, against the least that the
+//! machine allows.
 //!
 //! `cargo run --release -p mp-queue --example round_trip`
 
@@ -81,7 +82,8 @@ fn pin(cpu: usize) {
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the number is below the set's 1024.
     unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: the set is as large as stated. On a machine with one processor this fails and changes nothing.
+    // SAFETY: the set is as large as stated. On a machine with one processor this fails and changes
+    // nothing.
     unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
 }
 

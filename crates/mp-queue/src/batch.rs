@@ -4,7 +4,8 @@ use core::fmt;
 
 use crate::{Codec, GetError, codec};
 
-/// Messages taken from a queue in one step, to be decoded one by one; made by [`Queue::get_many`](crate::Queue::get_many).
+/// Messages taken from a queue in one step, to be decoded one by one; made by
+/// [`Queue::get_many`](crate::Queue::get_many).
 ///
 /// They are this process's: what is not iterated over is gone.
 #[must_use = "the messages were taken from the queue"]

@@ -6,7 +6,8 @@ use mp_layout::{Error, ErrorKind, Region, Result};
 use crate::control::Link;
 use crate::geometry::{BLOCK, BLOCK_UNITS, FIRST_PLACES, Geometry, STACK, UNIT, block_offset};
 
-/// A queue's blocks, as they are mapped here. Copies do not leave the structure that keeps the mapping.
+/// A queue's blocks, as they are mapped here. Copies do not leave the structure that keeps the
+/// mapping.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocks {
     /// All of the queue's bytes.
@@ -22,8 +23,8 @@ impl Blocks {
     ///
     /// # Safety
     ///
-    /// The part is a queue's, whose users all reach its bytes by the queue's protocol only, and it stays mapped as long as this
-    /// or a copy is used.
+    /// The part is a queue's, whose users all reach its bytes by the queue's protocol only, and it
+    /// stays mapped as long as this or a copy is used.
     pub(crate) unsafe fn new(part: Region<'_>, geometry: Geometry) -> Result<Self> {
         let start = part.pointer_to::<u8>(0, geometry.size())?;
         // SAFETY: mapped for as long as it is used, by the contract.
@@ -95,7 +96,8 @@ impl Blocks {
     pub(crate) unsafe fn pointer(&self, block: u32, unit: u32) -> *mut u8 {
         debug_assert!(block < self.count() && unit <= BLOCK_UNITS);
         let offset = block_offset(block) + unit as usize * UNIT;
-        // SAFETY: within the queue's part or, at the end of a block, where the next one or the stack starts, by the contract.
+        // SAFETY: within the queue's part or, at the end of a block, where the next one or the
+        // stack starts, by the contract.
         unsafe { self.part.as_ptr().add(offset) }
     }
 

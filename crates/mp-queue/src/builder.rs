@@ -42,8 +42,9 @@ impl<T, C: Codec<T>> Builder<T, C> {
         self
     }
 
-    /// Sets how many bytes of addresses the queue has for its messages: 4 GiB unless set, 256 KiB at least, 16 GiB at most,
-    /// rounded down to a multiple of 16 KiB. A message may have all of it but 16 KiB, up to 4 GiB. Memory is taken as it is used.
+    /// Sets how many bytes of addresses the queue has for its messages: 4 GiB unless set, 256 KiB
+    /// at least, 16 GiB at most, rounded down to a multiple of 16 KiB. A message may have all
+    /// of it but 16 KiB, up to 4 GiB. Memory is taken as it is used.
     pub fn room(mut self, bytes: usize) -> Self {
         self.settings.room = bytes;
         self
@@ -53,8 +54,8 @@ impl<T, C: Codec<T>> Builder<T, C> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`](mp_layout::ErrorKind::InvalidInput) for a bound of 0, and those of
-    /// [`Object::create`](mp_object::Object::create).
+    /// [`ErrorKind::InvalidInput`](mp_layout::ErrorKind::InvalidInput) for a bound of 0, and those
+    /// of [`Object::create`](mp_object::Object::create).
     pub fn create(self) -> Result<Queue<T, C>> {
         ObjectType::create(self.settings)
     }
@@ -63,8 +64,8 @@ impl<T, C: Codec<T>> Builder<T, C> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`](mp_layout::ErrorKind::InvalidInput) for a bound of 0, and those of
-    /// [`Object::create_named`](mp_object::Object::create_named).
+    /// [`ErrorKind::InvalidInput`](mp_layout::ErrorKind::InvalidInput) for a bound of 0, and those
+    /// of [`Object::create_named`](mp_object::Object::create_named).
     pub fn create_named(self, name: &str) -> Result<Queue<T, C>> {
         ObjectType::create_named(name, self.settings)
     }
@@ -73,7 +74,8 @@ impl<T, C: Codec<T>> Builder<T, C> {
     ///
     /// # Errors
     ///
-    /// Those of [`create_named`](Self::create_named), and those of [`Object::open`](mp_object::Object::open).
+    /// Those of [`create_named`](Self::create_named), and those of
+    /// [`Object::open`](mp_object::Object::open).
     pub fn open_or_create(self, name: &str) -> Result<Queue<T, C>> {
         ObjectType::open_or_create(name, self.settings)
     }

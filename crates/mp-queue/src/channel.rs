@@ -1,4 +1,5 @@
-//! A blocking channel from one sender to one receiver: an SPSC ring with two eventcounts, and no lock.
+//! A blocking channel from one sender to one receiver: an SPSC ring with two eventcounts, and no
+//! lock.
 //!
 //! # Source
 //!
@@ -14,24 +15,27 @@
 //! # Invariants
 //!
 //! - I1: who uses an end has claimed its role in the ring, under its process's identity.
-//! - I2: `in_transit_owner` of an end is the process that made it or passed it on last. It answers for the end while no
-//!   process has the role, because the handle is on its way.
+//! - I2: `in_transit_owner` of an end is the process that made it or passed it on last. It answers
+//!   for the end while no process has the role, because the handle is on its way.
 //! - I3: `closed` of an end is set by the drop of its handle, after its last operation, and stays.
 //!
 //! # Orderings
 //!
-//! Setting `closed` releases and looking at it acquires: who sees it sees every value that was sent before. The ring's
-//! commits are plain Release stores, so [`EventCount::notify`] with its fence follows them.
+//! Setting `closed` releases and looking at it acquires: who sees it sees every value that was sent
+//! before. The ring's commits are plain Release stores, so [`EventCount::notify`] with its fence
+//! follows them.
 //!
 //! # Progress
 //!
-//! `try_` operations are wait-free, but for one system call if the other side sleeps. The others block.
+//! `try_` operations are wait-free, but for one system call if the other side sleeps. The others
+//! block.
 //!
 //! # If a process dies
 //!
-//! In an operation, the value was sent (or received) or not, by the ring's one store, and the bell wakes the other side.
-//! An end that waits looks, when the bell rang and every 250 ms, whether the process that answers for the other end (I2) is
-//! dead. A dead end is a closed one: what was sent is received first.
+//! In an operation, the value was sent (or received) or not, by the ring's one store, and the bell
+//! wakes the other side. An end that waits looks, when the bell rang and every 250 ms, whether the
+//! process that answers for the other end (I2) is dead. A dead end is a closed one: what was sent
+//! is received first.
 
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -77,13 +81,16 @@ shared_struct! {
 
 const _: () = assert!(size_of::<ChannelWords>() == RING);
 
-/// Makes a channel of at most `capacity` values from one sender to one receiver, each of which may go to another process.
+/// Makes a channel of at most `capacity` values from one sender to one receiver, each of which may
+/// go to another process.
 ///
-/// It is faster than a [`Queue`](crate::Queue) and takes no lock, and it tells when the other end is gone.
+/// It is faster than a [`Queue`](crate::Queue) and takes no lock, and it tells when the other end
+/// is gone.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::InvalidInput`] for a capacity of 0 or more than addresses, and those of [`Object::create`].
+/// [`ErrorKind::InvalidInput`] for a capacity of 0 or more than addresses, and those of
+/// [`Object::create`].
 ///
 /// ```
 /// let (mut sender, mut receiver) = mp_queue::channel::<u64>(100)?;
@@ -109,8 +116,8 @@ pub fn channel<T: Plain>(capacity: usize) -> Result<(Sender<T>, Receiver<T>)> {
             end.in_transit_owner.set(Some(me));
         }
         let ring = payload.subregion(RING, payload.len() - RING)?;
-        // SAFETY: no other process reaches the payload before this returns; an attacher finds a header that says channel of
-        // this type.
+        // SAFETY: no other process reaches the payload before this returns; an attacher finds a
+        // header that says channel of this type.
         unsafe { Ring::<T>::create(ring, capacity) }?;
         Ok(())
     })?;
@@ -155,13 +162,15 @@ impl<T: Plain> Channel<T> {
     ///
     /// # Safety
     ///
-    /// What is made of it is dropped before this is, and leaves the structure that holds both never.
+    /// What is made of it is dropped before this is, and leaves the structure that holds both
+    /// never.
     pub(crate) unsafe fn ring(&self) -> Result<Ring<'static, T>> {
         // SAFETY: the ring behind the words is reached by its own protocol only.
         let payload = unsafe { self.words.object().payload() };
         let part = payload.subregion(RING, payload.len() - RING)?;
         let start = part.pointer_to::<u8>(0, part.len())?;
-        // SAFETY: mapped as long as `words`; the caller's promise is that nothing made of it lives longer.
+        // SAFETY: mapped as long as `words`; the caller's promise is that nothing made of it lives
+        // longer.
         let region = unsafe { Region::<'static>::new(start, part.len()) };
         // SAFETY: the header says that this is a channel of `T`.
         unsafe { Ring::attach(region) }
@@ -218,8 +227,9 @@ impl<T> Channel<T> {
         self.end(role).in_transit_owner.set(Some(me));
     }
 
-    /// Whether the process that answers for an end is proven dead: the one that has claimed it or, if no process has, its
-    /// the one that answers for it in transit. Where that cannot be told the end counts as alive.
+    /// Whether the process that answers for an end is proven dead: the one that has claimed it or,
+    /// if no process has, its the one that answers for it in transit. Where that cannot be told
+    /// the end counts as alive.
     #[cold]
     pub(crate) fn is_dead(&self, role: Role, claimed_by: Option<NonZeroU64>) -> bool {
         let answers = claimed_by.or_else(|| self.end(role).in_transit_owner.owner());
@@ -227,8 +237,8 @@ impl<T> Channel<T> {
         matches!(dead, Some(Ok(true)))
     }
 
-    /// Waits for `attempt`, which gives `None` while it is not possible; `gone` is told to it once the other side is known
-    /// to be dead.
+    /// Waits for `attempt`, which gives `None` while it is not possible; `gone` is told to it once
+    /// the other side is known to be dead.
     pub(crate) fn wait<R>(
         sleep_on: &EventCount,
         wait: Wait,

@@ -15,7 +15,8 @@ pub use serde::Serde;
 
 /// How a [`Queue`](crate::Queue) writes its messages: [`Serde`], [`Plain`] or [`Bytes`].
 ///
-/// It is part of the queue's type, and a queue that was made with one codec does not open with another.
+/// It is part of the queue's type, and a queue that was made with one codec does not open with
+/// another.
 pub trait Codec<T>: sealed::Codec<T> {}
 
 impl<T, C: sealed::Codec<T>> Codec<T> for C {}
@@ -26,7 +27,8 @@ pub(crate) mod sealed {
 
     /// A message as it is put.
     pub trait Encoded: AsRef<[u8]> {
-        /// The descriptors of the shared objects in it; `None` if it has no handle, empty if these travel by name.
+        /// The descriptors of the shared objects in it; `None` if it has no handle, empty if these
+        /// travel by name.
         #[inline]
         fn descriptors(&self) -> Option<&[Descriptor]> {
             None

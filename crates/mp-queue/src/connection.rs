@@ -19,21 +19,24 @@ use crate::pipe_end::PipeEnd;
 use crate::raw_queue::Message;
 use crate::{Deadline, GetError, PutError, Serde, Wait};
 
-/// One end of a [`pipe`](crate::pipe()): it sends messages of type `S`, and receives those of type `R`.
+/// One end of a [`pipe`](crate::pipe()): it sends messages of type `S`, and receives those of type
+/// `R`.
 ///
-/// Clones are of the same side, and a connection that goes to another process as an argument is: what one of them receives the
-/// others do not. The side is there as long as any of them is, in any process or on its way to one. When all are dropped
-/// or their processes have ended, the other side is told: what was sent is received, then receiving and sending
-/// fail with `Closed`. (A process that waits for the end must not keep a connection of the other side itself.)
+/// Clones are of the same side, and a connection that goes to another process as an argument is:
+/// what one of them receives the others do not. The side is there as long as any of them is, in any
+/// process or on its way to one. When all are dropped or their processes have ended, the other side
+/// is told: what was sent is received, then receiving and sending fail with `Closed`. (A process
+/// that waits for the end must not keep a connection of the other side itself.)
 ///
-/// A message is of any type that serde can write and read with all its fields; [`Serde`] says which cannot be, and are refused.
-/// It may have 1 GiB. Instead of messages bytes may be sent, which the other side receives as bytes.
+/// A message is of any type that serde can write and read with all its fields; [`Serde`] says which
+/// cannot be, and are refused. It may have 1 GiB. Instead of messages bytes may be sent, which the
+/// other side receives as bytes.
 ///
 /// # If a process dies
 ///
-/// A message was sent or it was not, whole. A message that a process received before it died is gone with it. The death of the
-/// last process of a side is noticed by a waiting process within 250 ms, and by a sending one within 10 ms: a message
-/// that is sent meanwhile is lost.
+/// A message was sent or it was not, whole. A message that a process received before it died is
+/// gone with it. The death of the last process of a side is noticed by a waiting process within 250
+/// ms, and by a sending one within 10 ms: a message that is sent meanwhile is lost.
 ///
 /// # Examples
 ///
@@ -68,14 +71,16 @@ impl<S: Serialize + DeserializeOwned + 'static, R> Connection<S, R> {
     /// - [`PutError::Closed`] if the other side is gone.
     /// - [`PutError::TooLarge`] if the message is longer than 1 GiB.
     /// - [`PutError::Encode`] if serde cannot write it.
-    /// - [`PutError::Failed`] if memory is exhausted, if there is no room left in a pipe without a bound, if the shared bytes are
-    ///   corrupt, if the lock of the side's senders cannot be acquired, or if the pipe does not go this way.
+    /// - [`PutError::Failed`] if memory is exhausted, if there is no room left in a pipe without a
+    ///   bound, if the shared bytes are corrupt, if the lock of the side's senders cannot be
+    ///   acquired, or if the pipe does not go this way.
     #[inline]
     pub fn send(&self, message: S) -> Result<(), PutError<S>> {
         self.send_timeout(message, Deadline::NEVER)
     }
 
-    /// Sends a message if there is room now. It may wait up to 100 ms for other senders of its side.
+    /// Sends a message if there is room now. It may wait up to 100 ms for other senders of its
+    /// side.
     ///
     /// # Errors
     ///
@@ -85,8 +90,8 @@ impl<S: Serialize + DeserializeOwned + 'static, R> Connection<S, R> {
         self.send_timeout(message, Deadline::PASSED)
     }
 
-    /// Sends a message; waits up to `timeout` while the pipe is full. [`Queue::put_timeout`](crate::Queue::put_timeout) says what
-    /// a `timeout` can be.
+    /// Sends a message; waits up to `timeout` while the pipe is full.
+    /// [`Queue::put_timeout`](crate::Queue::put_timeout) says what a `timeout` can be.
     ///
     /// # Errors
     ///
@@ -103,8 +108,8 @@ impl<S: Serialize + DeserializeOwned + 'static, R> Connection<S, R> {
         sent.map_err(|error| error.with_value(message))
     }
 
-    /// Sends borrowed bytes as they are, to be received by [`recv_bytes`](Self::recv_bytes); blocks while the pipe is full, if it
-    /// has a bound.
+    /// Sends borrowed bytes as they are, to be received by [`recv_bytes`](Self::recv_bytes); blocks
+    /// while the pipe is full, if it has a bound.
     ///
     /// # Errors
     ///
@@ -145,15 +150,17 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
     /// # Errors
     ///
     /// - [`GetError::Closed`] if the other side is gone and everything was received.
-    /// - [`GetError::Decode`] if the message's bytes are not an `R`. It was taken; the next call returns the one after it.
-    /// - [`GetError::Failed`] if the shared bytes are corrupt, if the lock of the side's receivers cannot be acquired, or if the
-    ///   pipe does not go this way.
+    /// - [`GetError::Decode`] if the message's bytes are not an `R`. It was taken; the next call
+    ///   returns the one after it.
+    /// - [`GetError::Failed`] if the shared bytes are corrupt, if the lock of the side's receivers
+    ///   cannot be acquired, or if the pipe does not go this way.
     #[inline]
     pub fn recv(&self) -> Result<R, GetError> {
         self.recv_timeout(Deadline::NEVER)
     }
 
-    /// Receives the oldest message if there is one now. It may wait up to 100 ms for other receivers of its side.
+    /// Receives the oldest message if there is one now. It may wait up to 100 ms for other
+    /// receivers of its side.
     ///
     /// # Errors
     ///
@@ -177,8 +184,8 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
         <Serde as Codec<R>>::decode(taken).map_err(GetError::Decode)
     }
 
-    /// The messages as they come, until the other side is gone and everything was received, or an error other than of one
-    /// message.
+    /// The messages as they come, until the other side is gone and everything was received, or an
+    /// error other than of one message.
     ///
     /// ```
     /// let (reader, writer) = mp_queue::pipe_one_way::<u32>()?;
@@ -200,7 +207,8 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
         iter::from_fn(next).fuse()
     }
 
-    /// Receives the oldest message as bytes: what [`send_bytes`](Self::send_bytes) sent; blocks until there is one.
+    /// Receives the oldest message as bytes: what [`send_bytes`](Self::send_bytes) sent; blocks
+    /// until there is one.
     ///
     /// # Errors
     ///
@@ -228,12 +236,13 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
         self.end.recv(self.wait, timeout.into(), take)
     }
 
-    /// Receives the oldest message as bytes into the start of `buffer` and returns how many they are; blocks until there is one.
+    /// Receives the oldest message as bytes into the start of `buffer` and returns how many they
+    /// are; blocks until there is one.
     ///
     /// # Errors
     ///
-    /// Those of [`recv_bytes`](Self::recv_bytes), and [`GetError::TooLong`] if the buffer is too short for the message. The message
-    /// stays then, for a longer one.
+    /// Those of [`recv_bytes`](Self::recv_bytes), and [`GetError::TooLong`] if the buffer is too
+    /// short for the message. The message stays then, for a longer one.
     ///
     /// ```
     /// use mp_queue::GetError;
@@ -250,7 +259,8 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
         self.recv_bytes_into_timeout(buffer, Deadline::NEVER)
     }
 
-    /// Receives the oldest message as [`recv_bytes_into`](Self::recv_bytes_into) does if there is one now.
+    /// Receives the oldest message as [`recv_bytes_into`](Self::recv_bytes_into) does if there is
+    /// one now.
     ///
     /// # Errors
     ///
@@ -259,11 +269,13 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
         self.recv_bytes_into_timeout(buffer, Deadline::PASSED)
     }
 
-    /// Receives the oldest message as [`recv_bytes_into`](Self::recv_bytes_into) does; waits up to `timeout` for one.
+    /// Receives the oldest message as [`recv_bytes_into`](Self::recv_bytes_into) does; waits up to
+    /// `timeout` for one.
     ///
     /// # Errors
     ///
-    /// Those of [`recv_bytes_into`](Self::recv_bytes_into), and [`GetError::Empty`] if it timed out.
+    /// Those of [`recv_bytes_into`](Self::recv_bytes_into), and [`GetError::Empty`] if it timed
+    /// out.
     pub fn recv_bytes_into_timeout(
         &self,
         buffer: &mut [u8],
@@ -288,9 +300,11 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
         }
     }
 
-    /// Waits up to `timeout` until there is something to receive or the other side is gone; false if it timed out.
+    /// Waits up to `timeout` until there is something to receive or the other side is gone; false
+    /// if it timed out.
     ///
-    /// If several threads or processes receive on this side, another one may have been faster when `recv` is called.
+    /// If several threads or processes receive on this side, another one may have been faster when
+    /// `recv` is called.
     ///
     /// # Errors
     ///
@@ -299,7 +313,8 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
         self.end.poll(self.wait, timeout.into())
     }
 
-    /// Messages that wait to be received, at some time during the call; others may send and receive meanwhile.
+    /// Messages that wait to be received, at some time during the call; others may send and receive
+    /// meanwhile.
     pub fn len(&self) -> usize {
         self.end.waiting()
     }
@@ -352,7 +367,8 @@ impl<S, R> fmt::Debug for Connection<S, R> {
 }
 
 impl<S: 'static, R: 'static> Serialize for Connection<S, R> {
-    /// Writes a copy of the connection, with its memory and its end of the socket pair; see [`mp_object::transfer`].
+    /// Writes a copy of the connection, with its memory and its end of the socket pair; see
+    /// [`mp_object::transfer`].
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         let end = self.end.lifeline().end();
         let end = end.ok_or_else(|| Z::Error::custom("the connection is closed"))?;

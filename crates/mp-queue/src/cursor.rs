@@ -4,7 +4,8 @@ use mp_layout::{Error, ErrorKind, Result};
 
 use crate::geometry::{BLOCK_UNITS, MAX_BLOCKS};
 
-/// Where a record ended, and the number of records up to there, in the one word that one store publishes.
+/// Where a record ended, and the number of records up to there, in the one word that one store
+/// publishes.
 ///
 /// | bits | meaning |
 /// |---|---|

@@ -33,8 +33,8 @@ pub enum PutError<T> {
     },
     /// The message could not be written as bytes.
     Encode(T, Error),
-    /// Anything else: memory is exhausted, the shared bytes are corrupt, a lock cannot be acquired, or a channel's handle
-    /// was passed on. The error says which.
+    /// Anything else: memory is exhausted, the shared bytes are corrupt, a lock cannot be acquired,
+    /// or a channel's handle was passed on. The error says which.
     Failed(T, Error),
 }
 
@@ -150,7 +150,8 @@ pub enum GetError {
     Empty,
     /// The queue was closed, and all its messages have been got.
     Closed,
-    /// The next message's bytes are not a value of the queue's type. It was taken; the one after it can be got.
+    /// The next message's bytes are not a value of the queue's type. It was taken; the one after it
+    /// can be got.
     Decode(Error),
     /// The next message does not fit into the buffer that it was to be received into. It stays.
     TooLong {
@@ -159,8 +160,8 @@ pub enum GetError {
         /// Bytes of the buffer.
         most: usize,
     },
-    /// Anything else: the shared bytes are corrupt, a lock cannot be acquired, or a channel's handle was passed on. The
-    /// error says which.
+    /// Anything else: the shared bytes are corrupt, a lock cannot be acquired, or a channel's
+    /// handle was passed on. The error says which.
     Failed(Error),
 }
 

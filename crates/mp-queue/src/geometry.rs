@@ -32,7 +32,8 @@ pub(crate) const FIRST_BACKED: u32 = 4;
 /// Where the control page has the first places of the stack of free blocks.
 pub(crate) const STACK: usize = 1024;
 
-/// As many as that page has room for. The others are only needed where blocks of more than 12 MiB are in use.
+/// As many as that page has room for. The others are only needed where blocks of more than 12 MiB
+/// are in use.
 pub(crate) const FIRST_PLACES: u32 = ((CONTROL_SIZE - STACK) / 4) as u32;
 
 /// Bytes of messages a queue has addresses for unless its builder says otherwise.
@@ -44,7 +45,8 @@ pub(crate) const DEFAULT_ROOM: usize = 4 << 30;
 /// | control 4 KiB | block 0: 16 KiB | block 1 | ... | block n-1 | rest of the stack |      sparse
 /// ```
 ///
-/// The stack of free blocks has a place of 4 bytes for each, of which the first 768 lie in the control page.
+/// The stack of free blocks has a place of 4 bytes for each, of which the first 768 lie in the
+/// control page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     blocks: u32,
@@ -99,7 +101,8 @@ impl Geometry {
         self.blocks as usize * RECORD_UNITS as usize
     }
 
-    /// Bytes of the longest message: what an empty queue has room for wherever it is, that is in all blocks but one.
+    /// Bytes of the longest message: what an empty queue has room for wherever it is, that is in
+    /// all blocks but one.
     pub(crate) const fn max_message(self) -> usize {
         let units = (self.blocks - 1) as usize * RECORD_UNITS as usize - 1;
         if units * UNIT < u32::MAX as usize {

@@ -4,8 +4,8 @@ use core::fmt;
 
 use crate::{Codec, GetError, Queue};
 
-/// The messages of a queue as they come; made by [`Queue::iter`]. It waits for each, and ends when the queue is closed and
-/// empty, or after an error other than of one message.
+/// The messages of a queue as they come; made by [`Queue::iter`]. It waits for each, and ends when
+/// the queue is closed and empty, or after an error other than of one message.
 pub struct Iter<'q, T, C> {
     queue: &'q Queue<T, C>,
     ended: bool,

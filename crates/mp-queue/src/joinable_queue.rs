@@ -17,15 +17,16 @@ use crate::{Deadline, GetError, PutError, Queue, Serde, Wait};
 
 /// A [`Queue`] that knows which of its tasks are not done: [`join`](Self::join) waits for them.
 ///
-/// Each task that is got is reported by [`task_done`](Self::task_done), by the process that got it. A message that does not
-/// decode counts as a task that was got.
+/// Each task that is got is reported by [`task_done`](Self::task_done), by the process that got it.
+/// A message that does not decode counts as a task that was got.
 ///
 /// # If a process dies
 ///
-/// The tasks that it got and had not finished will not be. `join` does not wait for them: it fails with
-/// [`ErrorKind::ProcessDied`], after all others are done, until the program has asked for their number by
-/// [`take_abandoned`](Self::take_abandoned). If a consumer is killed in the very instructions that take a task, the number may be
-/// one too high: the task is in the queue then, and another consumer gets it.
+/// The tasks that it got and had not finished will not be. `join` does not wait for them: it fails
+/// with [`ErrorKind::ProcessDied`], after all others are done, until the program has asked for
+/// their number by [`take_abandoned`](Self::take_abandoned). If a consumer is killed in the very
+/// instructions that take a task, the number may be one too high: the task is in the queue then,
+/// and another consumer gets it.
 ///
 /// # Examples
 ///
@@ -185,7 +186,8 @@ impl<T: Serialize + DeserializeOwned + 'static> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::ProcessDied`] if all are done but those that a process had got which died before it had finished them.
+    /// [`ErrorKind::ProcessDied`] if all are done but those that a process had got which died
+    /// before it had finished them.
     pub fn join(&self) -> Result<()> {
         self.join_timeout(Deadline::NEVER)
     }
@@ -194,7 +196,8 @@ impl<T: Serialize + DeserializeOwned + 'static> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`join`](Self::join), and [`ErrorKind::TimedOut`] with the number of those that are not.
+    /// Those of [`join`](Self::join), and [`ErrorKind::TimedOut`] with the number of those that are
+    /// not.
     pub fn join_timeout(&self, timeout: impl Into<Deadline>) -> Result<()> {
         let words = &self.tasks.words;
         if !words.join(self.wait, timeout.into(), || self.queue.is_empty()) {
@@ -215,8 +218,8 @@ impl<T: Serialize + DeserializeOwned + 'static> JoinableQueue<T> {
         }
     }
 
-    /// How many tasks processes got that died before they had finished them; they are forgotten then. It knows of those that a
-    /// `join` has found.
+    /// How many tasks processes got that died before they had finished them; they are forgotten
+    /// then. It knows of those that a `join` has found.
     pub fn take_abandoned(&self) -> u64 {
         self.tasks.words.take_abandoned()
     }
@@ -237,7 +240,8 @@ impl<T> JoinableQueue<T> {
         self.queue.is_closed()
     }
 
-    /// Tasks that wait, or were got and are not done, at some time during the call, if no process died with one.
+    /// Tasks that wait, or were got and are not done, at some time during the call, if no process
+    /// died with one.
     pub fn unfinished(&self) -> usize {
         self.len() + self.tasks.words.taken()
     }

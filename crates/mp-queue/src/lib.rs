@@ -9,13 +9,14 @@
 //! | [`pipe()`] | two sides, each a [`Connection`] in any number of processes | the other side gets what was sent, then `Closed`, if it was the last of its side |
 //! | [`channel`] | one [`Sender`], one [`Receiver`], plain values, no lock | the other end gets what was sent, then `Closed` |
 //!
-//! A queue's messages are written by a [codec](Codec): [`Serde`] (anything that serde can write), [`Plain`] (numbers and
-//! structs of them, by their bytes) or [`Bytes`].
+//! A queue's messages are written by a [codec](Codec): [`Serde`] (anything that serde can write),
+//! [`Plain`] (numbers and structs of them, by their bytes) or [`Bytes`].
 //!
 //! # Shared objects in messages
 //!
-//! A serde message may have handles of shared objects anywhere in it. They travel by descriptors, which wait in the kernel until
-//! the message is got: in a [`Lane`](mp_object::Lane), whose module says how, in which order, and what a death leaves. In short:
+//! A serde message may have handles of shared objects anywhere in it. They travel by descriptors,
+//! which wait in the kernel until the message is got: in a [`Lane`](mp_object::Lane), whose module
+//! says how, in which order, and what a death leaves. In short:
 //!
 //! | a process dies | what the others see |
 //! |---|---|
@@ -24,14 +25,16 @@
 //! | in a get, before the commit | the same, for the next consumer |
 //! | in a get, after the commit | the message went with it; its descriptors are discarded later |
 //!
-//! A message that is never got is freed with the queue. One that does not decode is gone, and its descriptors are closed. A
-//! process without room for the descriptors of the next message gets
-//! [`TooManyDescriptors`](mp_layout::ErrorKind::TooManyDescriptors) with the figures, and the message stays.
-//! [`Queue::max_with_objects`] says how many such messages can wait; beyond it a put waits in a bounded queue, and fails in
-//! another. A queue with a name carries objects with names, and refuses others.
+//! A message that is never got is freed with the queue. One that does not decode is gone, and its
+//! descriptors are closed. A process without room for the descriptors of the next message gets
+//! [`TooManyDescriptors`](mp_layout::ErrorKind::TooManyDescriptors) with the figures, and the
+//! message stays. [`Queue::max_with_objects`] says how many such messages can wait; beyond it a put
+//! waits in a bounded queue, and fails in another. A queue with a name carries objects with names,
+//! and refuses others.
 //!
-//! A queue that is in a message of itself, or of a queue that is in a message of it, is freed when the kernel next looks for such
-//! rings after all its users are gone: when a UNIX socket is closed, by any process.
+//! A queue that is in a message of itself, or of a queue that is in a message of it, is freed when
+//! the kernel next looks for such rings after all its users are gone: when a UNIX socket is closed,
+//! by any process.
 //!
 //! ```
 //! use mp_object::Mutex;

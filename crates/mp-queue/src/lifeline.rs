@@ -1,13 +1,15 @@
 //! One end of the socket pair by which each side of a pipe knows that the other is gone.
 //!
-//! Every process that has a connection of a side has a copy of that side's end, and a copy goes with a connection that is
-//! on its way to a process. The kernel counts them: when the last copy is closed, by a drop or by a death, the other end
-//! hangs up, for good.
+//! Every process that has a connection of a side has a copy of that side's end, and a copy goes
+//! with a connection that is on its way to a process. The kernel counts them: when the last copy is
+//! closed, by a drop or by a death, the other end hangs up, for good.
 //!
-//! The descriptors of messages with handles go over the same two ends, see [`Lane::of_side`](mp_object::Lane::of_side).
+//! The descriptors of messages with handles go over the same two ends, see
+//! [`Lane::of_side`](mp_object::Lane::of_side).
 //!
-//! Asking the kernel costs a system call. So an end remembers when it asked last, and asks again when the other side says
-//! that a connection was closed, and when the clock has ticked since (every 1 to 10 ms).
+//! Asking the kernel costs a system call. So an end remembers when it asked last, and asks again
+//! when the other side says that a connection was closed, and when the clock has ticked since
+//! (every 1 to 10 ms).
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::os::fd::{AsFd, OwnedFd};
@@ -57,7 +59,8 @@ impl Lifeline {
         drop(self.end.take());
     }
 
-    /// Whether the other side, which has closed so many connections, is gone. Asks if that number has changed.
+    /// Whether the other side, which has closed so many connections, is gone. Asks if that number
+    /// has changed.
     #[inline]
     pub(crate) fn is_gone(&self, closings: u32) -> bool {
         // Acquire: what the other side sent before is seen after this.
@@ -72,7 +75,8 @@ impl Lifeline {
             || clock::tick() != self.asked_at.load(Ordering::Relaxed) && self.ask(closings)
     }
 
-    /// Asks the kernel whether the other side is gone. Where that cannot be told it counts as there.
+    /// Asks the kernel whether the other side is gone. Where that cannot be told it counts as
+    /// there.
     #[cold]
     pub(crate) fn ask(&self, closings: u32) -> bool {
         let tick = clock::tick();

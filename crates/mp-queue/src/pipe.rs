@@ -1,9 +1,10 @@
-//! A pipe: a queue of messages for each direction in one object, and a socket pair that tells when a side is gone.
+//! A pipe: a queue of messages for each direction in one object, and a socket pair that tells when
+//! a side is gone.
 //!
 //! # Source
 //!
-//! Python's `multiprocessing.Pipe`. Changed: messages lie in shared memory instead of a socket's buffer; the socket pair only
-//! counts who is there.
+//! Python's `multiprocessing.Pipe`. Changed: messages lie in shared memory instead of a socket's
+//! buffer; the socket pair only counts who is there.
 //!
 //! # Layout
 //!
@@ -12,37 +13,41 @@
 //! | shape | side 0 | side 1 | unused | queue 0  | queue 1          | sparse
 //! ```
 //!
-//! Queue 0 goes from side 0 to side 1, queue 1 back; a pipe of one way has only queue 0. What a queue looks like is said
-//! where [`RawQueue`] is. A connection consists of this object, the number of its side, and its side's end of the socket pair
-//! (see [`Lifeline`]; `docs/decisions/0017-pipes.md` weighs it).
+//! Queue 0 goes from side 0 to side 1, queue 1 back; a pipe of one way has only queue 0. What a
+//! queue looks like is said where [`RawQueue`] is. A connection consists of this object, the number
+//! of its side, and its side's end of the socket pair (see [`Lifeline`];
+//! `docs/decisions/0017-pipes.md` weighs it).
 //!
 //! # Invariants
 //!
-//! - I1: a process that has a connection of a side, and a message in which one travels, holds a copy of that side's end. So
-//!   an end hangs up when, and only when, there is no connection of the other side any more.
-//! - I2: who closes the last connection of a side in a process closes its copy of the end first, then counts it in `closings`,
-//!   then wakes the other side.
+//! - I1: a process that has a connection of a side, and a message in which one travels, holds a
+//!   copy of that side's end. So an end hangs up when, and only when, there is no connection of the
+//!   other side any more.
+//! - I2: who closes the last connection of a side in a process closes its copy of the end first,
+//!   then counts it in `closings`, then wakes the other side.
 //! - I3: `shape` is written by the creator alone.
 //!
 //! # Orderings
 //!
-//! - `closings` is counted with Release after the copy is closed and loaded with Acquire before the kernel is asked: who
-//!   sees the number sees the closed copy.
+//! - `closings` is counted with Release after the copy is closed and loaded with Acquire before the
+//!   kernel is asked: who sees the number sees the closed copy.
 //! - Who hears of the hang-up looks for messages once more after it: all that was sent is received.
 //! - Messages: those of the queue.
 //!
 //! # Progress
 //!
-//! As the queue's: senders of a side take turns under a lock, and its receivers. A side with one thread never waits for a lock.
-//! Looking whether the other side is gone is wait-free: two loads, and a system call after each tick of the clock and each
-//! closed connection.
+//! As the queue's: senders of a side take turns under a lock, and its receivers. A side with one
+//! thread never waits for a lock. Looking whether the other side is gone is wait-free: two loads,
+//! and a system call after each tick of the clock and each closed connection.
 //!
 //! # If a process dies
 //!
-//! - In an operation: as the queue's. A message was sent, or it was not; it was received, or it stays.
-//! - With the last connection of a side: the kernel closes its end. The other side asks when it begins to wait and the clock
-//!   has ticked since it asked last, when a bell rang, and every 250 ms while it sleeps. So a sleeper hears of a death
-//!   after 250 ms at most, and a send may be accepted until the next tick.
+//! - In an operation: as the queue's. A message was sent, or it was not; it was received, or it
+//!   stays.
+//! - With the last connection of a side: the kernel closes its end. The other side asks when it
+//!   begins to wait and the clock has ticked since it asked last, when a bell rang, and every 250
+//!   ms while it sleeps. So a sleeper hears of a death after 250 ms at most, and a send may be
+//!   accepted until the next tick.
 //! - While it closes a connection: as a death with it.
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -97,8 +102,9 @@ pub enum Nothing {}
 
 /// Makes a pipe: two connections, each of which sends what the other receives.
 ///
-/// `S` is the type of the messages that go from the first to the second, `R` of those that come back. A send never waits for the
-/// receiver: what waits takes memory, see [`Queue`](crate::Queue); [`pipe_bounded`] sets a bound.
+/// `S` is the type of the messages that go from the first to the second, `R` of those that come
+/// back. A send never waits for the receiver: what waits takes memory, see [`Queue`](crate::Queue);
+/// [`pipe_bounded`] sets a bound.
 ///
 /// # Errors
 ///
@@ -121,7 +127,8 @@ pub fn pipe<S: 'static, R: 'static>() -> Result<(Connection<S, R>, Connection<R,
     typed(2, None)
 }
 
-/// Makes a pipe as [`pipe`] does, in which a send waits while `messages` messages of its direction wait.
+/// Makes a pipe as [`pipe`] does, in which a send waits while `messages` messages of its direction
+/// wait.
 ///
 /// # Errors
 ///
@@ -205,7 +212,8 @@ fn create(tag: TypeTag, queues: usize, bound: Option<usize>) -> Result<(PipeEnd,
     Ok((first, second))
 }
 
-/// The plan by which a pipe is received whose side 0 sends and receives the messages that `tag` names.
+/// The plan by which a pipe is received whose side 0 sends and receives the messages that `tag`
+/// names.
 pub(crate) fn any(tag: TypeTag) -> Plan {
     Plan::new(Kind::Pipe, tag, QUEUES + Settings::LEAST.size())
 }

@@ -15,7 +15,8 @@ use crate::pipe::{CODEC, PipeWords, SideWords};
 use crate::raw_queue::{Message, RawQueue};
 use crate::{GetError, PutError};
 
-/// One side of a pipe, shared by the connections of that side in this process. Dropped, it is closed here.
+/// One side of a pipe, shared by the connections of that side in this process. Dropped, it is
+/// closed here.
 #[derive(Debug)]
 pub(crate) struct PipeEnd {
     /// `None` if this side only receives.
@@ -55,7 +56,8 @@ impl PipeEnd {
         })
     }
 
-    /// A side as it came from another process, with an object of which the header was checked by [`pipe::any`](crate::pipe::any).
+    /// A side as it came from another process, with an object of which the header was checked by
+    /// [`pipe::any`](crate::pipe::any).
     pub(crate) fn received(object: Object, side: u8, lifeline: Lifeline) -> Result<Self> {
         if side > 1 {
             return Err(Error::new(ErrorKind::Corrupt, "receive", "a connection")
@@ -104,8 +106,8 @@ impl PipeEnd {
         self.lifeline.is_gone_by_tick(self.closings())
     }
 
-    /// Asks the kernel whether the other side is gone, and notes the answer for [`is_gone`](Self::is_gone): what a sleeper does
-    /// when a bell rang, and at each recheck.
+    /// Asks the kernel whether the other side is gone, and notes the answer for
+    /// [`is_gone`](Self::is_gone): what a sleeper does when a bell rang, and at each recheck.
     #[cold]
     pub(crate) fn ask(&self) -> bool {
         self.lifeline.ask(self.closings())
@@ -171,8 +173,8 @@ impl PipeEnd {
             .unwrap_or(Err(PutError::Full(())))
     }
 
-    /// Receives the oldest message: what `take` makes of its bytes and, if it has handles, its objects' descriptors. If `take`
-    /// fails, the message stays.
+    /// Receives the oldest message: what `take` makes of its bytes and, if it has handles, its
+    /// objects' descriptors. If `take` fails, the message stays.
     #[inline]
     pub(crate) fn recv<R>(
         &self,
@@ -243,8 +245,9 @@ impl PipeEnd {
         Ok(seen.is_some())
     }
 
-    /// Wakes all others of this side that sleep: the other side is gone, and the process that should have woken them may be dead
-    /// (rule c). They ask the kernel because the number of closed connections has changed.
+    /// Wakes all others of this side that sleep: the other side is gone, and the process that
+    /// should have woken them may be dead (rule c). They ask the kernel because the number of
+    /// closed connections has changed.
     #[cold]
     fn tell_that_gone(&self) {
         let receivers = self.incoming.as_ref().map(RawQueue::not_empty);
@@ -258,8 +261,8 @@ impl PipeEnd {
         }
     }
 
-    /// Whether the other side is gone, for an operation that found nothing. One that does not wait asks now, since it does not
-    /// ask later.
+    /// Whether the other side is gone, for an operation that found nothing. One that does not wait
+    /// asks now, since it does not ask later.
     fn ask_before(&self, deadline: Deadline) -> bool {
         if deadline == Deadline::PASSED {
             self.ask()

@@ -19,21 +19,24 @@ use crate::{
 /// Messages of a batch that are encoded before the first of them is put.
 const BATCH: usize = 64;
 
-/// A queue of `T` for any number of producers and consumers, in any number of processes: first in, first out.
+/// A queue of `T` for any number of producers and consumers, in any number of processes: first in,
+/// first out.
 ///
-/// Clones are the same queue. A handle goes to another process as an argument; separately started programs open a queue
-/// by name. A message belongs to the queue once `put` returns: its sender may end.
+/// Clones are the same queue. A handle goes to another process as an argument; separately started
+/// programs open a queue by name. A message belongs to the queue once `put` returns: its sender may
+/// end.
 ///
-/// A message is of any type that serde can write and read with all its fields; [`Serde`] says which cannot be, and are
-/// refused.
+/// A message is of any type that serde can write and read with all its fields; [`Serde`] says which
+/// cannot be, and are refused.
 ///
-/// Without a bound a put never waits for a consumer. All messages together may have 4 GiB, and one nearly as much; memory is
-/// taken as they need it, and given back when they are got ([`Builder::room`] sets another figure).
+/// Without a bound a put never waits for a consumer. All messages together may have 4 GiB, and one
+/// nearly as much; memory is taken as they need it, and given back when they are got
+/// ([`Builder::room`] sets another figure).
 ///
 /// # If a process dies
 ///
-/// A message is in the queue or not, whole, whenever its producer dies. A message that a consumer got before it died is
-/// gone with it. The others go on.
+/// A message is in the queue or not, whole, whenever its producer dies. A message that a consumer
+/// got before it died is gone with it. The others go on.
 ///
 /// # Examples
 ///
@@ -156,7 +159,8 @@ impl Queue<Vec<u8>, Bytes> {
     ///
     /// # Errors
     ///
-    /// [`GetError::Closed`] and [`GetError::Failed`], as [`get`](Self::get); `bytes` is unchanged then.
+    /// [`GetError::Closed`] and [`GetError::Failed`], as [`get`](Self::get); `bytes` is unchanged
+    /// then.
     #[inline]
     pub fn get_bytes_into(&self, bytes: &mut Vec<u8>) -> Result<(), GetError> {
         self.get_bytes_into_timeout(bytes, Deadline::NEVER)
@@ -172,7 +176,8 @@ impl Queue<Vec<u8>, Bytes> {
         self.get_bytes_into_timeout(bytes, Deadline::PASSED)
     }
 
-    /// Gets the oldest message into `bytes`, in place of what is there; waits up to `timeout` for one.
+    /// Gets the oldest message into `bytes`, in place of what is there; waits up to `timeout` for
+    /// one.
     ///
     /// # Errors
     ///
@@ -231,8 +236,8 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// - [`PutError::TooLarge`] if the message is longer than [`max_message`](Self::max_message).
     /// - [`PutError::Encode`] if the codec cannot write it.
     /// - [`PutError::Failed`] if memory is exhausted, if a queue without a bound has no room left
-    ///   ([`ErrorKind::NotEnoughMemory`](mp_layout::ErrorKind::NotEnoughMemory)), if the shared bytes are corrupt, or if the
-    ///   producers' lock cannot be acquired.
+    ///   ([`ErrorKind::NotEnoughMemory`](mp_layout::ErrorKind::NotEnoughMemory)), if the shared
+    ///   bytes are corrupt, or if the producers' lock cannot be acquired.
     #[inline]
     pub fn put(&self, value: T) -> Result<(), PutError<T>> {
         self.put_timeout(value, Deadline::NEVER)
@@ -253,9 +258,11 @@ impl<T, C: Codec<T>> Queue<T, C> {
 
     /// Puts a message; waits up to `timeout` while the queue is full.
     ///
-    /// `timeout` is a [`Duration`](std::time::Duration) from now, an [`Instant`](std::time::Instant) or a [`Deadline`].
+    /// `timeout` is a [`Duration`](std::time::Duration) from now, an
+    /// [`Instant`](std::time::Instant) or a [`Deadline`].
     /// [`Duration::ZERO`](std::time::Duration::ZERO) means one attempt,
-    /// [`Duration::MAX`](std::time::Duration::MAX) waits forever. All timed methods take their time like this.
+    /// [`Duration::MAX`](std::time::Duration::MAX) waits forever. All timed methods take their time
+    /// like this.
     ///
     /// # Errors
     ///
@@ -275,8 +282,8 @@ impl<T, C: Codec<T>> Queue<T, C> {
         Ok(())
     }
 
-    /// Puts messages in their order, in as few steps as possible and with one wake-up for each; blocks while the queue is
-    /// full. Messages of other producers may come between.
+    /// Puts messages in their order, in as few steps as possible and with one wake-up for each;
+    /// blocks while the queue is full. Messages of other producers may come between.
     ///
     /// # Errors
     ///
@@ -289,12 +296,14 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// # Errors
     ///
-    /// Those of [`put_many`](Self::put_many), and [`PutError::Full`] for the first message that has no room.
+    /// Those of [`put_many`](Self::put_many), and [`PutError::Full`] for the first message that has
+    /// no room.
     pub fn try_put_many(&self, values: &[T]) -> Result<(), PutManyError> {
         self.put_many_timeout(values, Deadline::PASSED)
     }
 
-    /// Puts messages as [`put_many`](Self::put_many) does; waits up to `timeout` for all of them together.
+    /// Puts messages as [`put_many`](Self::put_many) does; waits up to `timeout` for all of them
+    /// together.
     ///
     /// # Errors
     ///
@@ -348,8 +357,10 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// # Errors
     ///
     /// - [`GetError::Closed`] if the queue is closed and empty.
-    /// - [`GetError::Decode`] if the message's bytes are not a `T`. It was taken; the next get returns the one after it.
-    /// - [`GetError::Failed`] if the shared bytes are corrupt, or if the consumers' lock cannot be acquired.
+    /// - [`GetError::Decode`] if the message's bytes are not a `T`. It was taken; the next get
+    ///   returns the one after it.
+    /// - [`GetError::Failed`] if the shared bytes are corrupt, or if the consumers' lock cannot be
+    ///   acquired.
     #[inline]
     pub fn get(&self) -> Result<T, GetError> {
         self.get_timeout(Deadline::NEVER)
@@ -378,7 +389,8 @@ impl<T, C: Codec<T>> Queue<T, C> {
         self.get_noting(timeout.into(), || ())
     }
 
-    /// Gets the oldest message; `note` runs under the consumers' lock, before the one store that takes the message.
+    /// Gets the oldest message; `note` runs under the consumers' lock, before the one store that
+    /// takes the message.
     #[inline]
     pub(crate) fn get_noting(
         &self,
@@ -394,13 +406,14 @@ impl<T, C: Codec<T>> Queue<T, C> {
         C::decode(taken).map_err(GetError::Decode)
     }
 
-    /// Gets the oldest messages in one step: at least one, for which it blocks, and at most `max`, which counts as 1 if it
-    /// is 0.
+    /// Gets the oldest messages in one step: at least one, for which it blocks, and at most `max`,
+    /// which counts as 1 if it is 0.
     ///
     /// # Errors
     ///
     /// - [`GetError::Closed`] if the queue is closed and empty.
-    /// - [`GetError::Failed`] if the shared bytes are corrupt, or if the consumers' lock cannot be acquired.
+    /// - [`GetError::Failed`] if the shared bytes are corrupt, or if the consumers' lock cannot be
+    ///   acquired.
     ///
     /// A message that does not decode is an item of the batch.
     pub fn get_many(&self, max: usize) -> Result<Batch<T, C>, GetError> {
@@ -416,7 +429,8 @@ impl<T, C: Codec<T>> Queue<T, C> {
         self.get_many_timeout(max, Deadline::PASSED)
     }
 
-    /// Gets the oldest messages as [`get_many`](Self::get_many) does; waits up to `timeout` for the first.
+    /// Gets the oldest messages as [`get_many`](Self::get_many) does; waits up to `timeout` for the
+    /// first.
     ///
     /// # Errors
     ///
@@ -451,8 +465,8 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// # Errors
     ///
-    /// If the producers' lock cannot be had: [`ErrorKind::Corrupt`](mp_layout::ErrorKind::Corrupt) or
-    /// [`ErrorKind::TooManyHeld`](mp_layout::ErrorKind::TooManyHeld).
+    /// If the producers' lock cannot be had: [`ErrorKind::Corrupt`](mp_layout::ErrorKind::Corrupt)
+    /// or [`ErrorKind::TooManyHeld`](mp_layout::ErrorKind::TooManyHeld).
     pub fn close(&self) -> Result<()> {
         self.raw.close()
     }
@@ -485,7 +499,8 @@ impl<T, C> Queue<T, C> {
         self.len() == 0
     }
 
-    /// Whether a put would have had to wait at some time during the call. A queue without a bound never is.
+    /// Whether a put would have had to wait at some time during the call. A queue without a bound
+    /// never is.
     #[doc(alias = "full")]
     pub fn is_full(&self) -> bool {
         self.raw.is_full()
@@ -496,16 +511,18 @@ impl<T, C> Queue<T, C> {
         self.raw.capacity()
     }
 
-    /// How many messages with shared objects can be in the queue at a time; `None` without a limit, for a queue with a
-    /// name.
+    /// How many messages with shared objects can be in the queue at a time; `None` without a limit,
+    /// for a queue with a name.
     ///
-    /// The kernel keeps their descriptors in a socket, whose size `net.core.wmem_max` limits: 556 messages on most systems.
-    /// How many descriptors a message has does not count. A process without `CAP_SYS_RESOURCE` is also held to so many
-    /// descriptors in messages of all queues of its user as it may open itself (`ulimit -n`).
+    /// The kernel keeps their descriptors in a socket, whose size `net.core.wmem_max` limits: 556
+    /// messages on most systems. How many descriptors a message has does not count. A process
+    /// without `CAP_SYS_RESOURCE` is also held to so many descriptors in messages of all queues
+    /// of its user as it may open itself (`ulimit -n`).
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TooManyDescriptors`](mp_layout::ErrorKind::TooManyDescriptors), [`ErrorKind::Os`](mp_layout::ErrorKind::Os).
+    /// [`ErrorKind::TooManyDescriptors`](mp_layout::ErrorKind::TooManyDescriptors),
+    /// [`ErrorKind::Os`](mp_layout::ErrorKind::Os).
     pub fn max_with_objects(&self) -> Result<Option<usize>> {
         self.raw.lane().map(Lane::capacity).transpose()
     }

@@ -1,11 +1,13 @@
-//! A queue of byte records between any number of processes: blocks in a list, two robust locks, two eventcounts.
+//! A queue of byte records between any number of processes: blocks in a list, two robust locks, two
+//! eventcounts.
 //!
 //! # Source
 //!
-//! The two-lock queue of Michael and Scott (1996), whose nodes are blocks of 16 KiB that hold many records, as the blocks of
-//! crossbeam's `SegQueue` do. Changed: the locks are robust; one store commits what was put and one what was got, so the next
-//! owner of a dead owner's lock just goes on; a record may go on in the next block, wherever that lies; and blocks that were
-//! read are used again, the last one first. The stack of free blocks whose height nobody stores (I3) is ours.
+//! The two-lock queue of Michael and Scott (1996), whose nodes are blocks of 16 KiB that hold many
+//! records, as the blocks of crossbeam's `SegQueue` do. Changed: the locks are robust; one store
+//! commits what was put and one what was got, so the next owner of a dead owner's lock just goes
+//! on; a record may go on in the next block, wherever that lies; and blocks that were read are used
+//! again, the last one first. The stack of free blocks whose height nobody stores (I3) is ours.
 //!
 //! # Layout
 //!
@@ -23,69 +25,83 @@
 //!          | means nothing | free, with memory | free, without |
 //! ```
 //!
-//! A cursor says where a record ended and how many there were up to it. Records follow one another in a block, and go on in the
-//! next one. So nothing is left unused but what was read of the head's block, whatever the lengths. A producer that comes to the
-//! end of the tail's block takes the block on top of the stack, and puts those that were read since on it before: a short queue
-//! stays in two or three blocks, which the processors' caches have.
+//! A cursor says where a record ended and how many there were up to it. Records follow one another
+//! in a block, and go on in the next one. So nothing is left unused but what was read of the head's
+//! block, whatever the lengths. A producer that comes to the end of the tail's block takes the
+//! block on top of the stack, and puts those that were read since on it before: a short queue stays
+//! in two or three blocks, which the processors' caches have.
 //!
 //! # Invariants
 //!
-//! - I1: the records between the head's and the tail's cursor are whole and follow one another. A cursor names a block of the
-//!   queue and a unit in it; whoever reads anything else, a block that does not exist, or a record beyond the tail, answers
-//!   [`Corrupt`](ErrorKind::Corrupt) and changes nothing.
-//! - I2: the units between head and tail are the holder's of the consumers' lock, all others the holder's of the producers'.
-//!   `tail`, the stack and the links are written by the holder of the producers' lock alone, `head` by that of the consumers'
-//!   alone. A block's link stays as it is while the block is not the tail's and not free.
-//! - I3: the blocks from `oldest` to the tail's are not in the stack. They are `taken = number(tail) - number(oldest) + 1`, and the
-//!   stack is its places from `taken` on, which have each other block once. So the store of `tail` that commits a record takes the
-//!   blocks that it needed off the stack, and the store of `oldest` that goes on by one puts one on it. A draft takes no block
-//!   before and puts none back after its first: the places would shift under it.
-//! - I4: the blocks that are not in the stack, and those of its places below `backed`, have memory. `backed` is raised after
-//!   memory was reserved and lowered before it is given back. The stack's places below `backed` have memory
-//!   themselves.
+//! - I1: the records between the head's and the tail's cursor are whole and follow one another. A
+//!   cursor names a block of the queue and a unit in it; whoever reads anything else, a block that
+//!   does not exist, or a record beyond the tail, answers [`Corrupt`](ErrorKind::Corrupt) and
+//!   changes nothing.
+//! - I2: the units between head and tail are the holder's of the consumers' lock, all others the
+//!   holder's of the producers'. `tail`, the stack and the links are written by the holder of the
+//!   producers' lock alone, `head` by that of the consumers' alone. A block's link stays as it is
+//!   while the block is not the tail's and not free.
+//! - I3: the blocks from `oldest` to the tail's are not in the stack. They are `taken =
+//!   number(tail) - number(oldest) + 1`, and the stack is its places from `taken` on, which have
+//!   each other block once. So the store of `tail` that commits a record takes the blocks that it
+//!   needed off the stack, and the store of `oldest` that goes on by one puts one on it. A draft
+//!   takes no block before and puts none back after its first: the places would shift under it.
+//! - I4: the blocks that are not in the stack, and those of its places below `backed`, have memory.
+//!   `backed` is raised after memory was reserved and lowered before it is given back. The stack's
+//!   places below `backed` have memory themselves.
 //! - I5: no record is written, and no block linked, where I4 does not say that memory is there.
-//! - I6: `closed` is set under the producers' lock, which a put holds when it looks at it: nothing is put after it.
-//! - I7: no thread sleeps holding either lock, or takes one while it has the other; but a producer that finds the lane of
-//!   descriptors full tries the consumers' lock under its own.
+//! - I6: `closed` is set under the producers' lock, which a put holds when it looks at it: nothing
+//!   is put after it.
+//! - I7: no thread sleeps holding either lock, or takes one while it has the other; but a producer
+//!   that finds the lane of descriptors full tries the consumers' lock under its own.
 //!
 //! # Orderings
 //!
-//! - The Release store of `tail` and a consumer's Acquire load: records and links are written before they are read. `seen` beside
-//!   the head is stored with Release and loaded with Acquire: what its writer had acquired, its reader acquires.
-//! - The Release store of `head` and a producer's Acquire load: a block is read before it is taken again.
-//! - The Release store of `closed` and the Acquire load of a consumer, who looks for messages once more after it.
-//! - Sleeping: [`EventCount`], with its fence: a commit is a plain Release store, so `notify_committed` would
-//!   not do.
+//! - The Release store of `tail` and a consumer's Acquire load: records and links are written
+//!   before they are read. `seen` beside the head is stored with Release and loaded with Acquire:
+//!   what its writer had acquired, its reader acquires.
+//! - The Release store of `head` and a producer's Acquire load: a block is read before it is taken
+//!   again.
+//! - The Release store of `closed` and the Acquire load of a consumer, who looks for messages once
+//!   more after it.
+//! - Sleeping: [`EventCount`], with its fence: a commit is a plain Release store, so
+//!   `notify_committed` would not do.
 //!
 //! # Progress
 //!
-//! Blocking. Producers and consumers do not block each other as long as there are messages and room. A process that is
-//! stopped while it holds a lock stops its side. A consumer that has emptied the queue looks again immediately or, where
-//! messages come in a stream, after a moment (`BatchBackoff`). Where a block ends, a put takes as many steps as blocks were read
+//! Blocking. Producers and consumers do not block each other as long as there are messages and
+//! room. A process that is stopped while it holds a lock stops its side. A consumer that has
+//! emptied the queue looks again immediately or, where messages come in a stream, after a moment
+//! (`BatchBackoff`). Where a block ends, a put takes as many steps as blocks were read
 //! since the last time.
 //!
 //! # If a process dies
 //!
-//! There is nothing to recover: what is not committed means nothing, and what is derived from what is committed.
+//! There is nothing to recover: what is not committed means nothing, and what is derived from what
+//! is committed.
 //!
-//! - Putting: before the store of `tail` nothing is in the queue, no block was taken, and the next holder of the lock overwrites
-//!   records and links; after it the messages are. The bell is begun before that store and ends after the notification, so a
-//!   sleeping consumer is woken in either case.
-//! - Getting: before the store of `head` the message stays for the next consumer; after it, it is gone with the process that took
-//!   it. A woken consumer that dies before rings the bell for the next one.
-//! - Putting a block back on the stack: before the store of `oldest` the place that was written means nothing, after it the block is
-//!   free.
-//! - Between reserving memory and recording it: the memory is there and no process relies on it; it is reserved again, which
-//!   costs nothing. Between recording that memory goes and giving it back (4 MiB at most): as before, it is there and no process
-//!   relies on it, until these blocks are used again. Never does `backed` promise what is not there.
-//! - With handles in a message: see [`Lane`], whose messages are sent before the store of `tail` and discarded after that of
-//!   `head`.
-//! - Closing: the store closes; the bell wakes one of those that sleep, and each that sees it wakes all others.
+//! - Putting: before the store of `tail` nothing is in the queue, no block was taken, and the next
+//!   holder of the lock overwrites records and links; after it the messages are. The bell is begun
+//!   before that store and ends after the notification, so a sleeping consumer is woken in either
+//!   case.
+//! - Getting: before the store of `head` the message stays for the next consumer; after it, it is
+//!   gone with the process that took it. A woken consumer that dies before rings the bell for the
+//!   next one.
+//! - Putting a block back on the stack: before the store of `oldest` the place that was written
+//!   means nothing, after it the block is free.
+//! - Between reserving memory and recording it: the memory is there and no process relies on it; it
+//!   is reserved again, which costs nothing. Between recording that memory goes and giving it back
+//!   (4 MiB at most): as before, it is there and no process relies on it, until these blocks are
+//!   used again. Never does `backed` promise what is not there.
+//! - With handles in a message: see [`Lane`], whose messages are sent before the store of `tail`
+//!   and discarded after that of `head`.
+//! - Closing: the store closes; the bell wakes one of those that sleep, and each that sees it wakes
+//!   all others.
 //!
-//! The eventcount's **known gap** stands here: while a woken consumer acquires the consumers' lock, and in a bounded queue
-//! while it commits under the producers' bell, a kill is not heard by other sleeping consumers. The message it was
-//! woken for then waits for the next put or get (a consumer that takes one and sees more wakes the next), at most for the recheck
-//! of 250 ms.
+//! The eventcount's **known gap** stands here: while a woken consumer acquires the consumers' lock,
+//! and in a bounded queue while it commits under the producers' bell, a kill is not heard by other
+//! sleeping consumers. The message it was woken for then waits for the next put or get (a consumer
+//! that takes one and sees more wakes the next), at most for the recheck of 250 ms.
 
 use std::time::Duration;
 
@@ -112,8 +128,8 @@ mod reader;
 
 pub(crate) use message::Message;
 
-/// How long an operation that should not wait waits all the same for the lock of another that runs: they hold it for less
-/// than a microsecond, or while they copy a large message.
+/// How long an operation that should not wait waits all the same for the lock of another that runs:
+/// they hold it for less than a microsecond, or while they copy a large message.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The bound of a queue that has none.
@@ -214,8 +230,8 @@ impl RawQueue {
         unsafe { Self::attach_at(object, 0, codec, lane) }
     }
 
-    /// Finds the parts of a queue that starts `start` bytes, a multiple of a page, into the payload, and whose messages'
-    /// descriptors are in `lane`.
+    /// Finds the parts of a queue that starts `start` bytes, a multiple of a page, into the
+    /// payload, and whose messages' descriptors are in `lane`.
     ///
     /// # Safety
     ///
@@ -239,12 +255,14 @@ impl RawQueue {
             ));
         }
         let blocks = control.shape.blocks.load(Ordering::Relaxed);
-        // SAFETY: after the control lie stack and blocks, which are reached by the queue's protocol only.
+        // SAFETY: after the control lie stack and blocks, which are reached by the queue's protocol
+        // only.
         let payload = unsafe { control.object().payload() };
         let part = payload.subregion(start, payload.len() - start)?;
         let geometry = Geometry::found(blocks, part.len())?;
         Ok(Self {
-            // SAFETY: as above; the bytes stay mapped as long as `control`, which is dropped after `blocks`.
+            // SAFETY: as above; the bytes stay mapped as long as `control`, which is dropped after
+            // `blocks`.
             blocks: unsafe { Blocks::new(part, geometry) }?,
             bound: control.shape.bound.load(Ordering::Relaxed).max(1),
             control,
@@ -317,7 +335,8 @@ impl RawQueue {
         loop {
             let newest = tail.cursor.load(Ordering::Acquire);
             let now = head.cursor.load(Ordering::Acquire);
-            // Nothing was got between the two loads of the head, so both are of the time when the tail was loaded.
+            // Nothing was got between the two loads of the head, so both are of the time when the
+            // tail was loaded.
             if now == before {
                 let len = count_of(newest).wrapping_sub(count_of(now)) as usize;
                 return len.min(self.geometry.max_records());
@@ -354,7 +373,8 @@ impl RawQueue {
     pub(crate) fn close(&self) -> Result<()> {
         let control = self.control();
         let guard = lock(&control.producers, Deadline::NEVER)?;
-        // Only the inner bell would ring: it is that of the side that sleeps, where each that wakes wakes all others.
+        // Only the inner bell would ring: it is that of the side that sleeps, where each that wakes
+        // wakes all others.
         let (inner, outer) = if control.not_full.has_sleepers() {
             (&control.not_full, &control.not_empty)
         } else {
@@ -371,7 +391,8 @@ impl RawQueue {
         Ok(())
     }
 
-    /// Wakes all others that sleep on a closed queue: the process that closed it may have died before (rule c).
+    /// Wakes all others that sleep on a closed queue: the process that closed it may have died
+    /// before (rule c).
     #[cold]
     fn wake_all_closed(&self) {
         let control = self.control();
@@ -383,8 +404,8 @@ impl RawQueue {
     }
 }
 
-/// Locks, also for operations that should not wait: another one that runs ends soon. A dead owner's lock is as good as
-/// any, because what it guards is whole after every store.
+/// Locks, also for operations that should not wait: another one that runs ends soon. A dead owner's
+/// lock is as good as any, because what it guards is whole after every store.
 #[inline]
 fn lock(mutex: &RawMutex, deadline: Deadline) -> Result<Guard<'_>> {
     let mut guard = match mutex.try_lock() {

@@ -14,15 +14,16 @@ use crate::channel::{Channel, this_process};
 use crate::sender::{passed_on, refuse_in_message};
 use crate::{Deadline, GetError, Wait};
 
-/// The end of a [`channel`](crate::channel) that receives. Dropped, it ends the channel: sending fails.
+/// The end of a [`channel`](crate::channel) that receives. Dropped, it ends the channel: sending
+/// fails.
 ///
-/// It moves, to another thread or, once, as an argument to another process: this handle is spent then, and refuses
-/// everything.
+/// It moves, to another thread or, once, as an argument to another process: this handle is spent
+/// then, and refuses everything.
 ///
 /// # If a process dies
 ///
-/// Values that it received are gone with it, and no process gets the others. A send fails with `Closed` when it would have
-/// to wait.
+/// Values that it received are gone with it, and no process gets the others. A send fails with
+/// `Closed` when it would have to wait.
 pub struct Receiver<T: Plain> {
     /// `None` once the handle was passed on. Before `channel`, so that it is dropped before.
     consumer: RefCell<Option<Consumer<'static, T>>>,
@@ -42,7 +43,8 @@ impl<T: Plain> Receiver<T> {
                 "the receiver of a channel",
             ));
         }
-        // SAFETY: the consumer lies beside the channel in this structure, is dropped first, and is not lent out.
+        // SAFETY: the consumer lies beside the channel in this structure, is dropped first, and is
+        // not lent out.
         let ring = unsafe { channel.ring() }?;
         let consumer = ring.claim_consumer(me)?;
         channel.set_in_transit_owner(Role::Consumer, me);
@@ -67,7 +69,8 @@ impl<T: Plain> Receiver<T> {
     /// # Errors
     ///
     /// - [`GetError::Closed`] if the sender is gone and everything was received.
-    /// - [`GetError::Decode`] if the bytes are not a `T`. The value was taken; the next call returns the one after it.
+    /// - [`GetError::Decode`] if the bytes are not a `T`. The value was taken; the next call
+    ///   returns the one after it.
     /// - [`GetError::Failed`] if the shared bytes are corrupt or this handle was passed on.
     #[inline]
     pub fn recv(&mut self) -> Result<T, GetError> {
@@ -84,8 +87,8 @@ impl<T: Plain> Receiver<T> {
         self.recv_timeout(Deadline::PASSED)
     }
 
-    /// Receives the oldest value; waits up to `timeout` for one. [`Queue::put_timeout`](crate::Queue::put_timeout) says what a
-    /// `timeout` can be.
+    /// Receives the oldest value; waits up to `timeout` for one.
+    /// [`Queue::put_timeout`](crate::Queue::put_timeout) says what a `timeout` can be.
     ///
     /// # Errors
     ///
@@ -100,7 +103,8 @@ impl<T: Plain> Receiver<T> {
         })
     }
 
-    /// Receives the oldest values into `values` in one step and returns how many: at least one, for which it blocks.
+    /// Receives the oldest values into `values` in one step and returns how many: at least one, for
+    /// which it blocks.
     ///
     /// For no `values` it returns 0 immediately.
     ///
@@ -127,7 +131,8 @@ impl<T: Plain> Receiver<T> {
         self.recv_many_timeout(values, Deadline::PASSED)
     }
 
-    /// Receives the oldest values as [`recv_many`](Self::recv_many) does; waits up to `timeout` for the first.
+    /// Receives the oldest values as [`recv_many`](Self::recv_many) does; waits up to `timeout` for
+    /// the first.
     ///
     /// # Errors
     ///
@@ -205,7 +210,8 @@ impl<T: Plain> Receiver<T> {
         consumer.as_ref().map_or(0, Consumer::capacity)
     }
 
-    /// Values on their way; the sender may have sent more meanwhile: there are never fewer than this.
+    /// Values on their way; the sender may have sent more meanwhile: there are never fewer than
+    /// this.
     pub fn len(&self) -> usize {
         let consumer = self.consumer.borrow();
         consumer.as_ref().map_or(0, Consumer::len)

@@ -13,15 +13,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::channel::{Channel, this_process};
 use crate::{Deadline, PutError, PutManyError, Wait};
 
-/// The end of a [`channel`](crate::channel) that sends. Dropped, it ends the channel: the receiver gets what was sent, and
-/// then `Closed`.
+/// The end of a [`channel`](crate::channel) that sends. Dropped, it ends the channel: the receiver
+/// gets what was sent, and then `Closed`.
 ///
-/// It moves, to another thread or, once, as an argument to another process: this handle is spent then, and refuses
-/// everything.
+/// It moves, to another thread or, once, as an argument to another process: this handle is spent
+/// then, and refuses everything.
 ///
 /// # If a process dies
 ///
-/// What was sent stays, and the rest was not sent. The receiver gets what was sent, and then `Closed`.
+/// What was sent stays, and the rest was not sent. The receiver gets what was sent, and then
+/// `Closed`.
 pub struct Sender<T: Plain> {
     /// `None` once the handle was passed on. Before `channel`, so that it is dropped before.
     producer: RefCell<Option<Producer<'static, T>>>,
@@ -40,7 +41,8 @@ impl<T: Plain> Sender<T> {
                 "the sender of a channel",
             ));
         }
-        // SAFETY: the producer lies beside the channel in this structure, is dropped first, and is not lent out.
+        // SAFETY: the producer lies beside the channel in this structure, is dropped first, and is
+        // not lent out.
         let ring = unsafe { channel.ring() }?;
         let producer = ring.claim_producer(me)?;
         channel.set_in_transit_owner(Role::Producer, me);
@@ -80,8 +82,8 @@ impl<T: Plain> Sender<T> {
         self.send_timeout(value, Deadline::PASSED)
     }
 
-    /// Sends a value; waits up to `timeout` while the channel is full. [`Queue::put_timeout`](crate::Queue::put_timeout) says
-    /// what a `timeout` can be.
+    /// Sends a value; waits up to `timeout` while the channel is full.
+    /// [`Queue::put_timeout`](crate::Queue::put_timeout) says what a `timeout` can be.
     ///
     /// # Errors
     ///
@@ -114,12 +116,14 @@ impl<T: Plain> Sender<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`send_many`](Self::send_many), and [`PutError::Full`] for the first value that has no room.
+    /// Those of [`send_many`](Self::send_many), and [`PutError::Full`] for the first value that has
+    /// no room.
     pub fn try_send_many(&mut self, values: &[T]) -> Result<(), PutManyError> {
         self.send_many_timeout(values, Deadline::PASSED)
     }
 
-    /// Sends values as [`send_many`](Self::send_many) does; waits up to `timeout` for all of them together.
+    /// Sends values as [`send_many`](Self::send_many) does; waits up to `timeout` for all of them
+    /// together.
     ///
     /// # Errors
     ///
@@ -191,7 +195,8 @@ impl<T: Plain> Sender<T> {
         producer.as_ref().map_or(0, Producer::capacity)
     }
 
-    /// Values on their way; the receiver may have taken some meanwhile: there are never more than this.
+    /// Values on their way; the receiver may have taken some meanwhile: there are never more than
+    /// this.
     pub fn len(&self) -> usize {
         let producer = self.producer.borrow();
         producer.as_ref().map_or(0, Producer::len)
@@ -209,7 +214,8 @@ pub(crate) fn passed_on() -> Error {
         .with_detail("this handle was passed on; its receiver has the end now")
 }
 
-/// In a message its old owner could exit before it has a new one, and the other end would take it for dead.
+/// In a message its old owner could exit before it has a new one, and the other end would take it
+/// for dead.
 pub(crate) fn refuse_in_message() -> Result<(), Error> {
     transfer::needs_a_reader_that_waits("an end of a channel")
 }

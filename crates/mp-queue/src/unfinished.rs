@@ -1,4 +1,5 @@
-//! Which tasks of a queue are not finished: those that wait in it, and those that processes have taken.
+//! Which tasks of a queue are not finished: those that wait in it, and those that processes have
+//! taken.
 //!
 //! # Layout
 //!
@@ -10,28 +11,34 @@
 //! # Invariants
 //!
 //! - I1: `begun` is raised before a task is put.
-//! - I2: a consumer raises its `unfinished` under the consumers' lock, before the store that takes the task out of the queue,
-//!   and lowers it when the task is done. So each task that was put is in the queue, or counted by a consumer, or finished.
-//! - I3: a consumer's words belong to the process that `process` names. If it is dead, its count is closed by setting
-//!   [`ABANDONED`] in it, and the place is free again when the count has been reported.
+//! - I2: a consumer raises its `unfinished` under the consumers' lock, before the store that takes
+//!   the task out of the queue, and lowers it when the task is done. So each task that was put is
+//!   in the queue, or counted by a consumer, or finished.
+//! - I3: a consumer's words belong to the process that `process` names. If it is dead, its count is
+//!   closed by setting [`ABANDONED`] in it, and the place is free again when the count has been
+//!   reported.
 //!
 //! # Orderings
 //!
-//! All tasks are finished if the queue was empty, then no living consumer had one, and `begun` is the same before and after
-//! both. The queue is looked at first: who sees it empty acquires the counts of those that took the tasks (I2). A task that is put
-//! by another task is begun before that one is done (Release), so it changes `begun` for who sees that one done (Acquire).
+//! All tasks are finished if the queue was empty, then no living consumer had one, and `begun` is
+//! the same before and after both. The queue is looked at first: who sees it empty acquires the
+//! counts of those that took the tasks (I2). A task that is put by another task is begun before
+//! that one is done (Release), so it changes `begun` for who sees that one done (Acquire).
 //!
 //! # Progress
 //!
-//! Counting is wait-free but for one system call if a process waits in `join`. Taking a place is lock-free.
+//! Counting is wait-free but for one system call if a process waits in `join`. Taking a place is
+//! lock-free.
 //!
 //! # If a process dies
 //!
-//! - With tasks that it had taken: they will not be finished. A process that waits in `join` finds that out within 250 ms, closes the
-//!   count by one store, and wakes the others. The count is reported by `join` until it is acknowledged.
-//! - After it raised its count and before it took the task: the task is in the queue and gets done by another process, and one task
-//!   too many is reported.
-//! - While it frees a dead process's place for its own: the number of that one's tasks may be lost, not more.
+//! - With tasks that it had taken: they will not be finished. A process that waits in `join` finds
+//!   that out within 250 ms, closes the count by one store, and wakes the others. The count is
+//!   reported by `join` until it is acknowledged.
+//! - After it raised its count and before it took the task: the task is in the queue and gets done
+//!   by another process, and one task too many is reported.
+//! - While it frees a dead process's place for its own: the number of that one's tasks may be lost,
+//!   not more.
 //! - After it lowered its count and before it woke who waits: the bell does.
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -115,7 +122,8 @@ impl Unfinished {
                 return Err(too_many());
             }
         }
-        // Of two threads that claimed together, both use the first place; the other one stays empty.
+        // Of two threads that claimed together, both use the first place; the other one stays
+        // empty.
         self.first_of(me).ok_or_else(too_many)
     }
 
@@ -259,7 +267,8 @@ impl Consumer {
         }
     }
 
-    /// Forgets the tasks that a dead process had not finished. Of several callers, one gets their number.
+    /// Forgets the tasks that a dead process had not finished. Of several callers, one gets their
+    /// number.
     fn take_abandoned(&self) -> u32 {
         let count = self.abandoned();
         let (old, new) = (count | ABANDONED, 0);

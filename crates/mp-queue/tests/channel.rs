@@ -192,7 +192,8 @@ fn a_forked_copy_does_not_end_the_channel() {
     let (mut sender, mut receiver) = channel::<u8>(2).expect("a channel");
     let mut copy = Some(&mut sender);
     let child = Forked::new(|| {
-        // What the child has is a copy in its own memory; dropping it must not speak for the parent.
+        // What the child has is a copy in its own memory; dropping it must not speak for the
+        // parent.
         if let Some(sender) = copy.take() {
             // SAFETY: the child leaves by _exit, so nobody drops it a second time.
             drop(unsafe { std::ptr::read(sender) });

@@ -139,7 +139,8 @@ fn is_zero(number: &u8) -> bool {
     *number == 0
 }
 
-/// Serde does not tell a writer of a tuple's field that is left out, and counts it out of the length.
+/// Serde does not tell a writer of a tuple's field that is left out, and counts it out of the
+/// length.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct SparseTuple(#[serde(skip_serializing_if = "is_zero")] u8, u8, Vec<u8>);
 
@@ -189,7 +190,8 @@ fn a_tuple_with_all_its_fields_passes() {
     assert_passes(many.collect::<HashMap<_, _>>());
 }
 
-/// A debug build reads each message back before it is put. A release build does not: who gets it is told.
+/// A debug build reads each message back before it is put. A release build does not: who gets it is
+/// told.
 #[track_caller]
 fn assert_unreadable<
     T: Serialize + DeserializeOwned + PartialEq + core::fmt::Debug + Clone + 'static,

@@ -36,8 +36,8 @@ const ONE_SLOT: &str = "the pending slot names the lock, or the bell of the othe
 /// Why one store of a notification is not always executed.
 const WHICH_PROCESSOR: &str = "who wakes notes its processor if the last one was on another";
 
-/// Allows `most` kills to go unheard, out of those at each instruction; a debug build has ten times as many, of which it
-/// tries a seventh.
+/// Allows `most` kills to go unheard, out of those at each instruction; a debug build has ten times
+/// as many, of which it tries a seventh.
 const fn unheard(most: usize) -> usize {
     if cfg!(debug_assertions) {
         most * 3
@@ -46,16 +46,16 @@ const fn unheard(most: usize) -> usize {
     }
 }
 
-/// Begins a test. What libraries look up once in a process's life is looked up now: else the tests beside this one would do
-/// it between a trace and the kills.
+/// Begins a test. What libraries look up once in a process's life is looked up now: else the tests
+/// beside this one would do it between a trace and the kills.
 fn begin() -> (Watchdog, RwLockReadGuard<'static, ()>) {
     prepare();
     let beside = FORKS.read().unwrap_or_else(PoisonError::into_inner);
     (Watchdog::new(LIMIT), beside)
 }
 
-/// Begins a test in which a descriptor must be closed when its only process dies: no other test forks meanwhile, whose
-/// processes would have copies of it.
+/// Begins a test in which a descriptor must be closed when its only process dies: no other test
+/// forks meanwhile, whose processes would have copies of it.
 fn begin_alone() -> (Watchdog, RwLockWriteGuard<'static, ()>) {
     prepare();
     let alone = FORKS.write().unwrap_or_else(PoisonError::into_inner);
@@ -195,9 +195,9 @@ fn a_get_while_a_producer_sleeps() {
     report.assert_safe();
 }
 
-/// The bell wakes the other consumer but for two stretches. Where the victim acquires the consumers' lock, its slot names
-/// the lock: 23 instructions. Where it commits in a bounded queue, before the store that takes the message is executed, its
-/// slot names the producers' bell: 14.
+/// The bell wakes the other consumer but for two stretches. Where the victim acquires the
+/// consumers' lock, its slot names the lock: 23 instructions. Where it commits in a bounded queue,
+/// before the store that takes the message is executed, its slot names the producers' bell: 14.
 #[test]
 fn a_woken_consumer_while_another_sleeps() {
     let _watchdog = begin();
@@ -239,7 +239,8 @@ fn a_woken_producer_while_another_sleeps() {
     report.assert_safe();
 }
 
-/// A death between the commit and the notification rings for one: who is woken by it wakes the other.
+/// A death between the commit and the notification rings for one: who is woken by it wakes the
+/// other.
 #[test]
 fn a_batch_put_while_two_consumers_sleep() {
     let _watchdog = begin();
@@ -401,7 +402,8 @@ fn expect_whole(queue: &Blobs) -> Result<(), String> {
     if load(queue, BACKED) < seen.len() as u32 {
         return Err(format!("{} blocks in use have no memory", seen.len()));
     }
-    // The first place is that of the first free block. A queue under test has 768 places at least, or all of them.
+    // The first place is that of the first free block. A queue under test has 768 places at least,
+    // or all of them.
     let all = load(queue, 8).min(768);
     for place in seen.len() as u32..all {
         seen.push(match load(queue, STACK + 4 * place as usize) {
@@ -433,8 +435,8 @@ fn lengths(queue: &Blobs) -> Result<Vec<usize>, String> {
     }
 }
 
-/// Those that are put and got by a victim have less than 64 bytes: libc copies more in loops, whose way depends on where the
-/// allocator puts them.
+/// Those that are put and got by a victim have less than 64 bytes: libc copies more in loops, whose
+/// way depends on where the allocator puts them.
 fn blob(len: usize) -> Vec<u8> {
     vec![len as u8; len]
 }
@@ -498,7 +500,8 @@ fn a_put_that_reserves_memory() {
     report.assert_safe();
 }
 
-/// Blocks 0 to 3 were read, and nothing of them is on the stack yet. The tail is at 24 bytes from the end of block 4.
+/// Blocks 0 to 3 were read, and nothing of them is on the stack yet. The tail is at 24 bytes from
+/// the end of block 4.
 fn leave_blocks_behind(queue: &Blobs) {
     rewind(queue);
     for _ in 0..4 {
@@ -646,7 +649,8 @@ fn a_get_from_the_next_block() {
     }
 }
 
-/// A consumer that leaves a block makes room, though the bound was not what kept the producer waiting.
+/// A consumer that leaves a block makes room, though the bound was not what kept the producer
+/// waiting.
 #[test]
 fn a_get_that_leaves_a_block_while_producers_sleep() {
     let _watchdog = begin();
@@ -698,7 +702,8 @@ fn memory(queue: &Blobs) -> u64 {
     file.expect("an open descriptor").blocks() * 512
 }
 
-/// I4: a page that was given back and is still promised would kill whoever writes there when memory is exhausted.
+/// I4: a page that was given back and is still promised would kill whoever writes there when memory
+/// is exhausted.
 #[test]
 fn a_get_that_gives_memory_back_never_promises_what_is_gone() {
     let _watchdog = begin();
@@ -711,7 +716,8 @@ fn a_get_that_gives_memory_back_never_promises_what_is_gone() {
             queue.put(blob(41)).expect("room");
             fill_block(queue, 0);
         }
-        // It leaves nearly 200 blocks, whose memory is kept for a queue that is still in five, four, three.
+        // It leaves nearly 200 blocks, whose memory is kept for a queue that is still in five,
+        // four, three.
         for _ in 0..4 {
             queue.get().expect("a message");
         }

@@ -1,4 +1,5 @@
-//! Queues where memory, addresses or files are short: errors that say what to do, and no message lost.
+//! Queues where memory, addresses or files are short: errors that say what to do, and no message
+//! lost.
 
 use mp_layout::{Error, ErrorKind};
 use mp_queue::{Bytes, PutError, Queue};
@@ -84,7 +85,8 @@ fn fill(queue: &Queue<Vec<u8>, Bytes>, len: impl Fn(u8) -> usize) -> u8 {
 #[test]
 #[ignore = "needs the right to mount"]
 fn a_put_beyond_the_memory_is_refused_and_gets_make_room_again() {
-    // 8 bytes come before the records of a block, 8 before each: in the second case one ends where the first block does.
+    // 8 bytes come before the records of a block, 8 before each: in the second case one ends where
+    // the first block does.
     for (first, others, least) in [(5000, 5000, 20), (4096 - 8 - 8, 4088, 25)] {
         let len = |n| if n == 0 { first } else { others };
         let child = Forked::new(|| {
@@ -115,7 +117,8 @@ fn a_put_beyond_the_memory_is_refused_and_gets_make_room_again() {
     }
 }
 
-/// The next block's place of the stack is the first that is not in the control page, and there is no memory for it either.
+/// The next block's place of the stack is the first that is not in the control page, and there is
+/// no memory for it either.
 #[test]
 #[ignore = "needs the right to mount"]
 fn a_put_is_refused_where_memory_ends_before_the_other_places() {
@@ -145,7 +148,8 @@ fn refuse_fallocate(mode: libc::c_int, errno: i32) {
     refuse(libc::SYS_fallocate, errno, Some(mode));
 }
 
-/// Both the reservation and giving back what it may have got are refused: the put says so as one that found no memory.
+/// Both the reservation and giving back what it may have got are refused: the put says so as one
+/// that found no memory.
 #[test]
 fn a_refusal_to_give_memory_back_does_not_hide_that_there_is_none() {
     let child = Forked::new(|| {

@@ -132,8 +132,9 @@ fn random(state: &mut u64, below: usize) -> usize {
     (*state >> 33) as usize % below
 }
 
-/// Puts and gets at random, more puts than gets, until a put is refused; five times, each time after getting a part of what
-/// is there. Whenever one is refused nine tenths of the room are full, or would be with it.
+/// Puts and gets at random, more puts than gets, until a put is refused; five times, each time
+/// after getting a part of what is there. Whenever one is refused nine tenths of the room are full,
+/// or would be with it.
 fn expect_usable(name: &str, room: usize, mut len: impl FnMut(&mut u64) -> usize) {
     let queue = Queue::<Vec<u8>, Bytes>::builder().room(room).create();
     let queue = queue.expect("a queue");

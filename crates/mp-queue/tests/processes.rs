@@ -35,7 +35,8 @@ const PLACES: usize = 4;
 /// Numbers of one place: each is put once at most, whoever fills the place by then.
 const EACH: usize = 1 << 20;
 
-/// Longer than the recheck of who waits for a lock: an operation that is refused for the lock after so long failed.
+/// Longer than the recheck of who waits for a lock: an operation that is refused for the lock after
+/// so long failed.
 const PATIENT: Duration = Duration::from_secs(2);
 
 /// What became of one number's put.

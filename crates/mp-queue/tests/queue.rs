@@ -539,7 +539,8 @@ fn what_does_not_decode_is_an_error_for_that_message_alone() {
     let name = UniqueName::new("decode");
     let texts = Queue::<String>::create_named(&name).expect("a queue");
     texts.put("good".to_owned()).expect("room");
-    // A peer that writes other bytes into the same queue: the tag of the type is the same, its values are not.
+    // A peer that writes other bytes into the same queue: the tag of the type is the same, its
+    // values are not.
     let bad = Queue::<mask::String>::open(&name);
     assert_eq!(bad.expect_err("another type").kind(), ErrorKind::WrongType);
     let flags = Queue::<bool, Plain>::plain().expect("a queue");
@@ -557,7 +558,8 @@ mod mask {
     pub(crate) type String = Vec<char>;
 }
 
-/// Writes 2 where the first message of a new queue has its first byte: after the control page, the block's link and the record's header.
+/// Writes 2 where the first message of a new queue has its first byte: after the control page, the
+/// block's link and the record's header.
 fn flip_last_byte_of_first_message<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>) {
     use mp_layout::atomic::{AtomicU8, Ordering};
     // SAFETY: nobody is at work on the queue.

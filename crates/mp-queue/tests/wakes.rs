@@ -1,6 +1,7 @@
 //! Who sleeps is woken, and does not just look again after a while.
 //!
-//! The kill checks prove it at every instruction; these say so in a debug build, in a tenth of a second.
+//! The kill checks prove it at every instruction; these say so in a debug build, in a tenth of a
+//! second.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,11 +11,12 @@ use mp_testkit::Watchdog;
 
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Less than any sleeper's recheck, of which the shortest, without `futex_waitv`, comes after 50 ms.
+/// Less than any sleeper's recheck, of which the shortest, without `futex_waitv`, comes after 50
+/// ms.
 const BEFORE_ANY_RECHECK: Duration = Duration::from_millis(45);
 
-/// Rounds until one is quick enough. Where a wake is missing none is, however long one tries: the time counts from before the
-/// sleep. On a busy machine many are slow.
+/// Rounds until one is quick enough. Where a wake is missing none is, however long one tries: the
+/// time counts from before the sleep. On a busy machine many are slow.
 const ROUNDS: usize = 100;
 
 /// Whether a thread is in a futex call.
@@ -28,8 +30,9 @@ fn is_asleep(thread: libc::pid_t) -> bool {
     matches!(number, Some(libc::SYS_futex | libc::SYS_futex_waitv))
 }
 
-/// A round gives the sleepers, and the wake that runs when all are asleep; what the wake returns is dropped after they have
-/// ended. Asserts that in one round they were woken before they looked again by themselves.
+/// A round gives the sleepers, and the wake that runs when all are asleep; what the wake returns is
+/// dropped after they have ended. Asserts that in one round they were woken before they looked
+/// again by themselves.
 #[track_caller]
 fn assert_wakes<S: Send, K, W: FnOnce() -> K>(round: impl Fn() -> (Vec<S>, W), sleep: fn(S)) {
     let _watchdog = Watchdog::new(LIMIT);

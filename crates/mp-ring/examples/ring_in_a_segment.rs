@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release -p mp-ring --example ring_in_a_segment`
 //!
-//! The first program makes the segment and produces. The second one is this program started again with the segment's
-//! name; any other program that knows the name and the type of the values would do.
+//! The first program makes the segment and produces. The second one is this program started again
+//! with the segment's name; any other program that knows the name and the type of the values would
+//! do.
 
 use std::env;
 use std::error::Error;
@@ -71,7 +72,8 @@ fn consume(name: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What a role is claimed with. A supervisor that finds this process dead frees its role by `Ring::sweep`.
+/// What a role is claimed with. A supervisor that finds this process dead frees its role by
+/// `Ring::sweep`.
 fn this_process() -> NonZeroU64 {
     NonZeroU64::new(u64::from(process::id())).expect("no process has number 0")
 }

@@ -1,4 +1,5 @@
-//! Throughput of the rings beside rtrb's, and their round trip beside the two-line ping-pong, between two pinned threads.
+//! Throughput of the rings beside rtrb's, and their round trip beside the two-line ping-pong,
+//! between two pinned threads.
 //!
 //! `cargo run --release -p mp-ring --example throughput`
 
@@ -20,7 +21,8 @@ fn capacity(size: usize) -> usize {
     ((8 << 20) / size).clamp(2 * BATCH, 4096)
 }
 
-/// Values per run, so that it takes about a millisecond: less than a busy machine's scheduler gives at once.
+/// Values per run, so that it takes about a millisecond: less than a busy machine's scheduler gives
+/// at once.
 fn count(size: usize) -> usize {
     ((16 << 20) / size).min(200_000) / BATCH * BATCH
 }

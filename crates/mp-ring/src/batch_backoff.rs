@@ -16,15 +16,16 @@ const MOST: u32 = 32;
 /// Messages in one batch that make the two sides meet seldom enough.
 const ENOUGH: usize = 8;
 
-/// How long a loop that polls an empty ring, or a queue on one, leaves it alone: a backoff for what waits, since
-/// [`Consumer::pop`](crate::Consumer::pop) itself never does.
+/// How long a loop that polls an empty ring, or a queue on one, leaves it alone: a backoff for what
+/// waits, since [`Consumer::pop`](crate::Consumer::pop) itself never does.
 ///
-/// A consumer that takes each message the moment it is put shares the producer's cache lines all the time, and both are
-/// several times slower for it. If messages come in a stream, it pauses for a moment whenever it found the ring empty, at
-/// most a microsecond or two, so that several come together. Where there is one message at a time, as in a round trip, it
-/// does not.
+/// A consumer that takes each message the moment it is put shares the producer's cache lines all
+/// the time, and both are several times slower for it. If messages come in a stream, it pauses for
+/// a moment whenever it found the ring empty, at most a microsecond or two, so that several come
+/// together. Where there is one message at a time, as in a round trip, it does not.
 ///
-/// The words are this process's own; threads that change them at the same time make nothing worse than a guess.
+/// The words are this process's own; threads that change them at the same time make nothing worse
+/// than a guess.
 ///
 /// # Examples
 ///

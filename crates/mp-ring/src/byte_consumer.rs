@@ -11,8 +11,8 @@ use crate::{ByteRing, Corrupt, PopError, Record, Records, Span};
 ///
 /// # If a process dies
 ///
-/// Killed in an operation, either all that the operation would have popped is gone from the ring or nothing of it; the
-/// next consumer gets what is left.
+/// Killed in an operation, either all that the operation would have popped is gone from the ring or
+/// nothing of it; the next consumer gets what is left.
 ///
 /// ```
 /// # use mp_ring::ByteRing;
@@ -104,7 +104,8 @@ impl<'a> ByteConsumer<'a> {
         Records::new(self)
     }
 
-    /// Records in the ring. The producer may have pushed more meanwhile: there are never fewer than this.
+    /// Records in the ring. The producer may have pushed more meanwhile: there are never fewer than
+    /// this.
     pub fn len(&self) -> usize {
         let tail = self.ring.words.tail.cursor();
         tail.since(self.head).records.min(self.ring.units) as usize
@@ -124,7 +125,8 @@ impl<'a> ByteConsumer<'a> {
         self.head
     }
 
-    /// Finds and checks the record at `head`, which is this handle's head or, in a batch, ahead of it.
+    /// Finds and checks the record at `head`, which is this handle's head or, in a batch, ahead of
+    /// it.
     #[inline]
     pub(crate) fn find(&mut self, head: Cursor) -> Result<Found, PopError> {
         if head == self.cached_tail && !self.look_at_tail()? {
@@ -144,12 +146,14 @@ impl<'a> ByteConsumer<'a> {
         if skip >= readable {
             return Err(self.bad_record(start, header.len, readable).into());
         }
-        // SAFETY: more is published than was skipped, so the ring's first unit is the consumer's (I2).
+        // SAFETY: more is published than was skipped, so the ring's first unit is the consumer's
+        // (I2).
         let header = unsafe { RecordHeader::read(self.ring.data, 0) };
         self.check(head, (start, skip), readable, header)
     }
 
-    /// Checks that the record behind `skip` units at `start` lies in what is `readable` and before the data's end.
+    /// Checks that the record behind `skip` units at `start` lies in what is `readable` and before
+    /// the data's end.
     #[inline]
     fn check(
         &self,
@@ -191,8 +195,8 @@ impl<'a> ByteConsumer<'a> {
     pub(crate) fn copy(&self, found: Found, bytes: &mut Vec<u8>) {
         bytes.clear();
         bytes.reserve(found.len);
-        // SAFETY: `find` checked that the record's bytes lie in the data and are published: the consumer's until it releases
-        // them (I2). As many were just reserved.
+        // SAFETY: `find` checked that the record's bytes lie in the data and are published: the
+        // consumer's until it releases them (I2). As many were just reserved.
         unsafe {
             self.ring
                 .data
@@ -207,8 +211,8 @@ impl<'a> ByteConsumer<'a> {
     pub(crate) fn lend(&self, found: Found) -> &[u8] {
         // SAFETY: `find` checked that the record lies in the data.
         let start = unsafe { self.ring.data.pointer(found.payload()) };
-        // SAFETY: it is published and not released, so its bytes are the consumer's (I2), and releasing it needs the consumer
-        // that is borrowed for as long.
+        // SAFETY: it is published and not released, so its bytes are the consumer's (I2), and
+        // releasing it needs the consumer that is borrowed for as long.
         unsafe { core::slice::from_raw_parts(start, found.len) }
     }
 

@@ -42,12 +42,13 @@ impl<'p, 'a> ByteGrant<'p, 'a> {
     pub fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the slot lies in the data.
         let start = unsafe { self.producer.ring().data.pointer(self.slot.payload()) };
-        // SAFETY: the slot is free, so its bytes are the producer's until it commits (I2 of the ring), and the borrow of the
-        // producer lasts as long.
+        // SAFETY: the slot is free, so its bytes are the producer's until it commits (I2 of the
+        // ring), and the borrow of the producer lasts as long.
         unsafe { core::slice::from_raw_parts_mut(start, self.slot.len) }
     }
 
-    /// The bytes of the region that this grant and its commit write. Nothing of them has been touched yet.
+    /// The bytes of the region that this grant and its commit write. Nothing of them has been
+    /// touched yet.
     #[inline]
     pub fn span(&self) -> Span {
         self.slot.span()

@@ -11,7 +11,8 @@ use crate::{ByteGrant, ByteRing, Corrupt, ReserveError, Span};
 ///
 /// # If a process dies
 ///
-/// Killed in an operation, either all that the operation would have pushed is in the ring or nothing of it.
+/// Killed in an operation, either all that the operation would have pushed is in the ring or
+/// nothing of it.
 ///
 /// ```
 /// # use mp_ring::ByteRing;
@@ -37,7 +38,8 @@ pub struct ByteProducer<'a> {
 /// Where the next record goes: checked room, nothing written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
-    /// Offset in the data of the mark that skips its end, and the bytes skipped: 0 if there is no mark.
+    /// Offset in the data of the mark that skips its end, and the bytes skipped: 0 if there is no
+    /// mark.
     skip: (usize, usize),
     /// Offset of the record's header in the data.
     offset: usize,
@@ -79,7 +81,8 @@ impl<'a> ByteProducer<'a> {
     ///
     /// # Errors
     ///
-    /// [`ReserveError::Full`] if there is no room now; [`ReserveError::TooLarge`] if there will never be.
+    /// [`ReserveError::Full`] if there is no room now; [`ReserveError::TooLarge`] if there will
+    /// never be.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), ReserveError> {
         self.push_tagged(0, bytes)
@@ -98,11 +101,13 @@ impl<'a> ByteProducer<'a> {
         Ok(())
     }
 
-    /// Pushes records with tag 0, from the first on, as many as there is room for, in one step, and returns how many.
+    /// Pushes records with tag 0, from the first on, as many as there is room for, in one step, and
+    /// returns how many.
     ///
     /// # Errors
     ///
-    /// As [`push`](Self::push), if it is so for the first: nothing was pushed. A later one ends the batch before it.
+    /// As [`push`](Self::push), if it is so for the first: nothing was pushed. A later one ends the
+    /// batch before it.
     pub fn push_many<B: AsRef<[u8]>>(&mut self, records: &[B]) -> Result<usize, ReserveError> {
         let mut tail = self.tail;
         for (count, record) in records.iter().enumerate() {
@@ -128,8 +133,8 @@ impl<'a> ByteProducer<'a> {
 
     /// Lends `len` contiguous bytes, to be filled in place and then committed as a record.
     ///
-    /// Nothing is written before the commit, so the owner of sparse memory can first reserve the grant's
-    /// [`span`](ByteGrant::span).
+    /// Nothing is written before the commit, so the owner of sparse memory can first reserve the
+    /// grant's [`span`](ByteGrant::span).
     ///
     /// # Errors
     ///
@@ -140,10 +145,11 @@ impl<'a> ByteProducer<'a> {
         Ok(ByteGrant::new(self, slot))
     }
 
-    /// Lends `len` bytes at the start of the data, and skips everything between the last record and the end.
+    /// Lends `len` bytes at the start of the data, and skips everything between the last record and
+    /// the end.
     ///
-    /// For the owner of sparse memory who has none for what [`reserve`](Self::reserve) would lend, but has some at the
-    /// start.
+    /// For the owner of sparse memory who has none for what [`reserve`](Self::reserve) would lend,
+    /// but has some at the start.
     ///
     /// # Errors
     ///
@@ -174,7 +180,8 @@ impl<'a> ByteProducer<'a> {
         Ok(ByteGrant::new(self, slot))
     }
 
-    /// Records in the ring. The consumer may have popped some meanwhile: there are never more than this.
+    /// Records in the ring. The consumer may have popped some meanwhile: there are never more than
+    /// this.
     pub fn len(&self) -> usize {
         let head = self.ring.words.head.cursor();
         self.tail.since(head).records.min(self.ring.units) as usize
@@ -203,7 +210,8 @@ impl<'a> ByteProducer<'a> {
         self.ring
     }
 
-    /// [`push`](Self::push) without the ordering that publishes the bytes: the model checker must find it out.
+    /// [`push`](Self::push) without the ordering that publishes the bytes: the model checker must
+    /// find it out.
     #[cfg(loom)]
     #[doc(hidden)]
     pub fn push_unordered(&mut self, bytes: &[u8]) -> Result<(), ReserveError> {
@@ -213,7 +221,8 @@ impl<'a> ByteProducer<'a> {
         Ok(())
     }
 
-    /// Finds room for `len` bytes from `tail` on, which is this handle's tail or, in a batch, ahead of it.
+    /// Finds room for `len` bytes from `tail` on, which is this handle's tail or, in a batch, ahead
+    /// of it.
     #[inline]
     fn fit(&mut self, tail: Cursor, len: usize) -> Result<Slot, ReserveError> {
         let max = self.ring.max_record();
@@ -267,7 +276,8 @@ impl<'a> ByteProducer<'a> {
     /// Writes the bytes of a record into a slot that `fit` gave for as many.
     #[inline]
     fn fill(&mut self, slot: Slot, bytes: &[u8]) {
-        // SAFETY: `fit` found the slot's bytes in the data and free, so they are the producer's (I2); it is as long.
+        // SAFETY: `fit` found the slot's bytes in the data and free, so they are the producer's
+        // (I2); it is as long.
         unsafe {
             self.ring
                 .data

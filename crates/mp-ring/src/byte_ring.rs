@@ -1,10 +1,12 @@
-//! Single-producer single-consumer ring of records of any length, each contiguous ("bip buffer" with skip marks).
+//! Single-producer single-consumer ring of records of any length, each contiguous ("bip buffer"
+//! with skip marks).
 //!
 //! # Source
 //!
-//! The ring of [`Ring`](crate::Ring) over bytes, with records that never wrap: one that does not fit before the end
-//! starts at the beginning, after a mark that says so. Changed from the usual: head and tail carry the number of records
-//! beside the position, in one word, so that one store publishes both.
+//! The ring of [`Ring`](crate::Ring) over bytes, with records that never wrap: one that does not
+//! fit before the end starts at the beginning, after a mark that says so. Changed from the usual:
+//! head and tail carry the number of records beside the position, in one word, so that one store
+//! publishes both.
 //!
 //! # Layout
 //!
@@ -16,23 +18,29 @@
 //! | len u32 | tag u32 | len bytes, then padding to 8 |   | 0xffff_ffff u32 | 0 u32 | unused |
 //! ```
 //!
-//! A position counts units of 8 bytes, modulo 2^32, while the data has at most 2^31 of them. Beside head and tail, each
-//! side notes how far it has seen the other (`cached`), for the next process that has its role.
+//! A position counts units of 8 bytes, modulo 2^32, while the data has at most 2^31 of them. Beside
+//! head and tail, each side notes how far it has seen the other (`cached`), for the next process
+//! that has its role.
 //!
 //! # Invariants
 //!
-//! - I1: `tail - head` is at most the data's units, at least one unit for each record between them, and moves only with a
-//!   record. A side that reads anything else answers [`Corrupt`](crate::Corrupt).
+//! - I1: `tail - head` is at most the data's units, at least one unit for each record between them,
+//!   and moves only with a record. A side that reads anything else answers
+//!   [`Corrupt`](crate::Corrupt).
 //! - I2: the bytes of `head..tail` are the consumer's; all others are the producer's.
-//! - I3: `tail` and its `cached` are written by the producer alone, `head` and its `cached` by the consumer alone. A role
-//!   belongs to one handle at a time: by its claim, or by a lock that guards it.
+//! - I3: `tail` and its `cached` are written by the producer alone, `head` and its `cached` by the
+//!   consumer alone. A role belongs to one handle at a time: by its claim, or by a lock that guards
+//!   it.
 //! - I4: `cached` is a value that the other side's word had, at most one ring behind the own word.
 //!
 //! # Orderings
 //!
-//! - The producer's Release store of `tail` and the consumer's Acquire load: records are written before they are read.
-//! - The consumer's Release store of `head` and the producer's Acquire load: they are read before they are overwritten.
-//! - `cached` is stored with Release and loaded with Acquire: what its writer had acquired, its reader acquires.
+//! - The producer's Release store of `tail` and the consumer's Acquire load: records are written
+//!   before they are read.
+//! - The consumer's Release store of `head` and the producer's Acquire load: they are read before
+//!   they are overwritten.
+//! - `cached` is stored with Release and loaded with Acquire: what its writer had acquired, its
+//!   reader acquires.
 //!
 //! # Progress
 //!
@@ -40,8 +48,9 @@
 //!
 //! # If a process dies
 //!
-//! The store to `tail` is what pushes, the store to `head` is what pops; bytes beyond `tail` mean nothing, whatever a dead
-//! producer left there. The other side notices nothing, and a successor continues from the words.
+//! The store to `tail` is what pushes, the store to `head` is what pops; bytes beyond `tail` mean
+//! nothing, whatever a dead producer left there. The other side notices nothing, and a successor
+//! continues from the words.
 
 use core::num::NonZeroU64;
 
@@ -56,9 +65,10 @@ use crate::{ANONYMOUS, ByteConsumer, ByteProducer, ClaimError, Corrupt, Freed, R
 
 /// A ring of byte records placed in shared memory, of which the two roles are claimed.
 ///
-/// It is a view and is copied freely; [`ByteProducer`] and [`ByteConsumer`] are not. Its `capacity` is in bytes, rounded
-/// up to a power of two; each record takes 8 more than its length, rounded up to 8. The longest record is half the
-/// capacity less 8 bytes, so that there is room for it wherever an empty ring happens to be.
+/// It is a view and is copied freely; [`ByteProducer`] and [`ByteConsumer`] are not. Its `capacity`
+/// is in bytes, rounded up to a power of two; each record takes 8 more than its length, rounded up
+/// to 8. The longest record is half the capacity less 8 bytes, so that there is room for it
+/// wherever an empty ring happens to be.
 ///
 /// ```
 /// use mp_ring::ByteRing;
@@ -76,7 +86,8 @@ use crate::{ANONYMOUS, ByteConsumer, ByteProducer, ClaimError, Corrupt, Freed, R
 pub struct ByteRing<'a> {
     pub(crate) words: &'a ByteRingWords,
     pub(crate) data: Payload<'a>,
-    /// Read from shared memory once and checked; what peers do to the words later changes nothing here.
+    /// Read from shared memory once and checked; what peers do to the words later changes nothing
+    /// here.
     pub(crate) units: u32,
     pub(crate) max_records: u32,
 }
@@ -104,23 +115,25 @@ impl<'a> ByteRing<'a> {
         }
     }
 
-    /// Makes an empty ring in `region`, whatever is there now. It touches only the words before the data.
+    /// Makes an empty ring in `region`, whatever is there now. It touches only the words before the
+    /// data.
     ///
     /// With `max_records` it is full with as many records, whatever room is left.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] as [`size_for`](Self::size_for) or if `max_records` is 0; [`ErrorKind::WrongSize`] if the
-    /// region is too small or not aligned to 128 bytes.
+    /// [`ErrorKind::InvalidInput`] as [`size_for`](Self::size_for) or if `max_records` is 0;
+    /// [`ErrorKind::WrongSize`] if the region is too small or not aligned to 128 bytes.
     ///
     /// # Safety
     ///
-    /// - For `'a`, all that reaches the region's bytes, in any process, does so as a byte ring. The header of the
-    ///   object that the region belongs to is what proves it to an attacher.
+    /// - For `'a`, all that reaches the region's bytes, in any process, does so as a byte ring. The
+    ///   header of the object that the region belongs to is what proves it to an attacher.
     /// - Nobody uses it before this returns.
     ///
-    /// `'a` is as good as what keeps the region mapped. A structure that owns the mapping may hold a
-    /// `ByteProducer<'static>` beside it, if the handle is dropped before the mapping and never leaves the structure.
+    /// `'a` is as good as what keeps the region mapped. A structure that owns the mapping may hold
+    /// a `ByteProducer<'static>` beside it, if the handle is dropped before the mapping and
+    /// never leaves the structure.
     pub unsafe fn create(
         region: Region<'a>,
         capacity: usize,
@@ -147,7 +160,8 @@ impl<'a> ByteRing<'a> {
             .max_records
             .store(u64::from(max_records), Ordering::Relaxed);
         shape.roles.free_both();
-        // pairs with `attach`'s load, in case the owner of the region does not publish it afterwards
+        // pairs with `attach`'s load, in case the owner of the region does not publish it
+        // afterwards
         shape
             .capacity
             .store((size - DATA) as u64, Ordering::Release);
@@ -158,8 +172,8 @@ impl<'a> ByteRing<'a> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotReady`] if there is none yet; [`ErrorKind::WrongSize`] if it does not fit into the region;
-    /// [`ErrorKind::Corrupt`] if its capacity or limit cannot be one.
+    /// [`ErrorKind::NotReady`] if there is none yet; [`ErrorKind::WrongSize`] if it does not fit
+    /// into the region; [`ErrorKind::Corrupt`] if its capacity or limit cannot be one.
     ///
     /// # Safety
     ///
@@ -185,7 +199,8 @@ impl<'a> ByteRing<'a> {
         }
     }
 
-    /// Makes a ring in memory of this process, for threads and tests. [`words_for`](Self::words_for) says how much it needs.
+    /// Makes a ring in memory of this process, for threads and tests.
+    /// [`words_for`](Self::words_for) says how much it needs.
     ///
     /// # Errors
     ///
@@ -197,7 +212,8 @@ impl<'a> ByteRing<'a> {
         max_records: Option<u32>,
     ) -> mp_layout::Result<Self> {
         let region = crate::payload::aligned(memory)?;
-        // SAFETY: the memory is borrowed exclusively, so whoever reaches it does so through the ring that this returns.
+        // SAFETY: the memory is borrowed exclusively, so whoever reaches it does so through the
+        // ring that this returns.
         unsafe { Self::create(region, capacity, max_records) }
     }
 
@@ -239,8 +255,8 @@ impl<'a> ByteRing<'a> {
     ///
     /// # Errors
     ///
-    /// [`ClaimError::Claimed`] if there is one, also if it is dead and not swept yet; [`ClaimError::Corrupt`] if the words are
-    /// impossible.
+    /// [`ClaimError::Claimed`] if there is one, also if it is dead and not swept yet;
+    /// [`ClaimError::Corrupt`] if the words are impossible.
     pub fn claim_producer(self, me: NonZeroU64) -> Result<ByteProducer<'a>, ClaimError> {
         let claim = self.words.shape.roles.claim(Role::Producer, me)?;
         Ok(ByteProducer::new(self, Some(claim))?)
@@ -258,8 +274,8 @@ impl<'a> ByteRing<'a> {
         Ok(ByteConsumer::new(self, Some(claim))?)
     }
 
-    /// A producer without a claim, for many producers that take turns under a lock. Cheap: it reads one line, which
-    /// belongs to the producers.
+    /// A producer without a claim, for many producers that take turns under a lock. Cheap: it reads
+    /// one line, which belongs to the producers.
     ///
     /// # Errors
     ///
@@ -267,8 +283,9 @@ impl<'a> ByteRing<'a> {
     ///
     /// # Safety
     ///
-    /// Until it is dropped there is no other producer, in any process: each takes the same lock first, makes its
-    /// handle again and drops it before it unlocks. Counter-example: keeping the handle from one locked time to the next.
+    /// Until it is dropped there is no other producer, in any process: each takes the same lock
+    /// first, makes its handle again and drops it before it unlocks. Counter-example: keeping
+    /// the handle from one locked time to the next.
     #[inline]
     pub unsafe fn locked_producer(self) -> Result<ByteProducer<'a>, Corrupt> {
         ByteProducer::new(self, None)
@@ -288,11 +305,13 @@ impl<'a> ByteRing<'a> {
         ByteConsumer::new(self, None)
     }
 
-    /// Frees the roles whose owners `is_dead` knows to be dead. Any number of processes may sweep at once.
+    /// Frees the roles whose owners `is_dead` knows to be dead. Any number of processes may sweep
+    /// at once.
     ///
     /// # Safety
     ///
-    /// `is_dead` says so only of owners that will never run again: two living producers would write the same bytes.
+    /// `is_dead` says so only of owners that will never run again: two living producers would write
+    /// the same bytes.
     pub unsafe fn sweep(&self, is_dead: impl Fn(NonZeroU64) -> bool) -> Freed {
         self.words.shape.roles.sweep(is_dead)
     }
@@ -317,7 +336,8 @@ impl<'a> ByteRing<'a> {
         Some(self.max_records).filter(|limit| *limit != u32::MAX)
     }
 
-    /// Records in the ring at some time during the call, or more, up to what it can hold, while both sides move.
+    /// Records in the ring at some time during the call, or more, up to what it can hold, while
+    /// both sides move.
     ///
     /// A handle knows better: [`ByteProducer::len`] and [`ByteConsumer::len`].
     pub fn len(&self) -> usize {
@@ -338,7 +358,8 @@ impl<'a> ByteRing<'a> {
     }
 
     fn distance(&self) -> Distance {
-        // the head first: records popped between the two loads make the result larger, never negative
+        // the head first: records popped between the two loads make the result larger, never
+        // negative
         let head = self.words.head.cursor();
         self.words.tail.cursor().since(head)
     }

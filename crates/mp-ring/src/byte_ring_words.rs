@@ -1,5 +1,5 @@
-//! The words before a byte ring's data. What they mean and who writes which is told at [`ByteRing`](crate::ByteRing)'s
-//! module.
+//! The words before a byte ring's data. What they mean and who writes which is told at
+//! [`ByteRing`](crate::ByteRing)'s module.
 
 use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_layout::{Padded, shared_struct};

@@ -4,8 +4,8 @@ use mp_layout::PlainSlice;
 
 use crate::Consumer;
 
-/// The oldest values of a [`Ring`](crate::Ring), read where they lie. What is not released stays: a dropped chunk pops
-/// nothing.
+/// The oldest values of a [`Ring`](crate::Ring), read where they lie. What is not released stays: a
+/// dropped chunk pops nothing.
 ///
 /// They lie in two slices, of which the second is empty unless the ring's end is between them.
 ///
@@ -42,8 +42,9 @@ impl<'c, 'a, T: PlainSlice> Chunk<'c, 'a, T> {
         let one = unsafe { ring.slots.pointer(slot * size_of::<T>()) }.cast::<T>();
         // SAFETY: the ring's first byte of payload.
         let two = unsafe { ring.slots.pointer(0) }.cast::<T>();
-        // SAFETY: `len` slots from the head are published, so they are this consumer's until it releases them (I2), and the
-        // borrow of the consumer lasts as long. Aligned as checked when the ring was placed; any bytes are a `T`.
+        // SAFETY: `len` slots from the head are published, so they are this consumer's until it
+        // releases them (I2), and the borrow of the consumer lasts as long. Aligned as
+        // checked when the ring was placed; any bytes are a `T`.
         let one = unsafe { core::slice::from_raw_parts(one, first) };
         // SAFETY: as above.
         let two = unsafe { core::slice::from_raw_parts(two, second) };

@@ -1,6 +1,7 @@
 //! Who is the producer and who the consumer of a ring.
 //!
-//! Two [`OwnerWord`]s. An identity is what its owner chose, such as a process's number and start time.
+//! Two [`OwnerWord`]s. An identity is what its owner chose, such as a process's number and start
+//! time.
 //!
 //! # If a process dies
 //!
@@ -13,7 +14,8 @@ use mp_layout::{OwnerWord, shared_struct};
 
 use crate::ClaimError;
 
-/// The identity that `split` claims both roles with: a thread of this process, which no sweep should find dead.
+/// The identity that `split` claims both roles with: a thread of this process, which no sweep
+/// should find dead.
 pub const ANONYMOUS: NonZeroU64 = NonZeroU64::MAX;
 
 /// One of a ring's two ends.

@@ -7,16 +7,17 @@ use crate::claim::Claim;
 use crate::payload::LINE;
 use crate::{Chunk, Corrupt, PopError, Ring};
 
-/// Bytes ahead of the head that are fetched before they are read, of values as large as a line and not larger than this
-/// (in which the core itself sees what comes next); tuned by the bench `spsc` as the producer's.
+/// Bytes ahead of the head that are fetched before they are read, of values as large as a line and
+/// not larger than this (in which the core itself sees what comes next); tuned by the bench `spsc`
+/// as the producer's.
 const AHEAD: usize = 1024;
 
 /// The one that pops from a [`Ring`]. Dropped, it gives the role back.
 ///
 /// # If a process dies
 ///
-/// Killed in an operation, either all that the operation would have popped is gone from the ring or nothing of it; the
-/// next consumer gets what is left.
+/// Killed in an operation, either all that the operation would have popped is gone from the ring or
+/// nothing of it; the next consumer gets what is left.
 ///
 /// ```
 /// # use mp_ring::Ring;
@@ -53,9 +54,9 @@ impl<'a, T: Plain> Consumer<'a, T> {
 
     /// Pops the oldest value.
     ///
-    /// It does not wait. A consumer that finds the ring empty again and again takes the producer's cache lines from it with
-    /// every look: where values come in a stream, both sides are several times faster if it pauses between looks, so that
-    /// several values come together.
+    /// It does not wait. A consumer that finds the ring empty again and again takes the producer's
+    /// cache lines from it with every look: where values come in a stream, both sides are
+    /// several times faster if it pauses between looks, so that several values come together.
     ///
     /// # Errors
     ///
@@ -74,13 +75,15 @@ impl<'a, T: Plain> Consumer<'a, T> {
         }
         self.fetch_ahead();
         let offset = (self.head & self.ring.mask) as usize * size_of::<T>();
-        // SAFETY: the masked slot is in the ring and aligned, and as something is available it is the consumer's (I2).
+        // SAFETY: the masked slot is in the ring and aligned, and as something is available it is
+        // the consumer's (I2).
         let value = unsafe { self.ring.slots.take(offset) };
         self.release_slots(1);
         value
     }
 
-    /// Pops the oldest values into `values`, as many as there are and fit, in one step, and returns how many.
+    /// Pops the oldest values into `values`, as many as there are and fit, in one step, and returns
+    /// how many.
     ///
     /// # Errors
     ///
@@ -96,8 +99,8 @@ impl<'a, T: Plain> Consumer<'a, T> {
         let (slot, first, second) = self.ring.parts(self.head, count);
         let target = values.as_mut_ptr().cast::<u8>();
         let (offset, size) = (slot * size_of::<T>(), first * size_of::<T>());
-        // SAFETY: `available` says that `count` slots from the head are the consumer's (I2), of which `first` lie here;
-        // `values` has room for as many, and any bytes are a `T`.
+        // SAFETY: `available` says that `count` slots from the head are the consumer's (I2), of
+        // which `first` lie here; `values` has room for as many, and any bytes are a `T`.
         unsafe { self.ring.slots.read(offset, target, size) };
         if second > 0 {
             // SAFETY: `first` is at most the number of `values`.
@@ -109,8 +112,8 @@ impl<'a, T: Plain> Consumer<'a, T> {
         Ok(count)
     }
 
-    /// Lends the oldest values in place, at least 1 and at most `max` (which counts as 1 if it is 0); they stay in the
-    /// ring until released.
+    /// Lends the oldest values in place, at least 1 and at most `max` (which counts as 1 if it is
+    /// 0); they stay in the ring until released.
     ///
     /// # Errors
     ///
@@ -125,7 +128,8 @@ impl<'a, T: Plain> Consumer<'a, T> {
         }
     }
 
-    /// Values in the ring. The producer may have pushed more meanwhile: there are never fewer than this.
+    /// Values in the ring. The producer may have pushed more meanwhile: there are never fewer than
+    /// this.
     pub fn len(&self) -> usize {
         let tail = self.ring.words.tail.count.load(Ordering::Acquire);
         tail.wrapping_sub(self.head).min(self.ring.capacity) as usize
@@ -153,8 +157,8 @@ impl<'a, T: Plain> Consumer<'a, T> {
 
     /// Asks for the lines of a value that is known to be there and will be popped soon.
     ///
-    /// The producer's core has them. What is popped one by one takes so many instructions that few of them wait for their
-    /// lines at once.
+    /// The producer's core has them. What is popped one by one takes so many instructions that few
+    /// of them wait for their lines at once.
     #[inline]
     fn fetch_ahead(&self) {
         let size = size_of::<T>();
@@ -170,7 +174,8 @@ impl<'a, T: Plain> Consumer<'a, T> {
         }
     }
 
-    /// Values to pop. Looks at the producer's word only if fewer than `wanted` were there when it last did.
+    /// Values to pop. Looks at the producer's word only if fewer than `wanted` were there when it
+    /// last did.
     #[inline]
     fn available(&mut self, wanted: usize) -> Result<usize, Corrupt> {
         let len = self.cached_tail.wrapping_sub(self.head);

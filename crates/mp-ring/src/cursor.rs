@@ -5,10 +5,12 @@ use crate::Corrupt;
 /// Bytes of a position's unit.
 pub(crate) const UNIT: usize = 8;
 
-/// Units of the largest ring: half of what a position can count, so that a distance tells which word is ahead.
+/// Units of the largest ring: half of what a position can count, so that a distance tells which
+/// word is ahead.
 pub(crate) const MAX_UNITS: u64 = 1 << 31;
 
-/// A place in a byte ring and the number of records up to it, in the one word that one store publishes.
+/// A place in a byte ring and the number of records up to it, in the one word that one store
+/// publishes.
 ///
 /// | bits | meaning |
 /// |---|---|

@@ -9,7 +9,8 @@ use crate::Role;
 
 /// Shared bytes contradict themselves: a peer wrote where it must not.
 ///
-/// Nothing was read or written on account of them, and nothing will be: every later operation says the same.
+/// Nothing was read or written on account of them, and nothing will be: every later operation says
+/// the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Corrupt {
@@ -19,7 +20,8 @@ pub enum Corrupt {
         head: u64,
         /// The producer's word as found.
         tail: u64,
-        /// What the ring holds: elements of a [`Ring`](crate::Ring), bytes of a [`ByteRing`](crate::ByteRing).
+        /// What the ring holds: elements of a [`Ring`](crate::Ring), bytes of a
+        /// [`ByteRing`](crate::ByteRing).
         capacity: u64,
     },
     /// A record says it is longer than what was published.
@@ -65,7 +67,8 @@ impl From<Corrupt> for Error {
 }
 
 /// Why a value was not pushed; it comes back.
-// the value at one offset in both variants, or the compiler copies a large one several times even when all goes well
+// the value at one offset in both variants, or the compiler copies a large one several times even
+// when all goes well
 #[repr(u64)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PushError<T> {
@@ -118,7 +121,8 @@ impl<T> From<PushError<T>> for Error {
 pub enum ReserveError {
     /// Less is free now than was asked for.
     Full,
-    /// More was asked for than the ring can ever give at once: elements of a ring, bytes of a byte ring's record.
+    /// More was asked for than the ring can ever give at once: elements of a ring, bytes of a byte
+    /// ring's record.
     TooLarge {
         /// What was asked for.
         len: usize,
@@ -168,7 +172,8 @@ impl From<ReserveError> for Error {
 pub enum PopError {
     /// Nothing is published.
     Empty,
-    /// The next value's bytes are not a value of its type (a `bool` of 2). It was taken; the next pop gives the one after.
+    /// The next value's bytes are not a value of its type (a `bool` of 2). It was taken; the next
+    /// pop gives the one after.
     Invalid,
     /// The producer's word or a record's length is impossible.
     Corrupt(Corrupt),

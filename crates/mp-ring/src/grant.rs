@@ -5,10 +5,11 @@ use mp_layout::atomic::Ordering;
 
 use crate::Producer;
 
-/// Reserved slots of a [`Ring`](crate::Ring). What is not committed was never there: a dropped grant publishes nothing.
+/// Reserved slots of a [`Ring`](crate::Ring). What is not committed was never there: a dropped
+/// grant publishes nothing.
 ///
-/// The slots hold values of earlier laps. They lie in two slices, of which the second is empty unless the ring's end is
-/// between them.
+/// The slots hold values of earlier laps. They lie in two slices, of which the second is empty
+/// unless the ring's end is between them.
 ///
 /// ```
 /// # use mp_ring::Ring;
@@ -42,8 +43,9 @@ impl<'p, 'a, T: PlainSlice> Grant<'p, 'a, T> {
         let one = unsafe { ring.slots.pointer(slot * size_of::<T>()) }.cast::<T>();
         // SAFETY: the ring's first byte of payload.
         let two = unsafe { ring.slots.pointer(0) }.cast::<T>();
-        // SAFETY: `len` slots from the tail are free, so they are this producer's until it commits (I2), and the borrow of
-        // the producer lasts as long. Aligned as checked when the ring was placed; any bytes are a `T`.
+        // SAFETY: `len` slots from the tail are free, so they are this producer's until it commits
+        // (I2), and the borrow of the producer lasts as long. Aligned as checked when the
+        // ring was placed; any bytes are a `T`.
         let one = unsafe { core::slice::from_raw_parts_mut(one, first) };
         // SAFETY: as above. `len` is at most the number of slots, so the parts do not overlap.
         let two = unsafe { core::slice::from_raw_parts_mut(two, second) };

@@ -8,7 +8,8 @@ use mp_layout::{Plain, shared_struct};
 use crate::PopError;
 use crate::payload::checked;
 
-/// Words of the largest value that is copied: two such and the count are less than the 64 bytes that a core fetches.
+/// Words of the largest value that is copied: two such and the count are less than the 64 bytes
+/// that a core fetches.
 pub(crate) const WORDS: usize = 3;
 
 /// Whether values of `T` are copied.
@@ -35,7 +36,8 @@ impl Tail {
         }
     }
 
-    /// The value at `head`, if it was pushed alone and is the newest. The caller has seen the tail at `head` (I4).
+    /// The value at `head`, if it was pushed alone and is the newest. The caller has seen the tail
+    /// at `head` (I4).
     #[inline]
     pub(crate) fn load_inline<T: Plain>(&self, head: u64) -> Option<Result<T, PopError>> {
         let next = head.wrapping_add(1);

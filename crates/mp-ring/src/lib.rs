@@ -1,8 +1,9 @@
 //! Lock-free single-producer single-consumer rings for shared memory, safe against SIGKILL.
 //!
-//! Floor 1 of the workspace. A ring lies in a [`Region`](mp_layout::Region) that its owner keeps mapped; nothing here
-//! locks, waits or calls the operating system. [`Ring`] carries values of one plain type, [`ByteRing`] records of any
-//! length. Each has one producer and one consumer, which may be threads or processes.
+//! Floor 1 of the workspace. A ring lies in a [`Region`](mp_layout::Region) that its owner keeps
+//! mapped; nothing here locks, waits or calls the operating system. [`Ring`] carries values of one
+//! plain type, [`ByteRing`] records of any length. Each has one producer and one consumer, which
+//! may be threads or processes.
 //!
 //! ```
 //! use mp_ring::Ring;
@@ -17,9 +18,10 @@
 //!
 //! # If a process dies
 //!
-//! Every operation publishes with one store of its own side's word. Killed before it, the operation has not happened;
-//! killed after it, it has. The other side goes on either way, with no recovery. The dead side's role stays claimed until
-//! [`Ring::sweep`] frees it; its successor continues where the last store left the ring.
+//! Every operation publishes with one store of its own side's word. Killed before it, the operation
+//! has not happened; killed after it, it has. The other side goes on either way, with no recovery.
+//! The dead side's role stays claimed until [`Ring::sweep`] frees it; its successor continues where
+//! the last store left the ring.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)

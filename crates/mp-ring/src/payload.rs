@@ -13,8 +13,8 @@ use crate::PopError;
 
 /// Payload bytes: reached through raw pointers, because the peer writes its part of them meanwhile.
 ///
-/// Under loom they are cells of a word each, which it watches: an ordering missing from head or tail shows as a write that
-/// does not come after the other side's last access.
+/// Under loom they are cells of a word each, which it watches: an ordering missing from head or
+/// tail shows as a write that does not come after the other side's last access.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payload<'a> {
     #[cfg(not(loom))]
@@ -51,8 +51,8 @@ impl<'a> Payload<'a> {
     ///
     /// # Safety
     ///
-    /// `offset + size` is within the payload, these bytes are the caller's alone by the ring's protocol, and `source`
-    /// has as many bytes, initialised and elsewhere.
+    /// `offset + size` is within the payload, these bytes are the caller's alone by the ring's
+    /// protocol, and `source` has as many bytes, initialised and elsewhere.
     pub(crate) unsafe fn write(&self, offset: usize, source: *const u8, size: usize) {
         // SAFETY: within the payload, by the contract.
         let target = unsafe { self.pointer(offset) };
@@ -72,7 +72,8 @@ impl<'a> Payload<'a> {
         unsafe { target.copy_from_nonoverlapping(source, size) };
     }
 
-    /// Moves `value` to `offset`. A large one is copied once, which [`write`](Self::write) does not reach.
+    /// Moves `value` to `offset`. A large one is copied once, which [`write`](Self::write) does not
+    /// reach.
     ///
     /// # Safety
     ///
@@ -103,7 +104,8 @@ impl<'a> Payload<'a> {
         checked(unsafe { source.cast::<MaybeUninit<T>>().read() })
     }
 
-    /// Lets the core fetch the lines that start in `bytes`, to write them soon. It is a hint: nothing is read or written.
+    /// Lets the core fetch the lines that start in `bytes`, to write them soon. It is a hint:
+    /// nothing is read or written.
     #[inline]
     pub(crate) fn fetch_to_write(&self, bytes: Range<usize>) {
         self.lines_in(bytes).for_each(hint_write);
@@ -161,7 +163,8 @@ impl<'a> Payload<'a> {
         for start in (0..size).step_by(8) {
             let mut bytes = [0; 8];
             let count = (size - start).min(8);
-            // SAFETY: `start < size`, and the source has `size` bytes by the contract of the other `write`.
+            // SAFETY: `start < size`, and the source has `size` bytes by the contract of the other
+            // `write`.
             let part = unsafe { core::slice::from_raw_parts(source.add(start), count) };
             bytes[..count].copy_from_slice(part);
             let word = &self.words[(offset + start) / 8];
@@ -177,7 +180,8 @@ impl<'a> Payload<'a> {
             // SAFETY: the caller's alone by the contract, which loom watches.
             let bytes = word.0.with(|word| unsafe { *word }).to_ne_bytes();
             let count = (size - start).min(8);
-            // SAFETY: `start < size`, and the target has `size` bytes by the contract of the other `read`.
+            // SAFETY: `start < size`, and the target has `size` bytes by the contract of the other
+            // `read`.
             unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), target.add(start), count) };
         }
     }
@@ -192,8 +196,8 @@ pub(crate) const LINE: usize = 64;
 fn hint_write(address: *const u8) {
     #[cfg(miri)]
     let _ = address;
-    // The intrinsic becomes a prefetch for reading where the compiler may not assume PREFETCHW, which x86-64 processors
-    // without it ignore.
+    // The intrinsic becomes a prefetch for reading where the compiler may not assume PREFETCHW,
+    // which x86-64 processors without it ignore.
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a prefetch has no effect but on caches and never faults, whatever the address.
     unsafe {

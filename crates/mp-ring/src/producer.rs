@@ -7,17 +7,19 @@ use crate::claim::Claim;
 use crate::inline_value::{WORDS, fits_inline};
 use crate::{Corrupt, Grant, PushError, ReserveError, Ring};
 
-/// Least and most bytes that are fetched ahead of the tail; between them, twice what was pushed last.
+/// Least and most bytes that are fetched ahead of the tail; between them, twice what was pushed
+/// last.
 ///
-/// Tuned by the bench `spsc` on a Xeon of two cores, together with the consumer's: with less, values wait for their lines;
-/// with more, single values of a line or larger are slower.
+/// Tuned by the bench `spsc` on a Xeon of two cores, together with the consumer's: with less,
+/// values wait for their lines; with more, single values of a line or larger are slower.
 const AHEAD: (usize, usize) = (512, 4096);
 
 /// The one that pushes into a [`Ring`]. Dropped, it gives the role back.
 ///
 /// # If a process dies
 ///
-/// Killed in an operation, either all that the operation would have pushed is in the ring or nothing of it.
+/// Killed in an operation, either all that the operation would have pushed is in the ring or
+/// nothing of it.
 ///
 /// ```
 /// # use mp_ring::Ring;
@@ -70,7 +72,8 @@ impl<'a, T: Plain> Producer<'a, T> {
         Ok(())
     }
 
-    /// Pushes as many of `values` as there is room for, from the first on, in one step, and returns how many.
+    /// Pushes as many of `values` as there is room for, from the first on, in one step, and returns
+    /// how many.
     ///
     /// # Errors
     ///
@@ -83,8 +86,8 @@ impl<'a, T: Plain> Producer<'a, T> {
         let (slot, first, second) = self.ring.parts(self.tail, count);
         let source = values.as_ptr().cast::<u8>();
         let (offset, size) = (slot * size_of::<T>(), first * size_of::<T>());
-        // SAFETY: `room` says that `count` slots from the tail are the producer's (I2), of which `first` lie here; `values`
-        // has as many.
+        // SAFETY: `room` says that `count` slots from the tail are the producer's (I2), of which
+        // `first` lie here; `values` has as many.
         unsafe { self.ring.slots.write(offset, source, size) };
         if second > 0 {
             // SAFETY: `first` is at most the number of `values`.
@@ -100,7 +103,8 @@ impl<'a, T: Plain> Producer<'a, T> {
     ///
     /// # Errors
     ///
-    /// [`ReserveError::Full`] if fewer are free now, [`ReserveError::TooLarge`] if there will never be as many.
+    /// [`ReserveError::Full`] if fewer are free now, [`ReserveError::TooLarge`] if there will never
+    /// be as many.
     pub fn reserve(&mut self, len: usize) -> Result<Grant<'_, 'a, T>, ReserveError>
     where
         T: PlainSlice,
@@ -115,7 +119,8 @@ impl<'a, T: Plain> Producer<'a, T> {
         Ok(Grant::new(self, len))
     }
 
-    /// Values in the ring. The consumer may have popped some meanwhile: there are never more than this.
+    /// Values in the ring. The consumer may have popped some meanwhile: there are never more than
+    /// this.
     pub fn len(&self) -> usize {
         let head = self.ring.words.head.load(Ordering::Acquire);
         self.tail.wrapping_sub(head).min(self.ring.capacity) as usize
@@ -141,7 +146,8 @@ impl<'a, T: Plain> Producer<'a, T> {
         self.ring
     }
 
-    /// [`push`](Self::push) without the ordering that publishes the value: the model checker must find it out.
+    /// [`push`](Self::push) without the ordering that publishes the value: the model checker must
+    /// find it out.
     #[cfg(loom)]
     #[doc(hidden)]
     pub fn push_unordered(&mut self, value: T) {
@@ -159,7 +165,8 @@ impl<'a, T: Plain> Producer<'a, T> {
         }
     }
 
-    /// Slots free. Looks at the consumer's word only if fewer than `wanted` were free when it last did.
+    /// Slots free. Looks at the consumer's word only if fewer than `wanted` were free when it last
+    /// did.
     #[inline]
     fn room(&mut self, wanted: usize) -> Result<usize, Corrupt> {
         let free = self.ring.capacity - self.tail.wrapping_sub(self.cached_head);
@@ -177,7 +184,8 @@ impl<'a, T: Plain> Producer<'a, T> {
     #[inline]
     fn put(&mut self, value: T) {
         let offset = (self.tail & self.ring.mask) as usize * size_of::<T>();
-        // SAFETY: the masked slot is in the ring and aligned, and as there is room it is the producer's (I2).
+        // SAFETY: the masked slot is in the ring and aligned, and as there is room it is the
+        // producer's (I2).
         unsafe { self.ring.slots.put(offset, value) };
     }
 
@@ -188,7 +196,8 @@ impl<'a, T: Plain> Producer<'a, T> {
             let mut words = [0; WORDS];
             let offset = (self.tail & self.ring.mask) as usize * size_of::<T>();
             let target = words.as_mut_ptr().cast();
-            // SAFETY: the slot that is about to be published was just filled by this producer (I2), and fits.
+            // SAFETY: the slot that is about to be published was just filled by this producer (I2),
+            // and fits.
             unsafe { self.ring.slots.read(offset, target, size_of::<T>()) };
             self.ring.words.tail.store_inline::<T>(self.tail, words);
         }
@@ -199,8 +208,8 @@ impl<'a, T: Plain> Producer<'a, T> {
 
     /// Asks for the lines of the slots to be filled next, after `count` were published.
     ///
-    /// The consumer's core has them since the last lap. Stores become visible in order, so each that must wait for its line
-    /// holds up all after it, the next store to the tail included.
+    /// The consumer's core has them since the last lap. Stores become visible in order, so each
+    /// that must wait for its line holds up all after it, the next store to the tail included.
     #[inline]
     fn fetch_ahead(&mut self, count: usize) {
         let size = size_of::<T>();
@@ -212,7 +221,8 @@ impl<'a, T: Plain> Producer<'a, T> {
         }
     }
 
-    /// Asks for the lines of the next `ahead` slots, as far as they are free and were not asked for.
+    /// Asks for the lines of the next `ahead` slots, as far as they are free and were not asked
+    /// for.
     #[inline(never)]
     fn fetch(&mut self, ahead: usize) {
         let size = size_of::<T>();

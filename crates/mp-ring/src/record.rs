@@ -3,7 +3,8 @@
 use crate::byte_consumer::Found;
 use crate::{ByteConsumer, Span};
 
-/// The oldest record of a [`ByteRing`](crate::ByteRing), read where it lies. A dropped one stays in the ring.
+/// The oldest record of a [`ByteRing`](crate::ByteRing), read where it lies. A dropped one stays in
+/// the ring.
 ///
 /// ```
 /// # use mp_ring::ByteRing;
@@ -42,7 +43,8 @@ impl<'c, 'a> Record<'c, 'a> {
         self.found.tag
     }
 
-    /// The bytes of the region that it takes. They are this consumer's until the release, and may be discarded before it.
+    /// The bytes of the region that it takes. They are this consumer's until the release, and may
+    /// be discarded before it.
     #[inline]
     pub fn span(&self) -> Span {
         self.found.span()

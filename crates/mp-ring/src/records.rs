@@ -4,8 +4,8 @@ use crate::byte_consumer::Found;
 use crate::cursor::Cursor;
 use crate::{ByteConsumer, PopError};
 
-/// Records of a [`ByteRing`](crate::ByteRing) read one after another and released together. Dropped without it, all of
-/// them stay in the ring.
+/// Records of a [`ByteRing`](crate::ByteRing) read one after another and released together. Dropped
+/// without it, all of them stay in the ring.
 ///
 /// ```
 /// # use mp_ring::ByteRing;

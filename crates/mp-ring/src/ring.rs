@@ -2,11 +2,12 @@
 //!
 //! # Source
 //!
-//! L. Lamport, "Specifying Concurrent Program Modules" (1983), with each side's cached copy of the other's index, after
-//! FastForward and MCRingBuffer. Changed: it lies in shared memory, so what the peer wrote is checked before use; a role is
-//! claimed in an owner word that outlives its process; a small value pushed alone lies in the tail's line too, so that a
-//! waiting consumer needs one line from the other core and not two; and each side's core fetches lines of slots before it
-//! needs them.
+//! L. Lamport, "Specifying Concurrent Program Modules" (1983), with each side's cached copy of the
+//! other's index, after FastForward and MCRingBuffer. Changed: it lies in shared memory, so what
+//! the peer wrote is checked before use; a role is claimed in an owner word that outlives its
+//! process; a small value pushed alone lies in the tail's line too, so that a waiting consumer
+//! needs one line from the other core and not two; and each side's core fetches lines of slots
+//! before it needs them.
 //!
 //! # Layout
 //!
@@ -15,24 +16,30 @@
 //! | shape  | tail | head | slot 0 | slot 1 | ... | slot 2^n - 1 |
 //! ```
 //!
-//! `tail` counts the values pushed so far, `head` those popped; value `i` lies in slot `i mod 2^n`. There are as many
-//! slots as the next power of two, but never more values than `capacity`. Beside `tail` are copies of values of up to 24
-//! bytes that were pushed alone: of value `i`, in copy `i mod 2`.
+//! `tail` counts the values pushed so far, `head` those popped; value `i` lies in slot `i mod 2^n`.
+//! There are as many slots as the next power of two, but never more values than `capacity`. Beside
+//! `tail` are copies of values of up to 24 bytes that were pushed alone: of value `i`, in copy `i
+//! mod 2`.
 //!
 //! # Invariants
 //!
-//! - I1: `0 <= tail - head <= capacity`. A side that reads anything else answers [`Corrupt`](crate::Corrupt).
+//! - I1: `0 <= tail - head <= capacity`. A side that reads anything else answers
+//!   [`Corrupt`](crate::Corrupt).
 //! - I2: the slots of `head..tail` are the consumer's; all others are the producer's.
-//! - I3: `tail` and the copies are written by the claimed producer alone, `head` by the claimed consumer alone.
-//! - I4: while `tail` is `i + 1`, and was `i` before, copy `i mod 2` is value `i`: the next push alone writes the other copy.
-//!   A consumer uses it only if it saw `tail` at `i`, then at `i + 1`, and at `i + 1` again after it read the copy.
+//! - I3: `tail` and the copies are written by the claimed producer alone, `head` by the claimed
+//!   consumer alone.
+//! - I4: while `tail` is `i + 1`, and was `i` before, copy `i mod 2` is value `i`: the next push
+//!   alone writes the other copy. A consumer uses it only if it saw `tail` at `i`, then at `i + 1`,
+//!   and at `i + 1` again after it read the copy.
 //!
 //! # Orderings
 //!
-//! - The producer's Release store of `tail` and the consumer's Acquire load: the values are written before they are read.
-//! - Each word of a copy is stored with Release and loaded with Acquire: who sees a later value's word sees the `tail` before
-//!   it when it looks again.
-//! - The consumer's Release store of `head` and the producer's Acquire load: they are read before they are overwritten.
+//! - The producer's Release store of `tail` and the consumer's Acquire load: the values are written
+//!   before they are read.
+//! - Each word of a copy is stored with Release and loaded with Acquire: who sees a later value's
+//!   word sees the `tail` before it when it looks again.
+//! - The consumer's Release store of `head` and the producer's Acquire load: they are read before
+//!   they are overwritten.
 //!
 //! # Progress
 //!
@@ -40,9 +47,9 @@
 //!
 //! # If a process dies
 //!
-//! The store to `tail` is what pushes, the store to `head` is what pops. A producer killed before its store leaves slots
-//! that I2 says are its own: the next producer overwrites them. A consumer killed before its store leaves the
-//! values for the next consumer. The other side notices nothing.
+//! The store to `tail` is what pushes, the store to `head` is what pops. A producer killed before
+//! its store leaves slots that I2 says are its own: the next producer overwrites them. A consumer
+//! killed before its store leaves the values for the next consumer. The other side notices nothing.
 
 use core::marker::PhantomData;
 use core::num::NonZeroU64;
@@ -98,7 +105,8 @@ const _: () = assert!(size_of::<RingWords>() == SLOTS);
 pub struct Ring<'a, T> {
     pub(crate) words: &'a RingWords,
     pub(crate) slots: Payload<'a>,
-    /// Read from shared memory once and checked; what peers do to the words later changes nothing here.
+    /// Read from shared memory once and checked; what peers do to the words later changes nothing
+    /// here.
     pub(crate) capacity: u64,
     pub(crate) mask: u64,
     element: PhantomData<T>,
@@ -126,17 +134,19 @@ impl<'a, T: Plain> Ring<'a, T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] as [`size_for`](Self::size_for); [`ErrorKind::WrongSize`] if the region is too small or
-    /// not aligned to 128 bytes or to `T`.
+    /// [`ErrorKind::InvalidInput`] as [`size_for`](Self::size_for); [`ErrorKind::WrongSize`] if the
+    /// region is too small or not aligned to 128 bytes or to `T`.
     ///
     /// # Safety
     ///
-    /// - For `'a`, all that reaches the region's bytes, in any process, does so as a ring of this very `T`. The
-    ///   header of the object that the region belongs to is what proves it to an attacher.
+    /// - For `'a`, all that reaches the region's bytes, in any process, does so as a ring of this
+    ///   very `T`. The header of the object that the region belongs to is what proves it to an
+    ///   attacher.
     /// - Nobody uses it before this returns.
     ///
-    /// `'a` is as good as what keeps the region mapped. A structure that owns the mapping may hold a
-    /// `Producer<'static>` beside it, if the handle is dropped before the mapping and never leaves the structure.
+    /// `'a` is as good as what keeps the region mapped. A structure that owns the mapping may hold
+    /// a `Producer<'static>` beside it, if the handle is dropped before the mapping and never
+    /// leaves the structure.
     pub unsafe fn create(region: Region<'a>, capacity: usize) -> mp_layout::Result<Self> {
         Self::size_for(capacity)?;
         let ring = Self::over(region, capacity as u64)?;
@@ -147,7 +157,8 @@ impl<'a, T: Plain> Ring<'a, T> {
         ring.words.tail.count.store(0, Ordering::Relaxed);
         ring.words.head.store(0, Ordering::Relaxed);
         shape.roles.free_both();
-        // pairs with `attach`'s load, in case the owner of the region does not publish it afterwards
+        // pairs with `attach`'s load, in case the owner of the region does not publish it
+        // afterwards
         shape.capacity.store(capacity as u64, Ordering::Release);
         Ok(ring)
     }
@@ -156,8 +167,8 @@ impl<'a, T: Plain> Ring<'a, T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotReady`] if there is none yet; [`ErrorKind::WrongType`] if its values have another size;
-    /// [`ErrorKind::WrongSize`] if it does not fit into the region.
+    /// [`ErrorKind::NotReady`] if there is none yet; [`ErrorKind::WrongType`] if its values have
+    /// another size; [`ErrorKind::WrongSize`] if it does not fit into the region.
     ///
     /// # Safety
     ///
@@ -181,7 +192,8 @@ impl<'a, T: Plain> Ring<'a, T> {
         Self::over(region, capacity)
     }
 
-    /// Makes a ring in memory of this process, for threads and tests. [`words_for`](Self::words_for) says how much it needs.
+    /// Makes a ring in memory of this process, for threads and tests.
+    /// [`words_for`](Self::words_for) says how much it needs.
     ///
     /// # Errors
     ///
@@ -189,7 +201,8 @@ impl<'a, T: Plain> Ring<'a, T> {
     #[cfg(not(loom))]
     pub fn new(memory: &'a mut [u64], capacity: usize) -> mp_layout::Result<Self> {
         let region = crate::payload::aligned(memory)?;
-        // SAFETY: the memory is borrowed exclusively, so whoever reaches it does so through the ring that this returns.
+        // SAFETY: the memory is borrowed exclusively, so whoever reaches it does so through the
+        // ring that this returns.
         unsafe { Self::create(region, capacity) }
     }
 
@@ -252,11 +265,13 @@ impl<'a, T: Plain> Ring<'a, T> {
         Ok(Consumer::new(self, claim)?)
     }
 
-    /// Frees the roles whose owners `is_dead` knows to be dead. Any number of processes may sweep at once.
+    /// Frees the roles whose owners `is_dead` knows to be dead. Any number of processes may sweep
+    /// at once.
     ///
     /// # Safety
     ///
-    /// `is_dead` says so only of owners that will never run again: two living producers would write the same slot.
+    /// `is_dead` says so only of owners that will never run again: two living producers would write
+    /// the same slot.
     pub unsafe fn sweep(&self, is_dead: impl Fn(NonZeroU64) -> bool) -> Freed {
         self.words.shape.roles.sweep(is_dead)
     }
@@ -273,9 +288,11 @@ impl<'a, T: Plain> Ring<'a, T> {
 
     /// Values in the ring at some time during the call, or `capacity` if the words are corrupt.
     ///
-    /// Both sides may have moved since. Only the handles know more: [`Producer::len`] and [`Consumer::len`].
+    /// Both sides may have moved since. Only the handles know more: [`Producer::len`] and
+    /// [`Consumer::len`].
     pub fn len(&self) -> usize {
-        // the head first: values popped between the two loads make the result larger, never negative
+        // the head first: values popped between the two loads make the result larger, never
+        // negative
         let head = self.words.head.load(Ordering::Acquire);
         let tail = self.words.tail.count.load(Ordering::Acquire);
         tail.wrapping_sub(head).min(self.capacity) as usize
@@ -301,7 +318,8 @@ impl<'a, T: Plain> Ring<'a, T> {
         }
     }
 
-    /// The `count` slots from position `at`: their first slot, how many lie before the ring's end, how many at its start.
+    /// The `count` slots from position `at`: their first slot, how many lie before the ring's end,
+    /// how many at its start.
     pub(crate) fn parts(&self, at: u64, count: usize) -> (usize, usize, usize) {
         let slot = (at & self.mask) as usize;
         let first = count.min(self.mask as usize + 1 - slot);

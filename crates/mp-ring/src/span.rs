@@ -8,7 +8,8 @@ use crate::record_header::HEADER;
 
 /// The bytes of a ring's region that one record takes, skipped bytes at the ring's end included.
 ///
-/// An owner of sparse memory reserves these before a record is written and may give them back before it is released.
+/// An owner of sparse memory reserves these before a record is written and may give them back
+/// before it is released.
 ///
 /// ```
 /// # use mp_ring::ByteRing;
@@ -20,7 +21,8 @@ use crate::record_header::HEADER;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Unused bytes before the ring's end, of which only the first 8 are written; empty if nothing is skipped.
+    /// Unused bytes before the ring's end, of which only the first 8 are written; empty if nothing
+    /// is skipped.
     pub skipped: Range<usize>,
     /// The record's header, its bytes, and the padding to the next multiple of 8.
     pub record: Range<usize>,

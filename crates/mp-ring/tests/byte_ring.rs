@@ -324,7 +324,8 @@ proptest! {
                         grant.commit_all();
                         model.push_back((0, vec![len as u8; len]));
                     }
-                    // An empty ring has at least a unit before its place, or its place is the start.
+                    // An empty ring has at least a unit before its place, or its place is the
+                    // start.
                     Err(error) => prop_assert!(len > 0 || !model.is_empty(), "{}", error),
                 },
                 Step::Pop => {

@@ -1,4 +1,5 @@
-//! Arbitrary bytes in the words and the data: errors, never a panic, a hang or a read out of bounds.
+//! Arbitrary bytes in the words and the data: errors, never a panic, a hang or a read out of
+//! bounds.
 #![cfg(not(loom))]
 
 use mp_layout::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,8 @@ impl Segment {
     }
 }
 
-/// Writes a word as the ring does: those before the data are atomics, the data is not. Miri cannot follow what is both.
+/// Writes a word as the ring does: those before the data are atomics, the data is not. Miri cannot
+/// follow what is both.
 fn overwrite(region: Region<'_>, offset: usize, word: u64) {
     if offset < DATA {
         let place: &AtomicU64 = region.place(offset).unwrap();
@@ -154,7 +156,8 @@ fn impossible_shapes_are_refused_at_attach() {
     }
 }
 
-/// The index of one of these words or of one in the data. Padding is left alone: nothing may write under a reference to it.
+/// The index of one of these words or of one in the data. Padding is left alone: nothing may write
+/// under a reference to it.
 fn place(words: &'static [usize]) -> impl Strategy<Value = usize> {
     prop_oneof![select(words), DATA / 8..DATA / 8 + 8]
 }

@@ -1,4 +1,5 @@
-//! SIGKILL before every instruction of each operation of both rings, of claiming a role and giving it back, and of a sweep.
+//! SIGKILL before every instruction of each operation of both rings, of claiming a role and giving
+//! it back, and of a sweep.
 //!
 //! A release build takes some seconds, a debug build, of ten times the instructions, a minute.
 #![cfg(all(target_arch = "x86_64", not(loom)))]
@@ -29,7 +30,8 @@ fn assert_safe(report: &Report) {
 
 fn region(stage: &Stage) -> Region<'_> {
     let words = stage.words();
-    // SAFETY: mapped for as long as the stage is borrowed, and reached otherwise through atomics only.
+    // SAFETY: mapped for as long as the stage is borrowed, and reached otherwise through atomics
+    // only.
     unsafe { Region::new(NonNull::from(words).cast(), size_of_val(words)) }
 }
 

@@ -80,7 +80,8 @@ fn values_arrive_in_order_around_the_end() {
     });
 }
 
-/// Value 3 is copied to where the copy of value 1 was, which a waiting consumer may just be reading.
+/// Value 3 is copied to where the copy of value 1 was, which a waiting consumer may just be
+/// reading.
 #[test]
 fn copy_of_a_later_value_is_not_taken_for_an_earlier() {
     explore(|| {

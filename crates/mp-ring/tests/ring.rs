@@ -139,7 +139,8 @@ fn invalid_value_costs_only_itself() {
     let mut words = vec![0; Ring::<u8>::words_for(4).unwrap()];
     let start = words.as_ptr().align_offset(128);
     let region = Region::from_exclusive(&mut words[start..]);
-    // SAFETY: the two views have values of the same size and are used by turns; the bytes are checked on the way out.
+    // SAFETY: the two views have values of the same size and are used by turns; the bytes are
+    // checked on the way out.
     let bytes = unsafe { Ring::<u8>::create(region, 4) }.unwrap();
     // SAFETY: as above.
     let bools = unsafe { Ring::<bool>::attach(region) }.unwrap();

@@ -1,4 +1,5 @@
-//! Two threads at a ring: what one pushes, the other pops, in order and whole. Miri runs this with many seeds.
+//! Two threads at a ring: what one pushes, the other pops, in order and whole. Miri runs this with
+//! many seeds.
 #![cfg(not(loom))]
 
 use std::hint::spin_loop;

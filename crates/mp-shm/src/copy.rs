@@ -1,7 +1,8 @@
 //! Copies between shared bytes and private ones, while others may write the shared ones.
 //!
-//! Aligned words of 8 bytes are copied in one piece, so that a number at its natural place is the old or the new one, and
-//! what is left at both ends byte by byte. Every access is Relaxed, as in [`Cells`].
+//! Aligned words of 8 bytes are copied in one piece, so that a number at its natural place is the
+//! old or the new one, and what is left at both ends byte by byte. Every access is Relaxed, as in
+//! [`Cells`].
 
 use core::ops::Range;
 

@@ -1,10 +1,12 @@
 //! Segments of shared memory.
 //!
-//! - [`Segment`]: anonymous. A memfd that is sealed against shrinking and growing and whose pages are committed when it is
-//!   made, so that no access can fail later; the kernel frees it with its last user, however that one ends.
-//! - [`SharedMemory`]: named and raw. The payload starts at offset 0 and is exactly as long as asked, so programs in any
-//!   language open it with `shm_open`.
-//! - [`ReadOnlyMemory`]: a file mapped for reading only, so that a bug of the reader cannot change it.
+//! - [`Segment`]: anonymous. A memfd that is sealed against shrinking and growing and whose pages
+//!   are committed when it is made, so that no access can fail later; the kernel frees it with its
+//!   last user, however that one ends.
+//! - [`SharedMemory`]: named and raw. The payload starts at offset 0 and is exactly as long as
+//!   asked, so programs in any language open it with `shm_open`.
+//! - [`ReadOnlyMemory`]: a file mapped for reading only, so that a bug of the reader cannot change
+//!   it.
 //! - [`transfer`]: how handles cross to another process inside serialised values.
 //! - [`unused_names`] and [`unlink_unused`]: names whose users are all gone, proven by the kernel.
 //!

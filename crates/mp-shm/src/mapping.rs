@@ -69,8 +69,9 @@ impl Mapping {
     pub(crate) fn region(&self) -> Region<'_> {
         // SAFETY: memmap2 never returns a null mapping.
         let start = unsafe { NonNull::new_unchecked(self.map.as_mut_ptr()) };
-        // SAFETY: the bytes stay mapped while `self` is borrowed, and this crate makes references to them only
-        // in `SharedMemory::as_slice` and `as_mut_slice`, whose callers promise that no other code writes.
+        // SAFETY: the bytes stay mapped while `self` is borrowed, and this crate makes references
+        // to them only in `SharedMemory::as_slice` and `as_mut_slice`, whose callers
+        // promise that no other code writes.
         unsafe { Region::new(start, self.len()) }
     }
 }
@@ -82,8 +83,9 @@ impl AsFd for Mapping {
 }
 
 impl Drop for Mapping {
-    /// Unmaps, unless a lock in here is still held by a leaked guard of this process: the kernel walks the list of a
-    /// dying thread's locks through their memory, and a hole would end the walk before the thread's other locks.
+    /// Unmaps, unless a lock in here is still held by a leaked guard of this process: the kernel
+    /// walks the list of a dying thread's locks through their memory, and a hole would end the
+    /// walk before the thread's other locks.
     fn drop(&mut self) {
         let start = self.map.as_mut_ptr().addr();
         if robust::holds_within(start..start + self.map.len()) {

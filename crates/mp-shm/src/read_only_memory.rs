@@ -16,8 +16,8 @@ use crate::refusal;
 use crate::segment::size_of_file;
 use crate::transfer::Descriptor;
 
-/// A file that this process has opened and mapped for reading only, while others write it: [`SharedMemory`] under
-/// a name, or any other file. Clones are the same mapping.
+/// A file that this process has opened and mapped for reading only, while others write it:
+/// [`SharedMemory`] under a name, or any other file. Clones are the same mapping.
 ///
 /// The kernel ends a process that writes to it, and the descriptor writes nothing either.
 ///
@@ -34,8 +34,8 @@ use crate::transfer::Descriptor;
 ///
 /// # Limits
 ///
-/// A file that another program truncates ends this process with SIGBUS when the bytes that are gone are read, see
-/// [`SharedMemory`].
+/// A file that another program truncates ends this process with SIGBUS when the bytes that are gone
+/// are read, see [`SharedMemory`].
 ///
 /// [`SharedMemory`]: crate::SharedMemory
 #[derive(Clone, Debug)]
@@ -104,17 +104,17 @@ impl ReadOnlyMemory {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongSize`] if they are not all there, or `offset` is not aligned for `T`; [`ErrorKind::InvalidInput`]
-    /// if `T` has no bytes.
+    /// [`ErrorKind::WrongSize`] if they are not all there, or `offset` is not aligned for `T`;
+    /// [`ErrorKind::InvalidInput`] if `T` has no bytes.
     pub fn cells<T: Plain>(&self, offset: usize, len: usize) -> Result<ReadCells<'_, T>> {
         let start = self.pointer_to::<T>(offset, len)?;
-        // SAFETY: within the mapping and aligned by `pointer_to`, mapped while `self` is borrowed; nothing in this process
-        // has a `&mut` to a mapping that cannot be written.
+        // SAFETY: within the mapping and aligned by `pointer_to`, mapped while `self` is borrowed;
+        // nothing in this process has a `&mut` to a mapping that cannot be written.
         Ok(unsafe { ReadCells::from_raw_parts(start, len) })
     }
 
-    /// Address of `len` elements of `T` from byte `offset` on, checked to be within the mapping and aligned; they stay
-    /// mapped while a clone of this handle lives.
+    /// Address of `len` elements of `T` from byte `offset` on, checked to be within the mapping and
+    /// aligned; they stay mapped while a clone of this handle lives.
     ///
     /// # Errors
     ///
@@ -152,7 +152,8 @@ impl ReadOnlyMemory {
             })
     }
 
-    /// Copies bytes out, from `offset`; the copy may be a mixture of old and new where others write meanwhile.
+    /// Copies bytes out, from `offset`; the copy may be a mixture of old and new where others write
+    /// meanwhile.
     ///
     /// # Errors
     ///

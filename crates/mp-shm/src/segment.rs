@@ -2,8 +2,9 @@
 //!
 //! # If a process dies
 //!
-//! The kernel frees an anonymous segment with its last descriptor and mapping. A segment that was never published under
-//! a name is freed in the same way, so a creator that dies half-way leaves nothing.
+//! The kernel frees an anonymous segment with its last descriptor and mapping. A segment that was
+//! never published under a name is freed in the same way, so a creator that dies half-way leaves
+//! nothing.
 
 use core::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -53,16 +54,16 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for 0 bytes, [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for (of
-    /// memory, of addresses, or of what a file of this process may have), [`ErrorKind::TooManyDescriptors`],
-    /// [`ErrorKind::Unsupported`] if the kernel or a sandbox has no memfd or nothing to commit pages with,
-    /// [`ErrorKind::Os`].
+    /// [`ErrorKind::InvalidInput`] for 0 bytes, [`ErrorKind::NotEnoughMemory`] with what is free
+    /// and what was asked for (of memory, of addresses, or of what a file of this process may
+    /// have), [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the kernel or a
+    /// sandbox has no memfd or nothing to commit pages with, [`ErrorKind::Os`].
     pub fn anonymous(label: &str, size: usize) -> Result<Self> {
         Self::memfd(label, size, Commit::Now, memfd::create)
     }
 
-    /// As [`Segment::anonymous`], a segment whose descriptor the kernel will seal against writing, see
-    /// [`mp_os::memfd::seal_writes`].
+    /// As [`Segment::anonymous`], a segment whose descriptor the kernel will seal against writing,
+    /// see [`mp_os::memfd::seal_writes`].
     ///
     /// # Errors
     ///
@@ -73,13 +74,13 @@ impl Segment {
 
     /// Makes a zeroed segment of `size` bytes of address space with no page committed.
     ///
-    /// A writer reserves the pages first with [`Segment::reserve`]; a write without that may end the
-    /// process when memory is exhausted.
+    /// A writer reserves the pages first with [`Segment::reserve`]; a write without that may end
+    /// the process when memory is exhausted.
     ///
     /// # Errors
     ///
-    /// Those of [`Segment::anonymous`], of which `NotEnoughMemory` means addresses or the size that a file of
-    /// this process may have: no memory is taken yet.
+    /// Those of [`Segment::anonymous`], of which `NotEnoughMemory` means addresses or the size that
+    /// a file of this process may have: no memory is taken yet.
     pub fn sparse(label: &str, size: usize) -> Result<Self> {
         Self::memfd(label, size, Commit::Sparse, memfd::create)
     }
@@ -97,13 +98,15 @@ impl Segment {
         Self::map(descriptor, size, Home::Memory, label)
     }
 
-    /// Makes a zeroed segment of `size` bytes that is to have this name: no process sees it before [`Segment::publish`].
+    /// Makes a zeroed segment of `size` bytes that is to have this name: no process sees it before
+    /// [`Segment::publish`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for 0 bytes, [`ErrorKind::InvalidName`], [`ErrorKind::NotEnoughMemory`] with
-    /// what is free in `/dev/shm` and what was asked for, [`ErrorKind::TooManyDescriptors`],
-    /// [`ErrorKind::Unsupported`] if there is no `/dev/shm`, [`ErrorKind::Os`].
+    /// [`ErrorKind::InvalidInput`] for 0 bytes, [`ErrorKind::InvalidName`],
+    /// [`ErrorKind::NotEnoughMemory`] with what is free in `/dev/shm` and what was asked for,
+    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if there is no `/dev/shm`,
+    /// [`ErrorKind::Os`].
     pub fn unpublished(name: &str, size: usize) -> Result<Self> {
         Self::in_dev_shm(name, size, Commit::Now)
     }
@@ -112,8 +115,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// Those of [`Segment::unpublished`], of which `NotEnoughMemory` means addresses or the size that a file
-    /// of this process may have: no memory is taken yet.
+    /// Those of [`Segment::unpublished`], of which `NotEnoughMemory` means addresses or the size
+    /// that a file of this process may have: no memory is taken yet.
     pub fn unpublished_sparse(name: &str, size: usize) -> Result<Self> {
         Self::in_dev_shm(name, size, Commit::Sparse)
     }
@@ -146,9 +149,10 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it is another user's,
-    /// [`ErrorKind::Foreign`] if it is a symbolic link, a directory or anything else but a file (nothing is followed),
-    /// [`ErrorKind::Truncated`] if it has no bytes.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it
+    /// is another user's, [`ErrorKind::Foreign`] if it is a symbolic link, a directory or
+    /// anything else but a file (nothing is followed), [`ErrorKind::Truncated`] if it has no
+    /// bytes.
     pub fn open(name: &str) -> Result<Self> {
         Self::from_named_descriptor(Self::open_file(name)?, name)
     }
@@ -167,14 +171,15 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it is
-    /// another user's, [`ErrorKind::Foreign`] if it is anything else but a file.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it
+    /// is another user's, [`ErrorKind::Foreign`] if it is anything else but a file.
     pub fn unlink(name: &str) -> Result<()> {
         let valid = refusal::valid_name("unlink", name)?;
         named::unlink(&valid).map_err(|error| refusal::open("unlink", error, name))
     }
 
-    /// Removes `name` if no process has the segment open, and returns whether it did; see [`unlink_unused`](crate::unlink_unused).
+    /// Removes `name` if no process has the segment open, and returns whether it did; see
+    /// [`unlink_unused`](crate::unlink_unused).
     ///
     /// # Errors
     ///
@@ -187,8 +192,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Foreign`] if it is not a memfd sealed against shrinking: its owner could then pull the memory away
-    /// from under the mapping.
+    /// [`ErrorKind::Foreign`] if it is not a memfd sealed against shrinking: its owner could then
+    /// pull the memory away from under the mapping.
     pub fn from_descriptor(descriptor: OwnedFd) -> Result<Self> {
         let sealed = memfd::check_seals(descriptor.as_fd())
             .map_err(|source| Error::os("read the seals of", "a descriptor", source))?;
@@ -206,13 +211,14 @@ impl Segment {
 
     /// Maps a segment that another process had open under `name` and passed as a descriptor.
     ///
-    /// It is as [`Segment::open`] without a look at the name, which may be gone or another's by now: the file can be
-    /// truncated. The process that passed the descriptor is trusted to have opened it by name.
+    /// It is as [`Segment::open`] without a look at the name, which may be gone or another's by
+    /// now: the file can be truncated. The process that passed the descriptor is trusted to
+    /// have opened it by name.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Truncated`] if it has no bytes, [`ErrorKind::PermissionDenied`] if it is not open for writing,
-    /// [`ErrorKind::Os`] if it cannot be mapped.
+    /// [`ErrorKind::Truncated`] if it has no bytes, [`ErrorKind::PermissionDenied`] if it is not
+    /// open for writing, [`ErrorKind::Os`] if it cannot be mapped.
     pub fn from_named_descriptor(descriptor: OwnedFd, name: &str) -> Result<Self> {
         Self::map_file(descriptor, Home::DevShm, &format!("{name:?}"))
     }
@@ -230,8 +236,9 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for, after which some of the pages may be
-    /// committed; [`ErrorKind::WrongSize`] if they are not all within the segment.
+    /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for, after which some of
+    /// the pages may be committed; [`ErrorKind::WrongSize`] if they are not all within the
+    /// segment.
     pub fn reserve(&self, offset: usize, size: usize) -> Result<()> {
         let range = self.range("reserve pages of", offset, size)?;
         let reserved = match self.0.home() {
@@ -241,21 +248,24 @@ impl Segment {
         reserved.map_err(|error| refusal::memory("reserve memory for", error, self.0.label()))
     }
 
-    /// Gives the whole pages within `size` bytes from `offset` back to the system; they read as zero afterwards.
+    /// Gives the whole pages within `size` bytes from `offset` back to the system; they read as
+    /// zero afterwards.
     ///
-    /// For every process that has the segment mapped this is a write of zeros: the bytes must be the caller's by whatever
-    /// protocol guards them.
+    /// For every process that has the segment mapped this is a write of zeros: the bytes must be
+    /// the caller's by whatever protocol guards them.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongSize`] if they are not all within the segment, [`ErrorKind::Os`]; the pages are kept then.
+    /// [`ErrorKind::WrongSize`] if they are not all within the segment, [`ErrorKind::Os`]; the
+    /// pages are kept then.
     pub fn give_back(&self, offset: usize, size: usize) -> Result<()> {
         let range = self.range("give back pages of", offset, size)?;
         memfd::give_back(self.as_fd(), range)
             .map_err(|source| Error::os("give back pages of", self.0.label(), source))
     }
 
-    /// Pages past the end belong to no process: a file in `/dev/shm` would keep them, invisible, until it is gone.
+    /// Pages past the end belong to no process: a file in `/dev/shm` would keep them, invisible,
+    /// until it is gone.
     fn range(&self, operation: &'static str, offset: usize, size: usize) -> Result<Range<u64>> {
         match offset.checked_add(size) {
             Some(end) if end <= self.len() => Ok(offset as u64..end as u64),

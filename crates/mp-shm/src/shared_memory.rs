@@ -2,10 +2,10 @@
 //!
 //! # If a process dies
 //!
-//! The name and the bytes stay until the name is unlinked, as with `shm_open` in any language: no process can know
-//! whether another program, perhaps one not started yet, still wants them. So [`SharedMemory::create`] never replaces a
-//! name. The kernel knows whether a process has the bytes open: [`SharedMemory::unlink_unused`] removes a name that none
-//! uses.
+//! The name and the bytes stay until the name is unlinked, as with `shm_open` in any language: no
+//! process can know whether another program, perhaps one not started yet, still wants them. So
+//! [`SharedMemory::create`] never replaces a name. The kernel knows whether a process has the bytes
+//! open: [`SharedMemory::unlink_unused`] removes a name that none uses.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -19,27 +19,31 @@ use crate::{Segment, transfer};
 
 /// A named block of bytes in `/dev/shm`, as Python's `multiprocessing.shared_memory.SharedMemory`.
 ///
-/// It is raw: no header, the payload at offset 0, exactly as many bytes as asked for. Other processes may write at any
-/// time, so bytes are copied in and out or reached through [`Cells`]; a slice needs `unsafe` and a protocol of yours.
-/// Clones are the same bytes, and dropping the last unmaps; the name stays until [`SharedMemory::unlink`]. It is passed to a
-/// process as an argument, as a result or in a message of a queue; other programs open it by name.
+/// It is raw: no header, the payload at offset 0, exactly as many bytes as asked for. Other
+/// processes may write at any time, so bytes are copied in and out or reached through [`Cells`]; a
+/// slice needs `unsafe` and a protocol of yours. Clones are the same bytes, and dropping the last
+/// unmaps; the name stays until [`SharedMemory::unlink`]. It is passed to a process as an argument,
+/// as a result or in a message of a queue; other programs open it by name.
 ///
 /// # Python
 ///
-/// `shared_memory.SharedMemory(name)` opens it. A Python before 3.13 takes a name that it merely attached for its own and
-/// unlinks it when it exits; open handles stay valid, but the name is not found any more. Three ways around:
+/// `shared_memory.SharedMemory(name)` opens it. A Python before 3.13 takes a name that it merely
+/// attached for its own and unlinks it when it exits; open handles stay valid, but the name is not
+/// found any more. Three ways around:
 ///
 /// - From 3.13 on, `SharedMemory(name, track=False)`.
-/// - Before, `resource_tracker.unregister(shm._name, "shared_memory")` right after attaching (`resource_tracker` is of
-///   `multiprocessing`).
-/// - `mmap.mmap(os.open("/dev/shm/" + name, os.O_RDWR), 0)`, or `numpy.memmap("/dev/shm/" + name, ...)`, which no tracker
-///   hears of. While this process lives, `/proc/PID/fd/N` (`as_fd()`) opens the same bytes, also without a name.
+/// - Before, `resource_tracker.unregister(shm._name, "shared_memory")` right after attaching
+///   (`resource_tracker` is of `multiprocessing`).
+/// - `mmap.mmap(os.open("/dev/shm/" + name, os.O_RDWR), 0)`, or `numpy.memmap("/dev/shm/" + name,
+///   ...)`, which no tracker hears of. While this process lives, `/proc/PID/fd/N` (`as_fd()`) opens
+///   the same bytes, also without a name.
 ///
 /// # Limits
 ///
-/// The memory of a *named* object can be truncated by any program of the same user; an access then ends this process with
-/// SIGBUS. Anonymous [`Segment`]s are sealed against that. The same happens where another program made the memory without
-/// committing its pages, as `shm_open` and `ftruncate` do, and `/dev/shm` is full when a page is first written.
+/// The memory of a *named* object can be truncated by any program of the same user; an access then
+/// ends this process with SIGBUS. Anonymous [`Segment`]s are sealed against that. The same happens
+/// where another program made the memory without committing its pages, as `shm_open` and
+/// `ftruncate` do, and `/dev/shm` is full when a page is first written.
 ///
 /// # Examples
 ///
@@ -70,12 +74,13 @@ pub struct SharedMemory {
     name: String,
 }
 
-/// What a handle says: its descriptor's place or, if it has none, the inode of the file under the name; the name, and the
-/// number of bytes.
+/// What a handle says: its descriptor's place or, if it has none, the inode of the file under the
+/// name; the name, and the number of bytes.
 type Handle<Name> = (Result<u32, u64>, Name, u64);
 
 impl SharedMemory {
-    /// Makes `len` zeroed bytes under a name that nothing else has: `mp_` and 16 hexadecimal digits.
+    /// Makes `len` zeroed bytes under a name that nothing else has: `mp_` and 16 hexadecimal
+    /// digits.
     ///
     /// The name stays until it is unlinked, as one that was chosen does.
     ///
@@ -107,13 +112,14 @@ impl SharedMemory {
 
     /// Makes `len` zeroed bytes under `name`, readable and writable by this user only.
     ///
-    /// One leading `/` is dropped, so `"/jobs"` and `"jobs"` are the same. The bytes are committed before the name
-    /// appears, in one step.
+    /// One leading `/` is dropped, so `"/jobs"` and `"jobs"` are the same. The bytes are committed
+    /// before the name appears, in one step.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], [`ErrorKind::InvalidInput`] for 0 bytes,
-    /// [`ErrorKind::NotEnoughMemory`] with what is free in `/dev/shm` and what was asked for.
+    /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], [`ErrorKind::InvalidInput`] for 0
+    /// bytes, [`ErrorKind::NotEnoughMemory`] with what is free in `/dev/shm` and what was asked
+    /// for.
     pub fn create(name: &str, len: usize) -> Result<Self> {
         let segment = Segment::unpublished(name, len)?;
         segment.publish(name)?;
@@ -124,9 +130,9 @@ impl SharedMemory {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it is another user's,
-    /// [`ErrorKind::Foreign`] if it is a symbolic link, a directory or anything else but a file,
-    /// [`ErrorKind::Truncated`] if it has no bytes.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it
+    /// is another user's, [`ErrorKind::Foreign`] if it is a symbolic link, a directory or
+    /// anything else but a file, [`ErrorKind::Truncated`] if it has no bytes.
     pub fn open(name: &str) -> Result<Self> {
         Segment::open(name).map(|segment| Self::of(segment, name))
     }
@@ -135,8 +141,8 @@ impl SharedMemory {
     ///
     /// # Errors
     ///
-    /// Those of [`SharedMemory::open`] and [`SharedMemory::create`], and [`ErrorKind::WrongSize`] if there are bytes of
-    /// that name, but not `len`.
+    /// Those of [`SharedMemory::open`] and [`SharedMemory::create`], and [`ErrorKind::WrongSize`]
+    /// if there are bytes of that name, but not `len`.
     pub fn open_or_create(name: &str, len: usize) -> Result<Self> {
         loop {
             match Self::open(name) {
@@ -154,13 +160,15 @@ impl SharedMemory {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`], [`ErrorKind::Foreign`].
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`],
+    /// [`ErrorKind::Foreign`].
     pub fn unlink(name: &str) -> Result<()> {
         Segment::unlink(name)
     }
 
     /// Removes `name` if no program has the bytes open, and returns whether it did; see
-    /// [`unlink_unused`](crate::unlink_unused) and, for all names, [`unused_names`](crate::unused_names).
+    /// [`unlink_unused`](crate::unlink_unused) and, for all names,
+    /// [`unused_names`](crate::unused_names).
     ///
     /// # Errors
     ///
@@ -184,8 +192,8 @@ impl SharedMemory {
         self.segment.is_empty()
     }
 
-    /// Whether both handles are of the same bytes, perhaps mapped twice. The name alone does not tell: it may be another's
-    /// by now.
+    /// Whether both handles are of the same bytes, perhaps mapped twice. The name alone does not
+    /// tell: it may be another's by now.
     pub fn is_same(&self, other: &Self) -> bool {
         self.segment.is_of(other.as_fd())
     }
@@ -204,7 +212,8 @@ impl SharedMemory {
 
     /// Copies bytes out, from `offset`.
     ///
-    /// Where others write meanwhile the copy may be a mixture of old and new, but not within an aligned word of 8 bytes.
+    /// Where others write meanwhile the copy may be a mixture of old and new, but not within an
+    /// aligned word of 8 bytes.
     ///
     /// # Errors
     ///
@@ -232,12 +241,13 @@ impl SharedMemory {
     ///
     /// # Safety
     ///
-    /// While the slice lives, no thread and no process writes the bytes. A worker that was told to stop but was
-    /// not waited for is a counter-example.
+    /// While the slice lives, no thread and no process writes the bytes. A worker that was told to
+    /// stop but was not waited for is a counter-example.
     pub unsafe fn as_slice<T: PlainSlice>(&self) -> Result<&[T]> {
         let cells = self.cells::<T>()?;
         let start = self.region().pointer_to::<T>(0, cells.len())?;
-        // SAFETY: within the mapping and aligned by `pointer_to`, any bits are a `T`, unwritten by the caller's promise.
+        // SAFETY: within the mapping and aligned by `pointer_to`, any bits are a `T`, unwritten by
+        // the caller's promise.
         Ok(unsafe { core::slice::from_raw_parts(start.as_ptr(), cells.len()) })
     }
 
@@ -253,7 +263,8 @@ impl SharedMemory {
     pub unsafe fn as_mut_slice<T: PlainSlice>(&mut self) -> Result<&mut [T]> {
         let cells = self.cells::<T>()?;
         let start = self.region().pointer_to::<T>(0, cells.len())?;
-        // SAFETY: within the mapping and aligned by `pointer_to`, any bits are a `T`, exclusive by the caller's promise.
+        // SAFETY: within the mapping and aligned by `pointer_to`, any bits are a `T`, exclusive by
+        // the caller's promise.
         Ok(unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), cells.len()) })
     }
 
@@ -326,8 +337,8 @@ impl Serialize for SharedMemory {
 }
 
 impl<'de> Deserialize<'de> for SharedMemory {
-    /// Maps what came with the handle, see [`transfer::incoming`]; the name may be another's by now. A handle that came by
-    /// name opens the name, and refuses another file.
+    /// Maps what came with the handle, see [`transfer::incoming`]; the name may be another's by
+    /// now. A handle that came by name opens the name, and refuses another file.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::receive(Handle::deserialize(deserializer)?)
             .map_err(|error| transfer::refuse(error, D::Error::custom))

@@ -1,4 +1,5 @@
-//! From and into the `Shmem` of the `shared_memory` crate, so that a program can switch one side at a time.
+//! From and into the `Shmem` of the `shared_memory` crate, so that a program can switch one side at
+//! a time.
 
 use mp_layout::{Error, ErrorKind, Result};
 use shared_memory::{Shmem, ShmemConf};
@@ -8,7 +9,8 @@ use crate::SharedMemory;
 impl TryFrom<&Shmem> for SharedMemory {
     type Error = Error;
 
-    /// Opens the memory that a `Shmem` has open. The `Shmem` still unlinks the name if it is the owner.
+    /// Opens the memory that a `Shmem` has open. The `Shmem` still unlinks the name if it is the
+    /// owner.
     fn try_from(shmem: &Shmem) -> Result<Self> {
         Self::open(shmem.get_os_id())
     }

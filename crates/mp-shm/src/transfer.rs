@@ -1,8 +1,8 @@
 //! How handles of shared memory cross to another process inside serialised values.
 //!
-//! A handle's bytes say what it is; the memory itself is a file descriptor, which bytes cannot carry. The sender opens a
-//! scope that collects the descriptors while it serialises, and sends them next to the bytes; the receiver opens a scope
-//! with them while it deserialises.
+//! A handle's bytes say what it is; the memory itself is a file descriptor, which bytes cannot
+//! carry. The sender opens a scope that collects the descriptors while it serialises, and sends
+//! them next to the bytes; the receiver opens a scope with them while it deserialises.
 //!
 //! ```
 //! use mp_shm::{SharedMemory, transfer};
@@ -19,14 +19,15 @@
 //! # Ok::<(), mp_layout::Error>(())
 //! ```
 //!
-//! Outside such a scope a handle does not serialise, and says so. Memory with a name travels in the same way, also when
-//! the name is unlinked on the way.
+//! Outside such a scope a handle does not serialise, and says so. Memory with a name travels in the
+//! same way, also when the name is unlinked on the way.
 //!
 //! There are two scopes to write in:
 //!
-//! - [`outgoing`] is for a process that waits for what is written. It gives duplicates of the descriptors.
-//! - [`message`] is for what may wait for its reader, whom no process knows yet. It duplicates nothing, and a
-//!   [`Way::Names`] carries named memory by name alone.
+//! - [`outgoing`] is for a process that waits for what is written. It gives duplicates of the
+//!   descriptors.
+//! - [`message`] is for what may wait for its reader, whom no process knows yet. It duplicates
+//!   nothing, and a [`Way::Names`] carries named memory by name alone.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -35,7 +36,8 @@ use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
 
-/// The open file of a handle, which stays open as long as a clone of this lives. No clone is a new descriptor.
+/// The open file of a handle, which stays open as long as a clone of this lives. No clone is a new
+/// descriptor.
 #[derive(Clone)]
 pub struct Descriptor(Arc<dyn AsFd + Send + Sync>);
 
@@ -127,8 +129,8 @@ fn replace(scope: Scope) -> Scope {
         .unwrap_or_default()
 }
 
-/// Runs `write` and returns, next to its result, duplicates of the descriptors of the objects that were serialised
-/// meanwhile.
+/// Runs `write` and returns, next to its result, duplicates of the descriptors of the objects that
+/// were serialised meanwhile.
 pub fn outgoing<R>(write: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
     let scope = Entered::new(Scope::Outgoing(Vec::new()));
     let written = write();
@@ -138,7 +140,8 @@ pub fn outgoing<R>(write: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
     }
 }
 
-/// Runs `write` and returns, next to its result, what the handles need that were serialised meanwhile.
+/// Runs `write` and returns, next to its result, what the handles need that were serialised
+/// meanwhile.
 ///
 /// ```
 /// use mp_shm::{SharedMemory, transfer};
@@ -162,7 +165,8 @@ pub fn message<R>(way: Way, write: impl FnOnce() -> R) -> (R, Baggage) {
     }
 }
 
-/// Runs `read` with the descriptors that [`outgoing`] returned on the other side, in the same order.
+/// Runs `read` with the descriptors that [`outgoing`] returned on the other side, in the same
+/// order.
 ///
 /// Those that no handle asks for are closed.
 pub fn incoming<R>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> R) -> R {
@@ -183,13 +187,13 @@ pub fn incoming_or_why<R>(
     }
 }
 
-/// Adds `descriptor` to what travels and returns its place: what a handle serialises. `None` if the handle is to be found
-/// by its `name`.
+/// Adds `descriptor` to what travels and returns its place: what a handle serialises. `None` if the
+/// handle is to be found by its `name`.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Unsupported`] outside [`outgoing`] and [`message`], and for an object without a name where objects travel
-/// by name; [`ErrorKind::TooManyDescriptors`].
+/// [`ErrorKind::Unsupported`] outside [`outgoing`] and [`message`], and for an object without a
+/// name where objects travel by name; [`ErrorKind::TooManyDescriptors`].
 pub fn put(descriptor: &Descriptor, name: Option<&str>) -> Result<Option<u32>> {
     with_scope(|scope| match scope {
         Scope::Outgoing(descriptors) => {
@@ -224,7 +228,8 @@ pub fn put(descriptor: &Descriptor, name: Option<&str>) -> Result<Option<u32>> {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Decode`] outside [`incoming`], and if no such descriptor came or another handle took it.
+/// [`ErrorKind::Decode`] outside [`incoming`], and if no such descriptor came or another handle
+/// took it.
 pub fn take(index: u32) -> Result<OwnedFd> {
     let taken = with_scope(|scope| match scope {
         Scope::Incoming(descriptors, _) => {
@@ -238,8 +243,8 @@ pub fn take(index: u32) -> Result<OwnedFd> {
     })
 }
 
-/// Refuses a handle in a [`message`], which may wait for its reader: for a handle whose writer must live until it is
-/// read.
+/// Refuses a handle in a [`message`], which may wait for its reader: for a handle whose writer must
+/// live until it is read.
 ///
 /// # Errors
 ///

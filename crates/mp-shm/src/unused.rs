@@ -2,24 +2,27 @@
 //!
 //! # If a process dies
 //!
-//! What it had open counts as open until the kernel has closed it. One that dies while it looks holds nothing up: its
-//! lease ends with it.
+//! What it had open counts as open until the kernel has closed it. One that dies while it looks
+//! holds nothing up: its lease ends with it.
 
 use mp_layout::Result;
 use mp_os::named::{self, Name, OpenError};
 
 use crate::refusal;
 
-/// The names in `/dev/shm` of this user's files that no process has open, in order, whichever program made them.
+/// The names in `/dev/shm` of this user's files that no process has open, in order, whichever
+/// program made them.
 ///
-/// Not open means: no process has a descriptor or a mapping of the file, and no descriptor is on its way to one. The kernel proves
-/// it, for all programs; another process may open a name a moment later. A name that is kept from one run of a
-/// program to the next is listed, too, as are files of other programs: which are to be removed, the caller knows.
+/// Not open means: no process has a descriptor or a mapping of the file, and no descriptor is on
+/// its way to one. The kernel proves it, for all programs; another process may open a name a moment
+/// later. A name that is kept from one run of a program to the next is listed, too, as are files of
+/// other programs: which are to be removed, the caller knows.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Unsupported`](mp_layout::ErrorKind::Unsupported) if there is no `/dev/shm` or its files have no leases
-/// (`fs.leases-enable` is 0, or it is no tmpfs), [`ErrorKind::Os`](mp_layout::ErrorKind::Os) if it cannot be read.
+/// [`ErrorKind::Unsupported`](mp_layout::ErrorKind::Unsupported) if there is no `/dev/shm` or its
+/// files have no leases (`fs.leases-enable` is 0, or it is no tmpfs),
+/// [`ErrorKind::Os`](mp_layout::ErrorKind::Os) if it cannot be read.
 ///
 /// # Examples
 ///
@@ -58,12 +61,14 @@ fn is_unused(name: &Name) -> Result<bool> {
     }
 }
 
-/// Removes `name` if no process has its file open, as [`unused_names`] finds out, and returns whether it did.
+/// Removes `name` if no process has its file open, as [`unused_names`] finds out, and returns
+/// whether it did.
 ///
-/// A process that opens the name through this crate meanwhile has either all of it, and the name stays, or finds nothing. Of
-/// several that remove it at the same time one does, if each gets to run every 100 ms: they look at the file in turn. A
-/// program that opens it in another way is counted as soon as the kernel has opened the file for it; only between finding
-/// the name and opening may it be left with a file that has no name, as at any unlink.
+/// A process that opens the name through this crate meanwhile has either all of it, and the name
+/// stays, or finds nothing. Of several that remove it at the same time one does, if each gets to
+/// run every 100 ms: they look at the file in turn. A program that opens it in another way is
+/// counted as soon as the kernel has opened the file for it; only between finding the name and
+/// opening may it be left with a file that has no name, as at any unlink.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! Limits of the process and of `/dev/shm`: each an error with its figures, where the system itself would answer with less,
-//! or with a signal.
+//! Limits of the process and of `/dev/shm`: each an error with its figures, where the system itself
+//! would answer with less, or with a signal.
 
 use mp_layout::{Error, ErrorKind};
 use mp_os::pidfd::Exit;

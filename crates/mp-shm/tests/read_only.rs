@@ -32,7 +32,8 @@ fn neither_the_descriptor_nor_the_mapping_can_be_written() {
     assert!(File::from(descriptor).write_all(b"x").is_err());
     let start = seen.pointer_to::<u64>(0, 1).unwrap();
     let writer = Forked::new(|| {
-        // SAFETY: mapped and aligned; the kernel ends this child here, which is what the test is about.
+        // SAFETY: mapped and aligned; the kernel ends this child here, which is what the test is
+        // about.
         unsafe { start.write_volatile(1) };
         true
     });

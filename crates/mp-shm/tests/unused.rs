@@ -9,7 +9,8 @@ use mp_layout::ErrorKind;
 use mp_shm::{Segment, SharedMemory, unlink_unused, unused_names};
 use mp_testkit::{Forked, UniqueName};
 
-/// A forked child has whatever its parent has open, and the list is of all names: so one test at a time.
+/// A forked child has whatever its parent has open, and the list is of all names: so one test at a
+/// time.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release -p mp-sync --example c_program` (needs a C compiler, `cc`)
 //!
-//! `c_program.c` lays a struct over a shared page, with room for a lock and an event, and starts two programs in Rust that
-//! use them: this one, with a role and the page's name. All that mp-sync wants is memory: who made it does not matter.
+//! `c_program.c` lays a struct over a shared page, with room for a lock and an event, and starts
+//! two programs in Rust that use them: this one, with a role and the page's name. All that mp-sync
+//! wants is memory: who made it does not matter.
 
 use std::env;
 use std::error::Error;

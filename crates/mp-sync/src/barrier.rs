@@ -1,9 +1,10 @@
 //! A point at which a number of threads wait for each other.
 //!
 //! # Source
-//! CPython's `multiprocessing.Barrier`: a cyclic barrier that can break, on an [`EventCount`] instead of a condition.
-//! Changed: who has arrived is kept by process, so that a death breaks the barrier; nobody waits until all others of the
-//! last round have left; the lock is not held while the action runs.
+//! CPython's `multiprocessing.Barrier`: a cyclic barrier that can break, on an [`EventCount`]
+//! instead of a condition. Changed: who has arrived is kept by process, so that a death breaks the
+//! barrier; nobody waits until all others of the last round have left; the lock is not held while
+//! the action runs.
 //!
 //! # Layout
 //! ```text
@@ -20,27 +21,32 @@
 //! ```
 //!
 //! # Invariants
-//! - I1 All words are written by the owner of `raw` only, but `swept`, which is a hint, and the member's word, which the
-//!   member itself clears.
+//! - I1 All words are written by the owner of `raw` only, but `swept`, which is a hint, and the
+//!   member's word, which the member itself clears.
 //! - I2 The identity of an arrival is there before `state` counts it.
-//! - I3 `state` moves in single stores: an arrival more; the next round without arrivals; BROKEN. A broken round ends
-//!   by a reset only, which first notes it in `last_broken`.
+//! - I3 `state` moves in single stores: an arrival more; the next round without arrivals; BROKEN. A
+//!   broken round ends by a reset only, which first notes it in `last_broken`.
 //!
 //! # Orderings
-//! `state` is stored with Release and loaded with Acquire: who returns from a round sees what all parties did before they
-//! arrived, since they passed through the mutex to the last one. Sleeping is the eventcount's.
+//! `state` is stored with Release and loaded with Acquire: who returns from a round sees what all
+//! parties did before they arrived, since they passed through the mutex to the last one. Sleeping
+//! is the eventcount's.
 //!
 //! # Progress
-//! Waiting blocks. `abort` and `reset` take the mutex, which is held for some stores; asking takes loads.
+//! Waiting blocks. `abort` and `reset` take the mutex, which is held for some stores; asking takes
+//! loads.
 //!
 //! # If a process dies
-//! - While it waits: its bell wakes a waiter, which finds it in `arrived`, and breaks the barrier. What the bell does not
-//!   cover (no other waits yet, or the death while the mutex is taken) waiters find at their recheck, within 500 ms. If the
-//!   other parties arrive before that, the round is complete.
+//! - While it waits: its bell wakes a waiter, which finds it in `arrived`, and breaks the barrier.
+//!   What the bell does not cover (no other waits yet, or the death while the mutex is taken)
+//!   waiters find at their recheck, within 500 ms. If the other parties arrive before that, the
+//!   round is complete.
 //! - While it runs the action: the same; it has arrived.
 //! - Anywhere, and it holds a [`Party`]: waiters find it at their recheck, too.
-//! - Between two stores: each is a whole step (I3). In a reset: the barrier stays broken, or is reset.
-//! - Between the store that ends a round and the wake: the bell wakes a waiter, and each waiter that sees the end wakes all.
+//! - Between two stores: each is a whole step (I3). In a reset: the barrier stays broken, or is
+//!   reset.
+//! - Between the store that ends a round and the wake: the bell wakes a waiter, and each waiter
+//!   that sees the end wakes all.
 
 use std::fmt;
 use std::ops::Deref;
@@ -57,15 +63,16 @@ use crate::{EventCount, Wait, participant};
 const MOST: usize = if cfg!(loom) { 3 } else { 496 };
 
 shared_struct! {
-    /// A barrier in shared memory: its parties wait until as many have arrived as a round takes, and then all go on.
+    /// A barrier in shared memory: its parties wait until as many have arrived as a round takes,
+    /// and then all go on.
     ///
-    /// It breaks if a party gives up, dies, or aborts it; then all that wait or come get [`ErrorKind::Broken`], until it is
-    /// reset. So no party waits for one that never comes.
+    /// It breaks if a party gives up, dies, or aborts it; then all that wait or come get
+    /// [`ErrorKind::Broken`], until it is reset. So no party waits for one that never comes.
     ///
     /// # If a process dies
     ///
-    /// While it waits: the barrier breaks. Elsewhere: only if it holds a [`Party`]; else the others wait for it, as in
-    /// Python. A process that runs another program by `exec` is not dead.
+    /// While it waits: the barrier breaks. Elsewhere: only if it holds a [`Party`]; else the others
+    /// wait for it, as in Python. A process that runs another program by `exec` is not dead.
     ///
     /// # Examples
     ///
@@ -184,40 +191,47 @@ unsafe impl Described for Barrier {
 }
 
 impl Barrier {
-    /// Waits until all parties have arrived; returns this one's number, from 0, in the order of arrival.
+    /// Waits until all parties have arrived; returns this one's number, from 0, in the order of
+    /// arrival.
     ///
     /// More than there are parties may use it: then any of them make a round.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Broken`] if the barrier is broken, or breaks during the wait; it says by what. A party that has not yet
-    ///   returned from a complete round gets it as well if the barrier has broken and been reset since.
+    /// - [`ErrorKind::Broken`] if the barrier is broken, or breaks during the wait; it says by
+    ///   what. A party that has not yet returned from a complete round gets it as well if the
+    ///   barrier has broken and been reset since.
     /// - [`ErrorKind::InvalidState`] if the barrier was never given its number of parties.
-    /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks, [`ErrorKind::Corrupt`] if the barrier's bytes were
-    ///   overwritten, or what keeps `/proc` from telling this process's start time. Then it has not arrived.
+    /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks, [`ErrorKind::Corrupt`] if the
+    ///   barrier's bytes were overwritten, or what keeps `/proc` from telling this process's start
+    ///   time. Then it has not arrived.
     pub fn wait(&self) -> Result<usize> {
         self.wait_timeout(Deadline::NEVER)
     }
 
-    /// [`wait`](Self::wait) up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`]. When it passes, the barrier breaks,
-    /// as in Python. Zero is for the last party to arrive.
+    /// [`wait`](Self::wait) up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`]. When it
+    /// passes, the barrier breaks, as in Python. Zero is for the last party to arrive.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], which says how many had arrived; the others get [`ErrorKind::Broken`]. The barrier does not
-    /// break if the timeout passes while the action of a full round runs. And those of [`Barrier::wait`].
+    /// [`ErrorKind::TimedOut`], which says how many had arrived; the others get
+    /// [`ErrorKind::Broken`]. The barrier does not break if the timeout passes while the action
+    /// of a full round runs. And those of [`Barrier::wait`].
     pub fn wait_timeout(&self, timeout: impl Into<Deadline>) -> Result<usize> {
         self.pass(timeout.into(), None::<fn()>)
     }
 
-    /// [`wait`](Self::wait); if this party is the last to arrive, it runs `action` before all go on.
+    /// [`wait`](Self::wait); if this party is the last to arrive, it runs `action` before all go
+    /// on.
     ///
-    /// Python takes the action when the barrier is made. A function cannot lie in shared memory, so here each party brings
-    /// it. If it panics, the barrier breaks, and the panic goes on in this thread.
+    /// Python takes the action when the barrier is made. A function cannot lie in shared memory, so
+    /// here each party brings it. If it panics, the barrier breaks, and the panic goes on in
+    /// this thread.
     ///
     /// # Errors
     ///
-    /// Those of [`Barrier::wait`]; the action has run although the barrier is broken if another party gave up meanwhile.
+    /// Those of [`Barrier::wait`]; the action has run although the barrier is broken if another
+    /// party gave up meanwhile.
     pub fn wait_and_run(&self, action: impl FnOnce()) -> Result<usize> {
         self.wait_and_run_timeout(Deadline::NEVER, action)
     }
@@ -235,7 +249,8 @@ impl Barrier {
         self.pass(timeout.into(), Some(action))
     }
 
-    /// Breaks the barrier: all that wait, and all that come, get [`ErrorKind::Broken`] until it is reset.
+    /// Breaks the barrier: all that wait, and all that come, get [`ErrorKind::Broken`] until it is
+    /// reset.
     ///
     /// # Errors
     ///
@@ -244,7 +259,8 @@ impl Barrier {
         self.break_under_lock(|_| Some(ABORTED))
     }
 
-    /// Makes the barrier usable again, with no party there: those that wait get [`ErrorKind::Broken`].
+    /// Makes the barrier usable again, with no party there: those that wait get
+    /// [`ErrorKind::Broken`].
     ///
     /// # Errors
     ///
@@ -291,8 +307,8 @@ impl Barrier {
         }
     }
 
-    /// Makes this process a participant whose death breaks the barrier, wherever it dies, until the returned value is
-    /// dropped.
+    /// Makes this process a participant whose death breaks the barrier, wherever it dies, until the
+    /// returned value is dropped.
     ///
     /// It does not change how many parties a round takes, and any process may wait without it.
     ///
@@ -580,7 +596,8 @@ struct BreaksOnPanic<'a> {
 impl Drop for BreaksOnPanic<'_> {
     fn drop(&mut self) {
         let is_this_round = |state: State| (state.round() == self.round).then_some(PANICKED);
-        // Where the lock cannot be had, the others find this arrival dead or get the lock's error themselves.
+        // Where the lock cannot be had, the others find this arrival dead or get the lock's error
+        // themselves.
         self.barrier
             .break_under_lock(is_this_round)
             .unwrap_or_default();
@@ -589,7 +606,8 @@ impl Drop for BreaksOnPanic<'_> {
 
 /// A process as a participant of a [`Barrier`], which breaks if it dies; dropping this ends it.
 ///
-/// A leaked one stays until the process ends, which then breaks the barrier. In a forked child the parent's does nothing.
+/// A leaked one stays until the process ends, which then breaks the barrier. In a forked child the
+/// parent's does nothing.
 #[must_use = "the process takes part until this is dropped"]
 #[derive(Debug)]
 pub struct Party<'a> {

@@ -1,9 +1,9 @@
 //! A lock whose owner can wait until another owner notifies it.
 //!
 //! # Source
-//! CPython's `multiprocessing.Condition` with the lock in it, as a queue of numbered waiters (a ticket lock's order) on futexes.
-//! Changed: a waiter is entered under its process's identity, so that a notification that a dead waiter had been given is
-//! passed on.
+//! CPython's `multiprocessing.Condition` with the lock in it, as a queue of numbered waiters (a
+//! ticket lock's order) on futexes. Changed: a waiter is entered under its process's identity, so
+//! that a notification that a dead waiter had been given is passed on.
 //!
 //! # Layout
 //! ```text
@@ -19,29 +19,34 @@
 //! ```
 //!
 //! # Invariants
-//! - I1 All words are written by the owner of `raw` only, but `swept`, which is a hint. `notified` and `wakes` are read
-//!   without it.
-//! - I2 notified <= next, and both only grow. A ticket whose place is taken is left out, so one that waits for long does not keep
-//!   others from coming and going.
-//! - I3 A place holds the identity of a waiter that has not returned, or 0, and its ticket, which is written before the
-//!   identity. It is there before `next` goes beyond the ticket.
-//! - I4 The notifier that moves `notified` beyond a ticket then changes its word in `wakes`, and wakes the sleepers on it.
+//! - I1 All words are written by the owner of `raw` only, but `swept`, which is a hint. `notified`
+//!   and `wakes` are read without it.
+//! - I2 notified <= next, and both only grow. A ticket whose place is taken is left out, so one
+//!   that waits for long does not keep others from coming and going.
+//! - I3 A place holds the identity of a waiter that has not returned, or 0, and its ticket, which
+//!   is written before the identity. It is there before `next` goes beyond the ticket.
+//! - I4 The notifier that moves `notified` beyond a ticket then changes its word in `wakes`, and
+//!   wakes the sleepers on it.
 //!
 //! # Orderings
-//! A notifier stores `notified`, then adds to the word in `wakes` (Release each); a waiter loads the word, then `notified`
-//! (Acquire each), and sleeps only while the word is what it loaded. So it sees the ticket notified, or does not fall asleep.
-//! What a program guards is ordered by the mutex.
+//! A notifier stores `notified`, then adds to the word in `wakes` (Release each); a waiter loads
+//! the word, then `notified` (Acquire each), and sleeps only while the word is what it loaded. So
+//! it sees the ticket notified, or does not fall asleep. What a program guards is ordered by the
+//! mutex.
 //!
 //! # Progress
-//! Waiting and acquiring block; notifying does not. Waiters are notified in the order in which they began to wait.
+//! Waiting and acquiring block; notifying does not. Waiters are notified in the order in which they
+//! began to wait.
 //!
 //! # If a process dies
-//! - A waiter, asleep: its bell wakes another, which takes it off the list. Notified already, but not yet returned: the
-//!   notification goes to the next one. What the bell does not cover (a death while the mutex is acquired again) the
-//!   others find at their recheck, within 250 ms, or 500 ms where more than 16 wait.
-//! - A notifier, between two of its stores: each store is a whole step. Its bell wakes a sleeper, which wakes again all
-//!   that are notified and have not returned.
-//! - The owner of the mutex: the next one gets [`LockError::OwnerDied`], as from a [`Lock`](crate::Lock).
+//! - A waiter, asleep: its bell wakes another, which takes it off the list. Notified already, but
+//!   not yet returned: the notification goes to the next one. What the bell does not cover (a death
+//!   while the mutex is acquired again) the others find at their recheck, within 250 ms, or 500 ms
+//!   where more than 16 wait.
+//! - A notifier, between two of its stores: each store is a whole step. Its bell wakes a sleeper,
+//!   which wakes again all that are notified and have not returned.
+//! - The owner of the mutex: the next one gets [`LockError::OwnerDied`], as from a
+//!   [`Lock`](crate::Lock).
 
 use std::fmt;
 
@@ -59,23 +64,25 @@ const MOST: u64 = if cfg!(loom) { 4 } else { 500 };
 /// Futex words: so many waiters sleep on words of their own.
 const WORDS: u64 = 16;
 
-/// Up to so many waiters look for the dead each at its own recheck; more share the looks, which cost a few system calls for
-/// each waiter.
+/// Up to so many waiters look for the dead each at its own recheck; more share the looks, which
+/// cost a few system calls for each waiter.
 const FEW: usize = 16;
 
-/// Tickets that a notifier tries one after the other, before it looks at all places for the next waiter.
+/// Tickets that a notifier tries one after the other, before it looks at all places for the next
+/// waiter.
 const STEPS: u64 = 16;
 
 shared_struct! {
     /// A condition in shared memory: a lock, and waiting for what its owners say.
     ///
-    /// Only the owner of the lock waits and notifies, as in Python, and here the compiler sees to it: both are methods of the
-    /// guard. What is waited for lies in other shared memory, and changes under this lock.
+    /// Only the owner of the lock waits and notifies, as in Python, and here the compiler sees to
+    /// it: both are methods of the guard. What is waited for lies in other shared memory, and
+    /// changes under this lock.
     ///
     /// # If a process dies
     ///
-    /// While it waited: the others do not notice, and a notification that it had been given goes to the next waiter. While it
-    /// held the lock: the next owner gets [`LockError::OwnerDied`].
+    /// While it waited: the others do not notice, and a notification that it had been given goes to
+    /// the next waiter. While it held the lock: the next owner gets [`LockError::OwnerDied`].
     ///
     /// # Examples
     ///
@@ -150,12 +157,14 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names the holder, if another thread holds it; the others as for [`Condition::lock`].
+    /// [`LockError::Timeout`], which names the holder, if another thread holds it; the others as
+    /// for [`Condition::lock`].
     pub fn try_lock(&self) -> Locked<'_> {
         self.lock_timeout(Deadline::PASSED)
     }
 
-    /// [`lock`](Condition::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`lock`](Condition::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
@@ -182,7 +191,8 @@ impl Condition {
         }
     }
 
-    /// How many wait and have not been notified; more or fewer may before this returns. The dead count until they are found.
+    /// How many wait and have not been notified; more or fewer may before this returns. The dead
+    /// count until they are found.
     #[must_use]
     pub fn waiting(&self) -> usize {
         let notified = self.notified.load(Ordering::Acquire);
@@ -242,7 +252,8 @@ impl Condition {
         Ok(ticket)
     }
 
-    /// The next ticket whose place is free (I2); overwritten words end in `None`, not in a loop without an end.
+    /// The next ticket whose place is free (I2); overwritten words end in `None`, not in a loop
+    /// without an end.
     fn free_ticket(&self) -> Option<u64> {
         let next = self.next.load(Ordering::Relaxed);
         (next..next.checked_add(MOST)?)
@@ -297,8 +308,8 @@ impl Condition {
         }
     }
 
-    /// Takes the dead off the list, passes on what they had been notified of, and wakes again who was notified: its
-    /// notifier may have died before the wake.
+    /// Takes the dead off the list, passes on what they had been notified of, and wakes again who
+    /// was notified: its notifier may have died before the wake.
     fn sweep(&self) {
         let notified = self.notified.load(Ordering::Relaxed);
         let waits = |&(_, process): &(u64, u64)| process != 0;
@@ -313,7 +324,8 @@ impl Condition {
         if let Some((ticket, _)) = first {
             self.wake(ticket, notified);
         }
-        // Before the others are forgotten: a sweep that is killed here is repeated, and one may be notified too many.
+        // Before the others are forgotten: a sweep that is killed here is repeated, and one may be
+        // notified too many.
         let passed_on = dead.iter().filter(|&place| is_notified(place));
         self.notify(passed_on.clone().count() as u64);
         for (ticket, _) in passed_on {
@@ -341,7 +353,8 @@ impl Condition {
                     self.swept.load(Ordering::Relaxed) == looks || self.waiting() <= FEW
                 }
             };
-            // A busy lock leaves it to the next recheck. A dead owner is not hidden from the next one: nothing is recovered.
+            // A busy lock leaves it to the next recheck. A dead owner is not hidden from the next
+            // one: nothing is recovered.
             if suspects && let Ok(guard) = self.raw.try_lock() {
                 self.sweep();
                 drop(guard);
@@ -364,8 +377,9 @@ impl fmt::Debug for Condition {
 
 /// The held lock of a [`Condition`]; dropping it releases the lock.
 ///
-/// It stays with the thread that acquired it. A leaked guard holds the lock until the thread ends; then the next owner gets
-/// [`LockError::OwnerDied`]. In a forked child the parent's guard does nothing.
+/// It stays with the thread that acquired it. A leaked guard holds the lock until the thread ends;
+/// then the next owner gets [`LockError::OwnerDied`]. In a forked child the parent's guard does
+/// nothing.
 #[must_use = "the lock is released when the guard is dropped"]
 #[derive(Debug)]
 pub struct ConditionGuard<'a> {
@@ -374,26 +388,30 @@ pub struct ConditionGuard<'a> {
 }
 
 impl<'a> ConditionGuard<'a> {
-    /// Releases the lock, blocks until another owner notifies this waiter, and acquires the lock again.
+    /// Releases the lock, blocks until another owner notifies this waiter, and acquires the lock
+    /// again.
     ///
     /// It does not return early: there are no spurious wake-ups.
     ///
     /// # Errors
     ///
     /// - [`LockError::OwnerDied`] has the guard: it was notified, and the owner before it died.
-    /// - [`LockError::Failed`] with [`ErrorKind::InvalidInput`] if 500 wait already, with [`ErrorKind::Corrupt`] if the lock's
-    ///   bytes were overwritten, or if `/proc` does not tell this process's start time. The lock is released then.
+    /// - [`LockError::Failed`] with [`ErrorKind::InvalidInput`] if 500 wait already, with
+    ///   [`ErrorKind::Corrupt`] if the lock's bytes were overwritten, or if `/proc` does not tell
+    ///   this process's start time. The lock is released then.
     pub fn wait(self) -> Locked<'a> {
         self.wait_timeout(Deadline::NEVER).map(|(guard, _)| guard)
     }
 
-    /// [`wait`](Self::wait) up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`]. Returns whether it was notified.
+    /// [`wait`](Self::wait) up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`]. Returns
+    /// whether it was notified.
     ///
     /// The lock is acquired again without a timeout.
     ///
     /// # Errors
     ///
-    /// Those of [`ConditionGuard::wait`]; [`LockError::OwnerDied`] does not tell whether it was notified.
+    /// Those of [`ConditionGuard::wait`]; [`LockError::OwnerDied`] does not tell whether it was
+    /// notified.
     pub fn wait_timeout(self, timeout: impl Into<Deadline>) -> Locked<'a, (Self, bool)> {
         let deadline = timeout.into();
         let condition = self.condition;
@@ -413,7 +431,8 @@ impl<'a> ConditionGuard<'a> {
         })
     }
 
-    /// Waits until `predicate` is true, which is asked under the lock: first, and whenever this waiter was notified.
+    /// Waits until `predicate` is true, which is asked under the lock: first, and whenever this
+    /// waiter was notified.
     ///
     /// # Errors
     ///

@@ -91,7 +91,8 @@ impl Event {
             let mut state = self.state.load(Ordering::Relaxed);
             while state & SET == 0 {
                 let set = state.wrapping_add(STEP) | SET;
-                // SeqCst for `notify_committed`; Release pairs with the Acquire of a thread that sees it.
+                // SeqCst for `notify_committed`; Release pairs with the Acquire of a thread that
+                // sees it.
                 match self
                     .state
                     .compare_exchange(state, set, Ordering::SeqCst, Ordering::Relaxed)

@@ -19,11 +19,11 @@
 //!
 //! # Invariants
 //! - I1 The bell is 0.
-//! - I2 A thread that sleeps, or is about to, has set SLEEPERS with a sequence number of its own, and
-//!   has looked at the condition after that.
-//! - I3 SLEEPERS is cleared only by a notifier that woke no thread, by comparing with the very value
-//!   it wrote before it woke: if a thread set SLEEPERS since, the comparison fails; one that did so
-//!   before is not asleep yet, and the changed sequence keeps it from sleeping.
+//! - I2 A thread that sleeps, or is about to, has set SLEEPERS with a sequence number of its own,
+//!   and has looked at the condition after that.
+//! - I3 SLEEPERS is cleared only by a notifier that woke no thread, by comparing with the very
+//!   value it wrote before it woke: if a thread set SLEEPERS since, the comparison fails; one that
+//!   did so before is not asleep yet, and the changed sequence keeps it from sleeping.
 //! - I4 A commit, its notify, and a waiter from its first look to its last run under the bell.
 //!
 //! # Orderings
@@ -44,7 +44,8 @@
 //!
 //! Rules for what is built on it:
 //! - (a) Begin the bell before the commit and end it after the notify: [`EventCount::under_bell`].
-//! - (b) A waiter that takes one unit and sees more units and [`EventCount::has_sleepers`] notifies one more.
+//! - (b) A waiter that takes one unit and sees more units and [`EventCount::has_sleepers`] notifies
+//!   one more.
 //! - (c) Where one change wakes all, a waiter that finds the condition true notifies all, too.
 //! - (d) `on_suspect` runs when a process may have died; sweep there.
 //! - (e) Sleeps are bounded: 250 ms, or 50 ms where the kernel cannot wait for two words.
@@ -59,8 +60,8 @@
 //! instruction (`examples/lock_cost.rs`). What was weighed: operations that commit by a
 //! read-modify-write use `notify_committed` and pay nothing on top; a SLEEPERS bit in the
 //! committed word would turn its store into a read-modify-write, which is the same price;
-//! `membarrier` would put all cost on the sleeper, who would pay more for it than the notifiers save
-//! (`docs/decisions/0013-the-notifiers-fence.md`). So one fence per notify
+//! `membarrier` would put all cost on the sleeper, who would pay more for it than the notifiers
+//! save (`docs/decisions/0013-the-notifiers-fence.md`). So one fence per notify
 //! stays, and what commits often commits in batches.
 
 use std::fmt;
@@ -144,7 +145,8 @@ const STEP: u32 = 4;
 /// The longest sleep of a waiter on an eventcount between two looks (rule e).
 const RECHECK: Duration = Duration::from_millis(250);
 
-/// The same where the kernel has no `futex_waitv`: a waiter that sleeps on one word misses the bell.
+/// The same where the kernel has no `futex_waitv`: a waiter that sleeps on one word misses the
+/// bell.
 const RECHECK_NO_WAITV: Duration = Duration::from_millis(50);
 
 /// The first pause after the bell rang, if no dead process was found.
@@ -166,8 +168,8 @@ pub enum Sleep {
     TimedOut,
 }
 
-// SAFETY: repr(C); atomics and links made of atomics; every bit pattern is valid; zero is: no thread
-// sleeps, bell 0; no destructor.
+// SAFETY: repr(C); atomics and links made of atomics; every bit pattern is valid; zero is: no
+// thread sleeps, bell 0; no destructor.
 unsafe impl Place for EventCount {
     /// A thread that is inside an operation has borrowed it.
     const IS_BARE: bool = true;
@@ -262,8 +264,9 @@ impl EventCount {
                 return;
             }
             let next = ev.wrapping_add(STEP);
-            // Relaxed: a thread that sees the new sequence looks at the condition again; a stale look ends
-            // in a second sleep attempt, which the kernel compares under its lock.
+            // Relaxed: a thread that sees the new sequence looks at the condition again; a stale
+            // look ends in a second sleep attempt, which the kernel compares under its
+            // lock.
             match self
                 .ev
                 .compare_exchange(ev, next, Ordering::SeqCst, Ordering::Relaxed)
@@ -317,8 +320,8 @@ impl EventCount {
         self.sleep_on(&self.ev, ticket.0, deadline)
     }
 
-    /// Sleeps while `word` holds `seen`, or until the bell rings; at most until the deadline, and at most one recheck period
-    /// (rule e). For what has a word of its own to be woken by.
+    /// Sleeps while `word` holds `seen`, or until the bell rings; at most until the deadline, and
+    /// at most one recheck period (rule e). For what has a word of its own to be woken by.
     pub(crate) fn sleep_on(&self, word: &AtomicU32, seen: u32, deadline: Deadline) -> Sleep {
         let words = [(word, seen), (&self.bell, 0)];
         match futex::wait_any(&words, deadline.earlier(Deadline::after(RECHECK))) {
@@ -329,11 +332,12 @@ impl EventCount {
         }
     }
 
-    /// Sleeps unless something was notified or registered at one of the eventcounts since its ticket was taken; at most until
-    /// the deadline, and at most one recheck period (rule e). There are 64 at most.
+    /// Sleeps unless something was notified or registered at one of the eventcounts since its
+    /// ticket was taken; at most until the deadline, and at most one recheck period (rule e).
+    /// There are 64 at most.
     ///
-    /// One that is woken does not know for which of them, and no bell of its own rings if it dies: it should wake the next
-    /// sleeper of what it does not take.
+    /// One that is woken does not know for which of them, and no bell of its own rings if it dies:
+    /// it should wake the next sleeper of what it does not take.
     ///
     /// # Panics
     ///
@@ -394,12 +398,15 @@ impl EventCount {
         })
     }
 
-    /// Waits like [`EventCount::wait_until`], under the caller's bell, for what keeps which processes take part in it:
-    /// `sweep` looks for the dead when the bell rang, and at each recheck, unless another waiter has finished a look since this
-    /// one's last recheck. `swept` counts those in shared memory; so one waiter of many looks, and the next if that one dies.
+    /// Waits like [`EventCount::wait_until`], under the caller's bell, for what keeps which
+    /// processes take part in it: `sweep` looks for the dead when the bell rang, and at each
+    /// recheck, unless another waiter has finished a look since this one's last recheck.
+    /// `swept` counts those in shared memory; so one waiter of many looks, and the next if that one
+    /// dies.
     ///
-    /// A process of several threads rings before all of them have stopped. So after the bell `sweep` is run again after 1 ms,
-    /// 2 ms and so on, until the pause is that between two rechecks.
+    /// A process of several threads rings before all of them have stopped. So after the bell
+    /// `sweep` is run again after 1 ms, 2 ms and so on, until the pause is that between two
+    /// rechecks.
     pub(crate) fn wait_and_sweep<R>(
         &self,
         wait: Wait,

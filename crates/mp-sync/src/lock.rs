@@ -79,8 +79,8 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names the holder, if another thread holds it; the others as for
-    /// [`Lock::lock`].
+    /// [`LockError::Timeout`], which names the holder, if another thread holds it; the others as
+    /// for [`Lock::lock`].
     #[inline]
     pub fn try_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         LockGuard::of(self.raw.try_lock())

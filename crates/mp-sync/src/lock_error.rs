@@ -7,7 +7,8 @@ use mp_layout::{Error, ErrorKind};
 
 use crate::{Holder, RawLockError};
 
-/// Why [`Lock::lock`](crate::Lock::lock) or [`Mutex::lock`](crate::Mutex::lock) gave no plain guard.
+/// Why [`Lock::lock`](crate::Lock::lock) or [`Mutex::lock`](crate::Mutex::lock) gave no plain
+/// guard.
 ///
 /// One of them is good news: [`LockError::OwnerDied`] holds the guard. Converted with `?` into an
 /// [`Error`], the guard is dropped and so the lock released.
@@ -21,10 +22,11 @@ pub enum LockError<G> {
     /// This thread holds as many locks as are cleaned up after it
     /// ([`MAX_HELD`](mp_os::robust::MAX_HELD)).
     TooManyHeld,
-    /// The wait timed out: another thread holds the lock, or another process has claimed what it guards.
+    /// The wait timed out: another thread holds the lock, or another process has claimed what it
+    /// guards.
     Timeout(Holder),
-    /// Anything else: the lock's bytes in shared memory were overwritten, or what it guards is lent by a guard that was
-    /// leaked, or may not be written.
+    /// Anything else: the lock's bytes in shared memory were overwritten, or what it guards is lent
+    /// by a guard that was leaked, or may not be written.
     Failed(Error),
 }
 

@@ -21,9 +21,9 @@ use crate::{Holder, LockError, owner};
 /// until one has made the data whole and says so with [`MutexGuard::recover`]. A panic through a
 /// guard marks nothing: the process lives and may repair what it did.
 ///
-/// If only the owning *thread* ends, its guard leaked, the data stays lent until its process ends or runs
-/// another program, and locking gives [`ErrorKind::Claimed`], a second later: a reference from the leaked
-/// guard may still be in use there.
+/// If only the owning *thread* ends, its guard leaked, the data stays lent until its process ends
+/// or runs another program, and locking gives [`ErrorKind::Claimed`], a second later: a reference
+/// from the leaked guard may still be in use there.
 ///
 /// # Examples
 ///
@@ -108,13 +108,13 @@ impl<T: PlainSlice> Mutex<T> {
     ///
     /// # Errors
     ///
-    /// - [`LockError::OwnerDied`] has the guard: an owner died while it held the mutex, and no owner
-    ///   called [`MutexGuard::recover`] since.
+    /// - [`LockError::OwnerDied`] has the guard: an owner died while it held the mutex, and no
+    ///   owner called [`MutexGuard::recover`] since.
     /// - [`LockError::Recursive`] if this thread holds the mutex already.
     /// - [`LockError::TooManyHeld`] if this thread holds 1024 locks.
     /// - [`LockError::Failed`] with [`ErrorKind::Claimed`] if a guard was leaked in a process that
-    ///   lives, with [`ErrorKind::Corrupt`] if the mutex's bytes were overwritten, or if `/proc` does
-    ///   not tell this process's start time.
+    ///   lives, with [`ErrorKind::Corrupt`] if the mutex's bytes were overwritten, or if `/proc`
+    ///   does not tell this process's start time.
     #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         self.lock_until(Deadline::NEVER)
@@ -124,8 +124,8 @@ impl<T: PlainSlice> Mutex<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names the holder, if another thread holds it; the others as for
-    /// [`Mutex::lock`].
+    /// [`LockError::Timeout`], which names the holder, if another thread holds it; the others as
+    /// for [`Mutex::lock`].
     #[inline]
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
         self.lock_until(Deadline::PASSED)
@@ -248,8 +248,8 @@ impl<T> Deref for MutexGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: this thread holds the mutex (I1), or leaked this guard and `process` keeps others away;
-        // `&mut T` is only given by `&mut self`.
+        // SAFETY: this thread holds the mutex (I1), or leaked this guard and `process` keeps others
+        // away; `&mut T` is only given by `&mut self`.
         unsafe { &*self.mutex.data.get() }
     }
 }

@@ -11,10 +11,11 @@ pub(crate) fn this_process() -> Result<ProcessIdentity, Error> {
         .map_err(|source| Error::os("read the start time of", "this process", source))
 }
 
-/// Whether the process in `word` is proved to run no code any more. A word that names no process names no living one; 0 is
-/// nobody's.
+/// Whether the process in `word` is proved to run no code any more. A word that names no process
+/// names no living one; 0 is nobody's.
 ///
-/// A process that is being killed is found already when its bell rings, if its other threads have stopped as well.
+/// A process that is being killed is found already when its bell rings, if its other threads have
+/// stopped as well.
 pub(crate) fn is_gone(word: u64) -> bool {
     if cfg!(miri) {
         return false;

@@ -1,8 +1,9 @@
 //! A number of permits that belong to the processes which took them.
 //!
 //! # Source
-//! A counting semaphore (Dijkstra) as an array of owner words, one per permit, on an [`EventCount`]. Changed: a permit names
-//! the process that took it, so that it comes back when that process dies.
+//! A counting semaphore (Dijkstra) as an array of owner words, one per permit, on an
+//! [`EventCount`]. Changed: a permit names the process that took it, so that it comes back when
+//! that process dies.
 //!
 //! # Layout
 //! ```text
@@ -14,22 +15,26 @@
 //! ```
 //!
 //! # Invariants
-//! - I1 An owner word leaves 0 by a compare-and-swap to the identity of the process that executes it.
-//! - I2 It returns to 0 by its owner, or by a compare-and-swap from exactly the identity of a process that is dead.
-//!   Identities are not used again, so a late sweep takes nothing from the living.
+//! - I1 An owner word leaves 0 by a compare-and-swap to the identity of the process that executes
+//!   it.
+//! - I2 It returns to 0 by its owner, or by a compare-and-swap from exactly the identity of a
+//!   process that is dead. Identities are not used again, so a late sweep takes nothing from the
+//!   living.
 //! - I3 How many permits are free is the number of words that are 0, and nothing else keeps it.
 //!
 //! # Orderings
-//! A permit is taken with Acquire and given back with SeqCst, so that [`EventCount::notify_committed`] will do. After a death
-//! the proof itself orders: the kernel reports the end of a process after its last store.
+//! A permit is taken with Acquire and given back with SeqCst, so that
+//! [`EventCount::notify_committed`] will do. After a death the proof itself orders: the kernel
+//! reports the end of a process after its last store.
 //!
 //! # Progress
-//! Giving back is wait-free without waiters; `try_acquire` and `sweep` are lock-free, but for system calls while no permit is
-//! free; `acquire` blocks. Waiters are not served in order. Taking a permit looks at the words one by one: a nanosecond each.
+//! Giving back is wait-free without waiters; `try_acquire` and `sweep` are lock-free, but for
+//! system calls while no permit is free; `acquire` blocks. Waiters are not served in order. Taking
+//! a permit looks at the words one by one: a nanosecond each.
 //!
 //! # If a process dies
-//! - With permits: they come back. Waiters look, within 500 ms, an attempt that finds none looks immediately, and
-//!   [`PermitSemaphore::sweep`] does so on demand.
+//! - With permits: they come back. Waiters look, within 500 ms, an attempt that finds none looks
+//!   immediately, and [`PermitSemaphore::sweep`] does so on demand.
 //! - In `acquire` or in giving back: the bell wakes a waiter, which looks for the dead.
 //! - In a sweep: each word is a step of its own, and the next process finds what is left.
 
@@ -46,16 +51,16 @@ use crate::{EventCount, Holder, Wait, participant};
 const MOST: usize = if cfg!(loom) { 2 } else { 496 };
 
 shared_struct! {
-    /// A semaphore in shared memory whose permits are owned: each is a [`Permit`], which gives itself back when it is
-    /// dropped, and comes back when its process dies.
+    /// A semaphore in shared memory whose permits are owned: each is a [`Permit`], which gives
+    /// itself back when it is dropped, and comes back when its process dies.
     ///
-    /// For what is limited in number and used for a while: connections, devices, memory. Where one process takes and another
-    /// gives back, it is a [`Semaphore`](crate::Semaphore).
+    /// For what is limited in number and used for a while: connections, devices, memory. Where one
+    /// process takes and another gives back, it is a [`Semaphore`](crate::Semaphore).
     ///
     /// # If a process dies
     ///
-    /// Its permits come back: waiters find them within 500 ms. A process that runs another program by `exec` keeps them until
-    /// that ends.
+    /// Its permits come back: waiters find them within 500 ms. A process that runs another program
+    /// by `exec` keeps them until that ends.
     ///
     /// # Examples
     ///
@@ -114,8 +119,8 @@ impl PermitSemaphore {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidState`] if it was never given permits, or what keeps `/proc` from telling this process's start
-    /// time.
+    /// [`ErrorKind::InvalidState`] if it was never given permits, or what keeps `/proc` from
+    /// telling this process's start time.
     pub fn acquire(&self) -> Result<Permit<'_>> {
         loop {
             if let Some(permit) = self.acquire_timeout(Deadline::NEVER)? {
@@ -135,8 +140,8 @@ impl PermitSemaphore {
         self.acquire_timeout(Deadline::PASSED)
     }
 
-    /// Takes a permit, and waits for one up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`]. `None` if it passed; not
-    /// while a dead process has one.
+    /// Takes a permit, and waits for one up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`]. `None` if it passed; not while a dead process has one.
     ///
     /// # Errors
     ///
@@ -179,15 +184,16 @@ impl PermitSemaphore {
         self.owners().len()
     }
 
-    /// How many are free; another process may take or give back some before this returns. Those of the dead are not free
-    /// until they are found.
+    /// How many are free; another process may take or give back some before this returns. Those of
+    /// the dead are not free until they are found.
     #[must_use]
     pub fn available(&self) -> usize {
         let is_free = |owner: &&AtomicU64| owner.load(Ordering::Relaxed) == 0;
         self.owners().iter().filter(is_free).count()
     }
 
-    /// Whether a thread sleeps for a permit, or did until one was given back; how many is not known.
+    /// Whether a thread sleeps for a permit, or did until one was given back; how many is not
+    /// known.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
         self.count.has_sleepers()
@@ -270,8 +276,8 @@ impl fmt::Debug for PermitSemaphore {
 
 /// A permit of a [`PermitSemaphore`]; dropping it gives it back.
 ///
-/// It belongs to the process, whose threads may pass it on. A leaked one comes back when the process ends. In a forked child
-/// the parent's does nothing.
+/// It belongs to the process, whose threads may pass it on. A leaked one comes back when the
+/// process ends. In a forked child the parent's does nothing.
 #[must_use = "the permit is given back when this is dropped"]
 #[derive(Debug)]
 pub struct Permit<'a> {
@@ -281,7 +287,8 @@ pub struct Permit<'a> {
 }
 
 impl Permit<'_> {
-    /// Its number, from 0: no other permit that is taken has it. So it can name one of as many things.
+    /// Its number, from 0: no other permit that is taken has it. So it can name one of as many
+    /// things.
     #[must_use]
     pub fn number(&self) -> usize {
         self.number

@@ -29,8 +29,8 @@
 //! | 1 | 1 | 0 | the same, others may sleep | the same | an acquirer, who keeps WAITERS |
 //!
 //! # Invariants
-//! - I1 A thread that changed the word from owner 0 to itself holds the lock until it stores 0, or until
-//!   it is dead and the word is marked. All other fields but the word are the holder's.
+//! - I1 A thread that changed the word from owner 0 to itself holds the lock until it stores 0, or
+//!   until it is dead and the word is marked. All other fields but the word are the holder's.
 //! - I2 While an owner with a list changes the word or the links, the lock is its pending
 //!   operation; between the two it is linked. So its death is marked at whatever instruction.
 //! - I3 INCONSISTENT is set by the acquirer of a marked word, before the lock leaves the pending
@@ -40,14 +40,14 @@
 //!   clears it before the word is marked.
 //! - I5 A thread that slept acquires with WAITERS set, and every acquirer keeps it.
 //! - I6 `links` are occupied from the linking to the unlinking only; an owner without a list sets
-//!   and clears the same mark. What [`RawMutex::lock_noting_owner`] notes is noted before. So a thread that
-//!   finds the links of a marked lock free knows that its last owner had lent nothing, and else
-//!   that the note is that owner's, or still the one before it, which it had to respect.
+//!   and clears the same mark. What [`RawMutex::lock_noting_owner`] notes is noted before. So a
+//!   thread that finds the links of a marked lock free knows that its last owner had lent nothing,
+//!   and else that the note is that owner's, or still the one before it, which it had to respect.
 //!
 //! # Orderings
 //! The acquiring compare-and-swap (Acquire) pairs with the releasing swap (Release). Kernel and
-//! prover mark a word on behalf of a thread that has stopped. `unlisted_acquisitions`, `owner_start`: see
-//! `contended.rs`.
+//! prover mark a word on behalf of a thread that has stopped. `unlisted_acquisitions`,
+//! `owner_start`: see `contended.rs`.
 //!
 //! # Progress
 //! Blocking, unfair: a running thread may take the lock before a woken one. `try_lock` and
@@ -217,8 +217,9 @@ impl RawMutex {
 
     /// Acquires the mutex for a caller that lends the guarded data until the guard is dropped.
     ///
-    /// `note_owner` notes to whom, between the acquisition and the linking (I6), or refuses. It is left
-    /// out where no owner died and `already_noted` finds the process of this word noted already.
+    /// `note_owner` notes to whom, between the acquisition and the linking (I6), or refuses. It is
+    /// left out where no owner died and `already_noted` finds the process of this word noted
+    /// already.
     #[inline]
     pub(crate) fn lock_noting_owner<E: From<RawLockError>>(
         &self,
@@ -413,8 +414,8 @@ impl RawMutex {
         (tid != 0).then_some(Holder::thread(tid, std::time::Duration::ZERO))
     }
 
-    /// Whether a thread sleeps for it, or did until its last release; how many is not known. One that only looks for a moment
-    /// does not count.
+    /// Whether a thread sleeps for it, or did until its last release; how many is not known. One
+    /// that only looks for a moment does not count.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
         has_waiters(self.word.load(Ordering::Relaxed))
@@ -469,8 +470,8 @@ impl fmt::Debug for RawMutex {
 /// A held [`RawMutex`]; dropping it releases the mutex.
 ///
 /// It stays with the thread that acquired it, whose death releases the lock too. A leaked guard
-/// holds the mutex until the thread ends; then the next owner gets [`Outcome::OwnerDied`]. In a forked
-/// child the parent's guard does nothing.
+/// holds the mutex until the thread ends; then the next owner gets [`Outcome::OwnerDied`]. In a
+/// forked child the parent's guard does nothing.
 #[must_use = "the mutex is released when the guard is dropped"]
 pub struct Guard<'a> {
     mutex: &'a RawMutex,

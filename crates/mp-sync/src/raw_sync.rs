@@ -3,8 +3,8 @@
 //! A program that uses `raw_sync` switches by one line: [`Mutex`] for `raw_sync::locks::Mutex`,
 //! [`Event`] for `raw_sync::events::Event` or `BusyEvent`. What changes:
 //!
-//! - A holder that is killed does not block the others forever. The next `lock` gives an error
-//!   that says so, once, and leaves the lock free: lock again to go on with the data as it is.
+//! - A holder that is killed does not block the others forever. The next `lock` gives an error that
+//!   says so, once, and leaves the lock free: lock again to go on with the data as it is.
 //! - Locking twice in one thread is an error instead of a deadlock.
 //! - A timeout waits as long as it says. (raw_sync adds the nanoseconds to the clock without
 //!   carrying, so that a timed wait fails with the probability of its fractional second.)

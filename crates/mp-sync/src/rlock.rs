@@ -11,9 +11,10 @@
 //! ```
 //!
 //! # Invariants
-//! - I1 Only the thread that holds `raw` reads and writes `depth`, and it starts with 1: what a dead owner left there does not
-//!   matter.
-//! - I2 The thread that holds `raw` with a depth above 0 has forgotten the guard of `raw`; the last of its own guards releases it.
+//! - I1 Only the thread that holds `raw` reads and writes `depth`, and it starts with 1: what a
+//!   dead owner left there does not matter.
+//! - I2 The thread that holds `raw` with a depth above 0 has forgotten the guard of `raw`; the last
+//!   of its own guards releases it.
 //!
 //! # Orderings
 //! `depth` belongs to one thread at a time; acquiring and releasing `raw` orders it.
@@ -22,7 +23,8 @@
 //! Acquiring again and releasing do not wait; acquiring blocks.
 //!
 //! # If a process dies
-//! All its acquisitions end in one step: the next owner gets [`LockError::OwnerDied`] and a depth of 1.
+//! All its acquisitions end in one step: the next owner gets [`LockError::OwnerDied`] and a depth
+//! of 1.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -41,8 +43,8 @@ shared_struct! {
     ///
     /// # If a process dies
     ///
-    /// The next owner, and only that one, gets its guard as [`LockError::OwnerDied`], however often the dead one had acquired
-    /// the lock.
+    /// The next owner, and only that one, gets its guard as [`LockError::OwnerDied`], however often
+    /// the dead one had acquired the lock.
     ///
     /// # Examples
     ///
@@ -92,8 +94,8 @@ impl RLock {
     /// # Errors
     ///
     /// - [`LockError::OwnerDied`] if the last owner died; it holds the guard.
-    /// - [`LockError::TooManyHeld`] if this thread holds [`MAX_HELD`](mp_os::robust::MAX_HELD) locks, or this one
-    ///   4,294,967,295 times.
+    /// - [`LockError::TooManyHeld`] if this thread holds [`MAX_HELD`](mp_os::robust::MAX_HELD)
+    ///   locks, or this one 4,294,967,295 times.
     /// - [`LockError::Failed`] if the lock's bytes were overwritten.
     ///
     /// Never [`LockError::Recursive`].
@@ -185,8 +187,9 @@ impl fmt::Debug for RLock {
 
 /// One acquisition of an [`RLock`]; dropping the last one of a thread releases the lock.
 ///
-/// It stays with the thread that acquired it. A leaked guard holds the lock until the thread ends; then the next owner gets
-/// [`LockError::OwnerDied`]. In a forked child the parent's guard does nothing.
+/// It stays with the thread that acquired it. A leaked guard holds the lock until the thread ends;
+/// then the next owner gets [`LockError::OwnerDied`]. In a forked child the parent's guard does
+/// nothing.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct RLockGuard<'a> {
     lock: &'a RLock,

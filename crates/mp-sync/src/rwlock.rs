@@ -1,9 +1,10 @@
 //! A lock that many may hold to read, or one to write.
 //!
 //! # Source
-//! A big-reader lock (the Linux kernel's `brlock`, folly's `SharedMutex`): a reader takes a slot of its own, a writer waits
-//! until all slots are free. Changed: a slot is a [`RawMutex`], so that the kernel gives back a dead reader's and wakes the
-//! writer that waits for it; who finds a writer there waits at the writer's mutex.
+//! A big-reader lock (the Linux kernel's `brlock`, folly's `SharedMutex`): a reader takes a slot of
+//! its own, a writer waits until all slots are free. Changed: a slot is a [`RawMutex`], so that the
+//! kernel gives back a dead reader's and wakes the writer that waits for it; who finds a writer
+//! there waits at the writer's mutex.
 //!
 //! # Layout
 //! ```text
@@ -15,27 +16,32 @@
 //! ```
 //!
 //! # Invariants
-//! - I1 `state` is written by the owner of `writer` only. It is IDLE while no writer holds or drains, but after a death.
-//! - I2 A writer writes only while it holds `writer`, and after it has found every slot free since it left IDLE.
-//! - I3 A reader reads while it holds a slot, and only if it found IDLE after it took the slot, or took it as the owner of
-//!   `writer`. So a writer that drains finds it (I2).
+//! - I1 `state` is written by the owner of `writer` only. It is IDLE while no writer holds or
+//!   drains, but after a death.
+//! - I2 A writer writes only while it holds `writer`, and after it has found every slot free since
+//!   it left IDLE.
+//! - I3 A reader reads while it holds a slot, and only if it found IDLE after it took the slot, or
+//!   took it as the owner of `writer`. So a writer that drains finds it (I2).
 //! - I4 `used` is above the number of every slot that is held.
-//! - I5 WRITING is there from before the writer returns until it releases; found by another owner of `writer`, it says
-//!   that a writer died in between.
+//! - I5 WRITING is there from before the writer returns until it releases; found by another owner
+//!   of `writer`, it says that a writer died in between.
 //!
 //! # Orderings
-//! A reader takes a slot, then a SeqCst fence, then loads `state`; a writer stores `state`, then a SeqCst fence, then looks at
-//! the slots: one of the two sees the other. Acquire and Release cannot say that. What the lock guards is ordered by the
-//! mutexes: a reader's slot between it and the next writer, `writer` or the slots between a writer and the next readers.
+//! A reader takes a slot, then a SeqCst fence, then loads `state`; a writer stores `state`, then a
+//! SeqCst fence, then looks at the slots: one of the two sees the other. Acquire and Release cannot
+//! say that. What the lock guards is ordered by the mutexes: a reader's slot between it and the
+//! next writer, `writer` or the slots between a writer and the next readers.
 //!
 //! # Progress
-//! Blocking. A reader that finds no writer does not wait: it takes one free slot of 255. Writers are preferred: readers that
-//! come while one waits, wait behind it; writers that follow each other without a pause can keep readers out.
+//! Blocking. A reader that finds no writer does not wait: it takes one free slot of 255. Writers
+//! are preferred: readers that come while one waits, wait behind it; writers that follow each other
+//! without a pause can keep readers out.
 //!
 //! # If a process dies
 //! - A reader: its share is free, and the kernel wakes the writer that waits for it.
 //! - A writer that waited: nothing was changed, and the next owner of `writer` sets IDLE.
-//! - A writer that wrote: all that acquire the lock get [`LockError::OwnerDied`], readers too, until a writer has had it.
+//! - A writer that wrote: all that acquire the lock get [`LockError::OwnerDied`], readers too,
+//!   until a writer has had it.
 
 use std::fmt;
 
@@ -49,7 +55,8 @@ use crate::{Holder, LockError, owner};
 /// How many can read at a time.
 const MOST: usize = if cfg!(loom) { 2 } else { 255 };
 
-/// Readers begin to look for a slot at one of the first so many: few slots for a writer to look at, and not one for all.
+/// Readers begin to look for a slot at one of the first so many: few slots for a writer to look at,
+/// and not one for all.
 const STARTS: usize = if cfg!(loom) { 1 } else { 8 };
 
 /// No writer holds the lock or waits for readers.
@@ -72,15 +79,16 @@ shared_struct! {
 pub(crate) const SLOT_TABLE: mp_layout::Table = Slot::TABLE;
 
 shared_struct! {
-    /// A lock in shared memory for things that lie elsewhere, which any number of threads up to 255 hold to read, or one to
-    /// write.
+    /// A lock in shared memory for things that lie elsewhere, which any number of threads up to 255
+    /// hold to read, or one to write.
     ///
-    /// It owns no data, as [`Lock`](crate::Lock). Writers are preferred. A thread that holds it must not acquire it again.
+    /// It owns no data, as [`Lock`](crate::Lock). Writers are preferred. A thread that holds it
+    /// must not acquire it again.
     ///
     /// # If a process dies
     ///
-    /// While it read: its share comes back. While it wrote: all that acquire the lock get their guard as
-    /// [`LockError::OwnerDied`], readers too, up to and with the next writer.
+    /// While it read: its share comes back. While it wrote: all that acquire the lock get their
+    /// guard as [`LockError::OwnerDied`], readers too, up to and with the next writer.
     ///
     /// # Examples
     ///
@@ -137,12 +145,13 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// - [`LockError::OwnerDied`] has the guard: a writer died while it held the lock, and no writer has had it since.
-    /// - [`LockError::Recursive`] if this thread holds the lock to write; or to read, and a writer waits for that. A second
-    ///   share that happens to be granted is a mistake all the same.
+    /// - [`LockError::OwnerDied`] has the guard: a writer died while it held the lock, and no
+    ///   writer has had it since.
+    /// - [`LockError::Recursive`] if this thread holds the lock to write; or to read, and a writer
+    ///   waits for that. A second share that happens to be granted is a mistake all the same.
     /// - [`LockError::TooManyHeld`] if this thread holds 1024 locks.
-    /// - [`LockError::Failed`] with [`ErrorKind::InvalidState`] if 255 read, the most that can, and with
-    ///   [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
+    /// - [`LockError::Failed`] with [`ErrorKind::InvalidState`] if 255 read, the most that can, and
+    ///   with [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
     #[inline]
     pub fn read(&self) -> Read<'_> {
         self.read_timeout(Deadline::NEVER)
@@ -152,13 +161,15 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names a thread that writes, wants to or just looked; the others as for [`RwLock::read`].
+    /// [`LockError::Timeout`], which names a thread that writes, wants to or just looked; the
+    /// others as for [`RwLock::read`].
     #[inline]
     pub fn try_read(&self) -> Read<'_> {
         self.read_timeout(Deadline::PASSED)
     }
 
-    /// [`read`](Self::read) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`read`](Self::read) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
@@ -196,8 +207,8 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// - [`LockError::OwnerDied`] has the guard: a writer died while it held the lock. When this guard is dropped, that is
-    ///   forgotten.
+    /// - [`LockError::OwnerDied`] has the guard: a writer died while it held the lock. When this
+    ///   guard is dropped, that is forgotten.
     /// - [`LockError::Recursive`] if this thread holds the lock, to read or to write.
     /// - [`LockError::TooManyHeld`] if this thread holds 1024 locks.
     /// - [`LockError::Failed`] with [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
@@ -209,16 +220,19 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names a thread that holds it or just looked; the others as for [`RwLock::write`].
+    /// [`LockError::Timeout`], which names a thread that holds it or just looked; the others as for
+    /// [`RwLock::write`].
     pub fn try_write(&self) -> Write<'_> {
         self.write_timeout(Deadline::PASSED)
     }
 
-    /// [`write`](Self::write) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`write`](Self::write) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names a thread that holds it; the others as for [`RwLock::write`].
+    /// [`LockError::Timeout`], which names a thread that holds it; the others as for
+    /// [`RwLock::write`].
     pub fn write_timeout(&self, timeout: impl Into<Deadline>) -> Write<'_> {
         let deadline = timeout.into();
         // Before the mutex: its owner may wait for this thread's share.
@@ -243,7 +257,8 @@ impl RwLock {
         Ok(guard)
     }
 
-    /// The thread that writes or waits for readers; it may have released the lock already when this returns.
+    /// The thread that writes or waits for readers; it may have released the lock already when this
+    /// returns.
     #[must_use]
     pub fn writer(&self) -> Option<Holder> {
         self.writer.holder()
@@ -263,7 +278,8 @@ impl RwLock {
         is_draining || self.writer.is_waited_for()
     }
 
-    /// Whether a writer died while it wrote, and no writer has had the lock since, as far as is known.
+    /// Whether a writer died while it wrote, and no writer has had the lock since, as far as is
+    /// known.
     fn is_torn(&self) -> bool {
         self.state.load(Ordering::Relaxed) == WRITING
     }
@@ -288,7 +304,8 @@ impl RwLock {
         self.take_any_slot()
     }
 
-    /// The same where all from the start on are held: the dead count until another tries to take theirs.
+    /// The same where all from the start on are held: the dead count until another tries to take
+    /// theirs.
     #[cold]
     fn take_any_slot(&self) -> Result<Guard<'_>, LockError<ReadGuard<'_>>> {
         for slot in 0..MOST {
@@ -329,7 +346,8 @@ impl RwLock {
         Ok(())
     }
 
-    /// For the new owner of `writer`: sets aside what its last one left; returns whether that died while it wrote (I5).
+    /// For the new owner of `writer`: sets aside what its last one left; returns whether that died
+    /// while it wrote (I5).
     fn take_over(&self, writer: &mut Guard<'_>) -> bool {
         writer.recover();
         let is_torn = self.is_torn();
@@ -348,7 +366,8 @@ impl RwLock {
         fence(Ordering::SeqCst);
         for slot in self.used() {
             if !slot.raw.is_free() {
-                // It is released in the next step: what is waited for is its reader, or that one's death.
+                // It is released in the next step: what is waited for is its reader, or that one's
+                // death.
                 slot.raw.lock_timeout(deadline)?.recover();
             }
         }

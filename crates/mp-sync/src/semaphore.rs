@@ -1,8 +1,8 @@
 //! A number of permits, taken and given back.
 //!
 //! # Source
-//! Dijkstra's counting semaphore with the words of CPython's `multiprocessing.Semaphore`, on an [`EventCount`] instead of
-//! POSIX `sem_t`.
+//! Dijkstra's counting semaphore with the words of CPython's `multiprocessing.Semaphore`, on an
+//! [`EventCount`] instead of POSIX `sem_t`.
 //!
 //! # Layout
 //! ```text
@@ -17,17 +17,18 @@
 //! - I2 `permits` is at most what `most` says.
 //!
 //! # Orderings
-//! A release is a SeqCst compare-and-swap, so that [`EventCount::notify_committed`] will do; as a Release it pairs with the
-//! Acquire of the one who takes the permit.
+//! A release is a SeqCst compare-and-swap, so that [`EventCount::notify_committed`] will do; as a
+//! Release it pairs with the Acquire of the one who takes the permit.
 //!
 //! # Progress
-//! `release`, `try_acquire` and `value` are lock-free; `acquire` blocks. Waiters are not served in order.
+//! `release`, `try_acquire` and `value` are lock-free; `acquire` blocks. Waiters are not served in
+//! order.
 //!
 //! # If a process dies
-//! A permit that a dead process had taken stays taken, as in Python: any process may release, so no process owns a permit.
-//! No wake-up is lost: a releaser that is killed before it woke a waiter, and a waiter that is killed after it was woken, ring
-//! the bell of the eventcount, and another waiter looks. Of several permits released in one step each taker passes the wake-up
-//! on (rule b).
+//! A permit that a dead process had taken stays taken, as in Python: any process may release, so no
+//! process owns a permit. No wake-up is lost: a releaser that is killed before it woke a waiter,
+//! and a waiter that is killed after it was woken, ring the bell of the eventcount, and another
+//! waiter looks. Of several permits released in one step each taker passes the wake-up on (rule b).
 
 use std::fmt;
 use std::ops::Deref;
@@ -168,8 +169,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if there would be more permits than can be: 2,147,483,647, and those it began with for a
-    /// [`BoundedSemaphore`]. Nothing is released then.
+    /// [`ErrorKind::InvalidInput`] if there would be more permits than can be: 2,147,483,647, and
+    /// those it began with for a [`BoundedSemaphore`]. Nothing is released then.
     #[inline]
     pub fn release(&self) -> Result<()> {
         self.release_many(1)
@@ -211,7 +212,8 @@ impl Semaphore {
         self.permits.load(Ordering::Relaxed)
     }
 
-    /// Whether a thread sleeps for a permit, or did until one was given back; how many is not known.
+    /// Whether a thread sleeps for a permit, or did until one was given back; how many is not
+    /// known.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
         self.count.has_sleepers()
@@ -245,7 +247,8 @@ impl fmt::Debug for Semaphore {
 }
 
 shared_struct! {
-    /// A [`Semaphore`] that refuses to have more permits than it began with: a release too many is an error, not a permit.
+    /// A [`Semaphore`] that refuses to have more permits than it began with: a release too many is
+    /// an error, not a permit.
     #[repr(align(64))]
     pub struct BoundedSemaphore: 64 bytes {
         semaphore: Semaphore = "a semaphore whose `most` is what it began with",

@@ -200,7 +200,8 @@ fn an_action_that_panics_breaks_it() {
     assert!(error.to_string().contains("panicked"), "{error}");
 }
 
-/// The round is full and its action runs: one more is for the next round, and its time may pass without harm.
+/// The round is full and its action runs: one more is for the next round, and its time may pass
+/// without harm.
 #[test]
 fn who_comes_during_the_action_is_for_the_next_round() {
     let (memory, barrier) = barrier_of(2);

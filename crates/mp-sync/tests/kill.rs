@@ -22,8 +22,8 @@ mod rwlock;
 
 const OWNER_DIED: u32 = 1 << 30;
 
-/// Time stands still where the kernel hears of deaths, so that no recheck stands in for its wake; the rechecks
-/// must do where it does not.
+/// Time stands still where the kernel hears of deaths, so that no recheck stands in for its wake;
+/// the rechecks must do where it does not.
 fn check<'a, T>(name: &str) -> Check<'a, SharedArea<T>> {
     let most = match (mp_os::robust::supported(), cfg!(debug_assertions)) {
         (false, _) => 12, // each death takes a recheck to be noticed
@@ -85,7 +85,8 @@ fn whole_or_told(pair: &Pair) -> Result<(), String> {
     }
 }
 
-/// What a process does once: it asks who it is, by a text of `/proc` that is a little longer or shorter each time.
+/// What a process does once: it asks who it is, by a text of `/proc` that is a little longer or
+/// shorter each time.
 fn learn_who_one_is() {
     drop(pair().lock());
 }
@@ -246,11 +247,12 @@ fn is_refused(pair: &Pair) -> bool {
     }
 }
 
-/// A thread of this process leaked its guard. A process that is refused the data for that, and dies of
-/// something else meanwhile, must not leave the data to the next.
+/// A thread of this process leaked its guard. A process that is refused the data for that, and dies
+/// of something else meanwhile, must not leave the data to the next.
 #[test]
 fn refused_process_dies() {
-    // In each refusal a second passes, in which the data's process could still end: no timeout may be taken away.
+    // In each refusal a second passes, in which the data's process could still end: no timeout may
+    // be taken away.
     let report = Check::new("mutex: refused, since a living process has the data")
         .max_points(if cfg!(debug_assertions) { 12 } else { 40 })
         .stop_after(2)
@@ -345,7 +347,8 @@ fn event_waiter_woken_with_two_asleep() {
         .assert_safe();
 }
 
-/// The first setter dies, then the second, which finds the flag set. Both leave the waiters to the bell.
+/// The first setter dies, then the second, which finds the flag set. Both leave the waiters to the
+/// bell.
 #[test]
 fn event_set_again_after_its_setter_died() {
     check_pairs("event: set, set again; two waiters sleep")

@@ -88,7 +88,8 @@ thread_local! {
     static KEPT: RefCell<Option<MutexGuard<'static, [u64; 2]>>> = const { RefCell::new(None) };
 }
 
-/// The slot is made before the thread's first lock and so destroyed after all that belongs to locks.
+/// The slot is made before the thread's first lock and so destroyed after all that belongs to
+/// locks.
 #[test]
 fn guard_dropped_while_its_thread_ends_is_not_lent() {
     let (memory, mutex, at) = mutex_and_flag();

@@ -77,9 +77,9 @@ fn three_threads_exclude_each_other() {
     excludes(3, 1);
 }
 
-/// A thread that tries the lock reads the number of one owner and the start time of the next, which signed in
-/// between. Were that a proof of death, the first owner would lose the lock that it has again by then. It takes
-/// five involuntary switches.
+/// A thread that tries the lock reads the number of one owner and the start time of the next, which
+/// signed in between. Were that a proof of death, the first owner would lose the lock that it has
+/// again by then. It takes five involuntary switches.
 #[test]
 fn start_of_another_owner_proves_no_death() {
     let mut builder = loom::model::Builder::new();
@@ -282,7 +282,8 @@ fn one_permit_is_had_by_one() {
     });
 }
 
-/// Both sweep while the owner of the one gives it back and another takes it: the count of permits stays.
+/// Both sweep while the owner of the one gives it back and another takes it: the count of permits
+/// stays.
 #[test]
 fn two_sweeps_take_nothing_from_the_living() {
     shallow_model(|| {

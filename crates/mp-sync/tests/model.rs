@@ -350,7 +350,8 @@ fn pass(barrier: &Barrier, timeout: Duration) -> Passed {
     barrier.wait_timeout(timeout).map_err(|error| error.kind())
 }
 
-/// A barrier as Python describes it; returns what the party that acts gets, and what all that wait get, if they go on.
+/// A barrier as Python describes it; returns what the party that acts gets, and what all that wait
+/// get, if they go on.
 fn barrier_step(
     (waiting, broken): (&mut usize, &mut bool),
     parties: usize,

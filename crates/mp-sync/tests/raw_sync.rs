@@ -130,8 +130,9 @@ fn manual_event_stays_set() {
     assert!(event.wait(Timeout::Val(Duration::ZERO)).is_err());
 }
 
-/// Adding a timeout's fraction to the clock's without a carry makes an impossible time as often as the fraction says: why
-/// a program should switch. With 99 hundredths of a second, nearly every wait ends at once.
+/// Adding a timeout's fraction to the clock's without a carry makes an impossible time as often as
+/// the fraction says: why a program should switch. With 99 hundredths of a second, nearly every
+/// wait ends at once.
 #[test]
 fn control_their_timed_lock_does_not_wait() {
     let memory = shared_memory();

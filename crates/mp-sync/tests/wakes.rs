@@ -1,8 +1,8 @@
 //! Who wakes whom when nobody dies, and how late a waiter looks again by itself.
 //!
-//! Every sleep here is bounded by a recheck, which heals a wake that never came before a test notices. So
-//! the sleepers have their timeouts taken away, by the harness of the kill checks: one that is not
-//! woken sleeps on, and is seen to.
+//! Every sleep here is bounded by a recheck, which heals a wake that never came before a test
+//! notices. So the sleepers have their timeouts taken away, by the harness of the kill checks: one
+//! that is not woken sleeps on, and is seen to.
 #![cfg(all(target_arch = "x86_64", not(loom)))]
 
 use std::cell::RefCell;
@@ -45,7 +45,8 @@ fn assert_rechecks_within(recheck: Duration, report: &Report) {
     );
 }
 
-/// Lets `count` processes fall asleep, wakes them from this one, and sees how many must wake and do.
+/// Lets `count` processes fall asleep, wakes them from this one, and sees how many must wake and
+/// do.
 fn wake<T: Sync>(
     count: usize,
     setup: impl Fn(&SharedArea<T>),
@@ -207,7 +208,8 @@ fn run_in_fallback(test: &str) {
     assert!(said.contains("1 passed"), "{said}");
 }
 
-/// Two sleep, and the owner's death is proved by a third that never slept: its unlock has to wake them.
+/// Two sleep, and the owner's death is proved by a third that never slept: its unlock has to wake
+/// them.
 #[test]
 fn the_proof_of_a_death_keeps_that_others_sleep() {
     if !is_fallback() {

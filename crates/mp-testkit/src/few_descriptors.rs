@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 
-/// Lets this process open `free` more descriptors and no further one, until it is called again; for a forked child, whose
-/// copy of the descriptors of other tests may have gaps.
+/// Lets this process open `free` more descriptors and no further one, until it is called again; for
+/// a forked child, whose copy of the descriptors of other tests may have gaps.
 ///
 /// ```
 /// use mp_testkit::{Forked, leave_descriptors};
@@ -48,7 +48,8 @@ fn hard_limit() -> u64 {
     limit.rlim_max
 }
 
-/// Sets how many descriptors this process may have open (`ulimit -n`); not more than the hard limit.
+/// Sets how many descriptors this process may have open (`ulimit -n`); not more than the hard
+/// limit.
 ///
 /// # Panics
 ///

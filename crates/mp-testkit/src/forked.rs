@@ -15,8 +15,8 @@ const ALARM: u32 = 120;
 
 /// A forked process, killed and reaped when dropped.
 ///
-/// The child is a copy of the calling thread alone. glibc lets it allocate and make system calls; of the test's other
-/// threads it must need nothing.
+/// The child is a copy of the calling thread alone. glibc lets it allocate and make system calls;
+/// of the test's other threads it must need nothing.
 ///
 /// ```
 /// use mp_testkit::Forked;
@@ -45,8 +45,8 @@ impl Forked {
 
     /// As [`new`](Self::new), by a system call that no library hears of.
     ///
-    /// Only from a process of one thread: libc's allocator does not hear of it either, and the child could wait for ever
-    /// for a lock of another thread.
+    /// Only from a process of one thread: libc's allocator does not hear of it either, and the
+    /// child could wait for ever for a lock of another thread.
     ///
     /// # Panics
     ///
@@ -57,7 +57,8 @@ impl Forked {
         Self::of(pid as libc::pid_t, work)
     }
 
-    /// Runs `work` in a child as [`new`](Self::new) does, and returns when it has arrived where the test wants it.
+    /// Runs `work` in a child as [`new`](Self::new) does, and returns when it has arrived where the
+    /// test wants it.
     ///
     /// # Panics
     ///
@@ -73,7 +74,8 @@ impl Forked {
         child
     }
 
-    /// Runs `work` in a child that keeps the result until it is killed. Returns when the work is done.
+    /// Runs `work` in a child that keeps the result until it is killed. Returns when the work is
+    /// done.
     ///
     /// # Panics
     ///
@@ -92,7 +94,8 @@ impl Forked {
             // SAFETY: an alarm without a handler ends the process.
             unsafe { libc::alarm(ALARM) };
             let good = catch_unwind(AssertUnwindSafe(work)).unwrap_or(false);
-            // SAFETY: ends the process at once, without what the harness registered for its own exit.
+            // SAFETY: ends the process at once, without what the harness registered for its own
+            // exit.
             unsafe { libc::_exit(i32::from(!good)) };
         }
         let pid = pid.unsigned_abs();

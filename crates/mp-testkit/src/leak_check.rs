@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 /// Remembers the process's descriptors, its children and the entries of `/dev/shm`, and compares.
 ///
-/// All three belong to the whole process: a test that checks them stands alone in its test binary, or runs while no other
-/// does.
+/// All three belong to the whole process: a test that checks them stands alone in its test binary,
+/// or runs while no other does.
 ///
 /// ```
 /// let check = mp_testkit::LeakCheck::start();

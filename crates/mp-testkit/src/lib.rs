@@ -1,9 +1,11 @@
 //! What every test of `mp` that waits or starts processes is held by.
 //!
-//! - [`Watchdog`]: ends a test that hangs, with its name, instead of the whole run's limit ending it.
-//! - [`LeakCheck`]: what was there before a test must be all that is there after it: descriptors, children, entries of
-//!   `/dev/shm`.
-//! - [`Forked`]: a forked child that does one thing and is killed, at the latest when the test ends.
+//! - [`Watchdog`]: ends a test that hangs, with its name, instead of the whole run's limit ending
+//!   it.
+//! - [`LeakCheck`]: what was there before a test must be all that is there after it: descriptors,
+//!   children, entries of `/dev/shm`.
+//! - [`Forked`]: a forked child that does one thing and is killed, at the latest when the test
+//!   ends.
 //! - [`own_dev_shm`]: a `/dev/shm` of a child's own, as small as the test wants.
 //! - [`leave_descriptors`]: few free descriptors in a child.
 //! - [`refuse`]: a system call that the kernel refuses to a child.

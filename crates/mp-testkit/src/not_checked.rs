@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::panic::Location;
 
-/// Says on the real standard error that the calling test checks nothing, or less than its name says, and why.
+/// Says on the real standard error that the calling test checks nothing, or less than its name
+/// says, and why.
 ///
-/// A test that returns early counts as passed, and the harness shows no output of a test that passes. This line is seen
-/// all the same, and a run's log can be searched for it: `!!! NOT CHECKED: <test>: <why>`.
+/// A test that returns early counts as passed, and the harness shows no output of a test that
+/// passes. This line is seen all the same, and a run's log can be searched for it: `!!! NOT
+/// CHECKED: <test>: <why>`.
 ///
 /// ```
 /// let is_root = true;
@@ -28,8 +30,8 @@ pub fn not_checked(why: &str) {
         Some(name) if name != "main" => name.to_owned(),
         _ => place.to_string(),
     };
-    // With one thread the harness has written `test <name> ... ` without an end of line. It captures what `eprintln!`
-    // writes, but not this.
+    // With one thread the harness has written `test <name> ... ` without an end of line. It
+    // captures what `eprintln!` writes, but not this.
     let line = format!("\n!!! NOT CHECKED: {test}: {why}\n");
     let said = std::io::stderr().write_all(line.as_bytes());
     said.expect("standard error takes a line");

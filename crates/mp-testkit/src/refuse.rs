@@ -13,8 +13,8 @@ pub struct Argument {
     pub value: u32,
 }
 
-/// Has the kernel answer `errno` to the system call `number`, in this process and its children for the rest of their
-/// lives; with `argument`, only where it is as it says.
+/// Has the kernel answer `errno` to the system call `number`, in this process and its children for
+/// the rest of their lives; with `argument`, only where it is as it says.
 ///
 /// ```
 /// use mp_testkit::{Forked, refuse};

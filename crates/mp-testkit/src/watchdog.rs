@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// Aborts the test process if it is not dropped in time.
 ///
-/// A test that waits on another process cannot be stopped from within, and a run that stands still says nothing; so the
-/// whole process ends, saying which watchdog did it.
+/// A test that waits on another process cannot be stopped from within, and a run that stands still
+/// says nothing; so the whole process ends, saying which watchdog did it.
 ///
 /// ```
 /// use mp_testkit::Watchdog;

@@ -123,13 +123,14 @@ impl<T: Element> AnyTyped for Array<T> {
 }
 
 impl AnyArray {
-    /// Makes an array of the type that `code` stands for, one of `b B h H i I l L q Q f d c ? u`: of that many zeros if
-    /// `contents` is a number, or of the elements of a slice, an array or a `Vec`.
+    /// Makes an array of the type that `code` stands for, one of `b B h H i I l L q Q f d c ? u`:
+    /// of that many zeros if `contents` is a number, or of the elements of a slice, an array or
+    /// a `Vec`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongType`] if there is no such code or an element is none of its type, [`ErrorKind::InvalidInput`] if
-    /// one is out of range, and those of [`Array::new`].
+    /// [`ErrorKind::WrongType`] if there is no such code or an element is none of its type,
+    /// [`ErrorKind::InvalidInput`] if one is out of range, and those of [`Array::new`].
     pub fn from_code(code: char, contents: impl Into<Contents>) -> Result<Self> {
         let code = TypeCode::from_char(code)?;
         let array: Arc<dyn AnyTyped> = with_element_type!(code, T => {
@@ -175,7 +176,8 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those
+    /// of [`Array::get`].
     pub fn try_get(&self, index: usize) -> Result<Scalar> {
         self.array.get(self.code, index, Deadline::PASSED)
     }
@@ -184,17 +186,19 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those
+    /// of [`Array::get`].
     pub fn get_timeout(&self, index: usize, timeout: impl Into<Deadline>) -> Result<Scalar> {
         self.array.get(self.code, index, timeout.into())
     }
 
-    /// Stores `value` at `index` under the lock, if it is one of this type; blocks as [`Array::set`] does.
+    /// Stores `value` at `index` under the lock, if it is one of this type; blocks as
+    /// [`Array::set`] does.
     ///
     /// # Errors
     ///
-    /// Those of [`Array::set`]; [`ErrorKind::WrongType`] if `value` is none of this type, [`ErrorKind::InvalidInput`] if it
-    /// is out of range.
+    /// Those of [`Array::set`]; [`ErrorKind::WrongType`] if `value` is none of this type,
+    /// [`ErrorKind::InvalidInput`] if it is out of range.
     pub fn set(&self, index: usize, value: impl Into<Scalar>) -> Result<()> {
         self.array
             .set(self.code, index, value.into(), Deadline::NEVER)
@@ -204,7 +208,8 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`AnyArray::set`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those
+    /// of [`AnyArray::set`].
     pub fn try_set(&self, index: usize, value: impl Into<Scalar>) -> Result<()> {
         self.array
             .set(self.code, index, value.into(), Deadline::PASSED)
@@ -214,7 +219,8 @@ impl AnyArray {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`AnyArray::set`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those
+    /// of [`AnyArray::set`].
     pub fn set_timeout(
         &self,
         index: usize,
@@ -243,7 +249,8 @@ impl AnyArray {
         self.array.get_lock(Deadline::PASSED)
     }
 
-    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///

@@ -62,8 +62,8 @@ impl AnyValue {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongType`] if there is no such code or the value is none of its type, [`ErrorKind::InvalidInput`] if
-    /// it is out of range, and those of [`Value::new`].
+    /// [`ErrorKind::WrongType`] if there is no such code or the value is none of its type,
+    /// [`ErrorKind::InvalidInput`] if it is out of range, and those of [`Value::new`].
     pub fn from_code(code: char, value: impl Into<Scalar>) -> Result<Self> {
         let code = TypeCode::from_char(code)?;
         let (tag, scalar) = (TypeTag::of_code(code), value.into());
@@ -100,8 +100,8 @@ impl AnyValue {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::set`]; [`ErrorKind::WrongType`] if `value` is none of this type, [`ErrorKind::InvalidInput`] if it
-    /// is out of range.
+    /// Those of [`Value::set`]; [`ErrorKind::WrongType`] if `value` is none of this type,
+    /// [`ErrorKind::InvalidInput`] if it is out of range.
     pub fn set(&self, value: impl Into<Scalar>) -> Result<()> {
         self.value.set(self.code, value.into(), Deadline::NEVER)
     }
@@ -146,7 +146,8 @@ impl AnyValue {
         self.value.get_lock(Deadline::PASSED)
     }
 
-    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///

@@ -19,12 +19,13 @@ use crate::{ArrayGuard, ArrayLock, Chunks, FrozenArray, numpy};
 
 /// Numbers in shared memory, with one lock: Python's `multiprocessing.Array`.
 ///
-/// The handle is passed to other processes as an argument or opened by name; clones are the same array. Elements are
-/// reached in one of four ways, which exclude each other:
+/// The handle is passed to other processes as an argument or opened by name; clones are the same
+/// array. Elements are reached in one of four ways, which exclude each other:
 ///
 /// - one by one with [`get`](Self::get) and [`set`](Self::set), each of which takes the lock;
 /// - all together as a slice with [`lock`](Self::lock);
-/// - by several processes at the same time, each in a chunk that it has claimed, with [`chunks`](Self::chunks);
+/// - by several processes at the same time, each in a chunk that it has claimed, with
+///   [`chunks`](Self::chunks);
 /// - by all processes and without a lock, read-only, after [`freeze`](Self::freeze).
 ///
 /// ```
@@ -41,33 +42,38 @@ use crate::{ArrayGuard, ArrayLock, Chunks, FrozenArray, numpy};
 ///
 /// # If a process dies
 ///
-/// - In `get` or `set`: an element of 1, 2, 4 or 8 bytes is old or new, and the others go on without notice.
+/// - In `get` or `set`: an element of 1, 2, 4 or 8 bytes is old or new, and the others go on
+///   without notice.
 /// - In [`lock`](Self::lock): the array may be half changed. Every later `lock` says so with
-///   [`LockError::OwnerDied`], which has the guard, until one calls [`recover`](ArrayGuard::recover). Meanwhile single
-///   elements can be reached, and chunks cannot be claimed.
+///   [`LockError::OwnerDied`], which has the guard, until one calls
+///   [`recover`](ArrayGuard::recover). Meanwhile single elements can be reached, and chunks cannot
+///   be claimed.
 /// - With a chunk: the next process that claims it learns who died, see
 ///   [`Chunk::abandoned_by`](crate::Chunk::abandoned_by).
 ///
-/// Elements that are written in several pieces (say `[f64; 3]`) may be half written by each of these deaths; then `get`
-/// and `set` are refused with [`ErrorKind::OwnerDied`] until a process recovers the array.
+/// Elements that are written in several pieces (say `[f64; 3]`) may be half written by each of
+/// these deaths; then `get` and `set` are refused with [`ErrorKind::OwnerDied`] until a process
+/// recovers the array.
 ///
 /// # Limits
 ///
-/// An array has a length that never changes, 0 included. Other programs that map it, such as numpy through
-/// [`numpy_line`](Self::numpy_line), know nothing of its lock: they and Rust's slices must not be at work together.
+/// An array has a length that never changes, 0 included. Other programs that map it, such as numpy
+/// through [`numpy_line`](Self::numpy_line), know nothing of its lock: they and Rust's slices must
+/// not be at work together.
 pub struct Array<T> {
     memory: ArrayMemory<T>,
 }
 
 impl<T: Plain> Array<T> {
-    /// Makes an array of `len` zeros. Where zero bytes are no value, as in an enum that starts at 1, this does not build;
-    /// there is [`filled`](Self::filled).
+    /// Makes an array of `len` zeros. Where zero bytes are no value, as in an enum that starts at
+    /// 1, this does not build; there is [`filled`](Self::filled).
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if that is more than there are addresses, [`ErrorKind::NotEnoughMemory`] with what is free
-    /// and what was asked for, [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the kernel or a sandbox has no
-    /// memory files.
+    /// [`ErrorKind::InvalidInput`] if that is more than there are addresses,
+    /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for,
+    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the kernel or a sandbox has
+    /// no memory files.
     pub fn new(len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
         Self::create(First::of::<T>(InitialElements::Zeros(len)))
@@ -126,7 +132,8 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open`] but `NotFound`, and of [`Array::new`]; [`ErrorKind::WrongSize`] if it has another length.
+    /// Those of [`Object::open`] but `NotFound`, and of [`Array::new`]; [`ErrorKind::WrongSize`] if
+    /// it has another length.
     pub fn open_or_create(name: &str, len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
         ObjectType::open_or_create(name, First::of::<T>(InitialElements::Zeros(len)))
@@ -142,7 +149,8 @@ impl<T: Plain> Array<T> {
         self.len() == 0
     }
 
-    /// The element at `index`, read under the lock. Blocks until the lock is free and no living process has a chunk.
+    /// The element at `index`, read under the lock. Blocks until the lock is free and no living
+    /// process has a chunk.
     ///
     /// Under this thread's own [`get_lock`](Self::get_lock) it does not lock again.
     ///
@@ -150,10 +158,11 @@ impl<T: Plain> Array<T> {
     ///
     /// - [`ErrorKind::InvalidInput`] if there is no such element.
     /// - [`ErrorKind::Corrupt`] if its bytes are not a `T`.
-    /// - [`ErrorKind::OwnerDied`] if it may be half written: it has several pieces, and a process died while it wrote.
+    /// - [`ErrorKind::OwnerDied`] if it may be half written: it has several pieces, and a process
+    ///   died while it wrote.
     /// - [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock).
-    /// - [`ErrorKind::Claimed`] under this thread's own `get_lock` while a living process has a chunk, or if a guard was
-    ///   leaked in a process that lives.
+    /// - [`ErrorKind::Claimed`] under this thread's own `get_lock` while a living process has a
+    ///   chunk, or if a guard was leaked in a process that lives.
     /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
     pub fn get(&self, index: usize) -> Result<T> {
         self.get_until(index, Until::NEVER)
@@ -163,7 +172,8 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those
+    /// of [`Array::get`].
     pub fn try_get(&self, index: usize) -> Result<T> {
         self.get_until(index, Until::PASSED)
     }
@@ -172,7 +182,8 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those
+    /// of [`Array::get`].
     pub fn get_timeout(&self, index: usize, timeout: impl Into<Deadline>) -> Result<T> {
         self.get_until(index, Until::deadline(timeout.into()))
     }
@@ -181,7 +192,8 @@ impl<T: Plain> Array<T> {
         self.read_until(until, |cells| cells.try_get(index))
     }
 
-    /// Stores `value` at `index` under the lock. Blocks until the lock is free and no living process has a chunk.
+    /// Stores `value` at `index` under the lock. Blocks until the lock is free and no living
+    /// process has a chunk.
     ///
     /// Under this thread's own [`get_lock`](Self::get_lock) it does not lock again.
     ///
@@ -189,11 +201,11 @@ impl<T: Plain> Array<T> {
     ///
     /// - [`ErrorKind::InvalidInput`] if there is no such element.
     /// - [`ErrorKind::InvalidState`] if the array is frozen.
-    /// - [`ErrorKind::OwnerDied`] if a process may have left it half written: it has several pieces, and the process died
-    ///   while it wrote.
+    /// - [`ErrorKind::OwnerDied`] if a process may have left it half written: it has several
+    ///   pieces, and the process died while it wrote.
     /// - [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock).
-    /// - [`ErrorKind::Claimed`] under this thread's own `get_lock` while a living process has a chunk, or if a guard was
-    ///   leaked in a process that lives.
+    /// - [`ErrorKind::Claimed`] under this thread's own `get_lock` while a living process has a
+    ///   chunk, or if a guard was leaked in a process that lives.
     /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
     pub fn set(&self, index: usize, value: T) -> Result<()> {
         self.set_until(index, value, Until::NEVER)
@@ -203,7 +215,8 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::set`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those
+    /// of [`Array::set`].
     pub fn try_set(&self, index: usize, value: T) -> Result<()> {
         self.set_until(index, value, Until::PASSED)
     }
@@ -212,7 +225,8 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::set`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those
+    /// of [`Array::set`].
     pub fn set_timeout(&self, index: usize, value: T, timeout: impl Into<Deadline>) -> Result<()> {
         self.set_until(index, value, Until::deadline(timeout.into()))
     }
@@ -232,7 +246,8 @@ impl<T: Plain> Array<T> {
         stored
     }
 
-    /// A copy of all elements, read under the lock. Blocks until the lock is free and no living process has a chunk.
+    /// A copy of all elements, read under the lock. Blocks until the lock is free and no living
+    /// process has a chunk.
     ///
     /// # Errors
     ///
@@ -245,24 +260,25 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`] but
-    /// `InvalidInput`.
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those
+    /// of [`Array::get`] but `InvalidInput`.
     pub fn try_to_vec(&self) -> Result<Vec<T>> {
         self.to_vec_until(Until::PASSED)
     }
 
-    /// [`to_vec`](Self::to_vec) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`to_vec`](Self::to_vec) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those of [`Array::get`] but
-    /// `InvalidInput`.
+    /// [`ErrorKind::TimedOut`], whose message names the holder of the lock or of a chunk, and those
+    /// of [`Array::get`] but `InvalidInput`.
     pub fn to_vec_timeout(&self, timeout: impl Into<Deadline>) -> Result<Vec<T>> {
         self.to_vec_until(Until::deadline(timeout.into()))
     }
 
-    /// A copy of the elements of `range`, read under the lock: Python's `a[i:j]`. Blocks until the lock is free and no living
-    /// process has a chunk.
+    /// A copy of the elements of `range`, read under the lock: Python's `a[i:j]`. Blocks until the
+    /// lock is free and no living process has a chunk.
     ///
     /// `a[i:j] = ...` is `array.lock()?[i..j].copy_from_slice(..)`.
     ///
@@ -289,7 +305,8 @@ impl<T: Plain> Array<T> {
         })
     }
 
-    /// Waits until the lock is free and no living process has a chunk; another may have both when this returns.
+    /// Waits until the lock is free and no living process has a chunk; another may have both when
+    /// this returns.
     pub(crate) fn wait_whole(&self, deadline: Deadline) -> Result<()> {
         let until = Until::deadline(deadline);
         let control = self.memory.control();
@@ -315,8 +332,8 @@ impl<T: Plain> Array<T> {
 
     /// Acquires the lock without the data; blocks until it is free. It does not wait for chunks.
     ///
-    /// While this thread has it, its `get`, `set` and `to_vec` do not lock again, so that several of them are one step
-    /// for the others.
+    /// While this thread has it, its `get`, `set` and `to_vec` do not lock again, so that several
+    /// of them are one step for the others.
     ///
     /// ```
     /// # let counts = mp_value::Array::<u32>::new(2)?;
@@ -329,11 +346,12 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// - [`LockError::OwnerDied`] has the guard: an owner died, and no owner called [`recover`](ArrayLock::recover) since.
+    /// - [`LockError::OwnerDied`] has the guard: an owner died, and no owner called
+    ///   [`recover`](ArrayLock::recover) since.
     /// - [`LockError::Recursive`] if this thread has the lock already.
     /// - [`LockError::TooManyHeld`] if this thread holds 1024 locks.
-    /// - [`LockError::Failed`] with [`ErrorKind::Claimed`] if a guard was leaked in a process that lives, with
-    ///   [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
+    /// - [`LockError::Failed`] with [`ErrorKind::Claimed`] if a guard was leaked in a process that
+    ///   lives, with [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
     pub fn get_lock(&self) -> Result<ArrayLock<'_>, LockError<ArrayLock<'_>>> {
         self.get_lock_until(Deadline::NEVER)
     }
@@ -347,7 +365,8 @@ impl<T: Plain> Array<T> {
         self.get_lock_until(Deadline::PASSED)
     }
 
-    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
@@ -372,8 +391,8 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for chunks of 0 elements, or if there would be more than 4096; the message says from
-    /// which length on it works.
+    /// [`ErrorKind::InvalidInput`] for chunks of 0 elements, or if there would be more than 4096;
+    /// the message says from which length on it works.
     pub fn chunks(&self, chunk_len: usize) -> Result<Chunks<T>>
     where
         T: PlainSlice,
@@ -381,15 +400,15 @@ impl<T: Plain> Array<T> {
         Chunks::new(self.memory.clone(), chunk_len)
     }
 
-    /// Makes the array read-only permanently, for all processes; all of them may then read it without a lock. Blocks until
-    /// the lock is free and no living process has a chunk.
+    /// Makes the array read-only permanently, for all processes; all of them may then read it
+    /// without a lock. Blocks until the lock is free and no living process has a chunk.
     ///
     /// # Errors
     ///
     /// - [`ErrorKind::OwnerDied`] if a dead process may have left the array half written.
     /// - [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock).
-    /// - [`ErrorKind::Claimed`] under this thread's own [`get_lock`](Self::get_lock) while a living process has a chunk, or
-    ///   if a guard was leaked in a process that lives.
+    /// - [`ErrorKind::Claimed`] under this thread's own [`get_lock`](Self::get_lock) while a living
+    ///   process has a chunk, or if a guard was leaked in a process that lives.
     /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
     pub fn freeze(&self) -> Result<FrozenArray<T>>
     where
@@ -410,8 +429,8 @@ impl<T: Plain> Array<T> {
         self.memory.control().is_frozen()
     }
 
-    /// The line of Python that opens the same elements with numpy, for as long as this process has the array open (or,
-    /// for a named one, until it is unlinked).
+    /// The line of Python that opens the same elements with numpy, for as long as this process has
+    /// the array open (or, for a named one, until it is unlinked).
     ///
     /// ```
     /// let line = mp_value::Array::from_slice(&[0.5, 1.5])?.numpy_line();
@@ -454,8 +473,8 @@ impl<T: Plain> Array<T> {
 }
 
 impl<T: PlainSlice> Array<T> {
-    /// Acquires the lock and lends the elements as one slice. Blocks until the lock is free and no living process has a
-    /// chunk; a thread that has a chunk itself waits for itself.
+    /// Acquires the lock and lends the elements as one slice. Blocks until the lock is free and no
+    /// living process has a chunk; a thread that has a chunk itself waits for itself.
     ///
     /// ```
     /// use mp_sync::LockError;
@@ -477,12 +496,13 @@ impl<T: PlainSlice> Array<T> {
     ///
     /// # Errors
     ///
-    /// - [`LockError::OwnerDied`] has the guard: a process died in here or with a chunk, the elements may be half written,
-    ///   and no owner called [`recover`](ArrayGuard::recover) since.
+    /// - [`LockError::OwnerDied`] has the guard: a process died in here or with a chunk, the
+    ///   elements may be half written, and no owner called [`recover`](ArrayGuard::recover) since.
     /// - [`LockError::Recursive`] if this thread has the lock already.
     /// - [`LockError::TooManyHeld`] if this thread holds 1024 locks.
-    /// - [`LockError::Failed`] with [`ErrorKind::InvalidState`] if the array is frozen, with [`ErrorKind::Claimed`] if a
-    ///   guard was leaked in a process that lives, with [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
+    /// - [`LockError::Failed`] with [`ErrorKind::InvalidState`] if the array is frozen, with
+    ///   [`ErrorKind::Claimed`] if a guard was leaked in a process that lives, with
+    ///   [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
         self.lock_until(Until::NEVER)
     }
@@ -491,16 +511,19 @@ impl<T: PlainSlice> Array<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names the holder of the lock or of a chunk, and those of [`Array::lock`].
+    /// [`LockError::Timeout`], which names the holder of the lock or of a chunk, and those of
+    /// [`Array::lock`].
     pub fn try_lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
         self.lock_until(Until::PASSED)
     }
 
-    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names the holder of the lock or of a chunk, and those of [`Array::lock`].
+    /// [`LockError::Timeout`], which names the holder of the lock or of a chunk, and those of
+    /// [`Array::lock`].
     pub fn lock_timeout(
         &self,
         timeout: impl Into<Deadline>,

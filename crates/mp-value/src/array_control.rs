@@ -11,33 +11,39 @@
 //! # Invariants
 //!
 //! - I1: elements are reached in one of four ways: one by one under the mutex; as one slice by an
-//!   [`ArrayGuard`](crate::ArrayGuard), which has the mutex; as a slice of a chunk by its owner; read-only when frozen.
-//! - I2: `writer` is 0, or names the process to which the elements are lent as one slice (or which writes an element in
-//!   several pieces). It is changed under the mutex only. A living process in it means that no other process may reach them,
-//!   even if the mutex is free: the thread ended and its guard was leaked, so the slice may still be in use.
-//! - I3: a dead process in `writer` stays there, or in the guard that found it and puts it back, until a
-//!   process recovers the elements. So they count as half written until then.
-//! - I4: `frozen` becomes 1 once, under the mutex, while no chunk is claimed and nothing is half written. From then on
-//!   no process writes elements, so all may have slices of them.
+//!   [`ArrayGuard`](crate::ArrayGuard), which has the mutex; as a slice of a chunk by its owner;
+//!   read-only when frozen.
+//! - I2: `writer` is 0, or names the process to which the elements are lent as one slice (or which
+//!   writes an element in several pieces). It is changed under the mutex only. A living process in
+//!   it means that no other process may reach them, even if the mutex is free: the thread ended and
+//!   its guard was leaked, so the slice may still be in use.
+//! - I3: a dead process in `writer` stays there, or in the guard that found it and puts it back,
+//!   until a process recovers the elements. So they count as half written until then.
+//! - I4: `frozen` becomes 1 once, under the mutex, while no chunk is claimed and nothing is half
+//!   written. From then on no process writes elements, so all may have slices of them.
 //! - I5: claimed chunks and access to the whole exclude each other, see [`crate::partition`].
-//! - I6: a process that wants the whole never sleeps with the mutex: a process that has a chunk may need it to go on.
+//! - I6: a process that wants the whole never sleeps with the mutex: a process that has a chunk may
+//!   need it to go on.
 //!
 //! # Orderings
 //!
-//! The mutex orders everything but `frozen`: stored with Release after the last write of an element, loaded with
-//! Acquire by those who read without the mutex. `writer` is stored before the first write (a Release fence keeps the
-//! order) and cleared after the last one (Release), for a death in between.
+//! The mutex orders everything but `frozen`: stored with Release after the last write of an
+//! element, loaded with Acquire by those who read without the mutex. `writer` is stored before the
+//! first write (a Release fence keeps the order) and cleared after the last one (Release), for a
+//! death in between.
 //!
 //! # Progress
 //!
-//! Blocking; reading a frozen array is wait-free. Access to the whole waits until each chunk that it finds claimed is given
-//! back; chunks may be claimed meanwhile, so processes that never stop claiming keep it waiting.
+//! Blocking; reading a frozen array is wait-free. Access to the whole waits until each chunk that
+//! it finds claimed is given back; chunks may be claimed meanwhile, so processes that never stop
+//! claiming keep it waiting.
 //!
 //! # If a process dies
 //!
-//! Holding the mutex: the next `lock` or `get_lock` gets `OwnerDied`. With the slice: `writer` names it until a process
-//! recovers the elements. With a chunk: the chunk's word names it, see [`crate::partition`]; a process that waits for it proves the
-//! death at its next recheck, 250 ms later at the most. Between giving a chunk back and the wake: the bell of `returned` wakes
+//! Holding the mutex: the next `lock` or `get_lock` gets `OwnerDied`. With the slice: `writer`
+//! names it until a process recovers the elements. With a chunk: the chunk's word names it, see
+//! [`crate::partition`]; a process that waits for it proves the death at its next recheck, 250 ms
+//! later at the most. Between giving a chunk back and the wake: the bell of `returned` wakes
 //! one sleeper, and each that finds its chunk given back wakes the others.
 
 use core::cell::Cell;
@@ -79,7 +85,8 @@ pub(crate) type Refused = LockError<Infallible>;
 #[derive(Clone, Copy)]
 pub(crate) struct Until {
     deadline: Deadline,
-    /// Whether it waits until chunks are given back; otherwise it is refused with [`ErrorKind::Claimed`].
+    /// Whether it waits until chunks are given back; otherwise it is refused with
+    /// [`ErrorKind::Claimed`].
     for_chunks: bool,
 }
 
@@ -106,8 +113,8 @@ impl Until {
     }
 }
 
-/// The mutex, held by the calling thread: through this value, or through an [`ArrayLock`](crate::ArrayLock) of its own
-/// further up.
+/// The mutex, held by the calling thread: through this value, or through an
+/// [`ArrayLock`](crate::ArrayLock) of its own further up.
 pub(crate) struct OpGuard<'a> {
     raw: Option<Guard<'a>>,
     /// The process that died while it wrote, if no process recovered the elements since.
@@ -157,7 +164,8 @@ impl ArrayControl {
         Ok(OpGuard { raw, poisoned_by })
     }
 
-    /// [`acquire`](Self::acquire) for the elements as a whole: waits until no living process has a chunk (I5).
+    /// [`acquire`](Self::acquire) for the elements as a whole: waits until no living process has a
+    /// chunk (I5).
     pub(crate) fn acquire_whole(
         &self,
         partition: Partition<'_>,
@@ -166,9 +174,11 @@ impl ArrayControl {
         self.when_whole(partition, until, Self::acquire)
     }
 
-    /// [`enter`](Self::enter) for the elements as a whole: waits until no living process has a chunk (I5).
+    /// [`enter`](Self::enter) for the elements as a whole: waits until no living process has a
+    /// chunk (I5).
     ///
-    /// Under this thread's own lock it does not wait, since this thread or one that waits for the lock may have the chunk.
+    /// Under this thread's own lock it does not wait, since this thread or one that waits for the
+    /// lock may have the chunk.
     #[inline]
     pub(crate) fn enter_whole(
         &self,
@@ -193,7 +203,8 @@ impl ArrayControl {
                     held.poisoned_by = held.poisoned_by.or(dead);
                     return Ok(held);
                 }
-                // The caller has another lock, or this thread has the mutex further up: waiting could be for itself.
+                // The caller has another lock, or this thread has the mutex further up: waiting
+                // could be for itself.
                 Whole::Claimed(claim) if held.raw.is_none() || !until.for_chunks => {
                     return Err(partition.claimed("reach", claim).into());
                 }
@@ -218,7 +229,8 @@ impl ArrayControl {
         let death = Cell::new(false);
         let is_over = || {
             let over = death.get() || !partition.has(claim);
-            // One change is for all sleepers, and the process that made it may have died before it woke them.
+            // One change is for all sleepers, and the process that made it may have died before it
+            // woke them.
             if over && self.returned.has_sleepers() {
                 self.returned.notify_all();
             }

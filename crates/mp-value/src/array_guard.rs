@@ -15,8 +15,9 @@ use crate::partition::{Partition, Whole};
 
 /// All elements of a locked [`Array`](crate::Array) as one slice; dropping it releases the lock.
 ///
-/// It stays with the thread that acquired it. In a forked child the parent's guard releases nothing, and must not be used
-/// to reach the elements. If it is leaked, no process reaches the elements until this one ends.
+/// It stays with the thread that acquired it. In a forked child the parent's guard releases
+/// nothing, and must not be used to reach the elements. If it is leaked, no process reaches the
+/// elements until this one ends.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ArrayGuard<'a, T: PlainSlice> {
     memory: &'a ArrayMemory<T>,
@@ -50,7 +51,8 @@ impl<'a, T: PlainSlice> ArrayGuard<'a, T> {
         self.held.recover();
     }
 
-    /// Whether a process died while it wrote elements or held the lock, and the array was not recovered since.
+    /// Whether a process died while it wrote elements or held the lock, and the array was not
+    /// recovered since.
     #[must_use]
     pub fn owner_died(&self) -> bool {
         self.held.owner_died()
@@ -62,8 +64,9 @@ impl<T: PlainSlice> Deref for ArrayGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: this thread has the mutex, and `begin_write` keeps all others away even if the guard is leaked and the
-        // thread ends (I1, I2 of array_control); `&mut [T]` is only given by `&mut self`.
+        // SAFETY: this thread has the mutex, and `begin_write` keeps all others away even if the
+        // guard is leaked and the thread ends (I1, I2 of array_control); `&mut [T]` is only
+        // given by `&mut self`.
         unsafe { self.memory.slice(0..self.memory.len()) }
     }
 }
@@ -124,7 +127,8 @@ impl<'a> ArrayLock<'a> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Claimed`](mp_layout::ErrorKind::Claimed) while a living process has a chunk; nothing is changed then.
+    /// [`ErrorKind::Claimed`](mp_layout::ErrorKind::Claimed) while a living process has a chunk;
+    /// nothing is changed then.
     pub fn recover(&mut self) -> mp_layout::Result<()> {
         if let Whole::Claimed(claim) = self.partition.join()? {
             return Err(self.partition.claimed("recover", claim));

@@ -27,8 +27,9 @@ pub(crate) struct ArrayMemory<T> {
     data: Option<Segment>,
 }
 
-// SAFETY: the pointers lead into a mapping that any thread may use and drop. Control and words are atomics; elements are
-// reached through atomics, or as slices by their exclusive owner, and `T: Plain` is `Send + Sync`.
+// SAFETY: the pointers lead into a mapping that any thread may use and drop. Control and words are
+// atomics; elements are reached through atomics, or as slices by their exclusive owner, and `T:
+// Plain` is `Send + Sync`.
 unsafe impl<T: Plain> Send for ArrayMemory<T> {}
 // SAFETY: as for `Send`.
 unsafe impl<T: Plain> Sync for ArrayMemory<T> {}
@@ -118,8 +119,8 @@ impl<T: Plain> ArrayMemory<T> {
         Plan::new(Kind::NdArray, TypeTag::of::<T>(), size_of::<ArrayControl>())
     }
 
-    /// Puts together the parts of an array whose `len` elements lie at `offset` of `data`, and whose control's header was
-    /// checked against [`any_control`](Self::any_control).
+    /// Puts together the parts of an array whose `len` elements lie at `offset` of `data`, and
+    /// whose control's header was checked against [`any_control`](Self::any_control).
     pub(crate) fn of_parts(
         control: Object,
         data: Segment,
@@ -179,11 +180,12 @@ impl<T: Plain> ArrayMemory<T> {
         }
     }
 
-    /// The elements one by one, for a caller that has the mutex, or reads them when they are frozen.
+    /// The elements one by one, for a caller that has the mutex, or reads them when they are
+    /// frozen.
     #[inline]
     pub(crate) fn cells(&self) -> Cells<'_, T> {
-        // SAFETY: `control` keeps the payload mapped; a slice is lent only to its exclusive owner (I1 of
-        // array_control).
+        // SAFETY: `control` keeps the payload mapped; a slice is lent only to its exclusive owner
+        // (I1 of array_control).
         unsafe { self.elements.cells() }
     }
 }
@@ -193,13 +195,15 @@ impl<T: PlainSlice> ArrayMemory<T> {
     ///
     /// # Safety
     ///
-    /// `range` lies within the array, and while the slice lives no thread or process writes these elements.
+    /// `range` lies within the array, and while the slice lives no thread or process writes these
+    /// elements.
     #[inline]
     pub(crate) unsafe fn slice(&self, range: Range<usize>) -> &[T] {
-        // SAFETY: `range.start` is at most `len`, so the result is within the elements or one past them.
+        // SAFETY: `range.start` is at most `len`, so the result is within the elements or one past
+        // them.
         let start = unsafe { self.elements.start().add(range.start) };
-        // SAFETY: within the mapping and aligned by `from_object`; every bit pattern is a `T` by `PlainSlice`; by
-        // the contract none of them is written.
+        // SAFETY: within the mapping and aligned by `from_object`; every bit pattern is a `T` by
+        // `PlainSlice`; by the contract none of them is written.
         unsafe { core::slice::from_raw_parts(start.as_ptr(), range.len()) }
     }
 
@@ -207,7 +211,8 @@ impl<T: PlainSlice> ArrayMemory<T> {
     ///
     /// # Safety
     ///
-    /// `range` lies within the array, and while the slice lives no other thread or process reaches these elements.
+    /// `range` lies within the array, and while the slice lives no other thread or process reaches
+    /// these elements.
     #[inline]
     #[expect(
         clippy::mut_from_ref,

@@ -9,15 +9,17 @@ use mp_object::owner::this_process;
 
 use crate::array_memory::ArrayMemory;
 
-/// A chunk of an [`Array`](crate::Array) that this process has claimed: a slice that no other thread or process reaches. Dropping it gives
-/// the chunk back.
+/// A chunk of an [`Array`](crate::Array) that this process has claimed: a slice that no other
+/// thread or process reaches. Dropping it gives the chunk back.
 ///
-/// It may move to another thread, and outlive the handles of its array. If it is leaked, the chunk is this process's until
-/// the process ends. In a forked child the parent's chunk gives nothing back, and must not be used to reach the elements.
+/// It may move to another thread, and outlive the handles of its array. If it is leaked, the chunk
+/// is this process's until the process ends. In a forked child the parent's chunk gives nothing
+/// back, and must not be used to reach the elements.
 ///
 /// # If a process dies
 ///
-/// The chunk stays claimed until another process claims it or [sweeps](crate::Chunks::sweep); both learn who died.
+/// The chunk stays claimed until another process claims it or [sweeps](crate::Chunks::sweep); both
+/// learn who died.
 #[must_use = "the chunk is given back when it is dropped"]
 pub struct Chunk<T: PlainSlice> {
     memory: ArrayMemory<T>,
@@ -69,8 +71,9 @@ impl<T: PlainSlice> Deref for Chunk<T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: the owner word keeps all others away from these elements until `drop` (I2, I4 of partition), also
-        // other threads of this process, since a claim is refused to its owner; `&mut [T]` is only given by `&mut self`.
+        // SAFETY: the owner word keeps all others away from these elements until `drop` (I2, I4 of
+        // partition), also other threads of this process, since a claim is refused to its
+        // owner; `&mut [T]` is only given by `&mut self`.
         unsafe { self.memory.slice(self.range.clone()) }
     }
 }

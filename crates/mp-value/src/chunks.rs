@@ -13,11 +13,13 @@ use crate::array_control::{MAX_CHUNKS, poisoned};
 use crate::array_memory::ArrayMemory;
 use crate::partition::Attempt;
 
-/// An [`Array`](crate::Array) seen as chunks of equal length that processes claim, each to write on its own.
+/// An [`Array`](crate::Array) seen as chunks of equal length that processes claim, each to write on
+/// its own.
 ///
-/// A chunk belongs to the process that claims it, until the [`Chunk`] is dropped or that process is proven dead. All
-/// processes that have chunks at the same time have chunks of the same length: a claim of another length is refused with
-/// [`ErrorKind::Claimed`] until the last chunk is given back. Access to the array as a whole waits until then.
+/// A chunk belongs to the process that claims it, until the [`Chunk`] is dropped or that process is
+/// proven dead. All processes that have chunks at the same time have chunks of the same length: a
+/// claim of another length is refused with [`ErrorKind::Claimed`] until the last chunk is given
+/// back. Access to the array as a whole waits until then.
 ///
 /// ```
 /// use mp_value::{Array, Claim};
@@ -36,8 +38,8 @@ use crate::partition::Attempt;
 /// ```
 ///
 /// To do each chunk once, let the workers count: `rows.claim(next.fetch_add(1))` with a
-/// [`RawValue<u64>`](crate::RawValue) that they share. The process that finishes calls [`sweep`](Self::sweep), and
-/// repeats what the dead had.
+/// [`RawValue<u64>`](crate::RawValue) that they share. The process that finishes calls
+/// [`sweep`](Self::sweep), and repeats what the dead had.
 pub struct Chunks<T> {
     memory: ArrayMemory<T>,
     chunk_len: usize,
@@ -102,15 +104,16 @@ impl<T: PlainSlice> Chunks<T> {
 
     /// Claims chunk `index` for this process, without waiting for its owner.
     ///
-    /// A chunk whose owner died is taken over; then [`Chunk::abandoned_by`] names the dead. This and the other claims wait
-    /// for the array's lock, which every claim has for some microseconds, and an [`Array::lock`](crate::Array::lock) for
-    /// as long as its guard lives.
+    /// A chunk whose owner died is taken over; then [`Chunk::abandoned_by`] names the dead. This
+    /// and the other claims wait for the array's lock, which every claim has for some
+    /// microseconds, and an [`Array::lock`](crate::Array::lock) for as long as its guard lives.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if there is no such chunk, [`ErrorKind::Claimed`] while another process has chunks of
-    /// another length, [`ErrorKind::Recursive`] under this thread's own lock guard, [`ErrorKind::OwnerDied`] if a process
-    /// died while it had locked the array and none recovered it, [`ErrorKind::InvalidState`] if the array is frozen.
+    /// [`ErrorKind::InvalidInput`] if there is no such chunk, [`ErrorKind::Claimed`] while another
+    /// process has chunks of another length, [`ErrorKind::Recursive`] under this thread's own
+    /// lock guard, [`ErrorKind::OwnerDied`] if a process died while it had locked the array and
+    /// none recovered it, [`ErrorKind::InvalidState`] if the array is frozen.
     pub fn claim(&self, index: usize) -> Result<Claim<T>> {
         self.claim_deadline(index, Deadline::NEVER)
     }
@@ -119,7 +122,8 @@ impl<T: PlainSlice> Chunks<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`claim`](Self::claim), and [`ErrorKind::TimedOut`], whose message names the holder.
+    /// Those of [`claim`](Self::claim), and [`ErrorKind::TimedOut`], whose message names the
+    /// holder.
     pub fn claim_timeout(&self, index: usize, timeout: impl Into<Deadline>) -> Result<Claim<T>> {
         self.claim_deadline(index, timeout.into())
     }
@@ -156,7 +160,8 @@ impl<T: PlainSlice> Chunks<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`claim`](Self::claim) but `InvalidInput`.
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`claim`](Self::claim)
+    /// but `InvalidInput`.
     pub fn claim_next_timeout(&self, timeout: impl Into<Deadline>) -> Result<Option<Chunk<T>>> {
         self.claim_from_timeout(0, timeout)
     }
@@ -174,7 +179,8 @@ impl<T: PlainSlice> Chunks<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`claim`](Self::claim) but `InvalidInput`.
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`claim`](Self::claim)
+    /// but `InvalidInput`.
     pub fn claim_from_timeout(
         &self,
         index: usize,
@@ -194,7 +200,8 @@ impl<T: PlainSlice> Chunks<T> {
         })
     }
 
-    /// Gives back the chunks of processes that died, and names both: those chunks may be half written.
+    /// Gives back the chunks of processes that died, and names both: those chunks may be half
+    /// written.
     ///
     /// A chunk that was claimed in another length is named by all chunks that it touches.
     ///
@@ -209,7 +216,8 @@ impl<T: PlainSlice> Chunks<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`claim`](Self::claim) but `InvalidInput`.
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`claim`](Self::claim)
+    /// but `InvalidInput`.
     pub fn sweep_timeout(
         &self,
         timeout: impl Into<Deadline>,
@@ -221,7 +229,8 @@ impl<T: PlainSlice> Chunks<T> {
         self.under_lock(deadline, || self.memory.partition().sweep(self.chunk_len))
     }
 
-    /// The process that has chunk `index`, dead or alive; it may be given back already when this returns.
+    /// The process that has chunk `index`, dead or alive; it may be given back already when this
+    /// returns.
     ///
     /// Meant for showing who works where: only a [`claim`](Self::claim) decides.
     pub fn owner(&self, index: usize) -> Option<ProcessIdentity> {

@@ -10,7 +10,8 @@ pub(crate) struct Elements<T> {
     len: usize,
 }
 
-// SAFETY: a place and a number; what is done there is up to the `unsafe` methods, and `T: Plain` is `Send + Sync`.
+// SAFETY: a place and a number; what is done there is up to the `unsafe` methods, and `T: Plain` is
+// `Send + Sync`.
 unsafe impl<T: Plain> Send for Elements<T> {}
 // SAFETY: as for `Send`.
 unsafe impl<T: Plain> Sync for Elements<T> {}
@@ -47,12 +48,12 @@ impl<T: Plain> Elements<T> {
     ///
     /// # Safety
     ///
-    /// For `'a` the payload in which they were located stays mapped, and no thread of this process has a slice of them that
-    /// is disturbed by what is done with the result.
+    /// For `'a` the payload in which they were located stays mapped, and no thread of this process
+    /// has a slice of them that is disturbed by what is done with the result.
     #[inline]
     pub(crate) unsafe fn cells<'a>(self) -> Cells<'a, T> {
-        // SAFETY: located by `locate`, which has checked the alignment and that `T` has bytes; mapped by the contract, as is
-        // that no slice is disturbed.
+        // SAFETY: located by `locate`, which has checked the alignment and that `T` has bytes;
+        // mapped by the contract, as is that no slice is disturbed.
         unsafe { Cells::from_raw_parts(self.start, self.len) }
     }
 }

@@ -2,8 +2,8 @@
 
 use mp_layout::{Plain, TypeTag};
 
-/// The first value or elements of an object, under the tag of their type: a Rust type's own, or that of a type code such
-/// as `l`, which is another name for `q`.
+/// The first value or elements of an object, under the tag of their type: a Rust type's own, or
+/// that of a type code such as `l`, which is another name for `q`.
 #[derive(Debug)]
 pub struct First<V> {
     pub(crate) tag: TypeTag,

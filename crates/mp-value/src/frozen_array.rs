@@ -53,7 +53,8 @@ impl<T: PlainSlice> Deref for FrozenArray<T> {
     #[inline]
     fn deref(&self) -> &[T] {
         let memory = self.array.memory();
-        // SAFETY: `new` has seen that the array is frozen, so no process writes elements any more (I4 of array_control).
+        // SAFETY: `new` has seen that the array is frozen, so no process writes elements any more
+        // (I4 of array_control).
         unsafe { memory.slice(0..memory.len()) }
     }
 }

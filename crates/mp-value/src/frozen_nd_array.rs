@@ -17,8 +17,9 @@ use crate::NpyHeader;
 use crate::nd_array::{MEMORY, path_of_descriptor};
 use crate::nd_reader::header_of;
 
-/// An [`NdArray`](crate::NdArray) that was [frozen](crate::NdArray::freeze): a slice for every process, which the kernel lets
-/// no process write any more. Clones and received handles are the same array.
+/// An [`NdArray`](crate::NdArray) that was [frozen](crate::NdArray::freeze): a slice for every
+/// process, which the kernel lets no process write any more. Clones and received handles are the
+/// same array.
 ///
 /// It derefs to all elements in the order of the file.
 pub struct FrozenNdArray<T> {
@@ -81,7 +82,8 @@ impl<T: PlainSlice> FrozenNdArray<T> {
         self.header.place_of(index).map(|place| self[place])
     }
 
-    /// The line of Python that opens the same array with numpy, for as long as this process has it open.
+    /// The line of Python that opens the same array with numpy, for as long as this process has it
+    /// open.
     pub fn numpy_line(&self) -> String {
         let path = path_of_descriptor(self.memory.as_fd());
         format!(r#"numpy.load({path:?}, mmap_mode="r")"#)
@@ -93,8 +95,8 @@ impl<T: PlainSlice> Deref for FrozenNdArray<T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: `map` has located and aligned them in the mapping that `memory` keeps; every bit pattern is a `T`; the
-        // kernel proved that no process writes them from then on.
+        // SAFETY: `map` has located and aligned them in the mapping that `memory` keeps; every bit
+        // pattern is a `T`; the kernel proved that no process writes them from then on.
         unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.header.len()) }
     }
 }

@@ -1,7 +1,7 @@
 //! Typed values and arrays in shared memory, under Python's names.
 //!
-//! Floor 3 of the workspace. Every type here is a handle: clones are the same object, it is passed to another process as
-//! an argument ([`mp_object::transfer`]), and other programs open it by name.
+//! Floor 3 of the workspace. Every type here is a handle: clones are the same object, it is passed
+//! to another process as an argument ([`mp_object::transfer`]), and other programs open it by name.
 //!
 //! | type | what it is | if a process dies |
 //! |---|---|---|

@@ -4,8 +4,8 @@ use core::fmt;
 
 use mp_layout::{Cells, Error, ErrorKind, Result};
 
-/// What a slot of a [`ShareableList`](crate::ShareableList) can have: Python's `None`, `bool`, `int` of 64 bits, `float`,
-/// `str` and `bytes`.
+/// What a slot of a [`ShareableList`](crate::ShareableList) can have: Python's `None`, `bool`,
+/// `int` of 64 bits, `float`, `str` and `bytes`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum ListItem {
     /// Nothing.
@@ -23,7 +23,8 @@ pub enum ListItem {
     Bytes(Vec<u8>),
 }
 
-/// The first word of a slot's copy says what the item is (the low byte) and how many bytes it has (the others).
+/// The first word of a slot's copy says what the item is (the low byte) and how many bytes it has
+/// (the others).
 const TAG_BITS: u32 = 8;
 
 impl ListItem {

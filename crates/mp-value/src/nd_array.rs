@@ -9,16 +9,19 @@
 //!
 //! # Invariants
 //!
-//! - I1: the header, once read, is trusted no more: a handle keeps its own copy and has checked it against the file's size.
+//! - I1: the header, once read, is trusted no more: a handle keeps its own copy and has checked it
+//!   against the file's size.
 //! - I2: every handle of an opening, in whatever process, has the same control; the invariants of
 //!   [`crate::array_control`] hold among them.
-//! - I3: a file has one opening that writes at a time: an anonymous file is reached by handles only, the others are locked
-//!   by the kernel ([`mp_os::file::lock_for_writing`]) for as long as a descriptor of the opening lives. So I2 is enough.
+//! - I3: a file has one opening that writes at a time: an anonymous file is reached by handles
+//!   only, the others are locked by the kernel ([`mp_os::file::lock_for_writing`]) for as long as a
+//!   descriptor of the opening lives. So I2 is enough.
 //!
 //! # If a process dies
 //!
-//! As for [`crate::array_control`]. The lock of the file goes with the opening's last descriptor, and the control with its
-//! own: the next opening starts with elements that may be half written, and no record of it.
+//! As for [`crate::array_control`]. The lock of the file goes with the opening's last descriptor,
+//! and the control with its own: the next opening starts with elements that may be half written,
+//! and no record of it.
 
 use core::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -39,15 +42,16 @@ use crate::array_memory::ArrayMemory;
 use crate::npy_header::{MOST_BYTES, NpyHeader};
 use crate::{Array, Chunks, FrozenNdArray};
 
-/// Numbers along any number of axes in shared memory: numpy's `ndarray`, as an `.npy` file that processes map.
+/// Numbers along any number of axes in shared memory: numpy's `ndarray`, as an `.npy` file that
+/// processes map.
 ///
-/// Without a name it lies in memory; under a name it is a file in `/dev/shm`, and by a path any `.npy` file on disk, which is
-/// mapped and not read. numpy opens each of them in place, see [`numpy_line`](Self::numpy_line), and sees what is written
-/// while it is written. Elements are numbers, `bool`, [`Complex`](mp_layout::Complex), and structures that derive
-/// [`Plain`].
+/// Without a name it lies in memory; under a name it is a file in `/dev/shm`, and by a path any
+/// `.npy` file on disk, which is mapped and not read. numpy opens each of them in place, see
+/// [`numpy_line`](Self::numpy_line), and sees what is written while it is written. Elements are
+/// numbers, `bool`, [`Complex`](mp_layout::Complex), and structures that derive [`Plain`].
 ///
-/// All elements in the order of the file are an [`Array`], with its lock, claims and rules: [`flat`](Self::flat).
-/// [`blocks`](Self::blocks) hands rows to processes that write side by side.
+/// All elements in the order of the file are an [`Array`], with its lock, claims and rules:
+/// [`flat`](Self::flat). [`blocks`](Self::blocks) hands rows to processes that write side by side.
 ///
 /// ```
 /// use mp_value::NdArray;
@@ -63,10 +67,11 @@ use crate::{Array, Chunks, FrozenNdArray};
 ///
 /// # Who writes
 ///
-/// Clones, handles that were passed to other processes, and what a forked child has of them are one opening: its locks and
-/// claims keep them apart. A name or
-/// a path has one opening that writes at a time; a second is refused with [`ErrorKind::Claimed`] until the last handle of
-/// the first is gone, also by a kill. [`NdReader`](crate::NdReader) opens it for reading meanwhile.
+/// Clones, handles that were passed to other processes, and what a forked child has of them are one
+/// opening: its locks and claims keep them apart. A name or
+/// a path has one opening that writes at a time; a second is refused with [`ErrorKind::Claimed`]
+/// until the last handle of the first is gone, also by a kill. [`NdReader`](crate::NdReader) opens
+/// it for reading meanwhile.
 ///
 /// # If a process dies
 ///
@@ -74,9 +79,11 @@ use crate::{Array, Chunks, FrozenNdArray};
 ///
 /// # Limits
 ///
-/// - Other programs, such as numpy, know nothing of the lock: their writes and Rust's slices must not be at work together.
-/// - A file with a name or a path can be cut by any program of the same user; an access then ends this process with SIGBUS.
-///   The same happens on a full disk whose file system reserves no blocks. Without a name neither can happen.
+/// - Other programs, such as numpy, know nothing of the lock: their writes and Rust's slices must
+///   not be at work together.
+/// - A file with a name or a path can be cut by any program of the same user; an access then ends
+///   this process with SIGBUS. The same happens on a full disk whose file system reserves no
+///   blocks. Without a name neither can happen.
 pub struct NdArray<T> {
     flat: Array<T>,
     data: Segment,
@@ -90,9 +97,10 @@ impl<T: Plain> NdArray<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for more than 64 axes, more elements than addresses, or elements that numpy has no type
-    /// for; [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for, [`ErrorKind::TooManyDescriptors`],
-    /// [`ErrorKind::Unsupported`] if the kernel or a sandbox has no memory files.
+    /// [`ErrorKind::InvalidInput`] for more than 64 axes, more elements than addresses, or elements
+    /// that numpy has no type for; [`ErrorKind::NotEnoughMemory`] with what is free and what
+    /// was asked for, [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the
+    /// kernel or a sandbox has no memory files.
     pub fn zeros(shape: &[usize]) -> Result<Self> {
         const { assert_zeros::<T>() };
         Self::filled_by(shape, |_| Ok(()))
@@ -102,7 +110,8 @@ impl<T: Plain> NdArray<T> {
     ///
     /// # Errors
     ///
-    /// As for [`NdArray::zeros`], and [`ErrorKind::WrongSize`] if they are not as many as `shape` says.
+    /// As for [`NdArray::zeros`], and [`ErrorKind::WrongSize`] if they are not as many as `shape`
+    /// says.
     pub fn from_slice(shape: &[usize], elements: &[T]) -> Result<Self> {
         Self::filled_by(shape, |cells| {
             if cells.len() != elements.len() {
@@ -150,8 +159,9 @@ impl<T: Plain> NdArray<T> {
     ///
     /// - [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`].
     /// - [`ErrorKind::Claimed`] if there is another opening that writes.
-    /// - Those of [`NpyHeader::parse`]; [`ErrorKind::WrongType`] if it has other elements, big-endian ones included;
-    ///   [`ErrorKind::Truncated`] if it ends before its last element. Each names what was found and what was expected.
+    /// - Those of [`NpyHeader::parse`]; [`ErrorKind::WrongType`] if it has other elements,
+    ///   big-endian ones included; [`ErrorKind::Truncated`] if it ends before its last element.
+    ///   Each names what was found and what was expected.
     pub fn open(name: &str) -> Result<Self> {
         let data = Segment::open(name)?;
         let object = format!("{name:?}");
@@ -176,7 +186,8 @@ impl<T: Plain> NdArray<T> {
     ///
     /// # Errors
     ///
-    /// As for [`NdArray::zeros`]; [`ErrorKind::AlreadyExists`], and what else the system says of the path.
+    /// As for [`NdArray::zeros`]; [`ErrorKind::AlreadyExists`], and what else the system says of
+    /// the path.
     pub fn create_file(path: impl AsRef<Path>, shape: &[usize]) -> Result<Self> {
         const { assert_zeros::<T>() };
         let (path, object) = named_path(path.as_ref())?;
@@ -262,7 +273,8 @@ impl<T: Plain> NdArray<T> {
         self.header.is_fortran_order()
     }
 
-    /// All elements along one axis, in the order of the file: numpy's `a.ravel("K")`, without a copy.
+    /// All elements along one axis, in the order of the file: numpy's `a.ravel("K")`, without a
+    /// copy.
     pub fn flat(&self) -> &Array<T> {
         &self.flat
     }
@@ -285,8 +297,8 @@ impl<T: Plain> NdArray<T> {
         self.flat.set(self.header.place_of(index)?, value)
     }
 
-    /// The line of Python that opens the same array with numpy, for as long as this process has it open (or, for one with a
-    /// name or a path, until that is removed).
+    /// The line of Python that opens the same array with numpy, for as long as this process has it
+    /// open (or, for one with a name or a path, until that is removed).
     ///
     /// ```
     /// let line = mp_value::NdArray::<u8>::zeros(&[2, 2])?.numpy_line();
@@ -303,15 +315,16 @@ impl<T: Plain> NdArray<T> {
 }
 
 impl<T: PlainSlice> NdArray<T> {
-    /// Divides the array into blocks of `count` indices of its slowest axis, to be claimed by processes that write side by
-    /// side: rows, or in Fortran's order columns.
+    /// Divides the array into blocks of `count` indices of its slowest axis, to be claimed by
+    /// processes that write side by side: rows, or in Fortran's order columns.
     ///
-    /// A block is one slice. Its place along the axis is [`Chunk::index`](crate::Chunk::index) times `count`.
+    /// A block is one slice. Its place along the axis is [`Chunk::index`](crate::Chunk::index)
+    /// times `count`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for blocks of 0 indices, for an array without axes or without elements, or if there
-    /// would be more than 4096 blocks.
+    /// [`ErrorKind::InvalidInput`] for blocks of 0 indices, for an array without axes or without
+    /// elements, or if there would be more than 4096 blocks.
     pub fn blocks(&self, count: usize) -> Result<Chunks<T>> {
         let refused = |reason: &str| {
             Error::new(ErrorKind::InvalidInput, "divide", MEMORY).with_detail(reason)
@@ -323,7 +336,8 @@ impl<T: PlainSlice> NdArray<T> {
         self.flat.chunks(len)
     }
 
-    /// Makes the array read-only for ever, for every program: the kernel sees to it. `self` has to be the last handle.
+    /// Makes the array read-only for ever, for every program: the kernel sees to it. `self` has to
+    /// be the last handle.
     ///
     /// ```
     /// use mp_value::NdArray;
@@ -341,8 +355,10 @@ impl<T: PlainSlice> NdArray<T> {
     ///
     /// All give the array back.
     ///
-    /// - [`ErrorKind::Claimed`] if there is another handle, chunk or mapping that could write, in this or any process.
-    /// - [`ErrorKind::Unsupported`] if it has a name or a path: the kernel seals files in memory only.
+    /// - [`ErrorKind::Claimed`] if there is another handle, chunk or mapping that could write, in
+    ///   this or any process.
+    /// - [`ErrorKind::Unsupported`] if it has a name or a path: the kernel seals files in memory
+    ///   only.
     /// - Those of [`Array::try_lock`].
     pub fn freeze(self) -> Result<FrozenNdArray<T>, NotFrozen<T>> {
         let before = match &self.path {
@@ -408,7 +424,8 @@ impl<T> NotFrozen<T> {
         Self { array, error }
     }
 
-    /// The array; `None` if it could not be mapped again, or was frozen and could not be mapped to be read.
+    /// The array; `None` if it could not be mapped again, or was frozen and could not be mapped to
+    /// be read.
     pub fn into_array(self) -> Option<NdArray<T>> {
         self.array
     }

@@ -12,10 +12,11 @@ use crate::NpyHeader;
 use crate::nd_array::{checked_header, named_path};
 use crate::npy_header::MOST_BYTES;
 
-/// An `.npy` file, under a name or a path, mapped for reading while other programs write it: ours or numpy.
+/// An `.npy` file, under a name or a path, mapped for reading while other programs write it: ours
+/// or numpy.
 ///
-/// Elements are loaded one by one, without a lock. One of 1, 2, 4 or 8 bytes is always a whole one; larger ones, and several
-/// together, may be a mixture of old and new.
+/// Elements are loaded one by one, without a lock. One of 1, 2, 4 or 8 bytes is always a whole one;
+/// larger ones, and several together, may be a mixture of old and new.
 ///
 /// ```
 /// use mp_value::{NdArray, NdReader};

@@ -43,7 +43,8 @@ pub struct NpyHeader {
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
-/// The most bytes of a header that is read; numpy itself refuses more than 10000 unless it trusts the file.
+/// The most bytes of a header that is read; numpy itself refuses more than 10000 unless it trusts
+/// the file.
 pub(crate) const MOST_BYTES: usize = 1 << 20;
 
 /// The most axes numpy has.
@@ -94,10 +95,12 @@ impl NpyHeader {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Foreign`] if it is no `.npy` file, [`ErrorKind::WrongVersion`] if it is one of a version to come.
+    /// - [`ErrorKind::Foreign`] if it is no `.npy` file, [`ErrorKind::WrongVersion`] if it is one
+    ///   of a version to come.
     /// - [`ErrorKind::Truncated`] if `bytes` end within the header.
-    /// - [`ErrorKind::Corrupt`] if its text is not a dict of literals with the keys `descr`, `fortran_order` and `shape`, or
-    ///   if one of these is not what it has to be; [`ErrorKind::WrongSize`] if the shape has more elements than addresses.
+    /// - [`ErrorKind::Corrupt`] if its text is not a dict of literals with the keys `descr`,
+    ///   `fortran_order` and `shape`, or if one of these is not what it has to be;
+    ///   [`ErrorKind::WrongSize`] if the shape has more elements than addresses.
     pub fn parse(bytes: &[u8], object: &str) -> Result<Self> {
         let (text, data_offset) = text_of(bytes, object)?;
         let corrupt = |detail: String| {
@@ -369,8 +372,8 @@ fn shape_of(literal: &Literal) -> Result<Vec<usize>, String> {
     lens.iter().map(len).collect()
 }
 
-/// The number of elements; `None` if an axis alone, or all together, has more than addresses. An axis without elements makes none
-/// of the others harmless: their strides would still overflow.
+/// The number of elements; `None` if an axis alone, or all together, has more than addresses. An
+/// axis without elements makes none of the others harmless: their strides would still overflow.
 fn product(shape: &[usize]) -> Option<usize> {
     let mut full = shape.iter().map(|len| (*len).max(1));
     let strides = full.try_fold(1_usize, usize::checked_mul)?;

@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use mp_layout::Plain;
 use mp_object::Object;
 
-/// The expression that maps `len` elements at `offset` of the file `data`, which is the object's own unless the elements lie
-/// apart.
+/// The expression that maps `len` elements at `offset` of the file `data`, which is the object's
+/// own unless the elements lie apart.
 pub(crate) fn line<T: Plain>(
     object: &Object,
     data: BorrowedFd<'_>,

@@ -2,8 +2,9 @@
 //!
 //! # Source
 //!
-//! One [`OwnerWord`] per chunk. Changed: the array's mutex excludes all writers of a word but its owner, so that a word
-//! passes from a dead owner to the next one in one store, and no death is forgotten on the way.
+//! One [`OwnerWord`] per chunk. Changed: the array's mutex excludes all writers of a word but its
+//! owner, so that a word passes from a dead owner to the next one in one store, and no death is
+//! forgotten on the way.
 //!
 //! # Layout
 //!
@@ -21,31 +22,35 @@
 //!
 //! # Invariants
 //!
-//! - I1: `chunk_len` and words change under the array's mutex only, except that the owner of a word stores 0 into it.
-//! - I2: `chunk_len` changes only while no word names a living process. So all living claims count the same chunks, and
-//!   two of them never overlap.
-//! - I3: a word that names a dead process is replaced by its successor in one store, or cleared by a caller that returns
-//!   the name to its caller. So no death is forgotten, wherever the successor dies.
-//! - I4: the array is reached as a whole only under the mutex, after no word was found to name a living process. New
-//!   claims need the mutex, so none appears meanwhile.
+//! - I1: `chunk_len` and words change under the array's mutex only, except that the owner of a word
+//!   stores 0 into it.
+//! - I2: `chunk_len` changes only while no word names a living process. So all living claims count
+//!   the same chunks, and two of them never overlap.
+//! - I3: a word that names a dead process is replaced by its successor in one store, or cleared by
+//!   a caller that returns the name to its caller. So no death is forgotten, wherever the successor
+//!   dies.
+//! - I4: the array is reached as a whole only under the mutex, after no word was found to name a
+//!   living process. New claims need the mutex, so none appears meanwhile.
 //!
 //! # Orderings
 //!
-//! A chunk is given back with Release; a process that looks for living owners loads with Acquire, so that it sees what the last
-//! owner wrote. All else is ordered by the mutex. After a death the proof itself orders.
+//! A chunk is given back with Release; a process that looks for living owners loads with Acquire,
+//! so that it sees what the last owner wrote. All else is ordered by the mutex. After a death the
+//! proof itself orders.
 //!
 //! # Progress
 //!
-//! Blocking, under the mutex; a release is wait-free. A look at the words costs one proof of death (a few microseconds)
-//! for each change of name met.
+//! Blocking, under the mutex; a release is wait-free. A look at the words costs one proof of death
+//! (a few microseconds) for each change of name met.
 //!
 //! # If a process dies
 //!
-//! Its words stay. It can die between any two stores here: before `chunk_len` nothing happened, after it words may be
-//! marked dead that need not be (see [`Partition::repartition`]), so that a process looks twice at whole data.
+//! Its words stay. It can die between any two stores here: before `chunk_len` nothing happened,
+//! after it words may be marked dead that need not be (see [`Partition::repartition`]), so that a
+//! process looks twice at whole data.
 //!
-//! A word names its process by PID and start time. A PID that is used again within the same 10 ms tick counts as alive: the
-//! dead claim stays until that other process ends. Nothing is torn by it.
+//! A word names its process by PID and start time. A PID that is used again within the same 10 ms
+//! tick counts as alive: the dead claim stays until that other process ends. Nothing is torn by it.
 
 use core::ops::Range;
 
@@ -81,8 +86,8 @@ pub(crate) enum Whole {
     Claimed(LivingClaim),
 }
 
-/// The words of one array. Every method but [`owner`](Partition::owner), [`has`](Partition::has) and
-/// [`release`](Partition::release) is called under the array's mutex.
+/// The words of one array. Every method but [`owner`](Partition::owner), [`has`](Partition::has)
+/// and [`release`](Partition::release) is called under the array's mutex.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Partition<'a> {
     pub(crate) chunk_len: &'a AtomicU64,
@@ -134,7 +139,8 @@ impl Partition<'_> {
         Ok(None)
     }
 
-    /// The process that has chunk `index` of those with `chunk_len` elements; without the mutex, so it may change.
+    /// The process that has chunk `index` of those with `chunk_len` elements; without the mutex, so
+    /// it may change.
     pub(crate) fn owner(&self, chunk_len: usize, index: usize) -> Option<ProcessIdentity> {
         let same = self.chunk_len.load(Ordering::Relaxed) == chunk_len as u64;
         let word = self.words.get(index).filter(|_| same)?;
@@ -173,7 +179,8 @@ impl Partition<'_> {
         Ok(swept)
     }
 
-    /// Ends the division into chunks, if no word names a process; says which process stands against that.
+    /// Ends the division into chunks, if no word names a process; says which process stands against
+    /// that.
     pub(crate) fn join(&self) -> Result<Whole> {
         if self.chunk_len.load(Ordering::Relaxed) == 0 {
             return Ok(Whole::Free(None));
@@ -199,8 +206,9 @@ impl Partition<'_> {
 
     /// Makes the words count chunks of `chunk_len` elements.
     ///
-    /// Dead claims of other chunks are carried over to all chunks they touch. The order makes that safe against a death
-    /// in between: first more words than needed are marked, then `chunk_len` changes, then the superfluous are cleared.
+    /// Dead claims of other chunks are carried over to all chunks they touch. The order makes that
+    /// safe against a death in between: first more words than needed are marked, then
+    /// `chunk_len` changes, then the superfluous are cleared.
     fn repartition(&self, chunk_len: usize) -> Result<()> {
         let current = self.chunk_len.load(Ordering::Relaxed);
         if current == chunk_len as u64 {

@@ -15,8 +15,9 @@ use crate::numpy;
 
 /// Numbers in shared memory without a lock: Python's `multiprocessing.RawArray`.
 ///
-/// Everybody may read and write elements at any time, by atomic loads and stores that order nothing (Relaxed). An element
-/// of 1, 2, 4 or 8 bytes is always a whole one; larger ones may be a mixture of two writes.
+/// Everybody may read and write elements at any time, by atomic loads and stores that order nothing
+/// (Relaxed). An element of 1, 2, 4 or 8 bytes is always a whole one; larger ones may be a mixture
+/// of two writes.
 ///
 /// ```
 /// use mp_value::RawArray;
@@ -36,9 +37,10 @@ impl<T: Plain> RawArray<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if that is more than there are addresses, [`ErrorKind::NotEnoughMemory`] with what is free
-    /// and what was asked for, [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the kernel or a sandbox has no
-    /// memory files.
+    /// [`ErrorKind::InvalidInput`] if that is more than there are addresses,
+    /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for,
+    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the kernel or a sandbox has
+    /// no memory files.
     pub fn new(len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
         Self::create(InitialElements::Zeros(len))
@@ -77,7 +79,8 @@ impl<T: Plain> RawArray<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open`] but `NotFound`, and of [`RawArray::new`]; [`ErrorKind::WrongSize`] if it has another length.
+    /// Those of [`Object::open`] but `NotFound`, and of [`RawArray::new`]; [`ErrorKind::WrongSize`]
+    /// if it has another length.
     pub fn open_or_create(name: &str, len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
         ObjectType::open_or_create(name, InitialElements::Zeros(len))
@@ -108,11 +111,13 @@ impl<T: Plain> RawArray<T> {
         unsafe { self.elements.cells() }
     }
 
-    /// Loads the element at `index`, for types such as `bool` and `char`, some of whose bit patterns are no value.
+    /// Loads the element at `index`, for types such as `bool` and `char`, some of whose bit
+    /// patterns are no value.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if there is no such element, [`ErrorKind::Corrupt`] if its bytes are not a `T`.
+    /// [`ErrorKind::InvalidInput`] if there is no such element, [`ErrorKind::Corrupt`] if its bytes
+    /// are not a `T`.
     pub fn try_get(&self, index: usize) -> Result<T> {
         self.cells().try_get(index)
     }
@@ -128,7 +133,8 @@ impl<T: Plain> RawArray<T> {
         self.cells().set(index, value);
     }
 
-    /// The line of Python that opens the same elements with numpy, see [`Array::numpy_line`](crate::Array::numpy_line).
+    /// The line of Python that opens the same elements with numpy, see
+    /// [`Array::numpy_line`](crate::Array::numpy_line).
     pub fn numpy_line(&self) -> String {
         numpy::line::<T>(
             &self.object,

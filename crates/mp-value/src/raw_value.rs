@@ -6,12 +6,13 @@
 //!
 //! # Orderings
 //!
-//! Loads are Acquire and stores Release, so that a reader of a value that says "the array is filled" sees it filled.
-//! What changes the value in one step is both.
+//! Loads are Acquire and stores Release, so that a reader of a value that says "the array is
+//! filled" sees it filled. What changes the value in one step is both.
 //!
 //! # Progress
 //!
-//! `get`, `set` and `compare_exchange` are wait-free; `fetch_add` is too for 8 bytes, and lock-free for fewer.
+//! `get`, `set` and `compare_exchange` are wait-free; `fetch_add` is too for 8 bytes, and lock-free
+//! for fewer.
 //!
 //! # If a process dies
 //!
@@ -32,8 +33,8 @@ use crate::Integer;
 /// `multiprocessing.RawValue`.
 ///
 /// Each operation is one atomic step. Two of them are not: the tutorials' racy `value += 1` is a
-/// [`get`](Self::get) and a [`set`](Self::set), and loses counts, as it does there; [`fetch_add`](Self::fetch_add) does
-/// not.
+/// [`get`](Self::get) and a [`set`](Self::set), and loses counts, as it does there;
+/// [`fetch_add`](Self::fetch_add) does not.
 ///
 /// ```
 /// use mp_value::RawValue;

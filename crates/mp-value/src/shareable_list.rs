@@ -2,9 +2,9 @@
 //!
 //! # Source
 //!
-//! Python's `multiprocessing.shared_memory.ShareableList`. Changed: an item's length is kept, so that no trailing NUL is
-//! lost and no text is cut; each slot has a lock and two copies, so that an item is always a whole one. Its format, which has
-//! room for neither, is therefore not ours.
+//! Python's `multiprocessing.shared_memory.ShareableList`. Changed: an item's length is kept, so
+//! that no trailing NUL is lost and no text is cut; each slot has a lock and two copies, so that an
+//! item is always a whole one. Its format, which has room for neither, is therefore not ours.
 //!
 //! # Layout
 //!
@@ -19,7 +19,8 @@
 //! # Invariants
 //!
 //! - I1: the capacities never change; each handle checks them once and trusts its own copy.
-//! - I2: each slot is a value of its own: see the invariants, the orderings and the progress of [`crate::value_control`].
+//! - I2: each slot is a value of its own: see the invariants, the orderings and the progress of
+//!   [`crate::value_control`].
 //!
 //! # If a process dies
 //!
@@ -37,10 +38,12 @@ use crate::value_control::ValueControl;
 
 /// A list of a fixed number of items in shared memory: Python's `ShareableList`.
 ///
-/// Each slot takes any item that is not larger than its capacity, which the first item decides: its bytes, rounded up to a
-/// multiple of 8, and 8 at least, so that any number fits anywhere. What does not fit is refused; nothing is cut.
+/// Each slot takes any item that is not larger than its capacity, which the first item decides: its
+/// bytes, rounded up to a multiple of 8, and 8 at least, so that any number fits anywhere. What
+/// does not fit is refused; nothing is cut.
 ///
-/// The handle is passed to other processes as an argument or opened by name; clones are the same list.
+/// The handle is passed to other processes as an argument or opened by name; clones are the same
+/// list.
 ///
 /// ```
 /// use mp_value::{ListItem, ShareableList};
@@ -60,9 +63,9 @@ use crate::value_control::ValueControl;
 ///
 /// # Limits
 ///
-/// Python's own `ShareableList` is another format: it keeps no lengths, so that it loses trailing NULs
-/// (cpython issue 106939), and has no lock. To share with Python, use [`Array`](crate::Array) or
-/// [`mp_shm::SharedMemory`](https://docs.rs/mp-shm).
+/// Python's own `ShareableList` is another format: it keeps no lengths, so that it loses trailing
+/// NULs (cpython issue 106939), and has no lock. To share with Python, use [`Array`](crate::Array)
+/// or [`mp_shm::SharedMemory`](https://docs.rs/mp-shm).
 #[derive(Clone)]
 pub struct ShareableList {
     object: Object,
@@ -157,7 +160,8 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create`]; [`ErrorKind::InvalidInput`] if that is more than there are addresses.
+    /// Those of [`Object::create`]; [`ErrorKind::InvalidInput`] if that is more than there are
+    /// addresses.
     pub fn with_slots(size: usize, items: impl IntoIterator<Item = ListItem>) -> Result<Self> {
         let items: Vec<_> = items.into_iter().collect();
         let (items, least) = (items.as_slice(), size);
@@ -168,7 +172,8 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// Those of [`ShareableList::with_slots`], and [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`].
+    /// Those of [`ShareableList::with_slots`], and [`ErrorKind::AlreadyExists`],
+    /// [`ErrorKind::InvalidName`].
     pub fn create_named(
         name: &str,
         size: usize,
@@ -198,7 +203,8 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] if there is no such item, [`ErrorKind::Corrupt`] if a foreign program wrote its bytes.
+    /// [`ErrorKind::InvalidInput`] if there is no such item, [`ErrorKind::Corrupt`] if a foreign
+    /// program wrote its bytes.
     pub fn get(&self, index: usize) -> Result<ListItem> {
         let (control, copies) = self.slot(index)?;
         control.read(|copy| ListItem::read(one_of(copies, copy)))
@@ -209,7 +215,8 @@ impl ShareableList {
     /// # Errors
     ///
     /// - [`ErrorKind::InvalidInput`] if there is no such item.
-    /// - [`ErrorKind::WrongSize`] if the slot is too small; the message has both figures, and the old item stays.
+    /// - [`ErrorKind::WrongSize`] if the slot is too small; the message has both figures, and the
+    ///   old item stays.
     /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
     /// - [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
     pub fn set(&self, index: usize, item: impl Into<ListItem>) -> Result<()> {
@@ -220,7 +227,8 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`ShareableList::set`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of
+    /// [`ShareableList::set`].
     pub fn try_set(&self, index: usize, item: impl Into<ListItem>) -> Result<()> {
         self.set_until(index, &item.into(), Deadline::PASSED)
     }
@@ -229,7 +237,8 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of [`ShareableList::set`].
+    /// [`ErrorKind::TimedOut`], whose message names the holder, and those of
+    /// [`ShareableList::set`].
     pub fn set_timeout(
         &self,
         index: usize,
@@ -302,9 +311,11 @@ impl ShareableList {
                 "a smaller index",
             )
         })?;
-        // SAFETY: a list is its capacities and its slots, each reached by its control's protocol only (I2).
+        // SAFETY: a list is its capacities and its slots, each reached by its control's protocol
+        // only (I2).
         let payload = unsafe { self.object.payload() };
-        // SAFETY: `attach` has checked that the slots do not overlap, and the segment stays mapped while a lock is held.
+        // SAFETY: `attach` has checked that the slots do not overlap, and the segment stays mapped
+        // while a lock is held.
         let control = unsafe { payload.place_guarded::<ValueControl>(slot.offset) }?;
         Ok((control, copies(payload, slot)?))
     }

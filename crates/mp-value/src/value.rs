@@ -15,8 +15,8 @@ use crate::{Number, ValueGuard, ValueLock};
 
 /// A value in shared memory: Python's `multiprocessing.Value`.
 ///
-/// The handle is passed to other processes as an argument or opened by name; clones are the same value. It is any
-/// [`Plain`] type: a number, `bool`, `char`, an array of these, a structure.
+/// The handle is passed to other processes as an argument or opened by name; clones are the same
+/// value. It is any [`Plain`] type: a number, `bool`, `char`, an array of these, a structure.
 ///
 /// ```
 /// use mp_value::Value;
@@ -31,8 +31,8 @@ use crate::{Number, ValueGuard, ValueLock};
 ///
 /// # If a process dies
 ///
-/// The value is the old one or the new one, whole, whatever its size, and no error reports the death. A guard works on a copy
-/// and writes it back in one step when it is dropped.
+/// The value is the old one or the new one, whole, whatever its size, and no error reports the
+/// death. A guard works on a copy and writes it back in one step when it is dropped.
 pub struct Value<T> {
     control: Placed<ValueControl>,
     copies: Elements<T>,
@@ -62,8 +62,8 @@ impl<T: Plain> Value<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create`], [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`]; [`ErrorKind::InvalidInput`] if `T` has
-    /// no bytes.
+    /// Those of [`Object::create`], [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`];
+    /// [`ErrorKind::InvalidInput`] if `T` has no bytes.
     pub fn create_named(name: &str, value: T) -> Result<Self> {
         ObjectType::create_named(name, First::of::<T>(value))
     }
@@ -72,12 +72,14 @@ impl<T: Plain> Value<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open`] but `NotFound`, and of [`Object::create`]; [`ErrorKind::InvalidInput`] if `T` has no bytes.
+    /// Those of [`Object::open`] but `NotFound`, and of [`Object::create`];
+    /// [`ErrorKind::InvalidInput`] if `T` has no bytes.
     pub fn open_or_create(name: &str, value: T) -> Result<Self> {
         ObjectType::open_or_create(name, First::of::<T>(value))
     }
 
-    /// The value, for types such as `bool` and `char`, some of whose bit patterns are no value. It takes no lock.
+    /// The value, for types such as `bool` and `char`, some of whose bit patterns are no value. It
+    /// takes no lock.
     ///
     /// # Errors
     ///
@@ -93,7 +95,8 @@ impl<T: Plain> Value<T> {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock), whose copy would overwrite this.
+    /// - [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock), whose copy would
+    ///   overwrite this.
     /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
     /// - [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
     pub fn set(&self, value: T) -> Result<()> {
@@ -128,8 +131,8 @@ impl<T: Plain> Value<T> {
 
     /// Replaces the value by what `change` makes of it, under the lock, and returns the new one.
     ///
-    /// If `change` panics, the value stays. To wait for the lock for a limited time only, call it under
-    /// [`get_lock_timeout`](Self::get_lock_timeout).
+    /// If `change` panics, the value stays. To wait for the lock for a limited time only, call it
+    /// under [`get_lock_timeout`](Self::get_lock_timeout).
     ///
     /// # Errors
     ///
@@ -143,8 +146,8 @@ impl<T: Plain> Value<T> {
         Ok(new)
     }
 
-    /// Acquires the lock and a copy of the value, which is written back when the guard is dropped; blocks until the lock is
-    /// free.
+    /// Acquires the lock and a copy of the value, which is written back when the guard is dropped;
+    /// blocks until the lock is free.
     ///
     /// # Errors
     ///
@@ -164,7 +167,8 @@ impl<T: Plain> Value<T> {
         self.lock_until(Deadline::PASSED)
     }
 
-    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
@@ -182,8 +186,9 @@ impl<T: Plain> Value<T> {
 
     /// Acquires the lock without the data; blocks until it is free.
     ///
-    /// While this thread has it, its `set`, `fetch_add` and `update` do not lock again, so that several of them are one
-    /// step for others who lock. `get` takes no lock: it sees each of them.
+    /// While this thread has it, its `set`, `fetch_add` and `update` do not lock again, so that
+    /// several of them are one step for others who lock. `get` takes no lock: it sees each of
+    /// them.
     ///
     /// ```
     /// # let value = mp_value::Value::new(1.5)?;
@@ -211,7 +216,8 @@ impl<T: Plain> Value<T> {
         self.get_lock_until(Deadline::PASSED)
     }
 
-    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
@@ -257,7 +263,8 @@ impl<T: Plain> ObjectType for Value<T> {
 
     unsafe fn attach(object: Object) -> Result<Self> {
         Ok(Self {
-            // SAFETY: a value is its control followed by two copies, reached by its own protocol only.
+            // SAFETY: a value is its control followed by two copies, reached by its own protocol
+            // only.
             copies: Elements::locate(unsafe { object.payload() }, copies_offset::<T>(), 2)?,
             // SAFETY: a value starts with its control, and nothing else reaches it.
             control: unsafe { Placed::new(object) }?,

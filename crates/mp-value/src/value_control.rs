@@ -2,9 +2,9 @@
 //!
 //! # Source
 //!
-//! The double buffer of wait-free snapshots, after Lamport's "Concurrent reading and writing" (1977). Changed: the version
-//! says which copy is current, writers exclude each other by a robust mutex, and readers that meet too many writers take
-//! it too.
+//! The double buffer of wait-free snapshots, after Lamport's "Concurrent reading and writing"
+//! (1977). Changed: the version says which copy is current, writers exclude each other by a robust
+//! mutex, and readers that meet too many writers take it too.
 //!
 //! # Layout
 //!
@@ -23,27 +23,29 @@
 //!
 //! # Orderings
 //!
-//! - `version` is stored with Release after the new copy, and loaded with Acquire before a copy is read.
-//! - A writer's Release fence, between the acquisition of the mutex and its first store to a copy, pairs with a reader's
-//!   Acquire fence after its last load of it: a reader that has read anything of a later write also sees that `version` moved on,
-//!   and reads again.
+//! - `version` is stored with Release after the new copy, and loaded with Acquire before a copy is
+//!   read.
+//! - A writer's Release fence, between the acquisition of the mutex and its first store to a copy,
+//!   pairs with a reader's Acquire fence after its last load of it: a reader that has read anything
+//!   of a later write also sees that `version` moved on, and reads again.
 //!
 //! # Progress
 //!
-//! Reading is lock-free for 64 attempts (each fails only because a writer has replaced the value) and then blocks
-//! writers for one read. Writing blocks.
+//! Reading is lock-free for 64 attempts (each fails only because a writer has replaced the value)
+//! and then blocks writers for one read. Writing blocks.
 //!
 //! # If a process dies
 //!
-//! Before the store of `version` the old value stays, after it the new one is there. The next to acquire the mutex clears
-//! `lent` and goes on; there is nothing to recover.
+//! Before the store of `version` the old value stays, after it the new one is there. The next to
+//! acquire the mutex clears `lent` and goes on; there is nothing to recover.
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use mp_layout::shared_struct;
 use mp_os::clock::Deadline;
 use mp_sync::{Guard, Outcome, RawLockError, RawMutex};
 
-/// Failed attempts after which a reader keeps writers out; under loom so few that this is tried, too.
+/// Failed attempts after which a reader keeps writers out; under loom so few that this is tried,
+/// too.
 const ATTEMPTS: u32 = if cfg!(loom) { 2 } else { 64 };
 
 shared_struct! {
@@ -57,8 +59,8 @@ shared_struct! {
     }
 }
 
-/// The mutex, held by the calling thread: through this value, or through a [`ValueLock`](crate::ValueLock) of its own
-/// further up.
+/// The mutex, held by the calling thread: through this value, or through a
+/// [`ValueLock`](crate::ValueLock) of its own further up.
 pub(crate) struct OpGuard<'a> {
     control: &'a ValueControl,
     lent: bool,

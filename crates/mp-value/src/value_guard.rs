@@ -8,11 +8,11 @@ use mp_layout::Plain;
 use crate::Value;
 use crate::value_control::OpGuard;
 
-/// The lock of a [`Value`] and a copy of what it holds; dropping it writes the copy back, in one step, and releases the
-/// lock.
+/// The lock of a [`Value`] and a copy of what it holds; dropping it writes the copy back, in one
+/// step, and releases the lock.
 ///
-/// If it was never borrowed mutably, or is dropped by a panic, nothing is written. It stays with the thread that acquired
-/// it; in a forked child the parent's guard does nothing.
+/// If it was never borrowed mutably, or is dropped by a panic, nothing is written. It stays with
+/// the thread that acquired it; in a forked child the parent's guard does nothing.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ValueGuard<'a, T: Plain> {
     value: &'a Value<T>,

@@ -1,4 +1,5 @@
-//! Elements as the views of the `ndarray` crate, which does what numpy does with them: slices, axes, arithmetic.
+//! Elements as the views of the `ndarray` crate, which does what numpy does with them: slices,
+//! axes, arithmetic.
 
 use mp_layout::{Error, ErrorKind, PlainSlice, Result};
 use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn, ShapeBuilder, StrideShape};
@@ -6,8 +7,8 @@ use ndarray::{ArrayViewD, ArrayViewMutD, IxDyn, ShapeBuilder, StrideShape};
 use crate::{FrozenNdArray, NdArray, NpyHeader};
 
 impl<T: PlainSlice> NdArray<T> {
-    /// Views elements of this array by their axes: all of them, of a guard of [`flat`](Self::flat), or those of one of its
-    /// [`blocks`](Self::blocks).
+    /// Views elements of this array by their axes: all of them, of a guard of [`flat`](Self::flat),
+    /// or those of one of its [`blocks`](Self::blocks).
     ///
     /// ```
     /// use mp_value::NdArray;

@@ -1,13 +1,14 @@
 //! Values and arrays that share a lock of the program's own: Python's `Value('i', 0, lock=lock)`.
 //!
-//! The object keeps its own lock below the shared one: it makes each change whole, whichever process dies. The shared lock is
-//! taken first, always, so that the two cannot deadlock.
+//! The object keeps its own lock below the shared one: it makes each change whole, whichever
+//! process dies. The shared lock is taken first, always, so that the two cannot deadlock.
 //!
 //! # If a process dies
 //!
-//! With the shared lock: the next operation through any of the objects, or the next [`get_lock`](WithLock::get_lock), gets
-//! `OwnerDied`, once. An operation that gets it has changed nothing and released the lock. Each value is the old or the new
-//! one, but a step of several changes may have been left half done.
+//! With the shared lock: the next operation through any of the objects, or the next
+//! [`get_lock`](WithLock::get_lock), gets `OwnerDied`, once. An operation that gets it has changed
+//! nothing and released the lock. Each value is the old or the new one, but a step of several
+//! changes may have been left half done.
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};
@@ -21,11 +22,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::array_control::Until;
 use crate::{Array, ArrayGuard, Number, Value, ValueGuard};
 
-/// A [`Value`] or an [`Array`] whose operations take a [`Lock`] of the program's own, which other objects may share.
+/// A [`Value`] or an [`Array`] whose operations take a [`Lock`] of the program's own, which other
+/// objects may share.
 ///
-/// It travels to other processes with its lock. A thread that has the lock, by [`get_lock`](Self::get_lock) or from the lock
-/// itself, makes several changes to several objects in one step for all who use the lock. Operations of the object's own
-/// handle, reached by [`unlocked`](Self::unlocked), do not wait for the lock.
+/// It travels to other processes with its lock. A thread that has the lock, by
+/// [`get_lock`](Self::get_lock) or from the lock itself, makes several changes to several objects
+/// in one step for all who use the lock. Operations of the object's own handle, reached by
+/// [`unlocked`](Self::unlocked), do not wait for the lock.
 ///
 /// ```
 /// use mp_object::Lock;
@@ -68,8 +71,8 @@ impl<T> WithLock<T> {
         Self { object, lock }
     }
 
-    /// Acquires the shared lock; blocks until it is free. While this thread has it, operations of all objects with this
-    /// lock do not take it again.
+    /// Acquires the shared lock; blocks until it is free. While this thread has it, operations of
+    /// all objects with this lock do not take it again.
     ///
     /// # Errors
     ///
@@ -87,7 +90,8 @@ impl<T> WithLock<T> {
         self.lock.try_lock()
     }
 
-    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`get_lock`](Self::get_lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
@@ -127,7 +131,8 @@ impl<T: Plain> WithLock<Value<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::set`], and [`ErrorKind::OwnerDied`] if the lock's last owner died; then nothing is changed.
+    /// Those of [`Value::set`], and [`ErrorKind::OwnerDied`] if the lock's last owner died; then
+    /// nothing is changed.
     pub fn set(&self, value: T) -> Result<()> {
         self.set_until(value, Deadline::NEVER)
     }
@@ -159,7 +164,8 @@ impl<T: Plain> WithLock<Value<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::update`], and [`ErrorKind::OwnerDied`] if the shared lock's last owner died; then nothing is changed.
+    /// Those of [`Value::update`], and [`ErrorKind::OwnerDied`] if the shared lock's last owner
+    /// died; then nothing is changed.
     pub fn update(&self, change: impl FnOnce(T) -> T) -> Result<T> {
         let _lock = self.enter(Deadline::NEVER)?;
         self.object.update(change)
@@ -183,7 +189,8 @@ impl<T: Plain> WithLock<Value<T>> {
         self.lock_until(Deadline::PASSED)
     }
 
-    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
@@ -214,8 +221,8 @@ impl<T: Number> WithLock<Value<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::fetch_add`], and [`ErrorKind::OwnerDied`] if the shared lock's last owner died; then nothing is
-    /// changed.
+    /// Those of [`Value::fetch_add`], and [`ErrorKind::OwnerDied`] if the shared lock's last owner
+    /// died; then nothing is changed.
     pub fn fetch_add(&self, number: T) -> Result<T> {
         let _lock = self.enter(Deadline::NEVER)?;
         self.object.fetch_add(number)
@@ -227,8 +234,9 @@ impl<T: Plain> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::get`], [`ErrorKind::OwnerDied`] if the shared lock's last owner died, and [`ErrorKind::Claimed`] under
-    /// this thread's own [`get_lock`](Self::get_lock) while a living process has a chunk.
+    /// Those of [`Array::get`], [`ErrorKind::OwnerDied`] if the shared lock's last owner died, and
+    /// [`ErrorKind::Claimed`] under this thread's own [`get_lock`](Self::get_lock) while a
+    /// living process has a chunk.
     pub fn get(&self, index: usize) -> Result<T> {
         self.get_until(index, Deadline::NEVER)
     }
@@ -237,7 +245,8 @@ impl<T: Plain> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`get`](Self::get).
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those
+    /// of [`get`](Self::get).
     pub fn try_get(&self, index: usize) -> Result<T> {
         self.get_until(index, Deadline::PASSED)
     }
@@ -246,7 +255,8 @@ impl<T: Plain> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`get`](Self::get).
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those
+    /// of [`get`](Self::get).
     pub fn get_timeout(&self, index: usize, timeout: impl Into<Deadline>) -> Result<T> {
         self.get_until(index, timeout.into())
     }
@@ -259,8 +269,9 @@ impl<T: Plain> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::set`], [`ErrorKind::OwnerDied`] if the shared lock's last owner died, and [`ErrorKind::Claimed`] under
-    /// this thread's own [`get_lock`](Self::get_lock) while a living process has a chunk; then nothing is changed.
+    /// Those of [`Array::set`], [`ErrorKind::OwnerDied`] if the shared lock's last owner died, and
+    /// [`ErrorKind::Claimed`] under this thread's own [`get_lock`](Self::get_lock) while a
+    /// living process has a chunk; then nothing is changed.
     pub fn set(&self, index: usize, value: T) -> Result<()> {
         self.set_until(index, value, Deadline::NEVER)
     }
@@ -269,7 +280,8 @@ impl<T: Plain> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`set`](Self::set).
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those
+    /// of [`set`](Self::set).
     pub fn try_set(&self, index: usize, value: T) -> Result<()> {
         self.set_until(index, value, Deadline::PASSED)
     }
@@ -278,7 +290,8 @@ impl<T: Plain> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`set`](Self::set).
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those
+    /// of [`set`](Self::set).
     pub fn set_timeout(&self, index: usize, value: T, timeout: impl Into<Deadline>) -> Result<()> {
         self.set_until(index, value, timeout.into())
     }
@@ -291,8 +304,9 @@ impl<T: Plain> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::to_vec`], [`ErrorKind::OwnerDied`] if the shared lock's last owner died, and [`ErrorKind::Claimed`]
-    /// under this thread's own [`get_lock`](Self::get_lock) while a living process has a chunk.
+    /// Those of [`Array::to_vec`], [`ErrorKind::OwnerDied`] if the shared lock's last owner died,
+    /// and [`ErrorKind::Claimed`] under this thread's own [`get_lock`](Self::get_lock) while a
+    /// living process has a chunk.
     pub fn to_vec(&self) -> Result<Vec<T>> {
         self.to_vec_until(Deadline::NEVER)
     }
@@ -301,16 +315,19 @@ impl<T: Plain> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`to_vec`](Self::to_vec).
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those
+    /// of [`to_vec`](Self::to_vec).
     pub fn try_to_vec(&self) -> Result<Vec<T>> {
         self.to_vec_until(Deadline::PASSED)
     }
 
-    /// [`to_vec`](Self::to_vec) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`to_vec`](Self::to_vec) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those of [`to_vec`](Self::to_vec).
+    /// [`ErrorKind::TimedOut`], whose message names the holder of a lock or of a chunk, and those
+    /// of [`to_vec`](Self::to_vec).
     pub fn to_vec_timeout(&self, timeout: impl Into<Deadline>) -> Result<Vec<T>> {
         self.to_vec_until(timeout.into())
     }
@@ -330,7 +347,8 @@ impl<T: Plain> WithLock<Array<T>> {
         loop {
             let shared = self.enter(deadline)?;
             match operation(Until::locked(deadline)) {
-                // A living process has a chunk: wait for it, then start over. Under this thread's own lock it is refused.
+                // A living process has a chunk: wait for it, then start over. Under this thread's
+                // own lock it is refused.
                 Err(error) if error.kind() == ErrorKind::Claimed && shared.is_some() => {
                     drop(shared);
                     self.object.wait_whole(deadline)?;
@@ -348,9 +366,11 @@ impl<T: PlainSlice> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::lock`]; [`LockError::OwnerDied`] has the guard and speaks of the array. If the shared lock's last
-    /// owner died, it is [`ErrorKind::OwnerDied`] in [`LockError::Failed`], and nothing is locked. Under this thread's own
-    /// [`get_lock`](Self::get_lock) it is [`ErrorKind::Claimed`] while a living process has a chunk.
+    /// Those of [`Array::lock`]; [`LockError::OwnerDied`] has the guard and speaks of the array. If
+    /// the shared lock's last owner died, it is [`ErrorKind::OwnerDied`] in
+    /// [`LockError::Failed`], and nothing is locked. Under this thread's own
+    /// [`get_lock`](Self::get_lock) it is [`ErrorKind::Claimed`] while a living process has a
+    /// chunk.
     pub fn lock(&self) -> Result<ArrayLocked<'_, T>, LockError<ArrayLocked<'_, T>>> {
         self.lock_until(Deadline::NEVER)
     }
@@ -359,18 +379,21 @@ impl<T: PlainSlice> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names the holder of the array's lock or of a chunk, [`LockError::Failed`] with
-    /// [`ErrorKind::TimedOut`] if the shared lock is held, and those of [`lock`](Self::lock).
+    /// [`LockError::Timeout`], which names the holder of the array's lock or of a chunk,
+    /// [`LockError::Failed`] with [`ErrorKind::TimedOut`] if the shared lock is held, and those
+    /// of [`lock`](Self::lock).
     pub fn try_lock(&self) -> Result<ArrayLocked<'_, T>, LockError<ArrayLocked<'_, T>>> {
         self.lock_until(Deadline::PASSED)
     }
 
-    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a [`Deadline`].
+    /// [`lock`](Self::lock) that waits up to `timeout`: a `Duration`, an `Instant` or a
+    /// [`Deadline`].
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names the holder of the array's lock or of a chunk, [`LockError::Failed`] with
-    /// [`ErrorKind::TimedOut`] if the shared lock is held, and those of [`lock`](Self::lock).
+    /// [`LockError::Timeout`], which names the holder of the array's lock or of a chunk,
+    /// [`LockError::Failed`] with [`ErrorKind::TimedOut`] if the shared lock is held, and those
+    /// of [`lock`](Self::lock).
     pub fn lock_timeout(
         &self,
         timeout: impl Into<Deadline>,
@@ -386,7 +409,8 @@ impl<T: PlainSlice> WithLock<Array<T>> {
             let shared = self.enter(deadline)?;
             match self.object.lock_until(Until::locked(deadline)) {
                 Ok(own) => return Ok(BothLocked { own, shared }),
-                // A living process has a chunk: wait for it without the shared lock, then start over.
+                // A living process has a chunk: wait for it without the shared lock, then start
+                // over.
                 Err(error) if error.kind() == ErrorKind::Claimed && shared.is_some() => {
                     drop(shared);
                     self.object.wait_whole(deadline)?;
@@ -401,7 +425,8 @@ impl<T: PlainSlice> WithLock<Array<T>> {
 #[must_use = "the locks are released when the guard is dropped"]
 pub struct BothLocked<'a, G> {
     own: G,
-    /// `None` where the thread had the lock before. Held for its drop, which comes after that of `own`.
+    /// `None` where the thread had the lock before. Held for its drop, which comes after that of
+    /// `own`.
     shared: Option<LockGuard<'a>>,
 }
 

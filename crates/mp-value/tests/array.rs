@@ -1,4 +1,5 @@
-//! Arrays as a whole: construction, elements, the two locks, deaths, freezing, names, other languages.
+//! Arrays as a whole: construction, elements, the two locks, deaths, freezing, names, other
+//! languages.
 
 #[path = "shared/handles.rs"]
 mod handles;

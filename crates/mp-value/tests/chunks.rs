@@ -263,7 +263,8 @@ fn who_waits_for_the_whole_learns_that_the_chunks_owner_died() {
     assert_eq!(array.try_lock().unwrap_err().kind(), ErrorKind::OwnerDied);
 }
 
-/// A process that has a chunk and needs the lock to go on must get it while another waits for the whole.
+/// A process that has a chunk and needs the lock to go on must get it while another waits for the
+/// whole.
 #[test]
 fn who_waits_for_the_whole_keeps_no_lock() {
     let _watchdog = Watchdog::new(PATIENCE);

@@ -10,7 +10,8 @@ use mp_sync::LockError;
 use mp_testkit::Forked;
 use mp_value::{Array, ListItem, ShareableList, Value};
 
-/// Kill points per operation. Without the robust list each kill of a holder costs its survivor 100 ms.
+/// Kill points per operation. Without the robust list each kill of a holder costs its survivor 100
+/// ms.
 fn most_points() -> usize {
     if std::env::var_os("MP_FORCE_FALLBACK").is_some() {
         40
@@ -53,15 +54,16 @@ fn expect_safe_at<M>(points: usize, check: Check<'_, M>, memory: &M) {
 /// Why the instructions that read about processes in `/proc` are not always the same.
 const NEVER_THE_SAME: &str = "the text that /proc has on a process is never the same twice";
 
-/// A first lock, of something else: with it a process learns who it is from `/proc`, once in its life, which takes 6000
-/// instructions.
+/// A first lock, of something else: with it a process learns who it is from `/proc`, once in its
+/// life, which takes 6000 instructions.
 fn know_oneself<M>() -> impl Fn(&M) {
     let other = Array::<u64>::new(1).unwrap();
     move |_| drop(other.lock().unwrap())
 }
 
-/// [`know_oneself`], and blocks of the sizes that a claim over a dead one allocates in an array of `words`, so that the allocator has
-/// them at hand: otherwise its state, which no two processes have the same, decides the way through it.
+/// [`know_oneself`], and blocks of the sizes that a claim over a dead one allocates in an array of
+/// `words`, so that the allocator has them at hand: otherwise its state, which no two processes
+/// have the same, decides the way through it.
 fn know_oneself_and_have_memory<M>(words: usize) -> impl Fn(&M) {
     let know_oneself = know_oneself();
     move |memory| {

@@ -1,7 +1,8 @@
 //! A model of a value's two copies, explored by loom:
 //! `RUSTFLAGS="--cfg loom" cargo test -p mp-value --release --test loom`
 //!
-//! Nobody dies here; what is checked are the orderings, and that a reader who is overtaken too often keeps the writers out.
+//! Nobody dies here; what is checked are the orderings, and that a reader who is overtaken too
+//! often keeps the writers out.
 #![cfg(loom)]
 
 #[path = "../src/value_control.rs"]
@@ -54,11 +55,11 @@ impl Value {
     }
 }
 
-/// A reader of a value that `write` changes twice: the second change overwrites the copy that a reader from before the first
-/// one is about to read.
+/// A reader of a value that `write` changes twice: the second change overwrites the copy that a
+/// reader from before the first one is about to read.
 ///
-/// The reader is the thread that is spawned, which loom runs last at first: of several loads before a store it remembers the
-/// last, the writer's own, and would not try the other orders.
+/// The reader is the thread that is spawned, which loom runs last at first: of several loads before
+/// a store it remembers the last, the writer's own, and would not try the other orders.
 fn readers_see_whole_values(write: fn(&Value)) {
     model(move || {
         let value = Value::new();

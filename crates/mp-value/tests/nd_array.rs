@@ -14,7 +14,8 @@ use mp_sync::LockError;
 use mp_testkit::{Forked, PATIENCE, UniqueName, Watchdog};
 use mp_value::{Claim, FrozenNdArray, NdArray, NdReader};
 
-/// Kept by a test that forks, or that must have the only handle: a child forked by another test has a copy of each.
+/// Kept by a test that forks, or that must have the only handle: a child forked by another test has
+/// a copy of each.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,5 @@
-//! The forms of operations that wait for a limited time, or not at all, while another process has the lock.
+//! The forms of operations that wait for a limited time, or not at all, while another process has
+//! the lock.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,8 @@
 //! A chunk that is given back wakes all who wait for the whole array.
 //!
-//! Every sleep is bounded by a recheck, which would heal a wake that never came. So the sleepers have their timeouts taken
-//! away, by the harness of the kill checks: one that is not woken sleeps on, and is seen to.
+//! Every sleep is bounded by a recheck, which would heal a wake that never came. So the sleepers
+//! have their timeouts taken away, by the harness of the kill checks: one that is not woken sleeps
+//! on, and is seen to.
 #![cfg(target_arch = "x86_64")]
 
 use std::cell::RefCell;

@@ -73,7 +73,8 @@ fn every_operation_waits_for_the_lock() {
             })
         });
         started.wait();
-        // Time for an operation that does not wait to be seen; those that do are not disturbed by more of it.
+        // Time for an operation that does not wait to be seen; those that do are not disturbed by
+        // more of it.
         let is_held = scope.spawn(|| {
             let timeout = Duration::from_millis(50);
             matches!(

@@ -1,7 +1,8 @@
 //! Python's `multiprocessing`, rebuilt in Rust on shared memory.
 //!
-//! Processes that run a Rust function, and what they share: values, arrays, locks, events, queues and raw memory. All of
-//! it lives in shared memory, and nothing of it is lost, torn or locked for ever when one of the processes is killed.
+//! Processes that run a Rust function, and what they share: values, arrays, locks, events, queues
+//! and raw memory. All of it lives in shared memory, and nothing of it is lost, torn or locked for
+//! ever when one of the processes is killed.
 //!
 //! ```
 //! use mp::{Process, Queue, Value};
@@ -35,8 +36,8 @@
 //! | wait for each other | [`Event`], [`Condition`], [`Barrier`], [`Semaphore`], [`BoundedSemaphore`], [`PermitSemaphore`] |
 //! | share bytes with programs in other languages | [`SharedMemory`], [`ReadOnlyMemory`] |
 //!
-//! What these give and take (guards, iterators, errors, builders) is in a module per family: [`process`], [`pool`], [`value`],
-//! [`queue`] with [`codec`], and [`sync`].
+//! What these give and take (guards, iterators, errors, builders) is in a module per family:
+//! [`process`], [`pool`], [`value`], [`queue`] with [`codec`], and [`sync`].
 #![forbid(unsafe_code)]
 
 pub use mp_derive::PlainOfFacade as Plain;

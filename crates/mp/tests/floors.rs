@@ -1,4 +1,5 @@
-//! A crate uses lower floors only, never its own: the table of `docs/architecture.md` against `cargo metadata`.
+//! A crate uses lower floors only, never its own: the table of `docs/architecture.md` against
+//! `cargo metadata`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +15,8 @@ fn metadata() -> Metadata {
         .unwrap()
 }
 
-/// Each crate of the document's table with its floor; -1 for tools of the compiler, which all may use, `None` for
-/// development crates.
+/// Each crate of the document's table with its floor; -1 for tools of the compiler, which all may
+/// use, `None` for development crates.
 fn floors() -> BTreeMap<String, Option<i8>> {
     let document = std::fs::read_to_string(Path::new(ROOT).join("docs/architecture.md")).unwrap();
     let rows = document.lines().filter_map(|line| {

@@ -1,4 +1,5 @@
-//! A signal handler ends waits that would last for ever, by the hook of their deadline: the Ctrl-C of a host language.
+//! A signal handler ends waits that would last for ever, by the hook of their deadline: the Ctrl-C
+//! of a host language.
 
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,5 @@
-//! No descriptor, child, or entry of `/dev/shm` is left of anything that was done. Alone here: what is left is the whole
-//! process's.
+//! No descriptor, child, or entry of `/dev/shm` is left of anything that was done. Alone here: what
+//! is left is the whole process's.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! `docs/memory-layout.md` is what the code says; `MP_WRITE_LAYOUT=1 cargo test -p mp-ipc --test memory_layout` writes it.
+//! `docs/memory-layout.md` is what the code says; `MP_WRITE_LAYOUT=1 cargo test -p mp-ipc --test
+//! memory_layout` writes it.
 
 use std::fmt::Write as _;
 use std::path::Path;

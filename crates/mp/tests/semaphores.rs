@@ -51,7 +51,8 @@ fn a_bounded_semaphore_is_found_by_its_name_and_kind() -> Result<()> {
     BoundedSemaphore::unlink(&name)
 }
 
-/// As in Python: any process may release, so none owns a permit. The survivor makes up for it and goes on.
+/// As in Python: any process may release, so none owns a permit. The survivor makes up for it and
+/// goes on.
 #[test]
 fn the_permit_of_a_killed_process_stays_taken_until_another_releases_it() -> Result<()> {
     fn take_and_stay(permit: Semaphore, taken: Event) {

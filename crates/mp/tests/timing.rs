@@ -1,4 +1,5 @@
-//! `docs/timing.md` is what the code says; `MP_WRITE_TIMING=1 cargo test -p mp-ipc --test timing` writes it.
+//! `docs/timing.md` is what the code says; `MP_WRITE_TIMING=1 cargo test -p mp-ipc --test timing`
+//! writes it.
 
 use std::fmt::Write as _;
 use std::fs;

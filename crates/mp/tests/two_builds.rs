@@ -1,4 +1,5 @@
-//! Two builds of one program with other fields in one structure: neither reads what the other wrote.
+//! Two builds of one program with other fields in one structure: neither reads what the other
+//! wrote.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use cargo_metadata::Message;
 use mp_testkit::UniqueName;
 
-/// Builds `two_builds/program.rs` with these arguments for the compiler, and keeps the program as `name`.
+/// Builds `two_builds/program.rs` with these arguments for the compiler, and keeps the program as
+/// `name`.
 fn build(name: &str, arguments: &[&str]) -> PathBuf {
     let profile: &[&str] = if cfg!(debug_assertions) {
         &[]

@@ -1,4 +1,5 @@
-//! Shared bytes that somebody overwrote behind a whole header: errors, and never a crash, a panic or a hang.
+//! Shared bytes that somebody overwrote behind a whole header: errors, and never a crash, a panic
+//! or a hang.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -12,12 +13,14 @@ use mp::{
 use mp_testkit::{UniqueName, Watchdog};
 
 const SHORT: Duration = Duration::from_millis(1);
-/// Bytes from the start of the file that may be overwritten: all words of each kind, and the first messages.
+/// Bytes from the start of the file that may be overwritten: all words of each kind, and the first
+/// messages.
 const REACH: u64 = 12 << 10;
 
 /// Makes an object of a kind under a name, with something in it.
 type Make = fn(&str) -> Result<()>;
-/// Opens it and does what can be done with it; an error says that it does not open, others are welcome.
+/// Opens it and does what can be done with it; an error says that it does not open, others are
+/// welcome.
 type Use = fn(&str) -> Result<()>;
 
 const KINDS: [(&str, Make, Use); 8] = [
@@ -182,7 +185,8 @@ fn overwrite(file: &fs::File, seed: u64) {
             0 => random.next(),
             1 => u64::MAX,
             2 => u64::from_ne_bytes(padded(old)) ^ 1 << random.below(8 * size),
-            // A lock's word is 0 here; a small number there would be a thread of the system, which holds it for ever.
+            // A lock's word is 0 here; a small number there would be a thread of the system, which
+            // holds it for ever.
             _ if *old == [0; 8][..size as usize] => u64::MAX >> 3,
             _ => u64::from_ne_bytes(padded(old))
                 .wrapping_add(random.below(5))
@@ -280,7 +284,8 @@ fn overwritten_words_crash_and_hang_nobody() -> Result<()> {
                 at.set(at.get() + 1);
             }
         }
-        // What is refused on opening shows nothing of what damage does to operations. Of the smallest kind half opens.
+        // What is refused on opening shows nothing of what damage does to operations. Of the
+        // smallest kind half opens.
         if opened.get() < rounds / 4 {
             bad.push(format!("{kind}: only {} of {rounds} opened", opened.get()));
         }

@@ -1,4 +1,5 @@
-//! Processes killed at random moments while they use what others use: the others finish, and nothing is lost or torn.
+//! Processes killed at random moments while they use what others use: the others finish, and
+//! nothing is lost or torn.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,8 @@ impl Random {
         (mixed ^ mixed >> 31) % bound
     }
 
-    /// Kills the process when it has begun and a random while is over; one time in eight as soon as it exists.
+    /// Kills the process when it has begun and a random while is over; one time in eight as soon as
+    /// it exists.
     fn kill<R>(&mut self, process: &Process<R>, begun: &RawValue<u64>) -> Result<()> {
         let before = begun.get();
         let at_once = self.below(8) == 0;
@@ -57,7 +59,8 @@ impl Random {
     }
 }
 
-/// Runs two survivors until as many victims as there are rounds have been killed; what the survivors returned.
+/// Runs two survivors until as many victims as there are rounds have been killed; what the
+/// survivors returned.
 fn outlive<V, S: Serialize + DeserializeOwned + 'static>(
     victim: impl Fn() -> Result<Process<V>>,
     survivor: impl Fn() -> Result<Process<S>>,
@@ -174,7 +177,8 @@ fn every_chunk_is_done_though_its_owners_were_killed() -> Result<()> {
             random.kill(&start()?, &begun)?;
         }
         survivor.result()??;
-        // What was counted out and never claimed is zero; what was claimed and not finished is told.
+        // What was counted out and never claimed is zero; what was claimed and not finished is
+        // told.
         let chunks = array.chunks(25)?;
         abandoned += chunks.sweep()?.len();
         for number in 0..CHUNKS {
@@ -215,7 +219,8 @@ fn whoever_claims_a_dead_owners_chunk_is_told() -> Result<()> {
     Ok(())
 }
 
-/// A message that shows when it is torn: its producer, its number, and a text that follows from both.
+/// A message that shows when it is torn: its producer, its number, and a text that follows from
+/// both.
 type Message = (u64, u64, String);
 
 fn message(producer: u64, number: u64) -> Message {

@@ -1,4 +1,5 @@
-//! Figures at their ends: capacities, timeouts, lengths, memory, descriptors, address space, locks held.
+//! Figures at their ends: capacities, timeouts, lengths, memory, descriptors, address space, locks
+//! held.
 
 use std::time::{Duration, Instant};
 

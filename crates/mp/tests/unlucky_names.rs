@@ -1,5 +1,5 @@
-//! Names that are none, and files under a name that are not what was expected: every kind of object refuses them with an
-//! error that says so, and touches nothing.
+//! Names that are none, and files under a name that are not what was expected: every kind of object
+//! refuses them with an error that says so, and touches nothing.
 
 use std::ffi::CString;
 use std::fs;
@@ -307,7 +307,8 @@ fn a_message_that_does_not_decode_is_lost_alone() -> Result<()> {
     Queue::<String>::unlink(&name)
 }
 
-/// Writes the bytes as another file under the name, so that mappings of the old one are as they were.
+/// Writes the bytes as another file under the name, so that mappings of the old one are as they
+/// were.
 fn replace(name: &UniqueName, bytes: &[u8], len: u64) {
     fs::remove_file(name.path()).expect("it was there");
     fs::write(name.path(), bytes).expect("written");

@@ -73,7 +73,8 @@ fn wake(number: u8, go: Event, event: Event, queue: Queue<u8>, end: Connection<u
     Ok(())
 }
 
-/// Each of them ends the wait of a process that sleeps, in memory alone and together with a descriptor.
+/// Each of them ends the wait of a process that sleeps, in memory alone and together with a
+/// descriptor.
 #[test]
 fn each_wakes_the_one_that_waits() -> Result<()> {
     let _watchdog = watchdog();

@@ -1,8 +1,9 @@
-//! Each twin prints what its original prints under `python3`, and takes as long as the original's sleeps.
+//! Each twin prints what its original prints under `python3`, and takes as long as the original's
+//! sleeps.
 //!
-//! Where an original leaves the order of lines to the scheduler, the order within each process is compared. PIDs are
-//! compared as names: the same number in one run must be the same in the other. All programs run at the same time, since
-//! they mostly sleep.
+//! Where an original leaves the order of lines to the scheduler, the order within each process is
+//! compared. PIDs are compared as names: the same number in one run must be the same in the other.
+//! All programs run at the same time, since they mostly sleep.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,8 +15,8 @@ use mp_testkit::{Watchdog, not_checked};
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Runs an original as Linux did by default when it was written, and writes line by line as Rust does. Without that, what a
-/// process prints comes at its end.
+/// Runs an original as Linux did by default when it was written, and writes line by line as Rust
+/// does. Without that, what a process prints comes at its end.
 const RUN_ORIGINAL: &str = "import multiprocessing, runpy, sys
 multiprocessing.set_start_method('fork')
 sys.stdout.reconfigure(line_buffering=True)
@@ -24,7 +25,8 @@ runpy.run_path(sys.argv[1], run_name='__main__')";
 /// A twin, and in which way two runs of its original may differ.
 struct Program {
     twin: &'static str,
-    /// Which of the processes that run together has printed a line; `None` if no other process could print then.
+    /// Which of the processes that run together has printed a line; `None` if no other process
+    /// could print then.
     printer: fn(&str) -> Option<&str>,
     /// What stands before a number that differs from run to run.
     random: &'static [&'static str],
@@ -32,8 +34,8 @@ struct Program {
     repeats: bool,
     /// The time that the sleeps of the original take.
     sleeps: Duration,
-    /// How often the two are run until they agree; once, unless a process that does not run for a second changes what is
-    /// printed.
+    /// How often the two are run until they agree; once, unless a process that does not run for a
+    /// second changes what is printed.
     attempts: u32,
     /// What a twin prints whose original is a fragment, and ends with a `NameError`.
     completed: Option<&'static str>,

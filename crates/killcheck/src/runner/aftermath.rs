@@ -80,7 +80,8 @@ impl<'a, M: ?Sized> Runner<'_, 'a, M> {
         })
     }
 
-    /// Sees what the victim has left make of the sleepers; true if more should have woken than have.
+    /// Sees what the victim has left make of the sleepers; true if more should have woken than
+    /// have.
     fn a_wake_is_lost(
         &self,
         sleepers: &Sleepers<'_>,

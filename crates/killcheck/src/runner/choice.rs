@@ -8,8 +8,8 @@ use crate::kill_point::KillPoint;
 pub(crate) struct Choice {
     stride: usize,
     most: usize,
-    /// Moves the choice, so that the recoverer's points come in turn from one point of the victim's to the
-    /// next.
+    /// Moves the choice, so that the recoverer's points come in turn from one point of the
+    /// victim's to the next.
     number: usize,
 }
 

@@ -87,8 +87,8 @@ impl<M: ?Sized> Runner<'_, '_, M> {
         Ok(None)
     }
 
-    /// Kills the victim, then the recoverer, and lets the others go on. `None`: one of the two did not
-    /// come by.
+    /// Kills the victim, then the recoverer, and lets the others go on. `None`: one of the two did
+    /// not come by.
     fn kill_both(
         &self,
         plan: &TracePlan,

@@ -3,11 +3,11 @@
 use super::{Content, TypeLayout};
 
 impl TypeLayout {
-    /// The dtype that numpy gives this type, as Python text: `'<f8'`, `[('x', '<f4'), ('at', '<f8', (3,))]`, or for an array
-    /// by itself `('<f4', (3,))`.
+    /// The dtype that numpy gives this type, as Python text: `'<f8'`, `[('x', '<f4'), ('at', '<f8',
+    /// (3,))]`, or for an array by itself `('<f4', (3,))`.
     ///
-    /// The text is also what the header of an `.npy` file says. Integers of 128 bits, which numpy has not, are bytes
-    /// (`'|V16'`); an enum is its integer.
+    /// The text is also what the header of an `.npy` file says. Integers of 128 bits, which numpy
+    /// has not, are bytes (`'|V16'`); an enum is its integer.
     ///
     /// ```
     /// use mp_layout::Plain;

@@ -11,9 +11,10 @@ use serde::{Serialize, Serializer};
 
 /// A value that is written only with all its fields.
 ///
-/// Formats without field names, such as postcard's, cannot tell the reader of a field that `skip_serializing_if` left
-/// out: it would take the next one for it. Serde informs the writer, which may ignore it; this refuses, and notes the
-/// field's name, since not all formats' errors keep a text. Of a tuple's field serde does not tell.
+/// Formats without field names, such as postcard's, cannot tell the reader of a field that
+/// `skip_serializing_if` left out: it would take the next one for it. Serde informs the writer,
+/// which may ignore it; this refuses, and notes the field's name, since not all formats' errors
+/// keep a text. Of a tuple's field serde does not tell.
 pub(super) struct Whole<'a, T: ?Sized> {
     value: &'a T,
     notes: &'a Notes,
@@ -24,7 +25,8 @@ pub(super) struct Whole<'a, T: ?Sized> {
 pub(super) struct Notes {
     /// The named field that was left out.
     pub(super) skipped: Cell<Option<&'static str>>,
-    /// Tuple structs and tuple variants, and their fields, that were written; counted in debug builds.
+    /// Tuple structs and tuple variants, and their fields, that were written; counted in debug
+    /// builds.
     pub(super) tuple_fields: Cell<usize>,
 }
 
@@ -182,7 +184,8 @@ impl<'a, S: Serializer> Serializer for Writer<'a, S> {
     }
 }
 
-/// Passes the parts of a compound on, each of which is written whole, and counts those that serde may leave out without a call.
+/// Passes the parts of a compound on, each of which is written whole, and counts those that serde
+/// may leave out without a call.
 macro_rules! parts {
     ($($trait:ident: $($method:ident)*, counts $fields:literal;)*) => {$(
         impl<S: $trait> $trait for Writer<'_, S> {

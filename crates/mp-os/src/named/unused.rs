@@ -11,7 +11,8 @@ use super::{Name, OpenError, check, open};
 use crate::clock::Deadline;
 use crate::commit::DEV_SHM;
 
-/// How long a look waits for another process's look to end. Without the wait each would find the other's open file.
+/// How long a look waits for another process's look to end. Without the wait each would find the
+/// other's open file.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The names of all files of this user in `/dev/shm`, of any program, in no order.
@@ -116,8 +117,9 @@ struct Lease<'f> {
 impl<'f> Lease<'f> {
     /// `None` if another process has the file open.
     fn take(file: BorrowedFd<'f>) -> Result<Option<Self>, OpenError> {
-        // The kernel signals the holder of a lease when a process waits for its end: by SIGIO, which
-        // would end the process, or by another signal. This one is ignored by default.
+        // The kernel signals the holder of a lease when a process waits for its end: by SIGIO,
+        // which would end the process, or by another signal. This one is ignored by
+        // default.
         control(file, Command::SetSignal, libc::SIGURG).map_err(OpenError::Os)?;
         match control(file, Command::SetLease, libc::F_WRLCK) {
             Ok(()) => Ok(Some(Self { file })),
@@ -152,7 +154,8 @@ fn control(file: BorrowedFd<'_>, command: Command, argument: libc::c_int) -> io:
         Command::SetSignal => F_SETSIG,
         Command::SetLease => libc::F_SETLEASE,
     };
-    // SAFETY: an open descriptor, and one of the two commands, which take a number and touch no memory.
+    // SAFETY: an open descriptor, and one of the two commands, which take a number and touch no
+    // memory.
     if unsafe { libc::fcntl(file.as_raw_fd(), command, argument) } < 0 {
         return Err(io::Error::last_os_error());
     }

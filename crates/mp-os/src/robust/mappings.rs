@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader};
 
 /// Whether the process of thread `tid` maps the file that lies at `address` in this process.
 ///
-/// A process that holds a lock maps its memory meanwhile. So "no" proves that it holds none there, whatever a lock's
-/// word says. `None` where that is not known: the memory is of no file, there is no such thread, or its maps may not be read.
+/// A process that holds a lock maps its memory meanwhile. So "no" proves that it holds none there,
+/// whatever a lock's word says. `None` where that is not known: the memory is of no file, there is
+/// no such thread, or its maps may not be read.
 ///
 /// # Examples
 ///

@@ -246,7 +246,8 @@ impl Held {
         let version = self.version.load(Ordering::Relaxed);
         self.version
             .store(version.wrapping_add(1), Ordering::Relaxed);
-        // Pairs with the Acquire fence in `any_within`: a reader that sees a moved slot sees an odd version, or a later one.
+        // Pairs with the Acquire fence in `any_within`: a reader that sees a moved slot sees an odd
+        // version, or a later one.
         fence(Ordering::Release);
         let recorded = self.recorded();
         for pair in recorded[index..].windows(2) {

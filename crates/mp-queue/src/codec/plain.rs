@@ -10,7 +10,8 @@ use crate::raw_queue::Message;
 
 pub(super) const NUMBER: u32 = 2;
 
-/// The codec of [plain](mp_layout::Plain) values: their bytes are the message, and nothing is allocated.
+/// The codec of [plain](mp_layout::Plain) values: their bytes are the message, and nothing is
+/// allocated.
 ///
 /// ```
 /// use mp_queue::{Plain, Queue};

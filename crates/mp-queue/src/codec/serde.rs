@@ -16,15 +16,19 @@ pub(super) const NUMBER: u32 = 1;
 
 /// The codec of every type that serde can write and read, in postcard's format.
 ///
-/// The format has no names and no types in it, so the writer and the reader must agree on every field of a message:
+/// The format has no names and no types in it, so the writer and the reader must agree on every
+/// field of a message:
 ///
-/// - A message of which `skip_serializing_if` leaves a named field out is refused by `put`. An `Option` takes one byte
-///   when it is `None`.
-/// - Serde does not say so of a field of a tuple struct or a tuple variant. A debug build reads each message back before
-///   it is put, and refuses it if it is another one then; in a release build `get` fails, or gives another message.
-/// - A type whose reader must be told what comes (`untagged`, `tag` without `content`, `skip_serializing` alone) cannot be
-///   a message, nor can one with `flatten`. A debug build refuses it; in a release build `get` fails with [`GetError::Decode`](crate::GetError::Decode).
-/// - `skip`, `default`, `rename` and `with` are fine, as are enums that name their variants, maps and `NaN`.
+/// - A message of which `skip_serializing_if` leaves a named field out is refused by `put`. An
+///   `Option` takes one byte when it is `None`.
+/// - Serde does not say so of a field of a tuple struct or a tuple variant. A debug build reads
+///   each message back before it is put, and refuses it if it is another one then; in a release
+///   build `get` fails, or gives another message.
+/// - A type whose reader must be told what comes (`untagged`, `tag` without `content`,
+///   `skip_serializing` alone) cannot be a message, nor can one with `flatten`. A debug build
+///   refuses it; in a release build `get` fails with [`GetError::Decode`](crate::GetError::Decode).
+/// - `skip`, `default`, `rename` and `with` are fine, as are enums that name their variants, maps
+///   and `NaN`.
 ///
 /// ```
 /// use mp_queue::Queue;
@@ -117,7 +121,8 @@ thread_local! {
 }
 
 impl Buffer {
-    /// An empty one. While it is in use, a second one (a message that is put while another is written) has new memory.
+    /// An empty one. While it is in use, a second one (a message that is put while another is
+    /// written) has new memory.
     fn reused() -> Self {
         Self(SPARE.try_with(Cell::take).unwrap_or_default())
     }

@@ -21,9 +21,11 @@ pub(super) struct Draft<'q> {
     /// The last of the blocks that follow `at` in the queue's order, and how many of them do.
     last: u32,
     ahead: u32,
-    /// Blocks that are not in the stack, those of the draft included; `None` while it needed no more.
+    /// Blocks that are not in the stack, those of the draft included; `None` while it needed no
+    /// more.
     taken: Option<u32>,
-    /// The head's count when a producer last looked: as long as there seems to be room, none touches the consumers' line.
+    /// The head's count when a producer last looked: as long as there seems to be room, none
+    /// touches the consumers' line.
     got: u32,
 }
 
@@ -207,7 +209,8 @@ impl<'q> Draft<'q> {
     unsafe fn write_bytes(&mut self, block: u32, unit: u32, bytes: &[u8]) {
         // SAFETY: by the contract.
         let target = unsafe { self.queue.blocks.pointer(block, unit) };
-        // SAFETY: as above. The message is a slice of this process, which does not lie in the queue.
+        // SAFETY: as above. The message is a slice of this process, which does not lie in the
+        // queue.
         unsafe { target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 

@@ -24,8 +24,8 @@ impl InMemory for RawQueue {
 }
 
 impl RawQueue {
-    /// Gets the oldest message and returns what `take` makes of it, and of the descriptors of its objects if it has handles.
-    /// If that fails the message stays.
+    /// Gets the oldest message and returns what `take` makes of it, and of the descriptors of its
+    /// objects if it has handles. If that fails the message stays.
     ///
     /// `take` runs under the consumers' lock: it copies.
     #[inline]
@@ -38,8 +38,9 @@ impl RawQueue {
         self.get(wait, deadline, |reader| reader.take_next(&mut take))
     }
 
-    /// Gets at least one message and at most `max`, which counts as 1 if it is 0, as [`get_one`](Self::get_one) does. Also
-    /// whether the last has descriptors, after which it did not look: only the front of the lane can be looked at.
+    /// Gets at least one message and at most `max`, which counts as 1 if it is 0, as
+    /// [`get_one`](Self::get_one) does. Also whether the last has descriptors, after which it
+    /// did not look: only the front of the lane can be looked at.
     pub(crate) fn get_many<R>(
         &self,
         max: usize,
@@ -62,8 +63,8 @@ impl RawQueue {
         })
     }
 
-    /// Takes the oldest message if there is one now, whether or not the queue is closed, and returns what `take` makes of it. If
-    /// that fails, the message stays.
+    /// Takes the oldest message if there is one now, whether or not the queue is closed, and
+    /// returns what `take` makes of it. If that fails, the message stays.
     ///
     /// The deadline is that of the consumers' lock.
     #[inline]

@@ -11,19 +11,20 @@ use super::RawQueue;
 use crate::cursor::Cursor;
 use crate::geometry::{BLOCK, FIRST_BACKED, FIRST_PLACES, block_offset};
 
-/// Blocks for which memory is reserved ahead at most, and given back under one holding of the lock: 4 MiB, less than a
-/// millisecond.
+/// Blocks for which memory is reserved ahead at most, and given back under one holding of the lock:
+/// 4 MiB, less than a millisecond.
 const PIECE: u32 = 256;
 
 /// Blocks whose memory a short queue keeps beyond those that it is in: 1.75 MiB.
 const KEPT: u32 = 112;
 
-/// How long a consumer that could give memory back waits for the producers' lock before it leaves that to the next.
+/// How long a consumer that could give memory back waits for the producers' lock before it leaves
+/// that to the next.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 impl RawQueue {
-    /// Puts the blocks that were read back on the stack, the last one on top. Returns how many are not in it. Under the
-    /// producers' lock, and before a draft takes any (I3).
+    /// Puts the blocks that were read back on the stack, the last one on top. Returns how many are
+    /// not in it. Under the producers' lock, and before a draft takes any (I3).
     pub(super) fn reclaim(&self, tail: Cursor) -> Result<u32> {
         let words = &self.control().tail;
         // Pairs with the consumers' commit: what is in the blocks before was read.
@@ -55,13 +56,15 @@ impl RawQueue {
         backed.min(self.blocks.count())
     }
 
-    /// Sees to it that the blocks of the first `needed` places of the stack have memory. Under the producers' lock.
+    /// Sees to it that the blocks of the first `needed` places of the stack have memory. Under the
+    /// producers' lock.
     pub(super) fn ensure_memory(&self, needed: u32) -> Result<()> {
         let backed = self.backed();
         if needed <= backed {
             return Ok(());
         }
-        // In growing steps, so that a queue takes little more than it uses and asks the kernel seldom.
+        // In growing steps, so that a queue takes little more than it uses and asks the kernel
+        // seldom.
         let ample = backed + backed.clamp(FIRST_BACKED, PIECE);
         let ample = ample.max(needed).min(self.blocks.count());
         self.reserve(backed..ample).or_else(|error| match needed {
@@ -77,11 +80,12 @@ impl RawQueue {
         let object = self.object();
         let reserved = self.each_run(places.clone(), |start, size| object.reserve(start, size));
         if let Err(error) = reserved {
-            // What the attempt got before it failed is not needed. Pages that are not given back do no harm: they are reserved
-            // again, or given back with others.
+            // What the attempt got before it failed is not needed. Pages that are not given back do
+            // no harm: they are reserved again, or given back with others.
             return Err(not_reserved(error, self.give_back(places)));
         }
-        // I4: recorded after it was reserved. Release: not before the system call, whatever the compiler sees of it.
+        // I4: recorded after it was reserved. Release: not before the system call, whatever the
+        // compiler sees of it.
         self.control()
             .tail
             .backed
@@ -109,8 +113,9 @@ impl RawQueue {
         })
     }
 
-    /// Runs `action` with the offset in the segment and the size of each run of adjacent blocks among those at these places of
-    /// the stack, in whatever order they lie there: a call of the kernel for each.
+    /// Runs `action` with the offset in the segment and the size of each run of adjacent blocks
+    /// among those at these places of the stack, in whatever order they lie there: a call of
+    /// the kernel for each.
     fn each_run(
         &self,
         places: Range<u32>,
@@ -181,14 +186,14 @@ impl RawQueue {
     }
 }
 
-/// Blocks that keep their memory while `used` are in use: enough that a queue whose length changes by half seldom asks the
-/// kernel.
+/// Blocks that keep their memory while `used` are in use: enough that a queue whose length changes
+/// by half seldom asks the kernel.
 const fn kept(used: u32) -> u32 {
     used.saturating_mul(2).saturating_add(KEPT)
 }
 
-/// The error of a put that could not reserve memory, and then perhaps could not give back what it had got of it. Its kind
-/// is that of the reservation.
+/// The error of a put that could not reserve memory, and then perhaps could not give back what it
+/// had got of it. Its kind is that of the reservation.
 #[cold]
 fn not_reserved(error: Error, given_back: Result<()>) -> Error {
     let detail = match given_back {

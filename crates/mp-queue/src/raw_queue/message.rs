@@ -33,7 +33,8 @@ impl Message<'_> {
     #[inline]
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         let here = (BLOCK_UNITS - self.unit) as usize * UNIT;
-        // SAFETY: the block is the one that `peek` checked, and the bytes end where it does at most.
+        // SAFETY: the block is the one that `peek` checked, and the bytes end where it does at
+        // most.
         (self.len <= here).then(|| unsafe { self.part(self.block, self.unit, self.len) })
     }
 
@@ -77,7 +78,8 @@ impl Message<'_> {
         let (mut block, mut unit, mut rest) = (self.block, self.unit, self.len);
         loop {
             let here = rest.min((BLOCK_UNITS - unit) as usize * UNIT);
-            // SAFETY: a block that `peek` or `next` checked, of which the bytes end where it does at most.
+            // SAFETY: a block that `peek` or `next` checked, of which the bytes end where it does
+            // at most.
             action(unsafe { self.part(block, unit, here) });
             rest -= here;
             if rest == 0 {
@@ -100,8 +102,9 @@ impl Message<'_> {
     unsafe fn part(&self, block: u32, unit: u32, len: usize) -> &[u8] {
         // SAFETY: by the contract.
         let start = unsafe { self.blocks.pointer(block, unit) };
-        // SAFETY: within the block by the contract. The message was put and its reader has not committed, so its bytes are
-        // the consumer's (I2), and the reader is borrowed for as long.
+        // SAFETY: within the block by the contract. The message was put and its reader has not
+        // committed, so its bytes are the consumer's (I2), and the reader is borrowed for
+        // as long.
         unsafe { core::slice::from_raw_parts(start, len) }
     }
 }

@@ -1,9 +1,10 @@
 //! Handles in messages: what a put and a get do with the descriptors of a message.
 //!
-//! A record's tag is 0 if its message has no handle, and 1 if its handles open their objects by name. Otherwise the
-//! descriptors wait in the queue's [`Lane`], under the number of which the tag is the low half. A put reserves its record,
-//! sends the descriptors, and commits. A get looks at the descriptors, commits, and discards them. The lane's module says what
-//! a death leaves at each point, and what mends it.
+//! A record's tag is 0 if its message has no handle, and 1 if its handles open their objects by
+//! name. Otherwise the descriptors wait in the queue's [`Lane`], under the number of which the tag
+//! is the low half. A put reserves its record, sends the descriptors, and commits. A get looks at
+//! the descriptors, commits, and discards them. The lane's module says what a death leaves at each
+//! point, and what mends it.
 
 use std::os::fd::OwnedFd;
 
@@ -18,8 +19,8 @@ use crate::PutError;
 const BY_NAME: u32 = 1;
 
 impl RawQueue {
-    /// Sends the descriptors of a message whose record is about to be committed, after so many others, and returns the
-    /// record's tag.
+    /// Sends the descriptors of a message whose record is about to be committed, after so many
+    /// others, and returns the record's tag.
     #[cold]
     pub(super) fn send_objects(
         &self,
@@ -48,8 +49,8 @@ impl RawQueue {
         }
     }
 
-    /// Discards what senders left in the lane that died before they committed, if the queue is empty. Under the producers'
-    /// lock; tries the consumers' (I7).
+    /// Discards what senders left in the lane that died before they committed, if the queue is
+    /// empty. Under the producers' lock; tries the consumers' (I7).
     fn drain(&self, lane: &Lane) -> bool {
         let Ok(mut consumers) = self.control().consumers.try_lock() else {
             return false;
@@ -58,8 +59,9 @@ impl RawQueue {
         self.len() == 0 && lane.drain()
     }
 
-    /// The descriptors of the oldest message, which has handles, and whether they are in front of the lane, to be discarded
-    /// after the message was taken. If they are gone there are none, and the message does not decode.
+    /// The descriptors of the oldest message, which has handles, and whether they are in front of
+    /// the lane, to be discarded after the message was taken. If they are gone there are none,
+    /// and the message does not decode.
     #[cold]
     pub(super) fn find_objects(&self, tag: u32) -> Result<(Option<Vec<OwnedFd>>, bool)> {
         let found = match &self.lane {
@@ -70,8 +72,8 @@ impl RawQueue {
         Ok((Some(found.unwrap_or_default()), is_in_lane))
     }
 
-    /// Discards the descriptors of a message that was taken, before the notification: a producer may wait for room in the
-    /// lane.
+    /// Discards the descriptors of a message that was taken, before the notification: a producer
+    /// may wait for room in the lane.
     #[cold]
     pub(super) fn discard_objects(&self) {
         if let Some(lane) = &self.lane {

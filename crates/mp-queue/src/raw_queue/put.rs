@@ -10,7 +10,8 @@ use crate::codec::sealed::Encoded;
 use crate::record_header::RecordHeader;
 
 impl RawQueue {
-    /// Puts messages, from the first on, as many as there is room for but one at least, and returns how many.
+    /// Puts messages, from the first on, as many as there is room for but one at least, and returns
+    /// how many.
     #[inline]
     pub(crate) fn put<B: Encoded>(
         &self,
@@ -50,9 +51,11 @@ impl RawQueue {
             .unwrap_or(Err(PutError::Full(())))
     }
 
-    /// Puts messages as [`put`](Self::put) does if there is room now; the deadline is that of the producers' lock.
+    /// Puts messages as [`put`](Self::put) does if there is room now; the deadline is that of the
+    /// producers' lock.
     ///
-    /// Where a message was put, a fence of sequential consistency comes after its commit: that of the notification.
+    /// Where a message was put, a fence of sequential consistency comes after its commit: that of
+    /// the notification.
     #[inline]
     pub(crate) fn push<B: Encoded>(
         &self,

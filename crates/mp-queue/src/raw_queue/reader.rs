@@ -94,7 +94,8 @@ impl<'q> Reader<'q> {
         }))
     }
 
-    /// Where a record ends that starts at `unit` of `block` and goes on in others, all of which must have been put.
+    /// Where a record ends that starts at `unit` of `block` and goes on in others, all of which
+    /// must have been put.
     #[cold]
     fn end_across(&self, mut block: u32, unit: u32, len: u32) -> Result<Cursor> {
         let mut end = u64::from(unit) + record_units(len as usize);
@@ -139,14 +140,16 @@ impl<'q> Reader<'q> {
         Ok(true)
     }
 
-    /// Whether the newest message that was passed has descriptors in the lane. No other can be passed then.
+    /// Whether the newest message that was passed has descriptors in the lane. No other can be
+    /// passed then.
     #[inline]
     pub(super) fn is_in_lane(&self) -> bool {
         self.is_in_lane
     }
 
-    /// Passes the oldest message that was not passed, if there is one and it can be, and returns what `take` makes of it, and
-    /// of the descriptors of its objects if it has handles. If that fails, it is not passed.
+    /// Passes the oldest message that was not passed, if there is one and it can be, and returns
+    /// what `take` makes of it, and of the descriptors of its objects if it has handles. If
+    /// that fails, it is not passed.
     #[inline]
     pub(super) fn take_next<R>(
         &mut self,

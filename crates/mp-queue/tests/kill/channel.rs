@@ -13,7 +13,8 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 use super::{STRIDE, announce_first_bell, begin, unheard};
 
-/// As small as the values that lie beside the ring's tail, and of two words, so that one of them may be torn.
+/// As small as the values that lie beside the ring's tail, and of two words, so that one of them
+/// may be torn.
 type Value = [u64; 2];
 
 /// Offsets of words in the payload.
@@ -145,7 +146,8 @@ impl Scene {
         }
     }
 
-    /// Goes on below the channel, where an end has a successor: one more value passes, after one of these sequences.
+    /// Goes on below the channel, where an end has a successor: one more value passes, after one of
+    /// these sequences.
     fn go_on(&self, possible: &[&[u64]]) -> Result<(), String> {
         self.with_stage(|stage| {
             // SAFETY: reached as a ring by all.
@@ -315,7 +317,8 @@ fn a_receiver_that_ends_while_the_sender_sleeps() {
     );
 }
 
-/// From the first instruction to the last there is a process that answers for the end: the one that passes it on.
+/// From the first instruction to the last there is a process that answers for the end: the one that
+/// passes it on.
 #[test]
 fn an_end_that_is_passed_on_is_never_without_a_keeper() {
     let _watchdog = begin();

@@ -58,7 +58,8 @@ fn assert_safe(check: Check<'_, Tasks>) {
     report.assert_safe();
 }
 
-/// The task is done, or waits, or its process is dead: it is never waited for in vain, and never forgotten while it waits.
+/// The task is done, or waits, or its process is dead: it is never waited for in vain, and never
+/// forgotten while it waits.
 #[test]
 fn a_task_is_got_and_done_while_two_wait() {
     let _watchdog = begin();

@@ -1,4 +1,5 @@
-//! The two sides of a pipe: sending, receiving, polling, closing, and the death of a side's last process.
+//! The two sides of a pipe: sending, receiving, polling, closing, and the death of a side's last
+//! process.
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,7 +30,8 @@ fn bounded(messages: usize) -> Ends {
     (left.with_wait(Wait::Sleep), right.with_wait(Wait::Sleep))
 }
 
-/// Sends without serde, whose memory for messages comes from libc's allocator, which goes one way or the other.
+/// Sends without serde, whose memory for messages comes from libc's allocator, which goes one way
+/// or the other.
 fn send_from(left: &Connection<Message>, n: u64) -> Result<(), PutError<()>> {
     left.send_bytes(bytes_of(&number(n)))
 }
@@ -237,8 +239,8 @@ impl<'de> Deserialize<'de> for Memory {
 /// Where the number of the left side's closed connections is in the payload.
 const LEFT_CLOSINGS: usize = 128;
 
-/// A pipe of which no process has a side yet: both are on their way, in the kernel. So a process that takes one is the
-/// only one that has it, although the others are forked from the same.
+/// A pipe of which no process has a side yet: both are on their way, in the kernel. So a process
+/// that takes one is the only one that has it, although the others are forked from the same.
 #[derive(Default)]
 struct Scene {
     stage: RefCell<Option<Stage>>,
@@ -338,8 +340,8 @@ impl Scene {
     }
 }
 
-/// Why the other side needs its recheck to hear of a death: the kernel rings the bell before it closes the dead
-/// process's descriptors.
+/// Why the other side needs its recheck to hear of a death: the kernel rings the bell before it
+/// closes the dead process's descriptors.
 const RUNG_BEFORE_HUNG_UP: &str =
     "a death is heard of when the descriptors are closed, by the recheck";
 
@@ -409,7 +411,8 @@ fn closing(name: &str, full: bool) -> Check<'static, Scene> {
         .victim(|scene| drop(scene.taken.take()))
 }
 
-/// Once it is counted, the end is heard of without any timeout, whoever dies. Before, it is a death like any other.
+/// Once it is counted, the end is heard of without any timeout, whoever dies. Before, it is a death
+/// like any other.
 #[test]
 fn a_side_is_closed_while_the_other_sleeps() {
     let _watchdog = begin_alone();

@@ -8,7 +8,8 @@ use crate::judge::{Judged, Stage, Verdict};
 
 const SLOTS: u64 = 4;
 
-/// The bounded MPMC queue after Vyukov: whoever dies between taking a place and stamping it blocks everybody behind.
+/// The bounded MPMC queue after Vyukov: whoever dies between taking a place and stamping it blocks
+/// everybody behind.
 #[derive(Clone, Copy)]
 pub(crate) struct Vyukov<'m>(&'m Stage);
 

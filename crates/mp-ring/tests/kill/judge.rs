@@ -1,8 +1,9 @@
-//! What the survivors of a killed producer, consumer or sweeper must find: the same for every ring, sound or not.
+//! What the survivors of a killed producer, consumer or sweeper must find: the same for every ring,
+//! sound or not.
 //!
-//! A ring carries numbers; each kind says how it writes one down, and tells a torn one when it reads it. Before each kill
-//! the ring holds 1 up to some number. The victim claims its role, operates and gives the role back; the other side had
-//! its handle before and keeps it.
+//! A ring carries numbers; each kind says how it writes one down, and tells a torn one when it
+//! reads it. Before each kill the ring holds 1 up to some number. The victim claims its role,
+//! operates and gives the role back; the other side had its handle before and keeps it.
 
 use std::cell::RefCell;
 use std::num::NonZeroU64;
@@ -117,7 +118,8 @@ impl Scene {
         self.area.note(number);
     }
 
-    /// Kills a producer at each instruction of its claim, of `push` for one batch after another, and of its end.
+    /// Kills a producer at each instruction of its claim, of `push` for one batch after another,
+    /// and of its end.
     pub(crate) fn producer_dies<'m, R: Judged<'m>>(
         &'m self,
         name: &str,
@@ -158,8 +160,8 @@ impl Scene {
             .expect("the check runs")
     }
 
-    /// Kills a consumer at each instruction of its claim, of `pop` for one count after another, and of its end. `pop` notes
-    /// what it popped.
+    /// Kills a consumer at each instruction of its claim, of `pop` for one count after another, and
+    /// of its end. `pop` notes what it popped.
     pub(crate) fn consumer_dies<'m, R: Judged<'m>>(
         &'m self,
         name: &str,

@@ -13,10 +13,11 @@ use crate::{Holder, owner};
 /// Pauses of the processor before a sleep, some microseconds in all.
 const SPINS: u32 = if cfg!(any(loom, miri)) { 0 } else { 240 };
 
-/// Pauses between the first two looks, and the most between any two: they double. Each look takes the word's cache line
-/// from the owner, who needs it twice per turn. Two processes on two cores, turns that follow each other immediately: 130 to
-/// 160 ns per turn with a look after each of 100 pauses, 47 with these three numbers (2026-11-20; bench `lock` has 45).
-/// Starting with 16 made that 40, but sections of 300 steps 15 % slower.
+/// Pauses between the first two looks, and the most between any two: they double. Each look takes
+/// the word's cache line from the owner, who needs it twice per turn. Two processes on two cores,
+/// turns that follow each other immediately: 130 to 160 ns per turn with a look after each of 100
+/// pauses, 47 with these three numbers (2026-11-20; bench `lock` has 45). Starting with 16 made
+/// that 40, but sections of 300 steps 15 % slower.
 const FIRST_PAUSE: u32 = 8;
 const LONGEST_PAUSE: u32 = 64;
 
@@ -93,10 +94,11 @@ impl RawMutex {
         }
     }
 
-    /// Whether this thread's number in the word stands for this thread, and not for a dead one that had the same.
+    /// Whether this thread's number in the word stands for this thread, and not for a dead one that
+    /// had the same.
     ///
-    /// An owner with a list has no start there, and the kernel marks its death before the number is used again. One
-    /// without a list has its own start (I4).
+    /// An owner with a list has no start there, and the kernel marks its death before the number is
+    /// used again. One without a list has its own start (I4).
     fn is_of_this_thread(&self) -> bool {
         let start = self.owner_start.load(Ordering::Relaxed);
         start == 0 || start == owner::start()
@@ -173,13 +175,15 @@ impl RawMutex {
         self.owner_start.store(owner::start(), Ordering::Release);
     }
 
-    /// Marks the word, as the kernel would, if the owner it names is proved dead, or proved not to be one: a process that
-    /// does not map the lock's memory holds no lock in it, so the word was overwritten.
+    /// Marks the word, as the kernel would, if the owner it names is proved dead, or proved not to
+    /// be one: a process that does not map the lock's memory holds no lock in it, so the word
+    /// was overwritten.
     ///
-    /// False proof would break the lock, so the start time must be that of the owner: `unlisted_acquisitions`
-    /// is the same before and after, so no owner recorded its start in between, and the owner before had
-    /// cleared its start when it released the word (I4). What is left is the owner's id being
-    /// given to a new thread, that acquires this lock, between the proof and the mark.
+    /// False proof would break the lock, so the start time must be that of the owner:
+    /// `unlisted_acquisitions` is the same before and after, so no owner recorded its start in
+    /// between, and the owner before had cleared its start when it released the word (I4). What
+    /// is left is the owner's id being given to a new thread, that acquires this lock, between
+    /// the proof and the mark.
     fn mark_if_owner_is_gone(&self, word: u32, seen: &HolderSighting) -> bool {
         let tid = owner(word);
         let unlisted_acquisitions = self.unlisted_acquisitions.load(Ordering::Acquire);
@@ -209,8 +213,9 @@ impl RawMutex {
         self.mark(tid)
     }
 
-    /// Whether `tid` names a thread that cannot hold this lock. It is asked of owners that were waited for as long as
-    /// between two rechecks: reading two processes' maps takes longer than most locks are held.
+    /// Whether `tid` names a thread that cannot hold this lock. It is asked of owners that were
+    /// waited for as long as between two rechecks: reading two processes' maps takes longer
+    /// than most locks are held.
     fn is_stranger(&self, tid: u32, seen: &HolderSighting) -> bool {
         let holder = seen.holder(tid);
         let address = std::ptr::from_ref(self).addr();

@@ -168,8 +168,8 @@ fn party_that_breaks_it_dies_after_the_one_that_arrived() {
     report.assert_safe();
 }
 
-/// One that has arrived was killed, and nobody noticed. The victim is woken by the bell, finds it, breaks the barrier, and is
-/// killed in that.
+/// One that has arrived was killed, and nobody noticed. The victim is woken by the bell, finds it,
+/// breaks the barrier, and is killed in that.
 #[test]
 fn sweeper_dies_with_others_asleep() {
     const BELL: usize = 48;

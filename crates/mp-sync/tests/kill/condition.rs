@@ -41,7 +41,8 @@ fn notify(condition: &Condition, count: usize) {
     lock(condition).notify(count);
 }
 
-/// What only a process's first wait does is done after it; elsewhere, so that the first ticket is the victim's.
+/// What only a process's first wait does is done after it; elsewhere, so that the first ticket is
+/// the victim's.
 fn wait_elsewhere() {
     let elsewhere = condition();
     let passed = lock(&elsewhere).wait_timeout(Deadline::PASSED);
@@ -93,8 +94,8 @@ fn notified_waiter_with_another_asleep() {
     report.assert_safe();
 }
 
-/// A waiter was notified and killed. The victim is woken by the bell, passes the notification on, to itself, and is killed in
-/// that or on its way out: then it is the last one's.
+/// A waiter was notified and killed. The victim is woken by the bell, passes the notification on,
+/// to itself, and is killed in that or on its way out: then it is the last one's.
 #[test]
 fn sweeper_dies_with_another_asleep() {
     let set = |condition: &SharedArea<Condition>, offset: usize, value: u64| {

@@ -74,7 +74,8 @@ fn acquire_and_release_alone() {
     report.assert_safe();
 }
 
-/// The permit is this process's; the waker sweeps it as if it had died. The victim is woken, takes it, and gives it back.
+/// The permit is this process's; the waker sweeps it as if it had died. The victim is woken, takes
+/// it, and gives it back.
 #[test]
 fn woken_with_others_asleep() {
     for sleepers in [1, 2] {
@@ -98,7 +99,8 @@ fn woken_with_others_asleep() {
     }
 }
 
-/// A dead process has the permits. One that gives them back is killed in that, and others wait for them.
+/// A dead process has the permits. One that gives them back is killed in that, and others wait for
+/// them.
 #[test]
 fn sweeper_dies() {
     // This process has them until it is said to be dead.

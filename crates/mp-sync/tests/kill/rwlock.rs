@@ -84,7 +84,8 @@ fn reader_and_writer_alone() {
     }
 }
 
-/// The victim holds the lock, and dies before or while it releases it: those who wait must get it without the others' help.
+/// The victim holds the lock, and dies before or while it releases it: those who wait must get it
+/// without the others' help.
 #[test]
 fn holder_with_sleepers() {
     let hold_and_release = |guarded: &Area| {
@@ -121,7 +122,8 @@ fn woken_reader_with_others_asleep() {
     }
 }
 
-/// The writer's mutex is held in this process's name, until the waker releases it as its owner would.
+/// The writer's mutex is held in this process's name, until the waker releases it as its owner
+/// would.
 fn held_by_the_harness<'a>(name: &str) -> Check<'a, Area> {
     check(name)
         .setup(|guarded: &Area| {

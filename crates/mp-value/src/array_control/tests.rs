@@ -12,7 +12,8 @@ fn give_back<T: PlainSlice>(array: &Array<T>, owner: ProcessIdentity) {
     memory.control().give_back(memory.partition(), 0, owner);
 }
 
-/// The owner of the chunk is this process, on whose behalf the victim gives it back: sleepers must be there before it begins.
+/// The owner of the chunk is this process, on whose behalf the victim gives it back: sleepers must
+/// be there before it begins.
 #[test]
 fn all_who_wait_for_the_whole_wake_wherever_the_chunks_owner_dies() {
     if !mp_os::robust::supported() {

@@ -45,7 +45,8 @@ impl Literal {
         }
     }
 
-    /// The dtype as our own types write it: the byte order that numpy would write itself, and no space too many.
+    /// The dtype as our own types write it: the byte order that numpy would write itself, and no
+    /// space too many.
     pub(super) fn canonical_dtype(&self) -> String {
         match self {
             Self::Text(dtype) => format!("'{}'", with_order(dtype)),
@@ -131,7 +132,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads what lies between two brackets. A single one in round brackets without a comma is itself, as in Python.
+    /// Reads what lies between two brackets. A single one in round brackets without a comma is
+    /// itself, as in Python.
     fn sequence(&mut self, open: char, close: char, depth: usize) -> Result<Literal, String> {
         let Some(depth) = depth.checked_sub(1) else {
             return Err(self.refusal("fewer brackets in brackets"));
@@ -156,7 +158,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads a text without escapes: numpy writes none for names and types, and a name with one is refused.
+    /// Reads a text without escapes: numpy writes none for names and types, and a name with one is
+    /// refused.
     fn text(&mut self, quote: char) -> Result<Literal, String> {
         self.expect(quote)?;
         let mut text = String::new();

@@ -1,6 +1,6 @@
 //! What threads of one process see of the two copies; runs under Miri, too:
-//! `MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" cargo +nightly miri test -p mp-value --lib value_control`.
-//! The memory is leaked on purpose: a lock must not be freed.
+//! `MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" cargo +nightly miri test -p mp-value
+//! --lib value_control`. The memory is leaked on purpose: a lock must not be freed.
 
 use mp_layout::{Cells, Region};
 

@@ -1,4 +1,5 @@
-//! One program of which two builds differ in a structure's field: `make` makes an object of each kind, `open` opens them.
+//! One program of which two builds differ in a structure's field: `make` makes an object of each
+//! kind, `open` opens them.
 //!
 //! Usage: `two_builds make|open NAME...`, with as many names as there are kinds.
 #![allow(
