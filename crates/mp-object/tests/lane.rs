@@ -67,7 +67,7 @@ fn what_has_no_record_is_passed_over() {
 fn a_record_whose_message_is_gone_leaves_the_next_one_alone() {
     let (lane, sent) = (Lane::new().unwrap(), AtomicU64::new(0));
     let (read, write) = pipe();
-    let gone = lane.send(&sent, &[write.clone()]).unwrap();
+    let gone = lane.send(&sent, std::slice::from_ref(&write)).unwrap();
     lane.discard();
     let tag = lane.send(&sent, &[write]).unwrap();
     assert!(lane.find(gone).unwrap().is_none());
