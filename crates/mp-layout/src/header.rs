@@ -405,7 +405,13 @@ impl Header {
         Ok(())
     }
 
-    fn check_contents(&self, expected: &Expected, name: &str) -> Result<()> {
+    /// Checks that a header that was read is what `expected` says, for a process that has checked
+    /// its own environment against it before.
+    ///
+    /// # Errors
+    ///
+    /// `WrongKind`, `WrongType` and `WrongSize`, as [`Header::attach`].
+    pub fn check_contents(&self, expected: &Expected, name: &str) -> Result<()> {
         let mismatch = |kind, found: String, expected: String| {
             Err(Error::mismatch(kind, "attach", name, found, expected))
         };

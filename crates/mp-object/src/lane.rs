@@ -75,7 +75,7 @@ const MESSAGE: usize = 9;
 /// let (lane, sent) = (Lane::new()?, AtomicU64::new(0)); // the word lies in shared memory
 /// let event = Event::new()?;
 /// let (bytes, with) = transfer::message(Way::Descriptors, || postcard::to_stdvec(&event));
-/// let tag = lane.send(&sent, &with.descriptors)?;
+/// let tag = lane.send(&sent, &with.expect("a handle").descriptors)?;
 /// // ... the record is committed: its bytes and its tag. Later, where a record is read:
 /// let descriptors = lane.find(tag)?.expect("they wait for it");
 /// // ... the record is taken, and then:

@@ -170,7 +170,7 @@ pub fn pack<T: Serialize + DeserializeOwned>(
     let begin = bytes.len();
     let notes = Notes::default();
     let (written, baggage) = transfer::message(way, || append_noting(value, bytes, &notes));
-    if baggage.handles != 0 || baggage.refused.is_some() {
+    if let Some(baggage) = baggage {
         return pack_handles(written, baggage);
     }
     let bytes = written?;

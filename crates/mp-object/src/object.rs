@@ -270,7 +270,12 @@ impl Object {
         };
         if let Some(parts) = open_objects::find(&id, descriptor.as_fd()) {
             let open = Self::of_parts(parts, name.as_deref());
-            return open.expect(expected).map(|()| open);
+            // This process, which does not change its namespaces, has checked them when it opened
+            // the object.
+            let checked = open
+                .header()
+                .check_contents(expected, &label_of(expected, open.name()));
+            return checked.map(|()| open);
         }
         let segment = match &name {
             None => Segment::from_descriptor(descriptor)?,

@@ -228,6 +228,7 @@ fn handle_of_another_type_is_refused() {
 fn a_message_duplicates_no_descriptor_and_keeps_its_objects() {
     let lock = Lock::new().unwrap();
     let (bytes, baggage) = transfer::message(Way::Descriptors, || postcard::to_stdvec(&(&lock, 5)));
+    let baggage = baggage.unwrap();
     assert_eq!((baggage.handles, baggage.descriptors.len()), (1, 1));
     assert_eq!(
         baggage.descriptors[0].as_fd().as_raw_fd(),
@@ -250,6 +251,7 @@ fn by_name_a_handle_opens_the_same_object_only() {
     let memory = SharedMemory::create(&memory_name, 8).unwrap();
     let (bytes, baggage) = transfer::message(Way::Names, || postcard::to_stdvec(&(&lock, &memory)));
     let bytes = bytes.unwrap();
+    let baggage = baggage.unwrap();
     assert_eq!((baggage.handles, baggage.descriptors.len()), (2, 0));
     let (same, bytes_too): (Lock, SharedMemory) = receive(&bytes, Vec::new()).unwrap();
     assert!(same.object().is_same(lock.object()) && bytes_too.is_same(&memory));
@@ -280,7 +282,7 @@ fn by_name_an_object_without_one_is_refused_and_says_why() {
     let lock = Lock::new().unwrap();
     let (bytes, baggage) = transfer::message(Way::Names, || postcard::to_stdvec(&(1, &lock)));
     assert!(bytes.is_err());
-    let why = baggage.refused.unwrap();
+    let why = baggage.unwrap().refused.unwrap();
     assert_eq!(why.kind(), ErrorKind::Unsupported);
     assert!(why.to_string().contains("create it under a name"), "{why}");
 }

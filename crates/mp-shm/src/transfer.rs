@@ -29,7 +29,7 @@
 //! - [`message`] is for what may wait for its reader, whom no process knows yet. It duplicates
 //!   nothing, and a [`Way::Names`] carries named memory by name alone.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -96,6 +96,10 @@ enum Scope {
 
 thread_local! {
     static SCOPE: RefCell<Scope> = const { RefCell::new(Scope::Outside) };
+
+    /// The scope of a message in which there was no handle yet; then `SCOPE` is outside. Most
+    /// messages have none, and a put of such a message writes this and nothing else.
+    static EMPTY_MESSAGE: Cell<Option<Way>> = const { Cell::new(None) };
 }
 
 /// A scope that is open, and the one around it, which comes back also when serialising panics.
@@ -122,11 +126,25 @@ impl Drop for Entered {
 }
 
 /// While a thread ends there is no scope any more: handles are refused then.
-#[inline]
 fn replace(scope: Scope) -> Scope {
-    SCOPE
-        .try_with(|current| current.replace(scope))
-        .unwrap_or_default()
+    let message = EMPTY_MESSAGE.take();
+    let current = SCOPE.try_with(|current| current.replace(scope));
+    match (message, current) {
+        (Some(way), Ok(_)) => Scope::Message(way, Baggage::default()),
+        (_, current) => current.unwrap_or_default(),
+    }
+}
+
+/// The scope of a message that is written in no other scope.
+struct EmptyMessage;
+
+impl Drop for EmptyMessage {
+    #[inline]
+    fn drop(&mut self) {
+        if EMPTY_MESSAGE.take().is_none() {
+            drop(replace(Scope::Outside));
+        }
+    }
 }
 
 /// Runs `write` and returns, next to its result, duplicates of the descriptors of the objects that
@@ -141,13 +159,14 @@ pub fn outgoing<R>(write: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
 }
 
 /// Runs `write` and returns, next to its result, what the handles need that were serialised
-/// meanwhile.
+/// meanwhile; `None` if there was none.
 ///
 /// ```
 /// use mp_shm::{SharedMemory, transfer};
 ///
 /// let memory = SharedMemory::new(8)?;
 /// let (bytes, baggage) = transfer::message(transfer::Way::Names, || postcard::to_stdvec(&memory));
+/// let baggage = baggage.expect("a handle");
 /// assert_eq!((baggage.handles, baggage.descriptors.len()), (1, 0));
 /// let bytes = bytes.expect("it has a name");
 /// let received: SharedMemory = postcard::from_bytes(&bytes).expect("the name is there");
@@ -156,12 +175,37 @@ pub fn outgoing<R>(write: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 #[inline]
-pub fn message<R>(way: Way, write: impl FnOnce() -> R) -> (R, Baggage) {
+pub fn message<R>(way: Way, write: impl FnOnce() -> R) -> (R, Option<Baggage>) {
+    let is_in_another = SCOPE
+        .try_with(|scope| !matches!(*scope.borrow(), Scope::Outside))
+        .unwrap_or(true);
+    if is_in_another || EMPTY_MESSAGE.get().is_some() {
+        return message_in_another(way, write);
+    }
+    EMPTY_MESSAGE.set(Some(way));
+    let scope = EmptyMessage;
+    let written = write();
+    if EMPTY_MESSAGE.get().is_some() {
+        return (written, None);
+    }
+    let left = replace(Scope::Outside);
+    core::mem::forget(scope);
+    (written, baggage_of(left))
+}
+
+#[cold]
+fn message_in_another<R>(way: Way, write: impl FnOnce() -> R) -> (R, Option<Baggage>) {
     let scope = Entered::new(Scope::Message(way, Baggage::default()));
     let written = write();
-    match scope.leave() {
-        Scope::Message(_, baggage) => (written, baggage),
-        _ => (written, Baggage::default()),
+    (written, baggage_of(scope.leave()))
+}
+
+fn baggage_of(scope: Scope) -> Option<Baggage> {
+    match scope {
+        Scope::Message(_, baggage) if baggage.handles != 0 || baggage.refused.is_some() => {
+            Some(baggage)
+        }
+        _ => None,
     }
 }
 

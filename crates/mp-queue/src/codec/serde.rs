@@ -52,13 +52,11 @@ impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for Serde {
     }
 
     fn encode(value: &T, way: Way) -> Result<Message<Descriptor>> {
-        let bytes = Buffer::reused().into_bytes();
-        let packed = message::pack(value, bytes, way).map_err(|why| unwritable(&why))?;
-        let (bytes, descriptors) = packed.into_parts();
-        Ok(Message {
-            bytes: Buffer(bytes),
-            descriptors,
-        })
+        let mut bytes = Buffer::reused();
+        let packed = message::pack(value, core::mem::take(&mut bytes.0), way);
+        let descriptors;
+        (bytes.0, descriptors) = packed.map_err(|why| unwritable(&why))?.into_parts();
+        Ok(Message { bytes, descriptors })
     }
 
     fn take(
@@ -125,10 +123,6 @@ impl Buffer {
     /// written) has new memory.
     fn reused() -> Self {
         Self(SPARE.try_with(Cell::take).unwrap_or_default())
-    }
-
-    fn into_bytes(mut self) -> Vec<u8> {
-        core::mem::take(&mut self.0)
     }
 }
 
