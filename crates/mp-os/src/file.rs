@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
+
+use crate::commit::{allocate_in_pieces, check_size};
 
 /// Makes a file of `size` zeros with its blocks reserved, where the file system can reserve them;
 /// elsewhere a full disk ends a process that writes through a mapping by SIGBUS.
@@ -33,14 +35,11 @@ pub fn create_new(path: &Path, size: u64) -> io::Result<OwnedFd> {
 }
 
 fn sized(file: &File, size: u64) -> io::Result<()> {
-    crate::commit::check_size(size).map_err(io::Error::from)?;
+    check_size(size).map_err(io::Error::from)?;
     file.set_len(size)?;
-    loop {
-        match fallocate(file, FallocateFlags::empty(), 0, size) {
-            Err(Errno::INTR) => {}
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+    match allocate_in_pieces(file.as_fd(), FallocateFlags::empty(), 0..size) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 pub use crate::commit::{Commit, CreateError};
-use crate::commit::{allocate, check_memory, check_size, is_refused};
+use crate::commit::{allocate, check_memory, check_size, is_refused, retried};
 
 /// Creates a memory file of exactly `size` bytes that can neither shrink nor grow, ever.
 ///
@@ -91,12 +91,7 @@ pub fn give_back(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
         return Ok(());
     }
     let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    loop {
-        match fallocate(fd.as_fd(), hole, range.start, len) {
-            Err(Errno::INTR) => {}
-            other => return Ok(other?),
-        }
-    }
+    Ok(retried(|| fallocate(fd.as_fd(), hole, range.start, len))?)
 }
 
 /// Maps the pages of a shared mapping in ahead of their first use, as far as the kernel is able

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 
 use mp_os::memfd::{self, Commit, CreateError};
+use mp_testkit::{PATIENCE, Watchdog};
 
 #[test]
 fn cannot_shrink_grow_or_be_unsealed() {
@@ -96,4 +97,45 @@ fn populates_a_mapping() {
     );
     // SAFETY: the mapping, not used any more.
     unsafe { rustix::mm::munmap(memory, LEN) }.expect("mapped");
+}
+
+extern "C" fn do_nothing(_: libc::c_int) {}
+
+/// A timer like a profiler's, which ends before the kernel has reserved so much by one call. Kernels
+/// that finish the call first, as Linux 6.18 does, pass in any case.
+#[test]
+fn signals_do_not_keep_memory_from_being_reserved() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    // SAFETY: all zeros is a disposition without flags, so calls are not restarted.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = do_nothing as extern "C" fn(libc::c_int) as usize;
+    // SAFETY: `action` is whole, and its handler does nothing.
+    let installed =
+        unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(installed, 0);
+    // SAFETY: all zeros is an event that says nothing.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_signo = libc::SIGUSR1;
+    // SAFETY: it has no conditions.
+    event.sigev_notify_thread_id = unsafe { libc::gettid() };
+    let mut timer: libc::timer_t = std::ptr::null_mut();
+    // SAFETY: the event is whole, and both live through the call.
+    let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
+    assert_eq!(made, 0);
+    let every = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 5_000_000,
+    };
+    let spec = libc::itimerspec {
+        it_interval: every,
+        it_value: every,
+    };
+    // SAFETY: the timer just made.
+    let set = unsafe { libc::timer_settime(timer, 0, &raw const spec, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
+    let file = memfd::create("test", 64 << 20, Commit::Now);
+    // SAFETY: as above. It is used no more.
+    assert_eq!(unsafe { libc::timer_delete(timer) }, 0);
+    assert_eq!(blocks(&File::from(file.expect("64 MiB"))), 64 << 20);
 }
