@@ -101,8 +101,8 @@ fn populates_a_mapping() {
 
 extern "C" fn do_nothing(_: libc::c_int) {}
 
-/// A timer like a profiler's, which ends before the kernel has reserved so much by one call. Kernels
-/// that finish the call first, as Linux 6.18 does, pass in any case.
+/// A timer like a profiler's, which ends before the kernel has reserved so much by one call.
+/// Kernels that finish the call first, as Linux 6.18 does, pass in any case.
 #[test]
 fn signals_do_not_keep_memory_from_being_reserved() {
     let _watchdog = Watchdog::new(PATIENCE);
