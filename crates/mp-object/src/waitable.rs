@@ -28,12 +28,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::{ptr, thread};
 
 use mp_layout::{Error, ErrorKind, Place, Result};
 use mp_os::clock::Deadline;
 use mp_os::wakeup::{Wakeup, wait_any};
-use mp_sync::{EventCount, Sleep};
+use mp_sync::{EventCount, Sleep, Ticket};
 
 use crate::Event;
 
@@ -221,14 +221,20 @@ impl<'a> Watched<'a> {
 
 /// Sleeps until one of the objects is notified, or may be ready for another reason.
 fn sleep_in_memory(objects: &[&dyn InMemory], deadline: Deadline) {
-    let tickets: Vec<_> = objects
-        .iter()
-        .map(|object| (object.event_count(), object.event_count().prepare()))
-        .collect();
+    let mut tickets: Vec<(&EventCount, Ticket)> = Vec::with_capacity(objects.len());
+    for count in objects.iter().map(|object| object.event_count()) {
+        // Once, also if it is there several times: a second registration would make the first
+        // ticket an old one, on which no thread can sleep.
+        if !tickets.iter().any(|(other, _)| ptr::eq(*other, count)) {
+            tickets.push((count, count.prepare()));
+        }
+    }
     if objects.iter().any(|object| object.is_ready()) {
         return;
     }
-    if EventCount::sleep_on_any(&tickets, deadline) != Sleep::Woken {
+    let slept = EventCount::sleep_on_any(&tickets, deadline);
+    // Others that take what this thread is woken for do not keep it from looking for the dead.
+    if slept != Sleep::Woken || !objects.iter().any(|object| object.is_ready()) {
         objects.iter().for_each(|object| object.suspect());
     }
 }

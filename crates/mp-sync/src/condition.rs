@@ -55,6 +55,7 @@ use mp_layout::{Described, Error, ErrorKind, Kind, TypeTag, shared_struct};
 use mp_os::clock::Deadline;
 use mp_os::process_id::ProcessIdentity;
 
+use crate::event_count::RECHECK;
 use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
 use crate::{EventCount, Holder, LockError, Sleep, futex, participant};
 
@@ -339,20 +340,23 @@ impl Condition {
     fn sleep(&self, ticket: u64, deadline: Deadline) {
         let word = self.wake_word(ticket);
         let mut looks = self.swept.load(Ordering::Relaxed);
+        let mut next_look = Deadline::after(RECHECK);
         loop {
             // Acquire: before `notified` is looked at (I4).
             let seen = word.load(Ordering::Acquire);
             if self.is_notified(ticket) || deadline.is_expired() {
                 return;
             }
-            let suspects = match self.count.sleep_on(word, seen, deadline) {
-                Sleep::Woken => false,
+            let suspects = match self.count.sleep_on(word, seen, deadline.earlier(next_look)) {
+                // A wake for another on the same word does not put the next look off.
+                Sleep::Woken if !next_look.is_expired() => continue,
                 Sleep::Bell => true,
                 // Where many wait, not if another has finished a look since this one's last.
-                Sleep::TimedOut => {
+                Sleep::Woken | Sleep::TimedOut => {
                     self.swept.load(Ordering::Relaxed) == looks || self.waiting() <= FEW
                 }
             };
+            next_look = Deadline::after(RECHECK);
             // A busy lock leaves it to the next recheck. A dead owner is not hidden from the next
             // one: nothing is recovered.
             if suspects && let Ok(guard) = self.raw.try_lock() {

@@ -143,7 +143,7 @@ const SLEEPERS: u32 = 1;
 const STEP: u32 = 4;
 
 /// The longest sleep of a waiter on an eventcount between two looks (rule e).
-const RECHECK: Duration = Duration::from_millis(250);
+pub(crate) const RECHECK: Duration = Duration::from_millis(250);
 
 /// The same where the kernel has no `futex_waitv`: a waiter that sleeps on one word misses the
 /// bell.
@@ -434,6 +434,7 @@ impl EventCount {
             return result;
         }
         let mut pause = RECHECK;
+        let mut next_look = Deadline::after(pause);
         loop {
             let ticket = self.prepare();
             // The condition came true before the ticket, or no time is left.
@@ -441,15 +442,18 @@ impl EventCount {
             if result.is_some() || deadline.is_expired() {
                 return result;
             }
-            match self.sleep(ticket, deadline.earlier(Deadline::after(pause))) {
-                Sleep::Woken => {}
+            // Being woken in vain does not put the next look off.
+            match self.sleep(ticket, deadline.earlier(next_look)) {
+                Sleep::Woken if !next_look.is_expired() => {}
                 Sleep::Bell => {
                     pause = FIRST_LOOK;
                     look(true);
+                    next_look = Deadline::after(pause);
                 }
-                Sleep::TimedOut => {
+                Sleep::Woken | Sleep::TimedOut => {
                     look(pause < RECHECK);
                     pause = RECHECK.min(pause * 2);
+                    next_look = Deadline::after(pause);
                 }
             }
             let result = test();
@@ -474,6 +478,7 @@ impl EventCount {
         if seen.is_some() {
             return seen;
         }
+        let mut next_look = Deadline::after(RECHECK);
         loop {
             let ticket = self.prepare();
             // The condition came true before the ticket, or no time is left.
@@ -481,9 +486,12 @@ impl EventCount {
             if result.is_some() || deadline.is_expired() {
                 return result;
             }
-            // The bell rang or nothing did: a process may have died.
-            if self.sleep(ticket, deadline) != Sleep::Woken {
+            // The bell rang or nothing did for long: a process may have died. Being woken in vain
+            // does not put the look off.
+            let slept = self.sleep(ticket, deadline.earlier(next_look));
+            if slept != Sleep::Woken || next_look.is_expired() {
                 on_suspect();
+                next_look = Deadline::after(RECHECK);
             }
             let result = test();
             if result.is_some() {

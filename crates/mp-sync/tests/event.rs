@@ -1,10 +1,11 @@
 //! `Event`: no set is lost, whoever waits how.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mp_os::clock::Deadline;
-use mp_sync::{Event, Wait};
+use mp_sync::{Event, EventCount, Wait};
+use mp_testkit::{PATIENCE, Watchdog};
 
 #[path = "shared/processes.rs"]
 mod processes;
@@ -107,5 +108,30 @@ fn one_set_wakes_five_hundred_waiters() {
         }
         until(|| asleep.load(Ordering::SeqCst) == 500);
         event.set();
+    });
+}
+
+/// Each wake begins a new sleep, but not a new period after which the dead are looked for.
+#[test]
+fn a_waiter_that_is_woken_in_vain_again_and_again_looks_for_the_dead() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let memory = shared_memory();
+    let [count, busy]: [&EventCount; 2] = [place(memory, 0), place(memory, 64)];
+    let has_looked = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !has_looked.load(Ordering::Acquire) {
+                count.notify_all();
+                busy.wait_until(
+                    Wait::Sleep,
+                    Deadline::after(Duration::from_millis(5)),
+                    || None::<()>,
+                );
+            }
+        });
+        let looked = || has_looked.load(Ordering::Acquire).then_some(());
+        let suspect = || has_looked.store(true, Ordering::Release);
+        let ended = count.wait_until_or_suspect(Wait::Sleep, Deadline::NEVER, looked, suspect);
+        assert!(ended.is_some());
     });
 }

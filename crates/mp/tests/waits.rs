@@ -120,12 +120,9 @@ fn a_killed_process_ends_the_wait_for_its_connection() -> Result<()> {
     let (event, ready) = (Event::new()?, Event::new()?);
     let process = mp::spawn(have, (theirs, ready.clone()))?;
     ready.wait();
+    ours.send(1).expect("it is there"); // what is sent the other way does not matter
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            // What is sent the other way does not matter.
-            ours.send(1).expect("it is there");
-            wait(&[&event, &process], Duration::MAX)
-        });
+        let waiting = scope.spawn(|| wait(&[&event, &process], Duration::MAX));
         process.kill()?;
         assert_eq!(waiting.join().expect("no panic")?, [1]);
         Ok::<(), mp::Error>(())
