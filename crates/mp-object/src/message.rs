@@ -149,7 +149,8 @@ impl Packed {
 /// use mp_object::{Lock, message};
 ///
 /// let lock = Lock::new()?;
-/// let packed = message::pack(&vec![("a", &lock), ("b", &lock)], Vec::new(), Way::Descriptors);
+/// let both = (1, lock.clone(), lock.clone());
+/// let packed = message::pack(&both, Vec::new(), Way::Descriptors);
 /// assert_eq!(packed.expect("a message").descriptors().map(<[_]>::len), Some(2));
 /// let refused = message::pack(&lock, Vec::new(), Way::Names).unwrap_err();
 /// assert!(refused.to_string().contains("this one has none"));

@@ -210,15 +210,6 @@ fn what_does_not_survive_the_way_is_an_error_of_that_process_alone() -> Result<(
 }
 
 #[test]
-fn handles_do_not_travel_in_messages() -> Result<()> {
-    let queue = Queue::new()?;
-    let error = queue.put(Lock::new()?).expect_err("a handle");
-    assert_eq!(error.kind(), ErrorKind::Encode, "{error}");
-    assert!(queue.is_empty());
-    Ok(())
-}
-
-#[test]
 fn handles_travel_in_structures_many_and_twice_and_back() -> Result<()> {
     #[derive(Serialize, Deserialize)]
     struct Tools {
