@@ -121,15 +121,18 @@ pub fn check_seals(fd: impl AsFd) -> io::Result<bool> {
 }
 
 /// Seals a file of [`create_sealable`] against every write of every process, for ever; `false` if
-/// some mapping of it can still be written.
+/// some mapping of it can still be written. A file that is sealed so already stays so.
 ///
 /// # Errors
 ///
 /// What else `fcntl` reports, for instance `EPERM` on a file of [`create`].
 pub fn seal_writes(fd: impl AsFd) -> io::Result<bool> {
+    let fd = fd.as_fd();
     match fcntl_add_seals(fd, SealFlags::WRITE | SealFlags::SEAL) {
         Ok(()) => Ok(true),
         Err(Errno::BUSY) => Ok(false),
+        // Another process may have sealed it a moment ago.
+        Err(Errno::PERM) if is_read_only_for_ever(fd)? => Ok(true),
         Err(error) => Err(error.into()),
     }
 }

@@ -139,3 +139,13 @@ fn signals_do_not_keep_memory_from_being_reserved() {
     assert_eq!(unsafe { libc::timer_delete(timer) }, 0);
     assert_eq!(blocks(&File::from(file.expect("64 MiB"))), 64 << 20);
 }
+
+#[test]
+fn a_file_that_another_process_has_sealed_is_sealed() {
+    let fd = memfd::create_sealable("twice", 4096, Commit::Now).expect("made");
+    assert!(memfd::seal_writes(&fd).expect("sealed"));
+    assert!(memfd::seal_writes(&fd).expect("sealed already"));
+    let never = memfd::create("never", 4096, Commit::Now).expect("made");
+    let error = memfd::seal_writes(&never).expect_err("its seals are final");
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+}
