@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::FallocateFlags;
@@ -43,7 +44,11 @@ fn sized(file: &File, size: u64) -> io::Result<()> {
     }
 }
 
-/// Opens a file for reading and writing.
+/// What is no file must neither keep `open` waiting (a FIFO) nor become the terminal of this
+/// process.
+const OF_WHATEVER_IT_IS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
+
+/// Opens a file for reading and writing. What is no file is opened without waiting.
 ///
 /// # Errors
 ///
@@ -52,17 +57,22 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
     OpenOptions::new()
         .read(true)
         .write(true)
+        .custom_flags(OF_WHATEVER_IT_IS)
         .open(path)
         .map(Into::into)
 }
 
-/// Opens a file for reading.
+/// Opens a file for reading. What is no file is opened without waiting.
 ///
 /// # Errors
 ///
 /// What the kernel reports.
 pub fn open_read_only(path: &Path) -> io::Result<OwnedFd> {
-    File::open(path).map(Into::into)
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(OF_WHATEVER_IT_IS)
+        .open(path)
+        .map(Into::into)
 }
 
 /// Opens the file of a descriptor again, for reading.
@@ -144,10 +154,21 @@ mod tests {
     #[test]
     fn a_file_that_cannot_have_its_size_is_not_left() {
         let path = temporary("size");
-        assert!(create_new(&path.0, 1 << 62).is_err());
+        // More than any file system has: sizes are signed.
+        assert!(create_new(&path.0, u64::MAX).is_err());
         assert!(!path.0.exists());
         create_new(&path.0, 1).unwrap();
         let error = create_new(&path.0, 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_fifo_that_no_process_writes_is_opened_at_once() {
+        let _watchdog = mp_testkit::Watchdog::new(mp_testkit::PATIENCE);
+        let path = temporary("fifo");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &path.0, kind, mode, 0).unwrap();
+        open_read_only(&path.0).unwrap();
+        open(&path.0).unwrap();
     }
 }
