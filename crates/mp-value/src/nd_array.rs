@@ -13,9 +13,9 @@
 //!   against the file's size.
 //! - I2: every handle of an opening, in whatever process, has the same control; the invariants of
 //!   [`crate::array_control`] hold among them.
-//! - I3: a file has one opening that writes at a time: an anonymous file is reached by handles
-//!   only, the others are locked by the kernel ([`mp_os::file::lock_for_writing`]) for as long as a
-//!   descriptor of the opening lives. So I2 is enough.
+//! - I3: a file has one opening that writes at a time: the kernel locks it
+//!   ([`mp_os::file::lock_for_writing`]) for as long as a descriptor of the opening lives. This
+//!   holds for an anonymous file too, which has a path in `/proc`. So I2 is enough.
 //!
 //! # If a process dies
 //!
@@ -68,10 +68,10 @@ use crate::{Array, Chunks, FrozenNdArray};
 /// # Who writes
 ///
 /// Clones, handles that were passed to other processes, and what a forked child has of them are one
-/// opening: its locks and claims keep them apart. A name or
-/// a path has one opening that writes at a time; a second is refused with [`ErrorKind::Claimed`]
-/// until the last handle of the first is gone, also by a kill. [`NdReader`](crate::NdReader) opens
-/// it for reading meanwhile.
+/// opening: its locks and claims keep them apart. A name or a path, the one in
+/// [`numpy_line`](Self::numpy_line) included, has one opening that writes at a time; a second is
+/// refused with [`ErrorKind::Claimed`] until the last handle of the first is gone, also by a kill.
+/// [`NdReader`](crate::NdReader) opens it for reading meanwhile.
 ///
 /// # If a process dies
 ///
@@ -80,7 +80,8 @@ use crate::{Array, Chunks, FrozenNdArray};
 /// # Limits
 ///
 /// - Other programs, such as numpy, know nothing of the lock: their writes and Rust's slices must
-///   not be at work together.
+///   not be at work together. Nor does `mp_shm::SharedMemory` ask for it: one that is opened by the
+///   name of an array writes the same bytes.
 /// - A file with a name or a path can be cut by any program of the same user; an access then ends
 ///   this process with SIGBUS. The same happens on a full disk whose file system reserves no
 ///   blocks. Without a name neither can happen.
@@ -132,6 +133,8 @@ impl<T: Plain> NdArray<T> {
         let header = NpyHeader::of(T::LAYOUT, shape, MEMORY)?;
         let size = size_of_file::<T>(&header, MEMORY)?;
         let data = Segment::sealable("nd-array", size)?;
+        // `/proc/PID/fd` is a path to it, by which `open_file` makes an opening of its own (I3).
+        lock(data.as_fd(), MEMORY)?;
         write_header(data.region(), &header)?;
         fill(elements_of(data.region(), &header)?)?;
         Self::opened(data, header, None)
@@ -149,8 +152,10 @@ impl<T: Plain> NdArray<T> {
         let data = Segment::unpublished(name, size_of_file::<T>(&header, &object)?)?;
         write_header(data.region(), &header)?;
         lock(data.as_fd(), &object)?;
+        let array = Self::opened(data.clone(), header, Some(path_of_name(name)))?;
+        // Last: an error leaves no name.
         data.publish(name)?;
-        Self::opened(data, header, Some(path_of_name(name)))
+        Ok(array)
     }
 
     /// Opens the array under `name`, whichever program made it, for writing.
@@ -187,18 +192,38 @@ impl<T: Plain> NdArray<T> {
     /// # Errors
     ///
     /// As for [`NdArray::zeros`]; [`ErrorKind::AlreadyExists`], and what else the system says of
-    /// the path.
+    /// the path, for instance that its file system has no locks. The file is removed again.
     pub fn create_file(path: impl AsRef<Path>, shape: &[usize]) -> Result<Self> {
         const { assert_zeros::<T>() };
         let (path, object) = named_path(path.as_ref())?;
         let header = NpyHeader::of(T::LAYOUT, shape, &object)?;
         let size = size_of_file::<T>(&header, &object)?;
+        let control = Self::control_of(&header)?;
         let descriptor = file::create_new(&path, size as u64)
             .map_err(|source| Error::os("create", &object, source))?;
-        lock(descriptor.as_fd(), &object)?;
-        let data = Segment::from_named_descriptor(descriptor, &object)?;
+        Self::in_new_file(control, descriptor, header, &path, &object).map_err(|error| {
+            // What is left otherwise is a file of our own that is no use.
+            match std::fs::remove_file(&path) {
+                Ok(()) => error,
+                Err(stays) => {
+                    let detail = format!("{error}; and its file cannot be removed: {stays}");
+                    error.with_detail(detail)
+                }
+            }
+        })
+    }
+
+    fn in_new_file(
+        control: Object,
+        descriptor: OwnedFd,
+        header: NpyHeader,
+        path: &Path,
+        object: &str,
+    ) -> Result<Self> {
+        lock(descriptor.as_fd(), object)?;
+        let data = Segment::from_named_descriptor(descriptor, object)?;
         write_header(data.region(), &header)?;
-        Self::opened(data, header, Some(path.to_string_lossy().into()))
+        Self::of_parts(control, data, header, Some(path.to_string_lossy().into()))
     }
 
     /// Opens the `.npy` file `path` for writing; nothing is read but its header.
@@ -217,9 +242,11 @@ impl<T: Plain> NdArray<T> {
 
     /// The first handle of an opening.
     fn opened(data: Segment, header: NpyHeader, path: Option<Arc<str>>) -> Result<Self> {
-        let plan = ArrayMemory::<T>::control_plan(header.len());
-        let control = Object::create(&plan, |_| Ok(()))?;
-        Self::of_parts(control, data, header, path)
+        Self::of_parts(Self::control_of(&header)?, data, header, path)
+    }
+
+    fn control_of(header: &NpyHeader) -> Result<Object> {
+        Object::create(&ArrayMemory::<T>::control_plan(header.len()), |_| Ok(()))
     }
 
     fn of_parts(
@@ -381,27 +408,38 @@ impl<T: PlainSlice> NdArray<T> {
         let (control, header) = (self.flat.object().clone(), Arc::clone(&self.header));
         // Its own mapping could write, too.
         drop(self);
-        match memfd::seal_writes(&descriptor) {
-            Ok(true) => {
-                FrozenNdArray::map(descriptor, MEMORY).map_err(|error| NotFrozen::new(None, error))
-            }
-            Ok(false) => {
-                let error = Error::new(ErrorKind::Claimed, "freeze", MEMORY);
-                let error = error.with_detail(
+        Self::sealed(control, descriptor, &header)
+    }
+
+    /// Freezes the unmapped array, or maps it again.
+    ///
+    /// Another process that freezes it meanwhile refuses both for a moment: the kernel lets nothing
+    /// map the file from before it looks for mappings until after it has sealed it. The next
+    /// attempt to seal waits for that process.
+    fn sealed(
+        control: Object,
+        mut descriptor: OwnedFd,
+        header: &NpyHeader,
+    ) -> Result<FrozenNdArray<T>, NotFrozen<T>> {
+        let mut attempts = 1;
+        loop {
+            let refusal = match memfd::seal_writes(&descriptor) {
+                Ok(true) => {
+                    return FrozenNdArray::map(descriptor, MEMORY)
+                        .map_err(|error| NotFrozen::new(None, error));
+                }
+                Ok(false) => Error::new(ErrorKind::Claimed, "freeze", MEMORY).with_detail(
                     "another handle, chunk or mapping of it could still write; drop them, and end the processes that have one",
-                );
-                Err(NotFrozen::new(
-                    Self::again(control, descriptor, &header),
-                    error,
-                ))
+                ),
+                Err(source) => Error::os("freeze", MEMORY, source),
+            };
+            let second = descriptor.try_clone();
+            let array = Self::again(control.clone(), descriptor, header);
+            match second {
+                Ok(second) if array.is_none() && attempts < ATTEMPTS => descriptor = second,
+                _ => return Err(NotFrozen::new(array, refusal)),
             }
-            Err(source) => {
-                let error = Error::os("freeze", MEMORY, source);
-                Err(NotFrozen::new(
-                    Self::again(control, descriptor, &header),
-                    error,
-                ))
-            }
+            attempts += 1;
         }
     }
 
@@ -441,6 +479,10 @@ impl<T> From<NotFrozen<T>> for Error {
         refused.error
     }
 }
+
+/// How often an array is sealed or mapped again while others freeze it: each attempt but the last
+/// takes another process that begins just then.
+const ATTEMPTS: u32 = 16;
 
 /// What errors call an array without a name.
 pub(crate) const MEMORY: &str = "an n-dimensional array";

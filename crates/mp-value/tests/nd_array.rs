@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use handles::{kind, twin};
 use mp_layout::{Complex, ErrorKind, Plain};
 use mp_sync::LockError;
-use mp_testkit::{Forked, PATIENCE, UniqueName, Watchdog};
+use mp_testkit::{Argument, Forked, PATIENCE, UniqueName, Watchdog, leave_descriptors, refuse};
 use mp_value::{Claim, FrozenNdArray, NdArray, NdReader};
 
 /// Kept by a test that forks, or that must have the only handle: a child forked by another test has
@@ -199,6 +199,77 @@ fn a_name_has_one_opening_that_writes_and_any_that_read() {
     );
     NdArray::<f32>::unlink(&name).unwrap();
     assert_eq!(kind(NdReader::<f32>::open(&name)), ErrorKind::NotFound);
+}
+
+#[test]
+fn memory_without_a_name_has_one_opening_that_writes() {
+    let _alone = alone();
+    let _watchdog = Watchdog::new(PATIENCE);
+    let array = NdArray::<u64>::zeros(&[2]).unwrap();
+    let line = array.numpy_line();
+    let path = line.split('"').nth(1).unwrap();
+    assert_eq!(kind(NdArray::<u64>::open_file(path)), ErrorKind::Claimed);
+    let by_another = || kind(NdArray::<u64>::open_file(path)) == ErrorKind::Claimed;
+    assert!(Forked::new(by_another).succeeds());
+    let reader = NdReader::<u64>::open_file(path).unwrap();
+    let passed = twin(&array);
+    passed.set(&[1], 7).unwrap();
+    assert_eq!(
+        (array.get(&[1]).unwrap(), reader.get(&[1]).unwrap()),
+        (7, 7)
+    );
+    drop(reader);
+    // Refused, and mapped again: still the one opening.
+    let array = array.freeze().unwrap_err().into_array().unwrap();
+    let line = array.numpy_line();
+    let path = line.split('"').nth(1).unwrap();
+    assert_eq!(kind(NdArray::<u64>::open_file(path)), ErrorKind::Claimed);
+    drop(passed);
+    assert_eq!(array.freeze().unwrap()[..], [0, 7]);
+}
+
+#[test]
+fn a_creation_that_fails_leaves_no_name_and_no_file() {
+    let _alone = alone();
+    let _watchdog = Watchdog::new(PATIENCE);
+    let (name, file) = (UniqueName::new("nd-fails"), TempFile::new("fails"));
+    let leaves_nothing = || {
+        let mut refusals = 0;
+        for free in 0.. {
+            leave_descriptors(free);
+            let named = NdArray::<u8>::create_named(&name, &[3]).map(drop);
+            let filed = NdArray::<u8>::create_file(&file, &[3]).map(drop);
+            for (made, path) in [(&named, name.path()), (&filed, file.0.clone())] {
+                match made {
+                    Ok(()) => std::fs::remove_file(path).unwrap(),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::TooManyDescriptors, "{error}");
+                        assert!(!path.exists(), "{path:?} is left with {free} descriptors");
+                        refusals += 1;
+                    }
+                }
+            }
+            if named.is_ok() && filed.is_ok() {
+                break;
+            }
+        }
+        refusals >= 4
+    };
+    assert!(Forked::new(leaves_nothing).succeeds());
+    let without_locks = || {
+        let lock = Argument {
+            index: 1,
+            mask: u32::MAX,
+            value: libc::F_OFD_SETLK.unsigned_abs(),
+        };
+        refuse(libc::SYS_fcntl, libc::ENOLCK, Some(lock));
+        let error = NdArray::<u8>::create_file(&file, &[3]).unwrap_err();
+        assert_eq!(error.operation(), "lock");
+        !file.0.exists()
+    };
+    assert!(Forked::new(without_locks).succeeds());
+    // For the guard to remove.
+    drop(NdArray::<u8>::create_file(&file, &[3]).unwrap());
 }
 
 #[test]
@@ -440,6 +511,36 @@ fn an_array_that_can_be_written_is_not_frozen() {
     let named = NdArray::<u64>::create_named(&name, &[1]).unwrap();
     drop(refused(named, ErrorKind::Unsupported));
     NdArray::<u64>::unlink(&name).unwrap();
+}
+
+#[test]
+fn handles_that_are_frozen_at_once_lose_no_array() {
+    let _alone = alone();
+    let _watchdog = Watchdog::new(PATIENCE);
+    for _ in 0..200 {
+        let array = NdArray::from_slice(&[2], &[1_u64, 2]).unwrap();
+        let handles = [twin(&array), array];
+        let start = std::sync::Barrier::new(handles.len());
+        std::thread::scope(|scope| {
+            let freezes = handles.map(|handle| {
+                scope.spawn(|| {
+                    start.wait();
+                    handle.freeze()
+                })
+            });
+            for freeze in freezes {
+                let elements = match freeze.join().unwrap() {
+                    Ok(frozen) => frozen.to_vec(),
+                    Err(refused) => {
+                        let why = refused.error().to_string();
+                        let array = refused.into_array().expect(&why);
+                        array.flat().to_vec().unwrap()
+                    }
+                };
+                assert_eq!(elements, [1, 2]);
+            }
+        });
+    }
 }
 
 #[test]
