@@ -366,13 +366,14 @@ impl Board {
     }
 
     /// Says that the parent is about to sleep, for the time `number`, which is never 0 and never
-    /// the same; returns whether it may, since no worker has pushed anything.
+    /// the same; returns whether it may, since no worker has pushed anything or damaged its ring,
+    /// which [`drain`](Self::drain) finds.
     pub fn may_sleep(&self, number: u64) -> Result<bool> {
         self.words()?.parent.store(number, Ordering::Relaxed);
         // Pairs with the fence in `ring_parent`: one of the two sees the other.
         fence(Ordering::SeqCst);
         for worker in 0..self.workers {
-            if !self.ring(worker)?.is_empty() {
+            if !self.ring(worker).is_ok_and(|ring| ring.is_empty()) {
                 return Ok(false);
             }
         }

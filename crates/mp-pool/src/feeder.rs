@@ -155,6 +155,7 @@ impl<'p, I: Iterator> Feeder<'p, I> {
             function: Arc::clone(function),
             items,
             descriptors,
+            moves: 0,
         });
     }
 

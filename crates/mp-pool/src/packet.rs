@@ -27,6 +27,8 @@ pub(crate) struct Packet {
     pub(crate) items: Vec<Vec<u8>>,
     /// Those of the only task: a task with descriptors travels alone.
     pub(crate) descriptors: Vec<OwnedFd>,
+    /// How often it came back from a worker that died with it, and had begun nothing of it.
+    pub(crate) moves: u32,
 }
 
 const LENGTH: usize = size_of::<u32>();
@@ -57,6 +59,9 @@ impl Packet {
     pub(crate) fn split_off(mut self, at: usize) -> Option<Self> {
         self.items.drain(..at.min(self.items.len()));
         self.first += at;
+        if at > 0 {
+            self.moves = 0;
+        }
         (!self.items.is_empty()).then_some(self)
     }
 }

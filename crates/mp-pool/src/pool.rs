@@ -35,9 +35,10 @@ const MAP_AHEAD: usize = 1024;
 ///
 /// A worker that dies fails the one task that it ran, with its index, pid, and exit code or signal.
 /// Tasks that it had taken and not begun move to another worker, its results that came before
-/// count, and a new worker takes its place. If workers end over and over before they run anything,
-/// there are pauses between the starts, and then the pool gives up: every task fails with the last
-/// reason. When this process dies, the kernel kills the workers.
+/// count, and a new worker takes its place. A packet of tasks that four workers took and died
+/// before they began one fails, since its arguments may be what kills. If workers end over and over
+/// before they run anything, there are pauses between the starts, and then the pool gives up: every
+/// task fails with the last reason. When this process dies, the kernel kills the workers.
 ///
 /// # Examples
 ///

@@ -32,6 +32,10 @@ const PROVEN_AFTER: Duration = Duration::from_secs(10);
 /// gives up.
 const DEATHS_IN_VAIN_MAX: usize = 8;
 
+/// So often a packet comes back from a worker that died before it began the first task; the next
+/// such death fails the packet, whose arguments may be what kills.
+const MOVES_MAX: u32 = 3;
+
 /// So many initializers may fail in a row.
 const FAILED_INITIALIZERS_MAX: usize = 3;
 
@@ -299,6 +303,8 @@ impl State {
                 continue;
             };
             let had_begun = self.take_back(board, number, &occupant)?;
+            // A ring that it damaged would keep the collector awake until the seat is filled.
+            board.reset_worker(number)?;
             let is_expected = occupant.is_leaving || self.is_stopped || had_begun;
             let is_ended = matches!(self.phase, Phase::Ended(_));
             if !is_expected && !is_ended && occupant.age() < PROVEN_AFTER {
@@ -310,7 +316,7 @@ impl State {
     }
 
     /// Takes a dead worker's packet from the board. The task that it had begun fails, the rest is
-    /// to be done first; returns whether there was one.
+    /// to be done first; a packet that moved too often fails. Returns whether a task failed.
     fn take_back(&mut self, board: &Board, number: usize, occupant: &Occupant) -> Result<bool> {
         let mut had_begun = false;
         for place in 0..self.slots.len() {
@@ -318,7 +324,7 @@ impl State {
                 continue;
             }
             let slot = &mut self.slots[place];
-            let Some(packet) = slot.packet.take() else {
+            let Some(mut packet) = slot.packet.take() else {
                 continue;
             };
             self.on_board -= 1;
@@ -332,6 +338,14 @@ impl State {
                 done += 1;
                 had_begun = true;
                 self.in_vain = 0;
+            } else if done == 0 {
+                packet.moves += 1;
+                if packet.moves > MOVES_MAX {
+                    fail(packet, &cause_of_death(occupant, Duration::ZERO));
+                    had_begun = true;
+                    self.in_vain = 0;
+                    continue;
+                }
             }
             if let Some(rest) = packet.split_off(done) {
                 self.pending.push_front(rest);
@@ -347,13 +361,18 @@ impl State {
 
     /// When a seat that became empty is filled.
     fn backoff(&self) -> Deadline {
-        match self.in_vain.checked_sub(self.seats.len() + 1) {
-            None => Deadline::PASSED,
-            Some(times) => {
-                let pause = SHORTEST_BACKOFF.saturating_mul(1 << times.min(16));
-                Deadline::after(pause.min(LONGEST_BACKOFF))
-            }
+        if self.in_vain > self.seats.len() {
+            self.after_pause()
+        } else {
+            Deadline::PASSED
         }
+    }
+
+    /// When a seat is filled that could not be filled now.
+    fn after_pause(&self) -> Deadline {
+        let times = self.in_vain.saturating_sub(self.seats.len() + 1);
+        let pause = SHORTEST_BACKOFF.saturating_mul(1 << times.min(16));
+        Deadline::after(pause.min(LONGEST_BACKOFF))
     }
 
     /// Lets the workers end if nothing is left for them.
@@ -391,7 +410,7 @@ impl State {
                 && let Err(error) = seat.fill(number, shared)
             {
                 self.note_in_vain(error.to_string());
-                self.seats[number].fill_at = self.backoff();
+                self.seats[number].fill_at = self.after_pause();
                 self.give_up_if_in_vain(&shared.board);
             }
             let seat = &self.seats[number];
@@ -403,7 +422,9 @@ impl State {
     }
 
     fn give_up_if_in_vain(&mut self, board: &Board) {
-        let too_many = self.in_vain >= self.seats.len() + DEATHS_IN_VAIN_MAX;
+        // A worker that runs a task is proof that they can, and would be killed with the pool.
+        let too_many =
+            self.in_vain >= self.seats.len() + DEATHS_IN_VAIN_MAX && !self.is_any_taken(board);
         if !too_many && self.failed_initializers < FAILED_INITIALIZERS_MAX {
             return;
         }
@@ -412,6 +433,15 @@ impl State {
             self.in_vain, self.last_end
         ));
         self.end(board, Arc::new(error));
+    }
+
+    /// Whether a worker that was not buried has taken a packet.
+    fn is_any_taken(&self, board: &Board) -> bool {
+        self.slots.iter().enumerate().any(|(place, slot)| {
+            slot.packet.is_some()
+                && matches!(board.taken_by(place), Ok(Some(number))
+                    if self.seats.get(number).is_some_and(|seat| seat.occupant.is_some()))
+        })
     }
 
     /// Kills and reaps all workers; every task that is left fails with `error`.

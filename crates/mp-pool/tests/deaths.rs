@@ -1,11 +1,15 @@
 //! Workers that die: what is lost is the task that they ran, and what is told of it.
 
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex, Semaphore};
 use mp_os::clock::Deadline;
 use mp_os::pidfd::PidFd;
+use mp_pool::board::Board;
 use mp_pool::{MapResult, Pool, TaskError};
 use mp_process::{Status, spawn};
 use mp_testkit::Watchdog;
@@ -293,6 +297,83 @@ fn workers_that_die_before_they_run_anything_end_in_an_error() {
     let error = pool.apply(|n: u32| n, (1,)).unwrap_err();
     assert!(error.to_string().contains("exited with code 9"), "{error}");
     assert_eq!(error.kind(), ErrorKind::ProcessDied);
+}
+
+#[test]
+fn starts_that_fail_over_and_over_leave_a_task_that_runs_alone() {
+    let _watchdog = Watchdog::new(LONG);
+    fn start(left: Semaphore, failed: Semaphore) {
+        if !left.try_acquire() {
+            failed.release().unwrap();
+            std::process::exit(9);
+        }
+    }
+    fn task(pid: Mutex<u32>, runs: Event, go: Event) {
+        *pid.lock().unwrap() = std::process::id();
+        runs.set();
+        go.wait();
+    }
+    let (left, failed) = (Semaphore::new(2).unwrap(), Semaphore::new(0).unwrap());
+    let pool = Pool::builder()
+        .workers(2)
+        .initializer(start, (left.clone(), failed.clone()))
+        .build()
+        .unwrap();
+    let (runs, go) = (Event::new().unwrap(), Event::new().unwrap());
+    let runner = Mutex::new(0).unwrap();
+    let result = pool.apply_async(task, (runner.clone(), runs.clone(), go.clone()));
+    runs.wait();
+    // So that the other has started as well.
+    while left.value() > 0 {
+        std::thread::yield_now();
+    }
+    let runner = *runner.lock().unwrap();
+    let others = pool.worker_pids().into_iter().filter(|pid| *pid != runner);
+    others.for_each(|pid| kill(pid, libc::SIGKILL));
+    // More than after how many the pool gives up.
+    (0..12).for_each(|_| failed.acquire());
+    go.set();
+    result.get().unwrap();
+}
+
+#[test]
+fn arguments_that_no_worker_can_receive_fail_their_task_alone() {
+    let _watchdog = Watchdog::new(LONG);
+    fn no_more_descriptors() {
+        let free = File::open("/dev/null").unwrap().as_raw_fd() as u64;
+        let limit = libc::rlimit {
+            rlim_cur: free,
+            rlim_max: free,
+        };
+        // SAFETY: the kernel reads a structure that lives as long as the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+    }
+    let pool = Pool::builder()
+        .workers(1)
+        .initializer(no_more_descriptors, ())
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        let event = Event::new().unwrap();
+        let error = pool.apply(|event: Event| event.set(), (event,));
+        let error = error.unwrap_err();
+        assert!(error.death().is_some(), "{error}");
+        assert_eq!(pool.map(|n: u32| n, 0..10).unwrap().len(), 10);
+    }
+}
+
+#[test]
+fn a_damaged_ring_keeps_the_parent_awake_until_it_is_made_again() {
+    let board = Board::new(1).unwrap();
+    assert!(board.may_sleep(1).unwrap());
+    let memory = File::from(board.as_fd().try_clone_to_owned().unwrap());
+    // All but the words at the beginning of the board.
+    let zeros = vec![0; memory.metadata().unwrap().len() as usize - 512];
+    memory.write_all_at(&zeros, 512).unwrap();
+    assert!(!board.may_sleep(2).unwrap());
+    assert!(board.drain(0, |_, _| {}).is_err());
+    board.reset_worker(0).unwrap();
+    assert!(board.may_sleep(3).unwrap());
 }
 
 #[test]
