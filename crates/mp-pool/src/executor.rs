@@ -102,6 +102,8 @@ impl ProcessPoolExecutor {
     /// As [`shutdown`](Self::shutdown); tasks that no worker has taken are
     /// [cancelled](Future::cancel).
     pub fn shutdown_and_cancel(&self) {
+        // Before, so that no task is submitted behind those that are cancelled.
+        self.pool.close();
         self.pool.shared().cancel_all();
         self.shutdown();
     }
@@ -119,9 +121,11 @@ impl From<Pool> for ProcessPoolExecutor {
 }
 
 impl Drop for ProcessPoolExecutor {
-    /// Waits until all tasks are done.
+    /// Waits until all tasks are done. A copy in a forked process does not.
     fn drop(&mut self) {
-        self.shutdown();
+        if !self.pool.is_copy() {
+            self.shutdown();
+        }
     }
 }
 
@@ -322,7 +326,7 @@ impl<R> AsCompleted<R> {
         loop {
             let seen = self.watcher.ends();
             if let Some(place) = self.pending.iter().position(Future::done) {
-                return Some(self.pending.remove(place));
+                return Some(self.pending.swap_remove(place));
             }
             if self.pending.is_empty() || deadline.is_expired() {
                 return None;

@@ -10,6 +10,7 @@ use mp_process::call::Outcome;
 use mp_process::{Argument, Arguments, Returned, Stateless, Task};
 
 use crate::async_result::{AsyncResult, MapResult};
+use crate::board::MAX_ITEMS;
 use crate::builder::Builder;
 use crate::error::TaskError;
 use crate::feeder::{Feeder, name, write_all, write_one};
@@ -67,6 +68,8 @@ const MAP_AHEAD: usize = 1024;
 pub struct Pool {
     shared: Arc<Shared>,
     collector: Option<JoinHandle<()>>,
+    /// The pid of the process whose children the workers are.
+    made_by: u32,
 }
 
 impl Pool {
@@ -94,6 +97,7 @@ impl Pool {
             Ok(collector) => Ok(Self {
                 shared,
                 collector: Some(collector),
+                made_by: std::process::id(),
             }),
             Err(source) => {
                 shared.terminate();
@@ -276,8 +280,13 @@ impl Pool {
     fn in_chunks(&self, size: Option<usize>) -> Chunked<'_> {
         Chunked {
             shared: &self.shared,
-            size,
+            size: size.map(|tasks| tasks.clamp(1, MAX_ITEMS)),
         }
+    }
+
+    /// Whether this is a copy in a process that was forked: workers and threads are another's.
+    pub(crate) fn is_copy(&self) -> bool {
+        std::process::id() != self.made_by
     }
 
     /// Takes no more tasks. Those that were submitted are run, then the workers end;
@@ -308,8 +317,13 @@ impl Pool {
 }
 
 impl Drop for Pool {
-    /// Terminates the pool.
+    /// Terminates the pool. A copy in a forked process does nothing to it.
     fn drop(&mut self) {
+        if self.is_copy() {
+            // There is no such thread here: it can be neither joined nor detached.
+            std::mem::forget(self.collector.take());
+            return;
+        }
         self.shared.terminate();
         if let Some(collector) = self.collector.take() {
             // It does not panic; if it did, it said so.
@@ -454,7 +468,7 @@ impl<'p> Chunked<'p> {
         F: Task<(I::Item,)> + Stateless,
         F::Output: Returned<W>,
     {
-        let chunk = self.size.unwrap_or(1).max(1);
+        let chunk = self.size.unwrap_or(1);
         let function = name::<F, (I::Item,), W>(task);
         let feeder = Feeder::new(self.shared, function, items.into_iter(), write_one, chunk);
         let ahead = PACKETS_PER_WORKER * self.shared.config.workers * chunk;

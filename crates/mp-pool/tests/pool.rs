@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex, Semaphore};
-use mp_pool::{Cause, Pool};
-use mp_testkit::Watchdog;
+use mp_pool::{Cause, Pool, ProcessPoolExecutor};
+use mp_testkit::{Forked, Watchdog};
 
 /// More than any wait in a test needs.
 const LONG: Duration = Duration::from_secs(60);
@@ -46,6 +46,38 @@ fn every_way_to_run_tasks_gives_the_values_in_order() {
         );
     }
     assert!(pool.map(square, []).unwrap().is_empty());
+}
+
+#[test]
+fn packets_of_any_size_that_can_be_asked_for_give_the_values() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    let expected: Vec<u64> = (0..50).map(|n| n * n).collect();
+    for size in [0, 1 << 61, usize::MAX] {
+        let packets = pool.chunk_size(size);
+        assert_eq!(packets.map(square, 0..50).unwrap(), expected, "{size}");
+        let values: Result<Vec<_>, _> = packets.imap(square, 0..50).collect();
+        assert_eq!(values.unwrap(), expected, "{size}");
+        assert_eq!(packets.map_async(square, 0..50).get().unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_copy_in_a_forked_process_leaves_the_pool_to_its_parent() {
+    let _watchdog = Watchdog::new(LONG);
+    let mut pool = Some(Pool::new(2).unwrap());
+    let mut executor = Some(ProcessPoolExecutor::with_workers(1).unwrap());
+    let copy = Forked::new(|| {
+        drop((pool.take(), executor.take()));
+        true
+    });
+    assert!(copy.succeeds());
+    let (pool, executor) = (pool.unwrap(), executor.unwrap());
+    let pids = pool.worker_pids();
+    let ran = pool.map(|_: u32| std::process::id(), 0..20).unwrap();
+    assert!(ran.iter().all(|pid| pids.contains(pid)), "{ran:?} {pids:?}");
+    let pid = executor.submit(std::process::id, ()).result().unwrap();
+    assert_eq!(executor.pool().worker_pids(), [pid]);
 }
 
 #[test]
