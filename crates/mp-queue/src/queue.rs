@@ -443,6 +443,8 @@ impl<T, C: Codec<T>> Queue<T, C> {
         let (wait, max) = (self.wait, max.max(1));
         let take = |message: &Message<'_>, descriptors| Ok(C::take(message, descriptors));
         let (mut taken, mut is_cut) = self.raw.get_many(max, wait, timeout.into(), take)?;
+        // What is put from now on waits for the next get: this one ends while producers keep up.
+        let max = max.min(taken.len() + self.len());
         while is_cut && taken.len() < max {
             let rest = max - taken.len();
             // What the error says, the next get reports.
@@ -592,5 +594,25 @@ impl<T, C> fmt::Debug for Queue<T, C> {
             .field("capacity", &self.capacity())
             .field("is_closed", &self.is_closed())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_get_of_many_ends_while_a_producer_keeps_up() {
+        let queue = Queue::bytes().expect("a queue");
+        queue.put(vec![1]).expect("room");
+        let put_another = |_: &Message<'_>, _| {
+            queue.put(vec![1]).expect("room");
+            Ok(())
+        };
+        let got = queue
+            .raw
+            .get_many(1000, Wait::Sleep, Deadline::PASSED, put_another);
+        let (got, _) = got.expect("messages");
+        assert_eq!((got.len(), queue.len()), (1, 1));
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Reader<'q> {
     at: Cursor,
     /// A cursor that the tail had.
     seen: Cursor,
+    /// Whether it has looked at the tail itself.
+    has_looked: bool,
     /// Whether the descriptors in front of the lane belong to the newest message that was passed.
     is_in_lane: bool,
 }
@@ -39,6 +41,7 @@ impl<'q> Reader<'q> {
             head,
             at: head,
             seen,
+            has_looked: false,
             is_in_lane: false,
         })
     }
@@ -127,8 +130,12 @@ impl<'q> Reader<'q> {
         self.queue.blocks.next(block)
     }
 
-    /// Whether the tail has moved since last seen.
+    /// Whether the tail has moved since last seen. It is looked at once: a get of many would not
+    /// end while producers keep up.
     fn look_at_tail(&mut self) -> Result<bool> {
+        if core::mem::replace(&mut self.has_looked, true) {
+            return Ok(false);
+        }
         // Pairs with the producers' commit: the records up to there are written.
         let tail = self.queue.tail(Ordering::Acquire)?;
         if tail == self.seen {
