@@ -6,8 +6,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mp_queue::{GetError, Plain, PutError, Queue, Wait, channel};
-use mp_testkit::Watchdog;
+use mp_layout::ErrorKind;
+use mp_object::Event;
+use mp_queue::{Bytes, GetError, Plain, PutError, Queue, Wait, channel};
+use mp_testkit::{Forked, Watchdog, leave_descriptors};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -185,4 +187,51 @@ fn a_value_wakes_the_other_end() {
         (sleepers, wake)
     };
     assert_wakes(round, |mut sender| sender.send(2).expect("room"));
+}
+
+#[test]
+fn a_put_that_fails_passes_its_wake_on() {
+    let round = || {
+        let queue = Queue::<Vec<u8>, Bytes>::builder()
+            .room(1 << 20)
+            .bounded(1)
+            .create()
+            .expect("a queue")
+            .with_wait(Wait::Sleep);
+        queue.put(vec![1]).expect("room");
+        let too_long = vec![2; queue.max_message() + 1];
+        let sleepers = vec![(queue.clone(), too_long), (queue.clone(), vec![3])];
+        let wake = move || drop(queue.get().expect("a message"));
+        (sleepers, wake)
+    };
+    assert_wakes(round, |(queue, message)| match queue.put(message) {
+        // Room for the other one, should it be woken later.
+        Ok(()) => drop(queue.get().expect("a message")),
+        Err(error) => assert!(matches!(error, PutError::TooLarge { .. })),
+    });
+}
+
+/// All of them fail, but each looks.
+#[test]
+fn a_get_that_fails_passes_its_wake_on() {
+    let events: Vec<_> = (0..40).map(|_| Event::new().expect("an event")).collect();
+    let child = Forked::new(|| {
+        leave_descriptors(20);
+        let round = || {
+            let queue = Queue::<Vec<Event>>::new().expect("a queue");
+            let queue = queue.with_wait(Wait::Sleep);
+            let sleepers = vec![queue.clone(), queue.clone()];
+            let wake = || {
+                queue.put(events.clone()).expect("room");
+                queue
+            };
+            (sleepers, wake)
+        };
+        assert_wakes(round, |queue| {
+            let error = queue.get().expect_err("too few descriptors");
+            assert_eq!(error.kind(), ErrorKind::TooManyDescriptors);
+        });
+        true
+    });
+    assert!(child.succeeds());
 }

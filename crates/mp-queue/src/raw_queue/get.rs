@@ -147,8 +147,15 @@ impl RawQueue {
     ) -> Result<Option<R>> {
         let guard = lock(&self.control().consumers, deadline)?;
         let mut reader = Reader::new(self)?;
-        let Some(taken) = take(&mut reader)? else {
-            return Ok(None);
+        let taken = match take(&mut reader) {
+            Ok(Some(taken)) => taken,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                drop(guard);
+                // The message stays, and this may be the one that was woken for it.
+                self.wake_next();
+                return Err(error);
+            }
         };
         let has_left_a_block = reader.has_left_a_block();
         self.commit_and_notify(reader);
@@ -161,7 +168,7 @@ impl RawQueue {
         Ok(Some(taken))
     }
 
-    /// Rule (b), for a consumer that has got messages and has unlocked.
+    /// Rule (b), for a consumer that has got messages or failed, and has unlocked.
     #[inline]
     fn wake_next(&self) {
         let not_empty = &self.control().not_empty;

@@ -68,13 +68,14 @@ impl RawQueue {
         if self.is_closed() {
             return Err(PutError::Closed(()));
         }
-        let put = self.push_locked(messages)?;
+        let put = self.push_locked(messages);
         drop(guard);
-        // Rule (b): the consumer that made room may have made more.
-        if self.is_bounded() && control.not_full.has_sleepers() && !self.is_full() {
+        // Rule (b): the consumer that made room may have made more, and a put that fails leaves it.
+        let may_have_left_room = self.is_bounded() && !matches!(put, Err(PutError::Full(())));
+        if may_have_left_room && control.not_full.has_sleepers() && !self.is_full() {
             control.not_full.under_bell(|| control.not_full.notify(1));
         }
-        Ok(put)
+        put
     }
 
     /// Reserves, writes, commits and wakes, under the producers' lock.
