@@ -27,7 +27,7 @@
 //!
 //! # Progress
 //!
-//! Counting is wait-free but for one system call if a process waits in `join`. Taking a place is
+//! Counting is lock-free but for one system call if a process waits in `join`. Taking a place is
 //! lock-free.
 //!
 //! # If a process dies
@@ -40,6 +40,8 @@
 //! - While it frees a dead process's place for its own: the number of that one's tasks may be lost,
 //!   not more.
 //! - After it lowered its count and before it woke who waits: the bell does.
+
+use core::num::NonZeroU64;
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use mp_layout::{Error, ErrorKind, OwnerWord, Padded, Result, shared_struct};
@@ -111,7 +113,7 @@ impl Unfinished {
 
     /// Claims a place, or finds the one that another handle of this process has claimed.
     #[cold]
-    fn claim(&self, me: core::num::NonZeroU64) -> Result<(u32, &Consumer)> {
+    fn claim(&self, me: NonZeroU64) -> Result<(u32, &Consumer)> {
         if let Some(mine) = self.first_of(me) {
             return Ok(mine);
         }
@@ -127,37 +129,42 @@ impl Unfinished {
         self.first_of(me).ok_or_else(too_many)
     }
 
-    fn first_of(&self, me: core::num::NonZeroU64) -> Option<(u32, &Consumer)> {
+    fn first_of(&self, me: NonZeroU64) -> Option<(u32, &Consumer)> {
         let mut places = (0..).zip(&self.consumers);
         places.find(|(_, place)| place.process.owner() == Some(me))
     }
 
     /// Frees the places of dead processes.
     fn free_places(&self) {
-        self.abandon_of_dead();
         for place in &self.consumers {
+            // The death comes first: the count is final then.
+            let Some(dead) = place.process.owner().filter(is_dead) else {
+                continue;
+            };
+            self.abandon(place, dead);
             let count = place.take_abandoned();
             self.counts
                 .abandoned
                 .fetch_add(u64::from(count), Ordering::Relaxed);
             if place.unfinished.load(Ordering::Acquire) == 0 {
-                // Where a death cannot be proven, the place stays taken.
-                drop(owner::sweep(&place.process));
+                // Of several callers, one frees it.
+                place.process.release(dead);
             }
         }
     }
 
-    /// Counts a task as done, of those that `place` has taken.
+    /// Counts a task as done, of those that the process of `place` has taken.
     pub(crate) fn finish_one(&self, place: &Consumer) -> Result<()> {
+        let me = place.process.owner();
+        // Two threads that claimed together may have counted in two places.
+        let others = self.consumers.iter();
+        let others = others.filter(|other| other.process.owner() == me);
+        let mut mine = core::iter::once(place).chain(others);
         self.all_done.under_bell(|| {
-            let lower = |count: u32| (count & ABANDONED == 0).then(|| count.checked_sub(1))?;
-            match place
-                .unfinished
-                .fetch_update(Ordering::Release, Ordering::Relaxed, lower)
-            {
-                Ok(1) => self.all_done.notify_all(),
-                Ok(_) => {}
-                Err(_) => return Err(too_often()),
+            match mine.find_map(Consumer::finish_one) {
+                Some(0) => self.all_done.notify_all(),
+                Some(_) => {}
+                None => return Err(too_often()),
             }
             Ok(())
         })
@@ -173,32 +180,44 @@ impl Unfinished {
     pub(crate) fn abandoned(&self) -> u64 {
         let here = self.consumers.iter().map(Consumer::abandoned);
         let here: u64 = here.map(u64::from).sum();
-        here + self.counts.abandoned.load(Ordering::Relaxed)
+        here.saturating_add(self.counts.abandoned.load(Ordering::Relaxed))
     }
 
     /// Forgets the abandoned tasks, and returns how many they were.
     pub(crate) fn take_abandoned(&self) -> u64 {
         let here = self.consumers.iter().map(Consumer::take_abandoned);
         let here: u64 = here.map(u64::from).sum();
-        here + self.counts.abandoned.swap(0, Ordering::Relaxed)
+        here.saturating_add(self.counts.abandoned.swap(0, Ordering::Relaxed))
     }
 
     /// Closes the counts of dead processes (I3).
     #[cold]
     fn abandon_of_dead(&self) {
         for place in &self.consumers {
-            let count = place.living();
-            let Some(process) = place.process.owner().filter(|_| count != 0) else {
-                continue;
-            };
-            let is_dead = owner::process(process).and_then(owner::is_dead);
-            if is_dead.unwrap_or(false) {
-                self.all_done.under_bell(|| {
-                    place.unfinished.fetch_or(ABANDONED, Ordering::Release);
-                    self.all_done.notify_all();
-                });
+            let has_tasks = place.living() != 0;
+            let owner = place.process.owner().filter(|_| has_tasks);
+            if let Some(dead) = owner.filter(is_dead) {
+                self.abandon(place, dead);
             }
         }
+    }
+
+    /// Closes the count of a process that is dead (I3), unless another has freed the place.
+    fn abandon(&self, place: &Consumer, dead: NonZeroU64) {
+        let count = place.living();
+        if count == 0 || place.process.owner() != Some(dead) {
+            return;
+        }
+        self.all_done.under_bell(|| {
+            let (old, new) = (count, count | ABANDONED);
+            let closed =
+                place
+                    .unfinished
+                    .compare_exchange(old, new, Ordering::Release, Ordering::Relaxed);
+            if closed.is_ok() {
+                self.all_done.notify_all();
+            }
+        });
     }
 
     /// Looks once, where `is_empty` says whether the queue is.
@@ -245,10 +264,23 @@ impl Unfinished {
 }
 
 impl Consumer {
-    /// Counts a task that is about to be taken (I2).
+    /// Counts a task that is about to be taken (I2), up to the most that can be counted.
     #[inline]
     pub(crate) fn take_one(&self) {
-        self.unfinished.fetch_add(1, Ordering::Relaxed);
+        let raise = |count: u32| (count < ABANDONED - 1).then_some(count + 1);
+        let unfinished = &self.unfinished;
+        // At the most, or closed by a process that believed this one dead, it stays as it is.
+        let _is_counted = unfinished
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise)
+            .is_ok();
+    }
+
+    /// Lowers the count if it can be, and returns how many tasks are left.
+    fn finish_one(&self) -> Option<u32> {
+        let lower = |count: u32| (count & ABANDONED == 0).then(|| count.checked_sub(1))?;
+        let unfinished = &self.unfinished;
+        let old = unfinished.fetch_update(Ordering::Release, Ordering::Relaxed, lower);
+        old.ok().map(|old| old - 1)
     }
 
     /// Tasks that a living process has not finished.
@@ -281,6 +313,12 @@ impl Consumer {
     }
 }
 
+/// Whether the owner of a place is proven dead. Where that cannot be proven, it counts as alive.
+fn is_dead(owner: &NonZeroU64) -> bool {
+    let proof = owner::process(*owner).and_then(owner::is_dead);
+    proof.unwrap_or(false)
+}
+
 #[cold]
 fn too_often() -> Error {
     Error::new(ErrorKind::InvalidState, "finish", "a task of a queue").with_detail(
@@ -294,4 +332,70 @@ fn too_many() -> Error {
     Error::new(ErrorKind::Full, "get from", "a joinable queue").with_detail(format!(
         "{CONSUMERS} processes get from it, which are the most that it can tell apart; let some of them end first"
     ))
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use mp_testkit::Forked;
+
+    use super::*;
+
+    fn words() -> Box<Unfinished> {
+        // SAFETY: the words start as zero.
+        Box::new(unsafe { core::mem::zeroed() })
+    }
+
+    fn me() -> NonZeroU64 {
+        owner::this_process().expect("its start time").into()
+    }
+
+    #[test]
+    fn a_task_counted_in_another_place_of_this_process_is_finished() {
+        let words = words();
+        let [first, second, ..] = &words.consumers;
+        first.process.claim(me()).expect("free");
+        second.process.claim(me()).expect("free");
+        second.take_one();
+        words.finish_one(first).expect("it was taken");
+        assert_eq!(words.taken(), 0);
+        assert!(words.finish_one(first).is_err());
+    }
+
+    #[test]
+    fn the_most_tasks_of_a_process_are_not_taken_for_abandoned_ones() {
+        let words = words();
+        let [place, ..] = &words.consumers;
+        place.unfinished.store(ABANDONED - 1, Ordering::Relaxed);
+        place.take_one();
+        assert_eq!((place.living(), place.abandoned()), (ABANDONED - 1, 0));
+    }
+
+    #[test]
+    fn a_freed_place_leaves_no_count_to_its_next_owner() {
+        let words = words();
+        let [dead, alive, ..] = &words.consumers;
+        let child = Forked::holding(|| ());
+        let identity = owner::ProcessIdentity::of(child.pid()).expect("a child");
+        let identity = identity.expect("it lives");
+        dead.process.claim(identity.into()).expect("free");
+        alive.process.claim(me()).expect("free");
+        dead.take_one();
+        dead.take_one();
+        alive.take_one();
+        child.kill_and_reap();
+        words.free_places();
+        assert_eq!((dead.process.owner(), dead.living()), (None, 0));
+        assert_eq!((alive.process.owner(), alive.living()), (Some(me()), 1));
+        assert_eq!(words.abandoned(), 2);
+    }
+
+    #[test]
+    fn more_abandoned_tasks_than_there_can_be_are_no_panic() {
+        let words = words();
+        let [place, ..] = &words.consumers;
+        words.counts.abandoned.store(u64::MAX, Ordering::Relaxed);
+        place.unfinished.store(ABANDONED | 1, Ordering::Relaxed);
+        assert_eq!(words.abandoned(), u64::MAX);
+        assert_eq!(words.take_abandoned(), u64::MAX);
+    }
 }
