@@ -5,7 +5,7 @@ use mp_layout::atomic::Ordering;
 use crate::claim::Claim;
 use crate::cursor::{Cursor, UNIT, checked_distance};
 use crate::record_header::{HEADER, RecordHeader};
-use crate::{ByteRing, Corrupt, PopError, Record, Records, Span};
+use crate::{ByteRing, Corrupt, PopError, Record, Records};
 
 /// The one that pops from a [`ByteRing`]. Dropped, it gives its claim back.
 ///
@@ -40,9 +40,8 @@ pub struct ByteConsumer<'a> {
 /// A record found and checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
-    /// Offset of its header in the data, and of the mark before it with the bytes it skips.
+    /// Offset of its header in the data.
     offset: usize,
-    skip: (usize, usize),
     pub(crate) len: usize,
     pub(crate) tag: u32,
     /// The head behind it.
@@ -52,11 +51,6 @@ pub(crate) struct Found {
 impl Found {
     pub(crate) const fn payload(self) -> usize {
         self.offset + HEADER
-    }
-
-    pub(crate) fn span(self) -> Span {
-        let (start, size) = self.skip;
-        Span::in_data(start..start + size, self.offset, self.len)
     }
 }
 
@@ -170,7 +164,6 @@ impl<'a> ByteConsumer<'a> {
         }
         Ok(Found {
             offset: at as usize * UNIT,
-            skip: (start as usize * UNIT, skip as usize * UNIT),
             len: header.len as usize,
             tag: header.tag,
             after: head.after_record(skip + units as u32),

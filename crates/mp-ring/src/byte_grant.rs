@@ -2,8 +2,8 @@
 
 use mp_layout::atomic::Ordering;
 
+use crate::ByteProducer;
 use crate::byte_producer::Slot;
-use crate::{ByteProducer, Span};
 
 /// Reserved bytes of a [`ByteRing`](crate::ByteRing). A dropped grant publishes nothing.
 ///
@@ -45,13 +45,6 @@ impl<'p, 'a> ByteGrant<'p, 'a> {
         // SAFETY: the slot is free, so its bytes are the producer's until it commits (I2 of the
         // ring), and the borrow of the producer lasts as long.
         unsafe { core::slice::from_raw_parts_mut(start, self.slot.len) }
-    }
-
-    /// The bytes of the region that this grant and its commit write. Nothing of them has been
-    /// touched yet.
-    #[inline]
-    pub fn span(&self) -> Span {
-        self.slot.span()
     }
 
     /// Sets the record's tag, which is 0 otherwise.

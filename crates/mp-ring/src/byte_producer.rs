@@ -5,7 +5,7 @@ use mp_layout::atomic::Ordering;
 use crate::claim::Claim;
 use crate::cursor::{Cursor, UNIT, checked_distance};
 use crate::record_header::{HEADER, RecordHeader};
-use crate::{ByteGrant, ByteRing, Corrupt, ReserveError, Span};
+use crate::{ByteGrant, ByteRing, Corrupt, ReserveError};
 
 /// The one that pushes into a [`ByteRing`]. Dropped, it gives its claim back.
 ///
@@ -50,11 +50,6 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) const fn payload(self) -> usize {
         self.offset + HEADER
-    }
-
-    pub(crate) fn span(self) -> Span {
-        let (start, size) = self.skip;
-        Span::in_data(start..start + size, self.offset, self.len)
     }
 
     /// The tail behind the record if it has `len` bytes.
@@ -133,50 +128,12 @@ impl<'a> ByteProducer<'a> {
 
     /// Lends `len` contiguous bytes, to be filled in place and then committed as a record.
     ///
-    /// Nothing is written before the commit, so the owner of sparse memory can first reserve the
-    /// grant's [`span`](ByteGrant::span).
-    ///
     /// # Errors
     ///
     /// As [`push`](Self::push).
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<ByteGrant<'_, 'a>, ReserveError> {
         let slot = self.fit(self.tail, len)?;
-        Ok(ByteGrant::new(self, slot))
-    }
-
-    /// Lends `len` bytes at the start of the data, and skips everything between the last record and
-    /// the end.
-    ///
-    /// For the owner of sparse memory who has none for what [`reserve`](Self::reserve) would lend,
-    /// but has some at the start.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push); [`ReserveError::Full`] also while the records there are not popped.
-    ///
-    /// ```
-    /// # use mp_ring::ByteRing;
-    /// # let mut memory = vec![0; ByteRing::words_for(64)?];
-    /// # let (mut producer, mut consumer) = ByteRing::new(&mut memory, 64, None)?.split()?;
-    /// producer.push(&[1; 16])?;
-    /// assert!(producer.reserve_at_start(8).is_err(), "the record is there");
-    /// consumer.peek()?.release();
-    /// let grant = producer.reserve_at_start(8)?;
-    /// assert_eq!((grant.span().skipped.len(), grant.span().record.len()), (40, 16));
-    /// # Ok::<(), mp_layout::Error>(())
-    /// ```
-    pub fn reserve_at_start(&mut self, len: usize) -> Result<ByteGrant<'_, 'a>, ReserveError> {
-        let max = self.ring.max_record();
-        if len > max {
-            return Err(ReserveError::TooLarge { len, max });
-        }
-        let (_, units) = self.ring.units_for(self.tail, len);
-        let skip = match self.ring.unit_at(self.tail.position()) {
-            0 => 0,
-            start => u64::from(self.ring.units - start),
-        };
-        let slot = self.place(self.tail, skip, units, len)?;
         Ok(ByteGrant::new(self, slot))
     }
 
@@ -230,18 +187,6 @@ impl<'a> ByteProducer<'a> {
             return Err(ReserveError::TooLarge { len, max });
         }
         let (skip, units) = self.ring.units_for(tail, len);
-        self.place(tail, skip, units, len)
-    }
-
-    /// Finds room for a record of `units` after `skip` units from `tail` on.
-    #[inline]
-    fn place(
-        &mut self,
-        tail: Cursor,
-        skip: u64,
-        units: u64,
-        len: usize,
-    ) -> Result<Slot, ReserveError> {
         if !self
             .ring
             .has_room(tail.since(self.cached_head), skip + units)

@@ -46,7 +46,6 @@ mod record;
 mod record_header;
 mod records;
 mod ring;
-mod span;
 
 pub use batch_backoff::BatchBackoff;
 pub use byte_consumer::ByteConsumer;
@@ -62,7 +61,6 @@ pub use producer::Producer;
 pub use record::Record;
 pub use records::Records;
 pub use ring::Ring;
-pub use span::Span;
 
 /// The shared structures of this crate, for `docs/memory-layout.md`.
 #[doc(hidden)]

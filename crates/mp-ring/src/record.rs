@@ -1,7 +1,7 @@
 //! A record lent to be read in place.
 
+use crate::ByteConsumer;
 use crate::byte_consumer::Found;
-use crate::{ByteConsumer, Span};
 
 /// The oldest record of a [`ByteRing`](crate::ByteRing), read where it lies. A dropped one stays in
 /// the ring.
@@ -41,13 +41,6 @@ impl<'c, 'a> Record<'c, 'a> {
     /// The number that its pusher gave it.
     pub fn tag(&self) -> u32 {
         self.found.tag
-    }
-
-    /// The bytes of the region that it takes. They are this consumer's until the release, and may
-    /// be discarded before it.
-    #[inline]
-    pub fn span(&self) -> Span {
-        self.found.span()
     }
 
     /// Pops it.

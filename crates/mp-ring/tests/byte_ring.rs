@@ -9,9 +9,6 @@ use mp_ring::{ByteRing, ClaimError, PopError, ReserveError, Role};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// Where the data starts in a ring's region.
-const DATA: usize = 384;
-
 const fn id(number: u64) -> NonZeroU64 {
     NonZeroU64::new(number).unwrap()
 }
@@ -115,65 +112,25 @@ fn records_read_together_are_released_together() {
 }
 
 #[test]
-fn spans_tell_what_is_written_before_it_is() {
-    let mut words = memory(64);
-    let start = words.as_ptr().align_offset(128);
-    let region = Region::from_exclusive(&mut words[start..]);
-    // SAFETY: the memory is this test's own.
-    let ring = unsafe { ByteRing::create(region, 64, None) }.unwrap();
+fn a_record_that_would_cross_the_end_skips_it() {
+    let mut memory = memory(64);
+    let ring = ByteRing::new(&mut memory, 64, None).unwrap();
     let (mut producer, mut consumer) = ring.split().unwrap();
     producer.push(&[7; 24]).unwrap();
     consumer.peek().unwrap().release();
     producer.push(&[7; 8]).unwrap();
-    let span = consumer.peek().unwrap().span();
-    assert_eq!((span.skipped.len(), span.record), (0, 384 + 32..384 + 48));
     consumer.peek().unwrap().release();
+    assert_eq!(ring.used(), 0);
     let mut grant = producer.reserve(20).unwrap();
-    let span = grant.span();
-    assert_eq!(span.skipped, 384 + 48..384 + 64);
-    assert_eq!(span.record, 384..384 + 8 + 24);
     grant.bytes().fill(9);
     grant.set_tag(5);
     grant.commit_all();
+    let (left_before_the_end, with_header) = (64 - 48, 8 + 24);
+    assert_eq!(ring.used(), left_before_the_end + with_header);
     let record = consumer.peek().unwrap();
-    assert_eq!(
-        (record.span(), record.tag(), record.bytes()),
-        (span, 5, &[9; 20][..])
-    );
-}
-
-#[test]
-fn a_record_at_the_start_skips_the_rest() {
-    let mut memory = memory(64);
-    let ring = ByteRing::new(&mut memory, 64, None).unwrap();
-    let (mut producer, mut consumer) = ring.split().unwrap();
-    assert_eq!(
-        producer.reserve_at_start(8).unwrap().span().skipped.len(),
-        0
-    );
-    producer.push(&[1; 16]).unwrap();
-    producer.push(&[2; 3]).unwrap();
-    assert_eq!(
-        producer.reserve_at_start(0).unwrap_err(),
-        ReserveError::Full
-    );
-    let too_large = ReserveError::TooLarge { len: 25, max: 24 };
-    assert_eq!(producer.reserve_at_start(25).unwrap_err(), too_large);
-    consumer.peek().unwrap().release();
-    assert_eq!(
-        producer.reserve_at_start(17).unwrap_err(),
-        ReserveError::Full
-    );
-    let mut grant = producer.reserve_at_start(16).unwrap();
-    assert_eq!(grant.span().skipped, DATA + 40..DATA + 64);
-    assert_eq!(grant.span().record, DATA..DATA + 24);
-    grant.bytes().fill(3);
-    grant.commit_all();
-    assert_eq!(consumer.peek().unwrap().bytes(), [2; 3]);
-    consumer.peek().unwrap().release();
-    assert_eq!(consumer.peek().unwrap().bytes(), [3; 16]);
-    consumer.peek().unwrap().release();
-    assert!(ring.is_empty() && ring.used() == 0);
+    assert_eq!((record.tag(), record.bytes()), (5, &[9; 20][..]));
+    record.release();
+    assert_eq!(ring.used(), 0);
 }
 
 #[test]
@@ -255,7 +212,6 @@ enum Step {
     Push(u32, Vec<u8>),
     PushMany(Vec<Vec<u8>>),
     Grant(usize, usize, bool),
-    GrantAtStart(usize),
     Pop,
     Peek(bool),
     Records(usize, bool),
@@ -272,7 +228,6 @@ fn step() -> impl Strategy<Value = Step> {
             kept.min(len),
             commit
         )),
-        (0..40_usize).prop_map(Step::GrantAtStart),
         Just(Step::Pop),
         any::<bool>().prop_map(Step::Peek),
         (0..6_usize, any::<bool>()).prop_map(|(count, release)| Step::Records(count, release)),
@@ -316,17 +271,6 @@ proptest! {
                         grant.commit(kept);
                         model.push_back((0, vec![len as u8; kept]));
                     }
-                },
-                Step::GrantAtStart(len) => match producer.reserve_at_start(len) {
-                    Ok(mut grant) => {
-                        prop_assert_eq!(grant.span().record.start, DATA);
-                        grant.bytes().fill(len as u8);
-                        grant.commit_all();
-                        model.push_back((0, vec![len as u8; len]));
-                    }
-                    // An empty ring has at least a unit before its place, or its place is the
-                    // start.
-                    Err(error) => prop_assert!(len > 0 || !model.is_empty(), "{}", error),
                 },
                 Step::Pop => {
                     let popped = consumer.pop_into(&mut bytes).ok().map(|tag| (tag, bytes.clone()));

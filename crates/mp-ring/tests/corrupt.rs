@@ -114,7 +114,7 @@ fn skip_mark_at_the_start_of_the_data_is_refused() {
     producer.push(&[1; 8]).unwrap();
     consumer.peek().unwrap().release();
     producer.push(&[1; 16]).unwrap();
-    assert_eq!(consumer.peek().unwrap().span().skipped.len(), 16);
+    assert_eq!(ring.used(), 16 + 24, "the end is skipped");
     overwrite(region, DATA, u64::from(u32::MAX));
     assert!(matches!(
         consumer.peek(),
@@ -224,7 +224,6 @@ proptest! {
                 4 => {
                     if let Ok(record) = consumer.peek() {
                         prop_assert!(record.bytes().len() <= 56);
-                        prop_assert!(record.span().record.end <= DATA + 64);
                         record.release();
                     }
                 }
