@@ -9,7 +9,9 @@
 //! # If a process dies
 //!
 //! Before its task a child asks the kernel to be killed when its parent is gone, so nothing of the
-//! task runs without a parent. A child sends its outcome before it exits.
+//! task runs without a parent. A child sends its outcome before it exits. A copy that the task
+//! forks and that returns from the task sends nothing and leaves without the exit's handlers: both
+//! belong to the child.
 
 use std::ffi::{c_char, c_int};
 use std::fs::File;
@@ -19,6 +21,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mp_layout::{Error, Result};
+use mp_os::of_process::OfProcess;
 use mp_os::{descriptor, parent_death, this_process};
 
 use crate::build::Build;
@@ -44,6 +47,9 @@ static HAS_RUN: AtomicBool = AtomicBool::new(false);
 
 /// Where the outcome goes.
 static TO_PARENT: OnceLock<ToParent> = OnceLock::new();
+
+/// Whether this process is the child itself; false in a copy that its task forks.
+static IS_CHILD: OfProcess<AtomicBool> = OfProcess::new(AtomicBool::default);
 
 /// Whether a process that is started now is caught before its `main`.
 pub(crate) fn is_caught() -> bool {
@@ -117,6 +123,8 @@ fn serve(socket: io::Result<OwnedFd>, run_remaining_constructors: impl FnOnce())
             return 1;
         }
     };
+    // Relaxed: each process reads what it stored itself.
+    IS_CHILD.get().store(true, Ordering::Relaxed);
     let outcome = set_up_child(received).map_or_else(
         |error| Outcome::refused(&error),
         |job| {
@@ -125,6 +133,10 @@ fn serve(socket: io::Result<OwnedFd>, run_remaining_constructors: impl FnOnce())
         },
     );
     let (complaint, code) = (outcome.complaint(), outcome.code());
+    if !is_child() {
+        // SAFETY: ends this process, of which nothing is used after.
+        unsafe { libc::_exit(code) };
+    }
     let sent = to_parent.send(outcome);
     // After the outcome, which must not wait for a reader of standard error.
     if let Some(complaint) = complaint {
@@ -210,8 +222,12 @@ fn restore_stdin(real: Option<OwnedFd>) -> io::Result<()> {
     this_process::replace_stdin(real.as_fd())
 }
 
+fn is_child() -> bool {
+    IS_CHILD.get().load(Ordering::Relaxed)
+}
+
 fn tell_before_abort(panic: panic::Panic) {
-    if let Some(to_parent) = TO_PARENT.get() {
+    if let Some(to_parent) = TO_PARENT.get().filter(|_| is_child()) {
         // The process aborts next, so an error here reaches no other process.
         drop(to_parent.send(Outcome::Panicked(panic)));
     }

@@ -6,13 +6,14 @@
 mod joined;
 
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use joined::{LONG, joined, sleep_for_ever};
 use mp_layout::ErrorKind;
-use mp_object::{Event, Mutex};
+use mp_object::{Event, Mutex, Semaphore};
 use mp_os::clock::Deadline;
-use mp_os::pidfd::PidFd;
+use mp_os::pidfd::{Exit, PidFd};
 use mp_process::{Process, Status, spawn};
 
 fn announce_and_sleep(pid: Mutex<u32>, ready: Event) {
@@ -135,6 +136,39 @@ fn the_exit_of_a_forked_copy_ends_nobody() {
     let process = spawn(check, ()).unwrap();
     joined(&process);
     assert!(process.result().unwrap());
+}
+
+/// Each runs the rest of the task; one outcome is sent, and the handlers of one exit run.
+#[test]
+fn a_forked_copy_that_returns_from_the_task_leaves_the_outcome_to_it() {
+    static EXITS: OnceLock<Semaphore> = OnceLock::new();
+    extern "C" fn count_exit() {
+        if let Some(exits) = EXITS.get() {
+            exits.release().unwrap();
+        }
+    }
+    fn fork(exits: Semaphore, panics: bool) -> Result<u8, String> {
+        assert!(EXITS.set(exits).is_ok());
+        // SAFETY: a function that may be called at any time.
+        assert_eq!(unsafe { libc::atexit(count_exit) }, 0);
+        // SAFETY: this process has one thread.
+        let copy = unsafe { libc::fork() };
+        if copy == 0 {
+            assert!(!panics, "in the copy");
+            return Err("the copy's".to_owned());
+        }
+        let copy = PidFd::open(copy.unsigned_abs()).unwrap();
+        let ended = copy.wait_exit(Deadline::after(LONG)).unwrap();
+        assert_eq!(ended, Some(Exit::Code(1)));
+        Ok(7)
+    }
+    for panics in [false, true] {
+        let exits = Semaphore::new(0).unwrap();
+        let process = spawn(fork, (exits.clone(), panics)).unwrap();
+        joined(&process);
+        assert_eq!(process.result().unwrap(), Ok(7));
+        assert_eq!((process.exitcode(), exits.value()), (Some(0), 1));
+    }
 }
 
 #[test]
