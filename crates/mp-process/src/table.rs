@@ -3,10 +3,12 @@
 //! Nothing here uses thread-local variables: at exit those of the exiting thread are gone already.
 
 use std::mem;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mp_layout::Result;
+use mp_object::{Waitable, Watch};
 use mp_os::clock::Deadline;
 use mp_os::of_process::OfProcess;
 use mp_os::this_process;
@@ -117,6 +119,26 @@ impl ActiveChild {
     /// As for [`kill`](Self::kill).
     pub fn terminate(&self) -> Result<()> {
         self.0.send_signal(libc::SIGTERM)
+    }
+
+    /// Sends SIGINT, if it still runs; see [`Process::interrupt`](crate::Process::interrupt).
+    ///
+    /// # Errors
+    ///
+    /// As for [`kill`](Self::kill).
+    pub fn interrupt(&self) -> Result<()> {
+        self.0.send_signal(libc::SIGINT)
+    }
+
+    /// The descriptor that becomes readable when it ends (a pidfd), to `poll` with others.
+    pub fn sentinel(&self) -> BorrowedFd<'_> {
+        self.0.sentinel()
+    }
+}
+
+impl Waitable for ActiveChild {
+    fn watch(&self) -> Result<Watch<'_>> {
+        Ok(Watch::Descriptor(self.0.sentinel()))
     }
 }
 

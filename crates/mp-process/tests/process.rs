@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use joined::{LONG, joined, started};
 use mp_layout::ErrorKind;
-use mp_object::Event;
+use mp_object::{Event, wait};
 use mp_os::clock::Deadline;
 use mp_process::{
     Process, Stateless, Status, StillRunning, Task, active_children, current_process,
@@ -311,6 +311,23 @@ fn active_children_are_those_that_run() {
     assert!(child.join_timeout(LONG).unwrap());
     assert_eq!(child.exitcode(), Some(0));
     assert!(active_children().iter().all(|child| child.pid() != pid));
+}
+
+#[test]
+fn an_active_child_is_interrupted_and_waited_for_with_others() {
+    let (process, end) = running_as(interruptible);
+    let pid = process.pid().unwrap();
+    let listed = active_children();
+    let child = listed.iter().find(|child| child.pid() == pid).unwrap();
+    let never = Event::new().unwrap();
+    assert_eq!(wait(&[&never, child], Duration::ZERO).unwrap(), []);
+    child.interrupt().unwrap();
+    assert_eq!(wait(&[&never, child], LONG).unwrap(), [1]);
+    let sentinel = child.sentinel().try_clone_to_owned().unwrap();
+    assert!(mp_os::pidfd::PidFd::from(sentinel).is_exited().unwrap());
+    assert_eq!(process.exitcode(), Some(-libc::SIGINT));
+    child.interrupt().unwrap();
+    drop(end);
 }
 
 #[test]
