@@ -44,6 +44,14 @@ pub fn is_dead(process: ProcessIdentity) -> Result<bool> {
         .map_err(|source| Error::os("prove the death of", process.to_string(), source))
 }
 
+/// Whether the process that an owner word names is proven dead. Where that cannot be proven, it
+/// counts as alive.
+#[cold]
+#[must_use]
+pub fn is_proven_dead(owner: NonZeroU64) -> bool {
+    process(owner).and_then(is_dead).unwrap_or(false)
+}
+
 /// Frees a word whose owner is dead, and returns that owner. Of several callers, one gets it.
 ///
 /// ```

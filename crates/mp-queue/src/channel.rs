@@ -233,8 +233,7 @@ impl<T> Channel<T> {
     #[cold]
     pub(crate) fn is_dead(&self, role: Role, claimed_by: Option<NonZeroU64>) -> bool {
         let answers = claimed_by.or_else(|| self.end(role).in_transit_owner.owner());
-        let dead = answers.map(|process| owner::process(process).and_then(owner::is_dead));
-        matches!(dead, Some(Ok(true)))
+        answers.is_some_and(owner::is_proven_dead)
     }
 
     /// Waits for `attempt`, which gives `None` while it is not possible; `gone` is told to it once

@@ -233,7 +233,7 @@ impl PipeEnd {
         let test = || {
             if is_ready() {
                 // It may have been woken in place of a thread that would take the message.
-                pass_on(not_empty);
+                not_empty.pass_on_to_all();
             } else if self.is_gone() {
                 self.tell_that_gone();
             } else {
@@ -335,14 +335,6 @@ fn under_bell(sleepers: Option<&EventCount>, operation: impl FnOnce()) {
             operation();
             sleepers.notify_all();
         }),
-    }
-}
-
-/// Wakes all others that sleep there.
-#[cold]
-fn pass_on(sleepers: &EventCount) {
-    if sleepers.has_sleepers() {
-        sleepers.notify_all();
     }
 }
 

@@ -396,11 +396,8 @@ impl RawQueue {
     #[cold]
     fn wake_all_closed(&self) {
         let control = self.control();
-        for count in [&control.not_empty, &control.not_full] {
-            if count.has_sleepers() {
-                count.notify_all();
-            }
-        }
+        control.not_empty.pass_on_to_all();
+        control.not_full.pass_on_to_all();
     }
 }
 

@@ -138,7 +138,8 @@ impl Unfinished {
     fn free_places(&self) {
         for place in &self.consumers {
             // The death comes first: the count is final then.
-            let Some(dead) = place.process.owner().filter(is_dead) else {
+            let owner = place.process.owner();
+            let Some(dead) = owner.filter(|&owner| owner::is_proven_dead(owner)) else {
                 continue;
             };
             self.abandon(place, dead);
@@ -195,8 +196,8 @@ impl Unfinished {
     fn abandon_of_dead(&self) {
         for place in &self.consumers {
             let has_tasks = place.living() != 0;
-            let owner = place.process.owner().filter(|_| has_tasks);
-            if let Some(dead) = owner.filter(is_dead) {
+            let owner = place.process.owner();
+            if let Some(dead) = owner.filter(|&owner| has_tasks && owner::is_proven_dead(owner)) {
                 self.abandon(place, dead);
             }
         }
@@ -248,9 +249,7 @@ impl Unfinished {
         let test = || match self.look(&is_empty) {
             Look::Finished => {
                 // Rule (c)
-                if self.all_done.has_sleepers() {
-                    self.all_done.notify_all();
-                }
+                self.all_done.pass_on_to_all();
                 Some(())
             }
             Look::Unfinished => None,
@@ -311,12 +310,6 @@ impl Consumer {
                 .is_ok();
         if forgotten { count } else { 0 }
     }
-}
-
-/// Whether the owner of a place is proven dead. Where that cannot be proven, it counts as alive.
-fn is_dead(owner: &NonZeroU64) -> bool {
-    let proof = owner::process(*owner).and_then(owner::is_dead);
-    proof.unwrap_or(false)
 }
 
 #[cold]

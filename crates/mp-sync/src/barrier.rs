@@ -430,9 +430,7 @@ impl Barrier {
         let end = self.sleep_until(deadline, || {
             let end = self.end_of(round)?;
             // Rule (c): who ended the round may have died before it woke the others.
-            if self.count.has_sleepers() {
-                self.count.notify_all();
-            }
+            self.count.pass_on_to_all();
             Some(end)
         });
         match end {
@@ -569,10 +567,10 @@ impl Barrier {
         let arrived = arrived.iter().map(|word| word.load(Ordering::Relaxed));
         let members = self.members.iter().map(|word| word.load(Ordering::Relaxed));
         // 0 is of no process: the words were overwritten (I2).
-        let is_dead = |&word: &u64| word == 0 || participant::is_gone(word);
+        let is_gone = |&word: &u64| word == 0 || participant::is_gone(word);
         arrived
             .chain(members.filter(|&word| word != 0))
-            .find(is_dead)
+            .find(is_gone)
     }
 }
 

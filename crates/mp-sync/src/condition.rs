@@ -316,8 +316,8 @@ impl Condition {
         let waits = |&(_, process): &(u64, u64)| process != 0;
         let is_notified = |&(ticket, _): &(u64, u64)| ticket < notified;
         let first = self.places().filter(waits).filter(is_notified).min();
-        let is_dead = |&(_, process): &(u64, u64)| participant::is_gone(process);
-        let dead: Vec<(u64, u64)> = self.places().filter(is_dead).collect();
+        let is_gone = |&(_, process): &(u64, u64)| participant::is_gone(process);
+        let dead: Vec<(u64, u64)> = self.places().filter(is_gone).collect();
         // First those that had not been notified, so that nothing is passed on to them.
         for (ticket, _) in dead.iter().filter(|&place| !is_notified(place)) {
             self.leave(*ticket);

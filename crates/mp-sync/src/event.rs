@@ -152,8 +152,8 @@ impl Event {
             let state = self.state.load(Ordering::Acquire);
             let seen = state & SET != 0 || state >> 1 != first >> 1;
             // Rule (c): the setter may have died before it woke the others.
-            if seen && self.count.has_sleepers() {
-                self.count.notify_all();
+            if seen {
+                self.count.pass_on_to_all();
             }
             seen.then_some(())
         };

@@ -46,7 +46,8 @@
 //! - (a) Begin the bell before the commit and end it after the notify: [`EventCount::under_bell`].
 //! - (b) A waiter that takes one unit and sees more units and [`EventCount::has_sleepers`] notifies
 //!   one more.
-//! - (c) Where one change wakes all, a waiter that finds the condition true notifies all, too.
+//! - (c) Where one change wakes all, a waiter that finds the condition true notifies all, too:
+//!   [`EventCount::pass_on_to_all`].
 //! - (d) `on_suspect` runs when a process may have died; sweep there.
 //! - (e) Sleeps are bounded: 250 ms, or 50 ms where the kernel cannot wait for two words.
 //!
@@ -238,6 +239,15 @@ impl EventCount {
         self.notify(u32::MAX);
     }
 
+    /// Wakes all that still sleep, for a waiter that found the condition true: the process that
+    /// made it true may have died before it woke them (rule c).
+    #[inline]
+    pub fn pass_on_to_all(&self) {
+        if self.has_sleepers() {
+            self.notify_all();
+        }
+    }
+
     /// Wakes at most `count` sleepers, after a commit that was itself SeqCst: a
     /// compare-and-swap, swap, fetch-and-add or store with [`Ordering::SeqCst`], on the very word
     /// that the waiters look at. Saves the fence.
@@ -390,10 +400,14 @@ impl EventCount {
         wait: Wait,
         deadline: Deadline,
         mut test: impl FnMut() -> Option<R>,
-        on_suspect: impl FnMut(),
+        mut on_suspect: impl FnMut(),
     ) -> Option<R> {
+        let look = |_| {
+            on_suspect();
+            RECHECK
+        };
         self.under_bell(|| match test() {
-            None => self.wait_longer(wait, deadline, test, on_suspect),
+            None => self.wait_longer(wait, deadline, test, look),
             result => result,
         })
     }
@@ -415,65 +429,43 @@ impl EventCount {
         mut test: impl FnMut() -> Option<R>,
         sweep: impl Fn(),
     ) -> Option<R> {
-        let result = test();
-        if result.is_some() || deadline == Deadline::PASSED {
-            return result;
-        }
         let mut seen = swept.load(Ordering::Relaxed);
-        let mut look = |is_urgent: bool| {
+        let mut pause = RECHECK;
+        let look = |slept: Sleep| {
+            let is_urgent = slept == Sleep::Bell || pause < RECHECK;
             if is_urgent || swept.load(Ordering::Relaxed) == seen {
                 sweep();
                 swept.fetch_add(1, Ordering::Relaxed);
             }
             seen = swept.load(Ordering::Relaxed);
+            pause = match slept {
+                Sleep::Bell => FIRST_LOOK,
+                Sleep::Woken | Sleep::TimedOut => RECHECK.min(pause * 2),
+            };
+            pause
         };
-        let other = PeerCpu(&self.other_cpu);
-        let mut on_suspect = || look(false);
-        let result = wait.spin(&other, deadline, &mut test, RECHECK, &mut on_suspect);
-        if result.is_some() {
-            return result;
-        }
-        let mut pause = RECHECK;
-        let mut next_look = Deadline::after(pause);
-        loop {
-            let ticket = self.prepare();
-            // The condition came true before the ticket, or no time is left.
-            let result = test();
-            if result.is_some() || deadline.is_expired() {
-                return result;
-            }
-            // Being woken in vain does not put the next look off.
-            match self.sleep(ticket, deadline.earlier(next_look)) {
-                Sleep::Woken if !next_look.is_expired() => {}
-                Sleep::Bell => {
-                    pause = FIRST_LOOK;
-                    look(true);
-                    next_look = Deadline::after(pause);
-                }
-                Sleep::Woken | Sleep::TimedOut => {
-                    look(pause < RECHECK);
-                    pause = RECHECK.min(pause * 2);
-                    next_look = Deadline::after(pause);
-                }
-            }
-            let result = test();
-            if result.is_some() {
-                return result;
-            }
+        match test() {
+            None => self.wait_longer(wait, deadline, test, look),
+            result => result,
         }
     }
 
+    /// Looks for a moment, then sleeps until `test` gives something or the deadline passes. Calls
+    /// `look` when a process may have died; it returns the time until the next such call.
     fn wait_longer<R>(
         &self,
         wait: Wait,
         deadline: Deadline,
         mut test: impl FnMut() -> Option<R>,
-        mut on_suspect: impl FnMut(),
+        mut look: impl FnMut(Sleep) -> Duration,
     ) -> Option<R> {
         if deadline == Deadline::PASSED {
             return None;
         }
         let other = PeerCpu(&self.other_cpu);
+        let mut on_suspect = || {
+            look(Sleep::TimedOut);
+        };
         let seen = wait.spin(&other, deadline, &mut test, RECHECK, &mut on_suspect);
         if seen.is_some() {
             return seen;
@@ -490,8 +482,7 @@ impl EventCount {
             // does not put the look off.
             let slept = self.sleep(ticket, deadline.earlier(next_look));
             if slept != Sleep::Woken || next_look.is_expired() {
-                on_suspect();
-                next_look = Deadline::after(RECHECK);
+                next_look = Deadline::after(look(slept));
             }
             let result = test();
             if result.is_some() {

@@ -171,9 +171,8 @@ impl PlacedEvent {
     fn take(&self) -> Option<()> {
         if self.auto_reset.load(Ordering::Relaxed) == 0 {
             let set = self.signaled.load(Ordering::Acquire) != 0;
-            if set && self.count.has_sleepers() {
-                // A setter may have died before it woke all.
-                self.count.notify_all();
+            if set {
+                self.count.pass_on_to_all();
             }
             return set.then_some(());
         }

@@ -231,8 +231,8 @@ impl ArrayControl {
             let over = death.get() || !partition.has(claim);
             // One change is for all sleepers, and the process that made it may have died before it
             // woke them.
-            if over && self.returned.has_sleepers() {
-                self.returned.notify_all();
+            if over {
+                self.returned.pass_on_to_all();
             }
             over.then_some(())
         };
