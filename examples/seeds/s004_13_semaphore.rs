@@ -6,12 +6,11 @@ use std::time::Duration;
 use mp::{Process, Semaphore};
 
 /// Uses the resource for a second.
-fn limited_resource(sem: Semaphore, name: String) -> mp::Result<()> {
-    sem.acquire();
+fn limited_resource(sem: Semaphore, name: String) {
+    let _guard = sem.acquire_guard();
     println!("{name} acquired semaphore");
     sleep(Duration::from_secs(1)); // use the resource
     println!("{name} released semaphore");
-    sem.release()
 }
 
 fn main() -> mp::Result<()> {

@@ -221,6 +221,27 @@ impl Barrier {
         self.pass(timeout.into(), None::<fn()>)
     }
 
+    /// Completes the round if this party is the last that is missing, and returns its number. Else
+    /// it does not arrive, the barrier does not break, and the result is `None`.
+    ///
+    /// For a party that has other work until all others are there. Two that only try never meet: at
+    /// least one party waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Barrier::wait`].
+    pub fn try_wait(&self) -> Result<Option<usize>> {
+        self.count.under_bell(|| {
+            let _guard = self.lock()?;
+            let (state, parties) = (self.usable_state()?, self.parties());
+            let is_last = state.arrived() + 1 == parties;
+            if is_last {
+                self.complete(state);
+            }
+            Ok(is_last.then_some(state.arrived()))
+        })
+    }
+
     /// [`wait`](Self::wait); if this party is the last to arrive, it runs `action` before all go
     /// on.
     ///
@@ -381,15 +402,8 @@ impl Barrier {
 
     fn arrive(&self, me: ProcessIdentity, acts: bool) -> Result<Arrival> {
         let _guard = self.lock()?;
-        let (state, parties) = (self.state(), self.parties());
+        let (state, parties) = (self.usable_state()?, self.parties());
         let (round, index) = (state.round(), state.arrived());
-        if state.is_broken() {
-            return Err(self.broken());
-        }
-        if parties == 0 {
-            return Err(Error::new(ErrorKind::InvalidState, "wait at", "a barrier")
-                .with_detail("it was never given its number of parties"));
-        }
         if index >= parties {
             return Ok(Arrival::RoundIsFull(state));
         }
@@ -513,6 +527,19 @@ impl Barrier {
         }
         // Also if it was broken: its breaker may have died before the wake.
         self.count.notify_all();
+    }
+
+    /// The state of a barrier at which a party may arrive.
+    fn usable_state(&self) -> Result<State> {
+        let state = self.state();
+        if state.is_broken() {
+            return Err(self.broken());
+        }
+        if self.parties() == 0 {
+            return Err(Error::new(ErrorKind::InvalidState, "wait at", "a barrier")
+                .with_detail("it was never given its number of parties"));
+        }
+        Ok(state)
     }
 
     fn free_member(&self) -> Option<usize> {

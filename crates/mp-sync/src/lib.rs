@@ -77,7 +77,7 @@ pub use permit_semaphore::{Permit, PermitSemaphore};
 pub use raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
 pub use rlock::{RLock, RLockGuard};
 pub use rwlock::{ReadGuard, RwLock, WriteGuard};
-pub use semaphore::{BoundedSemaphore, Semaphore};
+pub use semaphore::{BoundedSemaphore, Semaphore, SemaphoreGuard};
 pub use wait::Wait;
 
 /// The tables of this crate's structures in `docs/memory-layout.md`.

@@ -26,18 +26,20 @@
 //!
 //! # If a process dies
 //! A permit that a dead process had taken stays taken, as in Python: any process may release, so no
-//! process owns a permit. No wake-up is lost: a releaser that is killed before it woke a waiter,
+//! process owns a permit. A [`SemaphoreGuard`] changes nothing about that: it is not in the shared
+//! memory. No wake-up is lost: a releaser that is killed before it woke a waiter,
 //! and a waiter that is killed after it was woken, ring the bell of the eventcount, and another
 //! waiter looks. Of several permits released in one step each taker passes the wake-up on (rule b).
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 use mp_layout::atomic::{AtomicU32, Ordering};
 use mp_layout::{Described, Error, ErrorKind, Kind, Result, TypeTag, shared_struct};
 use mp_os::clock::Deadline;
 
-use crate::{EventCount, Wait};
+use crate::{EventCount, Wait, owner};
 
 /// The most permits that a semaphore can have, as POSIX has it.
 const MAX_VALUE: u32 = i32::MAX as u32;
@@ -49,7 +51,8 @@ shared_struct! {
     ///
     /// # If a process dies
     ///
-    /// The permits that it had taken stay taken. Waiters are woken as if it lived.
+    /// The permits that it had taken stay taken, by a guard or without one. Waiters are woken as if
+    /// it lived. Those of a [`PermitSemaphore`](crate::PermitSemaphore) come back.
     ///
     /// # Examples
     ///
@@ -69,6 +72,13 @@ shared_struct! {
     ///     assert!(items.acquire_timeout(Duration::from_secs(10)));
     /// });
     /// assert_eq!(items.value(), 0);
+    ///
+    /// items.release()?;
+    /// {
+    ///     let _guard = items.acquire_guard(); // Python's `with items:`
+    ///     assert_eq!(items.value(), 0);
+    /// }
+    /// assert_eq!(items.value(), 1);
     /// # Ok::<(), mp_layout::Error>(())
     /// ```
     #[repr(align(64))]
@@ -135,6 +145,35 @@ impl Semaphore {
                 .count
                 .wait_until(wait, timeout.into(), || self.take_and_pass_on())
                 .is_some()
+    }
+
+    /// Takes a permit, and blocks until there is one; the guard releases it when it is dropped.
+    #[inline]
+    pub fn acquire_guard(&self) -> SemaphoreGuard<'_> {
+        self.acquire();
+        self.guard()
+    }
+
+    /// Takes a permit with a guard, if there is one.
+    #[inline]
+    pub fn try_acquire_guard(&self) -> Option<SemaphoreGuard<'_>> {
+        self.try_acquire().then(|| self.guard())
+    }
+
+    /// Takes a permit with a guard, and waits for one up to `timeout`.
+    pub fn acquire_guard_timeout(
+        &self,
+        timeout: impl Into<Deadline>,
+    ) -> Option<SemaphoreGuard<'_>> {
+        self.acquire_timeout(timeout).then(|| self.guard())
+    }
+
+    fn guard(&self) -> SemaphoreGuard<'_> {
+        SemaphoreGuard {
+            semaphore: self,
+            tid: owner::tid(),
+            not_send: PhantomData,
+        }
     }
 
     /// Takes a permit; returns how many are left.
@@ -243,6 +282,61 @@ impl fmt::Debug for Semaphore {
             .debug_struct("Semaphore")
             .field("value", &self.value())
             .finish_non_exhaustive()
+    }
+}
+
+/// A permit of a [`Semaphore`] or [`BoundedSemaphore`] that is released when this is dropped.
+///
+/// It stays with the thread that took the permit. A leaked guard leaves the permit taken. In a
+/// forked child the parent's guard does nothing.
+///
+/// # If a process dies
+///
+/// The permit stays taken until another process releases it, as in Python. A
+/// [`Permit`](crate::Permit) of a [`PermitSemaphore`](crate::PermitSemaphore) comes back.
+#[must_use = "the permit is released when the guard is dropped"]
+pub struct SemaphoreGuard<'a> {
+    semaphore: &'a Semaphore,
+    tid: u32,
+    not_send: PhantomData<*const ()>,
+}
+
+// SAFETY: a shared guard gives nothing but its `Debug` text, made by loads of atomics.
+unsafe impl Sync for SemaphoreGuard<'_> {}
+
+impl SemaphoreGuard<'_> {
+    /// Releases the permit, and says if that was refused. Dropping the guard says nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Semaphore::release`]: another thread has released a permit too many meanwhile.
+    pub fn release(self) -> Result<()> {
+        std::mem::ManuallyDrop::new(self).release_here()
+    }
+
+    fn release_here(&self) -> Result<()> {
+        // A forked child has a copy of its parent's guard, and no part in the permit.
+        if owner::tid() == self.tid {
+            self.semaphore.release()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SemaphoreGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Refused if all permits are there already: then there is none to give back.
+        self.release_here().unwrap_or_default();
+    }
+}
+
+impl fmt::Debug for SemaphoreGuard<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("SemaphoreGuard")
+            .field(self.semaphore)
+            .finish()
     }
 }
 

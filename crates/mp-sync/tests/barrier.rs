@@ -77,6 +77,24 @@ fn a_single_party_never_waits() {
 }
 
 #[test]
+fn a_try_passes_only_as_the_last_party_and_breaks_nothing() {
+    let (_, barrier) = barrier_of(3);
+    let others = [0, 1].map(|number| {
+        assert_eq!(barrier.try_wait().expect("not broken"), None);
+        waiter(barrier, Ok(number))
+    });
+    assert_eq!(barrier.try_wait().expect("not broken"), Some(2));
+    others.into_iter().for_each(Child::join);
+    assert_eq!((barrier.waiting(), barrier.is_broken()), (0, false));
+    barrier.abort().expect("the lock is free");
+    let error = barrier.try_wait().expect_err("broken");
+    assert_eq!(error.kind(), ErrorKind::Broken);
+    let unmade: &Barrier = place(shared_memory(), 0);
+    let error = unmade.try_wait().expect_err("no number of parties");
+    assert_eq!(error.kind(), ErrorKind::InvalidState);
+}
+
+#[test]
 fn as_many_parties_as_there_can_be_make_a_round() {
     let (_, barrier) = barrier_of(496);
     let sum = AtomicU64::new(0);

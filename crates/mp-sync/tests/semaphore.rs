@@ -1,5 +1,6 @@
 //! Semaphores: no permit is lost or made up, whoever waits how.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -101,6 +102,59 @@ fn too_many_permits_are_refused_and_change_nothing() {
     bounded.release().expect("it was acquired");
     assert_eq!((bounded.value(), bounded.most()), (2, 2));
     assert!(semaphore.initialise(u32::MAX).is_err());
+}
+
+#[test]
+fn a_guard_releases_its_permit_when_it_is_dropped() {
+    let memory = shared_memory();
+    let (plain, bounded): (&Semaphore, &BoundedSemaphore) = (place(memory, 0), place(memory, 64));
+    plain.initialise(1).expect("one permit");
+    bounded.initialise(1).expect("a bound of one");
+    for semaphore in [plain, bounded] {
+        let guard = semaphore.acquire_guard();
+        assert!(semaphore.try_acquire_guard().is_none());
+        assert!(semaphore.acquire_guard_timeout(Duration::ZERO).is_none());
+        drop(guard);
+        let guard = semaphore.try_acquire_guard().expect("it was released");
+        guard.release().expect("there is room");
+        assert_eq!(semaphore.value(), 1);
+        let unwound = std::panic::catch_unwind(|| {
+            let _guard = semaphore.acquire_guard_timeout(Duration::MAX);
+            assert_eq!(semaphore.value(), 1, "a panic with the permit");
+        });
+        assert!(unwound.is_err());
+        assert_eq!(semaphore.value(), 1);
+    }
+}
+
+#[test]
+fn a_guard_whose_permit_was_released_already_says_so() {
+    let bounded: &BoundedSemaphore = place(shared_memory(), 0);
+    bounded.initialise(1).expect("a bound of one");
+    let guard = bounded.acquire_guard();
+    bounded.release().expect("any process may");
+    let error = guard.release().expect_err("it is there already");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let guard = bounded.acquire_guard();
+    bounded.release().expect("any process may");
+    drop(guard);
+    assert_eq!(bounded.value(), 1);
+}
+
+#[test]
+fn a_forked_child_does_not_release_its_parents_permit() {
+    let semaphore: &Semaphore = place(shared_memory(), 0);
+    semaphore.initialise(1).expect("one permit");
+    let guard = RefCell::new(Some(semaphore.acquire_guard()));
+    child(|| drop(guard.take())).join();
+    let released = child(|| {
+        let guard = guard.take().expect("a copy of the parent's");
+        guard.release().expect("nothing to do");
+    });
+    released.join();
+    assert_eq!(semaphore.value(), 0);
+    drop(guard);
+    assert_eq!(semaphore.value(), 1);
 }
 
 #[test]

@@ -101,7 +101,7 @@ pub mod sync {
     pub use mp_object::{InMemory, Waitable, Watch};
     pub use mp_sync::{
         ConditionGuard, Holder, LockError, LockGuard, MutexGuard, Party, Permit, RLockGuard,
-        ReadGuard, Wait, WriteGuard,
+        ReadGuard, SemaphoreGuard, Wait, WriteGuard,
     };
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mp::{BoundedSemaphore, Error, ErrorKind, Event, Process, Queue, Result, Semaphore};
-use mp_testkit::{PATIENCE, UniqueName, Watchdog};
+use mp_testkit::{PATIENCE, UniqueName, Watchdog, stay};
 
 #[test]
 fn a_semaphore_is_an_argument_of_a_process() -> Result<()> {
@@ -55,22 +55,26 @@ fn a_bounded_semaphore_is_found_by_its_name_and_kind() -> Result<()> {
 /// goes on.
 #[test]
 fn the_permit_of_a_killed_process_stays_taken_until_another_releases_it() -> Result<()> {
-    fn take_and_stay(permit: Semaphore, taken: Event) {
-        permit.acquire();
-        taken.set();
-        loop {
-            std::thread::park();
+    fn take_and_stay(permit: Semaphore, taken: Event, with_guard: bool) {
+        let guard = with_guard.then(|| permit.acquire_guard());
+        if guard.is_none() {
+            permit.acquire();
         }
+        taken.set();
+        stay();
     }
     let _watchdog = Watchdog::new(PATIENCE * 2);
-    let (permit, taken) = (Semaphore::new(1)?, Event::new()?);
-    let mut holder = Process::new(take_and_stay, (permit.clone(), taken.clone()));
-    holder.start()?;
-    taken.wait();
-    holder.kill()?;
-    holder.join()?;
-    assert!(!permit.acquire_timeout(Duration::from_millis(10)));
-    permit.release()?;
-    assert!(permit.try_acquire());
+    for with_guard in [false, true] {
+        let (permit, taken) = (Semaphore::new(1)?, Event::new()?);
+        let arguments = (permit.clone(), taken.clone(), with_guard);
+        let mut holder = Process::new(take_and_stay, arguments);
+        holder.start()?;
+        taken.wait();
+        holder.kill()?;
+        holder.join()?;
+        assert!(!permit.acquire_timeout(Duration::from_millis(10)));
+        permit.release()?;
+        assert!(permit.try_acquire());
+    }
     Ok(())
 }
