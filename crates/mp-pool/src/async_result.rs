@@ -25,13 +25,17 @@ use crate::job::{Job, Read, value};
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 pub struct AsyncResult<R> {
-    job: Arc<Job>,
-    read: Read<R>,
+    /// Of the only task.
+    results: MapResult<R>,
 }
 
 impl<R> AsyncResult<R> {
-    pub(crate) fn new(job: Arc<Job>, read: Read<R>) -> Self {
-        Self { job, read }
+    pub(crate) fn new(results: MapResult<R>) -> Self {
+        Self { results }
+    }
+
+    pub(crate) fn into_results(self) -> MapResult<R> {
+        self.results
     }
 
     /// Waits for the task, and returns its value.
@@ -53,13 +57,7 @@ impl<R> AsyncResult<R> {
     ///
     /// As for [`get`](Self::get), and [`Cause::TimedOut`].
     pub fn get_timeout(&self, timeout: impl Into<Deadline>) -> Result<R, TaskError> {
-        if !self.wait_timeout(timeout) {
-            return Err(TaskError::new(0, Cause::TimedOut));
-        }
-        match self.job.locked().outcomes.get(&0) {
-            Some(delivered) => value(0, delivered, self.read),
-            None => Err(TaskError::new(0, Cause::TimedOut)),
-        }
+        self.results.job.value(timeout.into(), self.results.read)
     }
 
     /// Has `callback` run with the value of the task when it has one, which may be now.
@@ -92,11 +90,7 @@ impl<R> AsyncResult<R> {
     where
         R: 'static,
     {
-        self.when_done(move |result| {
-            if let Ok(value) = result {
-                callback(value);
-            }
-        })
+        self.when_done(|result| drop(result.map(callback)))
     }
 
     /// Has `callback` run with the error of the task when it has one; see
@@ -105,42 +99,40 @@ impl<R> AsyncResult<R> {
     where
         R: 'static,
     {
-        self.when_done(move |result| {
-            if let Err(error) = result {
-                callback(error);
-            }
-        })
+        self.when_done(|result| drop(result.map_err(callback)))
     }
 
     fn when_done(self, callback: impl FnOnce(Result<R, TaskError>) + Send + 'static) -> Self
     where
         R: 'static,
     {
-        let result = Self::new(Arc::clone(&self.job), self.read);
-        self.job.when_done(Box::new(move || callback(result.get())));
+        let results = self.results.same();
+        self.results.job.when_done(Box::new(move || {
+            callback(Self::new(results).get());
+        }));
         self
     }
 
     /// Waits for the task. How it ended is no error here.
     pub fn wait(&self) {
-        self.wait_timeout(Deadline::NEVER);
+        self.results.wait();
     }
 
     /// Waits for the task up to a [`Duration`](std::time::Duration), an
     /// [`Instant`](std::time::Instant) or a [`Deadline`]; returns whether it has ended.
     pub fn wait_timeout(&self, timeout: impl Into<Deadline>) -> bool {
-        self.job.wait_all(timeout.into())
+        self.results.wait_timeout(timeout)
     }
 
     /// Whether the task has ended.
     pub fn ready(&self) -> bool {
-        self.wait_timeout(Deadline::PASSED)
+        self.results.ready()
     }
 
     /// Whether the task has returned; false also while it has not ended. What it returned may not
     /// be readable.
     pub fn successful(&self) -> bool {
-        matches!(self.job.locked().outcomes.get(&0), Some(Ok(_)))
+        self.results.successful()
     }
 }
 
@@ -168,9 +160,9 @@ impl<R> fmt::Debug for AsyncResult<R> {
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 pub struct MapResult<R> {
-    job: Arc<Job>,
+    pub(crate) job: Arc<Job>,
     len: usize,
-    read: Read<R>,
+    pub(crate) read: Read<R>,
 }
 
 impl<R> MapResult<R> {
@@ -218,11 +210,7 @@ impl<R> MapResult<R> {
     where
         R: 'static,
     {
-        self.when_done(move |result| {
-            if let Ok(values) = result {
-                callback(values);
-            }
-        })
+        self.when_done(|result| drop(result.map(callback)))
     }
 
     /// Has `callback` run with the error of the first task that has one, when all have ended; see
@@ -231,21 +219,22 @@ impl<R> MapResult<R> {
     where
         R: 'static,
     {
-        self.when_done(move |result| {
-            if let Err(error) = result {
-                callback(error);
-            }
-        })
+        self.when_done(|result| drop(result.map_err(callback)))
     }
 
     fn when_done(self, callback: impl FnOnce(Result<Vec<R>, TaskError>) + Send + 'static) -> Self
     where
         R: 'static,
     {
-        let results = Self::new(Arc::clone(&self.job), self.len, self.read);
+        let results = self.same();
         self.job
             .when_done(Box::new(move || callback(results.get())));
         self
+    }
+
+    /// The same results, for a callback.
+    fn same(&self) -> Self {
+        Self::new(Arc::clone(&self.job), self.len, self.read)
     }
 
     fn read_all(&self) -> Vec<Result<R, TaskError>> {

@@ -1,12 +1,11 @@
 //! The options of a pool.
 
-use std::os::fd::OwnedFd;
-
 use mp_layout::Result;
-use mp_process::call::{self, Function};
 use mp_process::{Arguments, Returned, Stateless, Task, cpu_count};
 
 use crate::Pool;
+use crate::context::preparation;
+use crate::feeder::Written;
 use crate::shared::Config;
 
 /// The options of a [`Pool`], from [`Pool::builder`].
@@ -35,7 +34,7 @@ use crate::shared::Config;
 pub struct Builder {
     workers: usize,
     most_tasks: u64,
-    initializer: Result<(Vec<u8>, Vec<OwnedFd>)>,
+    initializer: Result<Written>,
 }
 
 impl Builder {
@@ -64,15 +63,7 @@ impl Builder {
         F::Output: Returned<W>,
         A: Arguments,
     {
-        self.initializer = Function::of::<F, A, W>(task).and_then(|function| {
-            let (arguments, objects) = call::write_arguments(&arguments)?;
-            let mut bytes = Vec::new();
-            for part in [&*function.to_bytes(), &*arguments] {
-                bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
-                bytes.extend_from_slice(part);
-            }
-            Ok((bytes, objects))
-        });
+        self.initializer = preparation::<F, A, W>(task, &arguments);
         self
     }
 

@@ -5,13 +5,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use mp_layout::Result;
 use mp_os::clock::Deadline;
-use mp_process::call::Outcome;
 use mp_process::{Argument, Arguments, Returned, Stateless, Task};
 
 use crate::Pool;
+use crate::async_result::MapResult;
 use crate::error::{Cause, TaskError};
 use crate::imap::Imap;
-use crate::job::{Job, Read, value};
+use crate::job::{Job, Read};
 use crate::shared::Shared;
 
 /// Worker processes that run what is submitted to them: a [`Pool`] with [`Future`]s, whose drop
@@ -67,9 +67,10 @@ impl ProcessPoolExecutor {
         F::Output: Returned<W>,
         A: Arguments,
     {
+        let MapResult { job, read, .. } = self.pool.apply_async(task, arguments).into_results();
         Future {
-            job: self.pool.submit_one(task, arguments),
-            read: Outcome::value::<F::Output, W>,
+            job,
+            read,
             pool: Arc::downgrade(self.pool.shared()),
         }
     }
@@ -172,11 +173,7 @@ impl<R> Future<R> {
     ///
     /// As for [`result`](Self::result), and [`Cause::TimedOut`].
     pub fn result_timeout(&self, timeout: impl Into<Deadline>) -> Result<R, TaskError> {
-        self.job.wait_all(timeout.into());
-        match self.job.locked().outcomes.get(&0) {
-            Some(delivered) => value(0, delivered, self.read),
-            None => Err(TaskError::new(0, Cause::TimedOut)),
-        }
+        self.job.value(timeout.into(), self.read)
     }
 
     /// Waits for the task, and returns why it has no value; `None` if it has one.

@@ -5,30 +5,33 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
-use mp_process::call::{self, Function};
+use mp_os::clock::Deadline;
+use mp_process::call::{self, Function, Outcome};
 use mp_process::{Argument, Arguments, Returned, Stateless, Task};
 
+use crate::async_result::MapResult;
 use crate::board::MAX_ITEMS;
-use crate::error::Cause;
-use crate::job::Job;
-use crate::packet::{MAX_ARGUMENTS, Packet, room_for, room_in_line};
+use crate::context::Context;
+use crate::error::{Cause, TaskError};
+use crate::job::{Job, Progress, Read};
+use crate::packet::{MAX_ARGUMENTS, Packet, head, room_for, room_in_line};
 use crate::shared::Shared;
 
 /// Arguments in bytes, with the descriptors of the objects among them.
-type Written = (Vec<u8>, Vec<OwnedFd>);
+pub(crate) type Written = (Vec<u8>, Vec<OwnedFd>);
 
-/// A function in bytes.
-pub(crate) type Named = Result<Arc<[u8]>>;
+/// What the packets of a call have in common: their head, and the context.
+type Call = (Arc<[u8]>, Option<Arc<Context>>);
 
-/// Names the function of a job.
-pub(crate) fn name<F, A, W>(task: F) -> Named
-where
-    F: Task<A> + Stateless,
-    F::Output: Returned<W>,
-    A: Arguments,
-{
-    Function::of::<F, A, W>(task).map(|function| function.to_bytes().into())
-}
+/// The most tasks of a packet whose size was not given.
+const CHUNK_MAX: usize = 256;
+
+/// Packets for each worker, where there are as many tasks: so that none waits long for the last.
+const PACKETS_PER_WORKER: usize = 4;
+
+/// Tasks that a call may have submitted beyond those that have ended while it waits for all,
+/// whatever its packets.
+const RUN_AHEAD: usize = 1024;
 
 /// Writes an item that is the only argument of its task.
 pub(crate) fn write_one<T: Argument>(item: T) -> Result<Written> {
@@ -40,7 +43,8 @@ pub(crate) fn write_all<A: Arguments>(item: A) -> Result<Written> {
     write(&item)
 }
 
-fn write<A: Arguments>(arguments: &A) -> Result<Written> {
+/// Writes arguments, unless they are too many to travel.
+pub(crate) fn write<A: Arguments>(arguments: &A) -> Result<Written> {
     let written = call::write_arguments(arguments)?;
     let size = written.0.len();
     if size > MAX_ARGUMENTS {
@@ -52,13 +56,15 @@ fn write<A: Arguments>(arguments: &A) -> Result<Written> {
     Ok(written)
 }
 
-/// Takes items from an iterator and submits them as tasks of one job.
-pub(crate) struct Feeder<'p, I: Iterator> {
+/// The tasks of one call: takes items from an iterator and submits them.
+pub(crate) struct Feeder<'p, I: Iterator, R> {
     shared: &'p Shared,
     pub(crate) job: Arc<Job>,
-    function: Result<Arc<[u8]>, Arc<Error>>,
+    call: Result<Call, Arc<Error>>,
     items: I,
     write: fn(I::Item) -> Result<Written>,
+    /// How values are read from outcomes.
+    pub(crate) read: Read<R>,
     /// Tasks of a packet.
     chunk: usize,
     /// Tasks that were submitted.
@@ -68,20 +74,54 @@ pub(crate) struct Feeder<'p, I: Iterator> {
     is_at_end: bool,
 }
 
-impl<'p, I: Iterator> Feeder<'p, I> {
-    pub(crate) fn new(
+impl<'p, I: Iterator, R> Feeder<'p, I, R> {
+    /// Calls of `task` with the arguments `A`, which `write` makes of each item, in packets of
+    /// `chunk` tasks; `None` for what suits the number of items.
+    pub(crate) fn new<F, A, W>(
         shared: &'p Shared,
-        function: Named,
+        task: F,
         items: I,
         write: fn(I::Item) -> Result<Written>,
-        chunk: usize,
-    ) -> Self {
+        chunk: Option<usize>,
+    ) -> Self
+    where
+        F: Task<A, Output = R> + Stateless,
+        R: Returned<W>,
+        A: Arguments,
+    {
+        Self::with_context::<F, A, W>(shared, Ok(None), task, items, write, chunk)
+    }
+
+    /// As [`new`](Self::new), for tasks that are given a context.
+    pub(crate) fn with_context<F, A, W>(
+        shared: &'p Shared,
+        context: Result<Option<Context>>,
+        task: F,
+        items: I,
+        write: fn(I::Item) -> Result<Written>,
+        chunk: Option<usize>,
+    ) -> Self
+    where
+        F: Task<A, Output = R> + Stateless,
+        R: Returned<W>,
+        A: Arguments,
+    {
+        let call = Function::of::<F, A, W>(task).and_then(|function| {
+            let context = context?;
+            let head = head(context.as_ref(), &function.to_bytes());
+            Ok((head.into(), context.map(Arc::new)))
+        });
+        let chunk = chunk.unwrap_or_else(|| {
+            let packets = PACKETS_PER_WORKER * shared.config.workers;
+            items.size_hint().0.div_ceil(packets).min(CHUNK_MAX)
+        });
         Self {
             shared,
             job: Job::new(shared.callbacks.sender()),
-            function: function.map_err(Arc::new),
+            call: call.map_err(Arc::new),
             items,
             write,
+            read: Outcome::value::<R, W>,
             chunk: chunk.clamp(1, MAX_ITEMS),
             submitted: 0,
             held: None,
@@ -89,45 +129,76 @@ impl<'p, I: Iterator> Feeder<'p, I> {
         }
     }
 
+    /// Submits all tasks, not too many ahead, waits for them and reads their outcomes.
+    pub(crate) fn run(mut self) -> Vec<Result<R, TaskError>> {
+        let ahead = (2 * self.tasks_ahead()).max(RUN_AHEAD);
+        while self.feed() {
+            let is_ahead = self.job.locked().outstanding >= ahead;
+            if is_ahead {
+                let room =
+                    |progress: &mut Progress| (progress.outstanding <= ahead / 2).then_some(());
+                self.job.wait(ahead / 2, Deadline::NEVER, room);
+            }
+        }
+        self.into_results().get_each()
+    }
+
+    /// Submits all tasks.
+    pub(crate) fn submit_all(mut self) -> MapResult<R> {
+        while self.feed() {}
+        self.into_results()
+    }
+
+    fn into_results(self) -> MapResult<R> {
+        MapResult::new(self.job, self.submitted, self.read)
+    }
+
+    /// How many tasks keep all workers busy while results are taken.
+    pub(crate) fn tasks_ahead(&self) -> usize {
+        PACKETS_PER_WORKER * self.shared.config.workers * self.chunk
+    }
+
     /// Submits the next packet; false at the end.
     pub(crate) fn feed(&mut self) -> bool {
-        let function = match &self.function {
-            Ok(function) => Arc::clone(function),
+        let (head, context) = match &self.call {
+            Ok(call) => call.clone(),
             Err(error) => {
                 let error = Arc::clone(error);
                 return self.refuse_next(error);
             }
         };
-        let mut items = Vec::new();
-        let mut descriptors = Vec::new();
-        let mut room = room_in_line(&function);
-        while items.len() < self.chunk && descriptors.is_empty() {
+        let mut packet = Packet {
+            job: Arc::clone(&self.job),
+            first: self.submitted,
+            head,
+            context,
+            items: Vec::new(),
+            descriptors: Vec::new(),
+            moves: 0,
+        };
+        let mut room = room_in_line(&packet.head);
+        while packet.items.len() < self.chunk && packet.descriptors.is_empty() {
             let (item, objects) = match self.take() {
                 None => break,
                 Some(Ok(written)) => written,
                 Some(Err(error)) => {
-                    self.submit(&function, items, descriptors);
+                    self.submit(packet);
                     self.refuse(Arc::new(error));
                     return true;
                 }
             };
             let needed = room_for(&item);
             // What has descriptors or does not fit into a line travels alone.
-            if !items.is_empty() && (needed > room || !objects.is_empty()) {
+            if !packet.items.is_empty() && (needed > room || !objects.is_empty()) {
                 self.held = Some((item, objects));
                 break;
             }
             room = room.saturating_sub(needed);
-            items.push(item);
-            descriptors = objects;
+            packet.items.push(item);
+            packet.descriptors = objects;
         }
-        self.submit(&function, items, descriptors);
+        self.submit(packet);
         !self.is_at_end
-    }
-
-    /// Submits all.
-    pub(crate) fn feed_all(&mut self) {
-        while self.feed() {}
     }
 
     fn take(&mut self) -> Option<Result<Written>> {
@@ -142,21 +213,12 @@ impl<'p, I: Iterator> Feeder<'p, I> {
         item.map(self.write)
     }
 
-    fn submit(&mut self, function: &Arc<[u8]>, items: Vec<Vec<u8>>, descriptors: Vec<OwnedFd>) {
-        if items.is_empty() {
-            return;
+    fn submit(&mut self, packet: Packet) {
+        if !packet.items.is_empty() {
+            self.submitted += packet.items.len();
+            self.job.expect(packet.items.len());
+            self.shared.submit(packet);
         }
-        let first = self.submitted;
-        self.submitted += items.len();
-        self.job.expect(items.len());
-        self.shared.submit(Packet {
-            job: Arc::clone(&self.job),
-            first,
-            function: Arc::clone(function),
-            items,
-            descriptors,
-            moves: 0,
-        });
     }
 
     /// Takes an item whose task cannot be run.

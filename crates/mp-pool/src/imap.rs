@@ -6,7 +6,7 @@ use mp_os::clock::Deadline;
 
 use crate::error::{Cause, TaskError};
 use crate::feeder::Feeder;
-use crate::job::{Delivered, Progress, Read, value};
+use crate::job::{Delivered, Progress, value};
 
 /// The results of [`Pool::imap`](crate::Pool::imap) and
 /// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
@@ -25,8 +25,7 @@ use crate::job::{Delivered, Progress, Read, value};
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 pub struct Imap<'p, I: Iterator, R> {
-    feeder: Feeder<'p, I>,
-    read: Read<R>,
+    feeder: Feeder<'p, I, R>,
     is_ordered: bool,
     /// Results that were given.
     given: usize,
@@ -36,15 +35,9 @@ pub struct Imap<'p, I: Iterator, R> {
 }
 
 impl<'p, I: Iterator, R> Imap<'p, I, R> {
-    pub(crate) fn new(
-        feeder: Feeder<'p, I>,
-        read: Read<R>,
-        is_ordered: bool,
-        ahead: usize,
-    ) -> Self {
+    pub(crate) fn new(feeder: Feeder<'p, I, R>, is_ordered: bool, ahead: usize) -> Self {
         let mut imap = Self {
             feeder,
-            read,
             is_ordered,
             given: 0,
             ahead,
@@ -77,7 +70,7 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
             return Some(Err(TaskError::new(given, Cause::TimedOut)));
         };
         self.given += 1;
-        Some(value(index, &delivered, self.read))
+        Some(value(index, &delivered, self.feeder.read))
     }
 
     fn feed(&mut self) {

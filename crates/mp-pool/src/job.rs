@@ -137,6 +137,15 @@ impl Job {
         self.wait(0, deadline, all).is_some()
     }
 
+    /// The value of the only task, waited for.
+    pub(crate) fn value<R>(&self, deadline: Deadline, read: Read<R>) -> Result<R, TaskError> {
+        self.wait_all(deadline);
+        match self.locked().outcomes.get(&0) {
+            Some(delivered) => value(0, delivered, read),
+            None => Err(TaskError::new(0, Cause::TimedOut)),
+        }
+    }
+
     pub(crate) fn locked(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }

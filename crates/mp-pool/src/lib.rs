@@ -37,6 +37,7 @@ mod async_result;
 pub mod board;
 mod builder;
 mod callbacks;
+mod context;
 mod error;
 mod executor;
 mod feeder;

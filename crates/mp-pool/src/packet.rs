@@ -4,8 +4,11 @@
 //! # Layout
 //!
 //! ```text
-//! | len u32 | name of the function | len u32 | arguments of a task | len u32 | arguments of the next | ...
+//! | len u32 | head | len u32 | arguments of a task | len u32 | arguments of the next | ...
 //! ```
+//!
+//! The head is the number of the context, a little-endian u64, 0 for none, and the name of the
+//! function.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use std::sync::Arc;
 use mp_layout::{Error, ErrorKind, Result};
 
 use crate::board::LINE;
+use crate::context::Context;
 use crate::job::Job;
 
 /// Consecutive tasks of one job, of which none has an outcome.
@@ -21,8 +25,10 @@ pub(crate) struct Packet {
     pub(crate) job: Arc<Job>,
     /// The index of the first of them in the job.
     pub(crate) first: usize,
-    /// The name of the function.
-    pub(crate) function: Arc<[u8]>,
+    /// The number of the context and the name of the function.
+    pub(crate) head: Arc<[u8]>,
+    /// What the tasks are given next to their arguments.
+    pub(crate) context: Option<Arc<Context>>,
     /// The arguments of each, at least of one.
     pub(crate) items: Vec<Vec<u8>>,
     /// Those of the only task: a task with descriptors travels alone.
@@ -37,17 +43,17 @@ impl Packet {
     /// The bytes that a worker gets.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.size());
-        for part in std::iter::once(&*self.function).chain(self.items.iter().map(|item| &**item)) {
-            bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(part);
-        }
+        append_part(&mut bytes, &self.head);
+        self.items
+            .iter()
+            .for_each(|item| append_part(&mut bytes, item));
         bytes
     }
 
     /// How many bytes that are.
     pub(crate) fn size(&self) -> usize {
         let items = self.items.iter().map(|item| LENGTH + item.len());
-        LENGTH + self.function.len() + items.sum::<usize>()
+        LENGTH + self.head.len() + items.sum::<usize>()
     }
 
     /// Whether its bytes and nothing else go into a line.
@@ -69,14 +75,41 @@ impl Packet {
 /// The most bytes of arguments that one task may have.
 pub(crate) const MAX_ARGUMENTS: usize = (u32::MAX / 2) as usize;
 
-/// Room for tasks in a line, next to the name of their function.
-pub(crate) fn room_in_line(function: &[u8]) -> usize {
-    LINE - LENGTH - function.len()
+/// Room for tasks in a line, next to their head.
+pub(crate) fn room_in_line(head: &[u8]) -> usize {
+    LINE - LENGTH - head.len()
 }
 
 /// What a task takes of that room.
 pub(crate) fn room_for(item: &[u8]) -> usize {
     LENGTH + item.len()
+}
+
+/// The head of a packet.
+pub(crate) fn head(context: Option<&Context>, function: &[u8]) -> Vec<u8> {
+    let number = context.map_or(0, |context| context.number);
+    [&number.to_le_bytes(), function].concat()
+}
+
+/// The number of the context, 0 for none, and the name of the function.
+///
+/// # Errors
+///
+/// [`ErrorKind::Corrupt`] if it is too short.
+pub(crate) fn split_head(head: &[u8]) -> Result<(u64, &[u8])> {
+    let (number, function) = head.split_first_chunk().ok_or_else(damaged)?;
+    Ok((u64::from_le_bytes(*number), function))
+}
+
+fn damaged() -> Error {
+    Error::new(ErrorKind::Corrupt, "read", "a packet of tasks")
+        .with_detail("its lengths contradict each other")
+}
+
+/// Writes a part that [`next_part`] takes.
+pub(crate) fn append_part(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(part);
 }
 
 /// Takes the next part of a packet's bytes.
@@ -85,10 +118,6 @@ pub(crate) fn room_for(item: &[u8]) -> usize {
 ///
 /// [`ErrorKind::Corrupt`] if there is none.
 pub(crate) fn next_part<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8]> {
-    let damaged = || {
-        Error::new(ErrorKind::Corrupt, "read", "a packet of tasks")
-            .with_detail("its lengths contradict each other")
-    };
     let (length, rest) = bytes.split_first_chunk::<LENGTH>().ok_or_else(damaged)?;
     let length = u32::from_le_bytes(*length) as usize;
     let (part, rest) = rest.split_at_checked(length).ok_or_else(damaged)?;

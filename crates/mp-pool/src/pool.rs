@@ -5,27 +5,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use mp_layout::{Error, Result};
-use mp_os::clock::Deadline;
-use mp_process::call::Outcome;
 use mp_process::{Argument, Arguments, Returned, Stateless, Task};
 
 use crate::async_result::{AsyncResult, MapResult};
-use crate::board::MAX_ITEMS;
 use crate::builder::Builder;
+use crate::context::{Context, WithContext};
 use crate::error::TaskError;
-use crate::feeder::{Feeder, name, write_all, write_one};
+use crate::feeder::{Feeder, write_all, write_one};
 use crate::imap::Imap;
-use crate::job::{Job, Progress, Read};
 use crate::shared::{Config, Shared};
-
-/// The most tasks of a packet whose size was not given.
-const CHUNK_MAX: usize = 256;
-
-/// Packets for each worker, where there are as many tasks: so that none waits long for the last.
-const PACKETS_PER_WORKER: usize = 4;
-
-/// Tasks that `map` may have submitted beyond those that have ended, whatever its packets.
-const MAP_AHEAD: usize = 1024;
 
 /// Worker processes that run tasks: functions of this program, with arguments that travel.
 ///
@@ -172,6 +160,70 @@ impl Pool {
         self.in_chunks(None).starmap(task, items)
     }
 
+    /// As [`starmap`](Self::starmap), and returns the value or the error of each task, in order.
+    pub fn try_starmap<F, A, W>(
+        &self,
+        task: F,
+        items: impl IntoIterator<Item = A>,
+    ) -> Vec<Result<F::Output, TaskError>>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
+        self.in_chunks(None).try_starmap(task, items)
+    }
+
+    /// As [`map`](Self::map), and gives each task a reference to `context` as well, which travels
+    /// to each worker once, however many tasks there are. It may be or have shared objects.
+    ///
+    /// A worker keeps the context until it runs a task with another one: tasks of two calls that
+    /// run side by side may make it travel again.
+    ///
+    /// ```
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// let words = vec!["shared", "memory"];
+    /// let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    /// let letters = pool.map_with(words, |words, n: usize| words[n].len(), [1, 0, 1])?;
+    /// assert_eq!(letters, [6, 6, 6]);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`map`](Self::map). If the context cannot be written, sent or read, each task that
+    /// needs it fails.
+    pub fn map_with<C, F, T, R, W>(
+        &self,
+        context: C,
+        task: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        C: Argument,
+        F: Fn(&C, T) -> R + Stateless,
+        R: Returned<W>,
+        T: Argument,
+    {
+        self.in_chunks(None).map_with(context, task, items)
+    }
+
+    /// As [`map_with`](Self::map_with), and returns the value or the error of each task, in order.
+    pub fn try_map_with<C, F, T, R, W>(
+        &self,
+        context: C,
+        task: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> Vec<Result<R, TaskError>>
+    where
+        C: Argument,
+        F: Fn(&C, T) -> R + Stateless,
+        R: Returned<W>,
+        T: Argument,
+    {
+        self.in_chunks(None).try_map_with(context, task, items)
+    }
+
     /// As [`map`](Self::map), without waiting: takes all items, and returns what to wait for.
     pub fn map_async<F, T, W>(
         &self,
@@ -184,6 +236,21 @@ impl Pool {
         T: Argument,
     {
         self.in_chunks(None).map_async(task, items)
+    }
+
+    /// As [`starmap`](Self::starmap), without waiting: takes all items, and returns what to wait
+    /// for.
+    pub fn starmap_async<F, A, W>(
+        &self,
+        task: F,
+        items: impl IntoIterator<Item = A>,
+    ) -> MapResult<F::Output>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
+        self.in_chunks(None).starmap_async(task, items)
     }
 
     /// Calls `task` with each item, in the workers, and iterates over the results in order.
@@ -229,21 +296,8 @@ impl Pool {
         F::Output: Returned<W>,
         A: Arguments,
     {
-        let job = self.submit_one(task, arguments);
-        AsyncResult::new(job, Outcome::value::<F::Output, W>)
-    }
-
-    pub(crate) fn submit_one<F, A, W>(&self, task: F, arguments: A) -> Arc<Job>
-    where
-        F: Task<A> + Stateless,
-        F::Output: Returned<W>,
-        A: Arguments,
-    {
-        let function = name::<F, A, W>(task);
-        let item = std::iter::once(arguments);
-        let mut feeder = Feeder::new(&self.shared, function, item, write_all, 1);
-        feeder.feed_all();
-        feeder.job
+        let one = Some(arguments).into_iter();
+        AsyncResult::new(self.in_chunks(None).star(task, one).submit_all())
     }
 
     /// As [`imap`](Self::imap), with all items taken here.
@@ -253,9 +307,7 @@ impl Pool {
         F: Task<(I::Item,)> + Stateless,
         F::Output: Returned<W>,
     {
-        let function = name::<F, (I::Item,), W>(task);
-        let feeder = Feeder::new(&self.shared, function, items.into_iter(), write_one, 1);
-        Imap::new(feeder, Outcome::value::<F::Output, W>, true, usize::MAX)
+        Imap::new(self.in_chunks(Some(1)).one(task, items), true, usize::MAX)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -278,10 +330,8 @@ impl Pool {
     }
 
     fn in_chunks(&self, size: Option<usize>) -> Chunked<'_> {
-        Chunked {
-            shared: &self.shared,
-            size: size.map(|tasks| tasks.clamp(1, MAX_ITEMS)),
-        }
+        let shared = &self.shared;
+        Chunked { shared, size }
     }
 
     /// Whether this is a copy in a process that was forked: workers and threads are another's.
@@ -387,11 +437,7 @@ impl<'p> Chunked<'p> {
         F::Output: Returned<W>,
         T: Argument,
     {
-        let items = items.into_iter();
-        let chunk = self.size_for(items.size_hint().0);
-        let function = name::<F, (T,), W>(task);
-        let feeder = Feeder::new(self.shared, function, items, write_one, chunk);
-        self.run_all(feeder, chunk, Outcome::value::<F::Output, W>)
+        self.one(task, items).run()
     }
 
     /// As [`Pool::starmap`].
@@ -409,13 +455,61 @@ impl<'p> Chunked<'p> {
         F::Output: Returned<W>,
         A: Arguments,
     {
+        self.try_starmap(task, items).into_iter().collect()
+    }
+
+    /// As [`Pool::try_starmap`].
+    pub fn try_starmap<F, A, W>(
+        self,
+        task: F,
+        items: impl IntoIterator<Item = A>,
+    ) -> Vec<Result<F::Output, TaskError>>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
+        self.star(task, items).run()
+    }
+
+    /// As [`Pool::map_with`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Pool::map_with`].
+    pub fn map_with<C, F, T, R, W>(
+        self,
+        context: C,
+        task: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        C: Argument,
+        F: Fn(&C, T) -> R + Stateless,
+        R: Returned<W>,
+        T: Argument,
+    {
+        let each = self.try_map_with(context, task, items);
+        each.into_iter().collect()
+    }
+
+    /// As [`Pool::try_map_with`].
+    pub fn try_map_with<C, F, T, R, W>(
+        self,
+        context: C,
+        task: F,
+        items: impl IntoIterator<Item = T>,
+    ) -> Vec<Result<R, TaskError>>
+    where
+        C: Argument,
+        F: Fn(&C, T) -> R + Stateless,
+        R: Returned<W>,
+        T: Argument,
+    {
+        let context = Context::new(context).map(Some);
+        let task = WithContext::<F, C>::new(task);
         let items = items.into_iter();
-        let chunk = self.size_for(items.size_hint().0);
-        let function = name::<F, A, W>(task);
-        let feeder = Feeder::new(self.shared, function, items, write_all, chunk);
-        self.run_all(feeder, chunk, Outcome::value::<F::Output, W>)
-            .into_iter()
-            .collect()
+        Feeder::with_context(self.shared, context, task, items, write_one, self.size).run()
     }
 
     /// As [`Pool::map_async`].
@@ -429,12 +523,21 @@ impl<'p> Chunked<'p> {
         F::Output: Returned<W>,
         T: Argument,
     {
-        let items = items.into_iter();
-        let chunk = self.size_for(items.size_hint().0);
-        let function = name::<F, (T,), W>(task);
-        let mut feeder = Feeder::new(self.shared, function, items, write_one, chunk);
-        feeder.feed_all();
-        MapResult::new(feeder.job, feeder.submitted, Outcome::value::<F::Output, W>)
+        self.one(task, items).submit_all()
+    }
+
+    /// As [`Pool::starmap_async`].
+    pub fn starmap_async<F, A, W>(
+        self,
+        task: F,
+        items: impl IntoIterator<Item = A>,
+    ) -> MapResult<F::Output>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
+        self.star(task, items).submit_all()
     }
 
     /// As [`Pool::imap`].
@@ -444,7 +547,9 @@ impl<'p> Chunked<'p> {
         F: Task<(I::Item,)> + Stateless,
         F::Output: Returned<W>,
     {
-        self.iterate(task, items, true)
+        let feeder = self.one(task, items);
+        let ahead = feeder.tasks_ahead();
+        Imap::new(feeder, true, ahead)
     }
 
     /// As [`Pool::imap_unordered`].
@@ -454,52 +559,30 @@ impl<'p> Chunked<'p> {
         F: Task<(I::Item,)> + Stateless,
         F::Output: Returned<W>,
     {
-        self.iterate(task, items, false)
+        let feeder = self.one(task, items);
+        let ahead = feeder.tasks_ahead();
+        Imap::new(feeder, false, ahead)
     }
 
-    fn iterate<F, I, W>(
-        self,
-        task: F,
-        items: I,
-        is_ordered: bool,
-    ) -> Imap<'p, I::IntoIter, F::Output>
+    /// The tasks of a call, with one argument each.
+    fn one<F, I, W>(self, task: F, items: I) -> Feeder<'p, I::IntoIter, F::Output>
     where
         I: IntoIterator<Item: Argument>,
         F: Task<(I::Item,)> + Stateless,
         F::Output: Returned<W>,
     {
-        let chunk = self.size.unwrap_or(1);
-        let function = name::<F, (I::Item,), W>(task);
-        let feeder = Feeder::new(self.shared, function, items.into_iter(), write_one, chunk);
-        let ahead = PACKETS_PER_WORKER * self.shared.config.workers * chunk;
-        Imap::new(feeder, Outcome::value::<F::Output, W>, is_ordered, ahead)
+        let items = items.into_iter();
+        Feeder::new::<F, (I::Item,), W>(self.shared, task, items, write_one, self.size)
     }
 
-    /// Submits all tasks, not too many ahead, waits for them and reads their outcomes.
-    fn run_all<I: Iterator, R>(
-        self,
-        mut feeder: Feeder<'_, I>,
-        chunk: usize,
-        read: Read<R>,
-    ) -> Vec<Result<R, TaskError>> {
-        let ahead = (2 * PACKETS_PER_WORKER * self.shared.config.workers * chunk).max(MAP_AHEAD);
-        let job = Arc::clone(&feeder.job);
-        while feeder.feed() {
-            let is_ahead = job.locked().outstanding >= ahead;
-            if is_ahead {
-                let room =
-                    |progress: &mut Progress| (progress.outstanding <= ahead / 2).then_some(());
-                job.wait(ahead / 2, Deadline::NEVER, room);
-            }
-        }
-        MapResult::new(job, feeder.submitted, read).get_each()
-    }
-
-    fn size_for(self, tasks: usize) -> usize {
-        let workers = self.shared.config.workers;
-        self.size.unwrap_or_else(|| {
-            let packets = PACKETS_PER_WORKER * workers;
-            tasks.div_ceil(packets).clamp(1, CHUNK_MAX)
-        })
+    /// The tasks of a call, with a tuple of arguments each.
+    fn star<F, I, W>(self, task: F, items: I) -> Feeder<'p, I::IntoIter, F::Output>
+    where
+        I: IntoIterator<Item: Arguments>,
+        F: Task<I::Item> + Stateless,
+        F::Output: Returned<W>,
+    {
+        let items = items.into_iter();
+        Feeder::new::<F, I::Item, W>(self.shared, task, items, write_all, self.size)
     }
 }

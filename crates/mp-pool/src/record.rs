@@ -8,6 +8,8 @@ pub(crate) mod tag {
     pub(crate) const OUTCOME: u32 = 1;
     /// The worker waits for the packet on its socket.
     pub(crate) const ASK: u32 = 2;
+    /// The worker waits for the context of the packet on its socket.
+    pub(crate) const ASK_CONTEXT: u32 = 6;
     /// The worker has run its initializer.
     pub(crate) const READY: u32 = 3;
     /// The last piece of the reason why the initializer failed; the worker ends.

@@ -1,7 +1,8 @@
 //! What a pool's parent knows: which tasks wait, which packet of the board holds what, who works.
 
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -219,7 +220,7 @@ impl State {
                     String::from_utf8_lossy(&text)
                 ));
             }
-            tag::ASK => return self.answer(board, seat, head),
+            tag::ASK | tag::ASK_CONTEXT => return self.answer(board, seat, tag, head),
             tag::OUTCOME => return self.take_outcome(board, seat, head, rest),
             _ => occupant.kill_damaged(),
         }
@@ -256,8 +257,8 @@ impl State {
         board.free(place)
     }
 
-    /// Sends a packet to a worker that has taken it.
-    fn answer(&mut self, board: &Board, seat: usize, head: Head) -> Result<()> {
+    /// Sends a packet, or its context, to a worker that has taken it.
+    fn answer(&mut self, board: &Board, seat: usize, tag: u32, head: Head) -> Result<()> {
         let Some(occupant) = &mut self.seats[seat].occupant else {
             return Ok(());
         };
@@ -271,12 +272,17 @@ impl State {
             occupant.kill_damaged();
             return Ok(());
         };
-        let objects: Vec<_> = packet.descriptors.iter().map(AsFd::as_fd).collect();
         let socket = occupant.socket.as_fd();
-        match call::send(socket, &packet.to_bytes(), &objects, Deadline::PASSED) {
+        let sent = match &packet.context {
+            Some(context) if tag == tag::ASK_CONTEXT => {
+                let (bytes, descriptors) = &context.preparation;
+                send(socket, bytes, descriptors)
+            }
+            _ => send(socket, &packet.to_bytes(), &packet.descriptors),
+        };
+        match sent {
             Ok(()) => slot.packet = Some(packet),
             Err(source) => {
-                drop(objects);
                 let error = Error::os("send", "the arguments of a task", source);
                 fail(packet, &Cause::Failed(Arc::new(error)));
                 self.on_board -= 1;
@@ -474,6 +480,11 @@ impl State {
             fail(packet, &cause);
         }
     }
+}
+
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
+    let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    call::send(socket, bytes, &descriptors, Deadline::PASSED)
 }
 
 /// What a worker pushed, with the objects that it sent before.

@@ -12,7 +12,7 @@ use mp_shm::Segment;
 use mp_sync::Wait;
 
 use crate::board::{Board, Claim, Next, PIECE, Results};
-use crate::packet::next_part;
+use crate::packet::{next_part, split_head};
 use crate::record::{Head, tag};
 
 /// The task of a worker's process. The first three are descriptors; `most_tasks` is how many it
@@ -35,6 +35,7 @@ pub(crate) fn run(
         wakeup: Wakeup::from(passed(wakeup)?),
         socket: passed(socket)?,
         last_function: None,
+        context: 0,
         rung: 0,
     };
     if !worker.initialise()? {
@@ -64,8 +65,26 @@ struct Worker<'a> {
     socket: OwnedFd,
     /// The function of the last packet, which is mostly that of the next as well.
     last_function: Option<(Vec<u8>, Callable)>,
+    /// The number of the context that it keeps; 0 for none.
+    context: u64,
     /// When it last rang for its parent, in milliseconds.
     rung: u64,
+}
+
+/// Whether a worker keeps the context of a packet.
+enum Kept {
+    Yes,
+    /// It cannot be read: each task fails.
+    Failed(Error),
+    /// It cannot be sent: the parent has answered for the packet.
+    Refused,
+}
+
+/// Makes a call that the parent sent; returns why it failed, if it did.
+fn prepare(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Option<String>> {
+    let mut rest = bytes;
+    let function = Function::from_bytes(next_part(&mut rest)?)?.find()?;
+    Ok(function.call(next_part(&mut rest)?, descriptors).failure())
 }
 
 impl Worker<'_> {
@@ -75,9 +94,7 @@ impl Worker<'_> {
         let failure = if bytes.is_empty() {
             None
         } else {
-            let mut rest = &*bytes;
-            let function = Function::from_bytes(next_part(&mut rest)?)?.find()?;
-            function.call(next_part(&mut rest)?, descriptors).failure()
+            prepare(&bytes, descriptors)?
         };
         let (tag, text) = match &failure {
             None => (tag::READY, ""),
@@ -90,7 +107,7 @@ impl Worker<'_> {
 
     fn run_packet(&mut self, claim: &Claim) -> Result<()> {
         let (bytes, descriptors) = match claim.size {
-            None => self.ask(claim)?,
+            None => self.ask(tag::ASK, claim)?,
             Some(size) => {
                 let mut bytes = Vec::new();
                 self.board.read_line(claim.packet, size, &mut bytes)?;
@@ -102,7 +119,12 @@ impl Worker<'_> {
             return Ok(());
         }
         let mut rest = &*bytes;
-        let function = self.find(next_part(&mut rest)?);
+        let (context, name) = split_head(next_part(&mut rest)?)?;
+        let function = match self.keep_context(context, claim)? {
+            Kept::Refused => return Ok(()),
+            Kept::Failed(error) => Err(error),
+            Kept::Yes => self.find(name),
+        };
         let mut descriptors = Some(descriptors);
         for item in 0..claim.items {
             let arguments = next_part(&mut rest)?;
@@ -124,14 +146,33 @@ impl Worker<'_> {
         self.results.ring_parent(&self.wakeup)
     }
 
-    /// Receives a packet that is not in its line.
-    fn ask(&mut self, claim: &Claim) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    /// Asks for the context of a packet that it has taken, unless it keeps that or needs none.
+    fn keep_context(&mut self, context: u64, claim: &Claim) -> Result<Kept> {
+        if context == 0 || context == self.context {
+            return Ok(Kept::Yes);
+        }
+        self.context = 0;
+        let (bytes, descriptors) = self.ask(tag::ASK_CONTEXT, claim)?;
+        // The parent could not send it, and has answered for the packet.
+        if bytes.is_empty() {
+            return Ok(Kept::Refused);
+        }
+        if let Some(text) = prepare(&bytes, descriptors)? {
+            let error = Error::new(ErrorKind::Decode, "receive", "the context of a task");
+            return Ok(Kept::Failed(error.with_detail(text)));
+        }
+        self.context = context;
+        Ok(Kept::Yes)
+    }
+
+    /// Receives what belongs to a packet and is not in its line.
+    fn ask(&mut self, tag: u32, claim: &Claim) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
         let head = Head {
             generation: claim.generation,
             packet: claim.packet as u32,
             ..Head::default()
         };
-        self.push(tag::ASK, head, &[])?;
+        self.push(tag, head, &[])?;
         self.results.ring_parent(&self.wakeup)?;
         self.receive()
     }

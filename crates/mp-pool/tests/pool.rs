@@ -29,10 +29,14 @@ fn every_way_to_run_tasks_gives_the_values_in_order() {
     values.sort_unstable();
     assert_eq!(values, expected);
     let pairs = (0..500_u64).map(|n| (n, n));
-    assert_eq!(
-        pool.starmap(|a: u64, b: u64| a * b, pairs).unwrap(),
-        expected
-    );
+    let product = |a: u64, b: u64| a * b;
+    assert_eq!(pool.starmap(product, pairs.clone()).unwrap(), expected);
+    let each = pool.try_starmap(product, pairs.clone());
+    let values: Result<Vec<_>, _> = each.into_iter().collect();
+    assert_eq!(values.unwrap(), expected);
+    assert_eq!(pool.starmap_async(product, pairs).get().unwrap(), expected);
+    let sums = pool.map_with(7_u64, |seven, n: u64| seven + n, 0..500);
+    assert_eq!(sums.unwrap(), (7..507).collect::<Vec<_>>());
     assert_eq!(pool.apply(square, (9,)).unwrap(), 81);
     assert_eq!(
         pool.apply(|| "no argument".to_owned(), ()).unwrap(),

@@ -1,0 +1,99 @@
+//! What all tasks of a call are given: it travels to a worker once, when the worker lacks it.
+//!
+//! A packet's head has the number of its context. A worker that keeps another one asks for it, gets
+//! a call of [`keep`] over its socket, and keeps it until it runs tasks with another.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mp_layout::Result;
+use mp_process::call::Function;
+use mp_process::{Argument, Arguments, Returned, Stateless, Task};
+
+use crate::feeder::{Written, write};
+use crate::packet::append_part;
+
+/// The number of the next context. 0 is none.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    /// The context that this worker keeps, on the thread that runs tasks.
+    static KEPT: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+}
+
+/// Writes a call that a worker makes before it runs tasks.
+pub(crate) fn preparation<F, A, W>(task: F, arguments: &A) -> Result<Written>
+where
+    F: Task<A> + Stateless,
+    F::Output: Returned<W>,
+    A: Arguments,
+{
+    let function = Function::of::<F, A, W>(task)?;
+    let (arguments, objects) = write(arguments)?;
+    let mut bytes = Vec::new();
+    append_part(&mut bytes, &function.to_bytes());
+    append_part(&mut bytes, &arguments);
+    Ok((bytes, objects))
+}
+
+/// The context of a call, as it travels.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) number: u64,
+    pub(crate) preparation: Written,
+}
+
+impl Context {
+    pub(crate) fn new<C: Argument>(context: C) -> Result<Self> {
+        Ok(Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            preparation: preparation(keep::<C>, &(context,))?,
+        })
+    }
+}
+
+/// In a worker: keeps a context, instead of the one before.
+fn keep<C: Argument>(context: C) {
+    KEPT.set(Some(Box::new(context)));
+}
+
+/// A task of one item that is given the context which its worker keeps.
+pub(crate) struct WithContext<F, C> {
+    task: F,
+    context: PhantomData<fn(C)>,
+}
+
+impl<F, C> WithContext<F, C> {
+    pub(crate) fn new(task: F) -> Self {
+        let context = PhantomData;
+        Self { task, context }
+    }
+}
+
+impl<F: Copy, C> Copy for WithContext<F, C> {}
+
+impl<F: Copy, C> Clone for WithContext<F, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F, C, T, R> Task<(T,)> for WithContext<F, C>
+where
+    F: Fn(&C, T) -> R + 'static,
+    C: 'static,
+{
+    type Output = R;
+
+    fn call(self, (item,): (T,)) -> R {
+        KEPT.with_borrow(|kept| {
+            let context = kept.as_ref().and_then(|kept| kept.downcast_ref());
+            let Some(context) = context else {
+                unreachable!("a worker runs a packet when it keeps the packet's context");
+            };
+            (self.task)(context, item)
+        })
+    }
+}
