@@ -6,8 +6,9 @@ use mp_layout::Result;
 use mp_object::ObjectType;
 
 use crate::geometry::DEFAULT_ROOM;
+use crate::pipe::typed;
 use crate::raw_queue::Settings;
-use crate::{Codec, Queue};
+use crate::{Codec, Queue, QueueReceiver, QueueSender, Serde};
 
 /// The settings of a queue that is about to be made; made by [`Queue::builder`].
 ///
@@ -78,5 +79,18 @@ impl<T, C: Codec<T>> Builder<T, C> {
     /// [`Object::open`](mp_object::Object::open).
     pub fn open_or_create(self, name: &str) -> Result<Queue<T, C>> {
         ObjectType::open_or_create(name, self.settings)
+    }
+}
+
+impl<T: 'static> Builder<T, Serde> {
+    /// Makes a queue without a name as two ends, each of which hears when the other is gone.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create), and
+    /// [`ErrorKind::TooManyDescriptors`](mp_layout::ErrorKind::TooManyDescriptors).
+    pub fn ends(self) -> Result<(QueueSender<T>, QueueReceiver<T>)> {
+        let (sends, receives) = typed(1, self.settings)?;
+        Ok((QueueSender::new(sends), QueueReceiver::new(receives)))
     }
 }

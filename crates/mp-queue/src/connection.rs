@@ -339,6 +339,14 @@ impl<S, R> Connection<S, R> {
     pub fn with_wait(self, wait: Wait) -> Self {
         Self { wait, ..self }
     }
+
+    pub(crate) fn fmt_as(&self, name: &str, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct(name)
+            .field("side", &self.end.side())
+            .field("peer_is_gone", &self.end.is_gone())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<S, R> Waitable for Connection<S, R> {
@@ -358,11 +366,7 @@ impl<S, R> Clone for Connection<S, R> {
 
 impl<S, R> fmt::Debug for Connection<S, R> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Connection")
-            .field("side", &self.end.side())
-            .field("peer_is_gone", &self.end.is_gone())
-            .finish_non_exhaustive()
+        self.fmt_as("Connection", formatter)
     }
 }
 

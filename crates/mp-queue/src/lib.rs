@@ -5,6 +5,7 @@
 //! | type | what it is | if a process dies |
 //! |---|---|---|
 //! | [`Queue<T>`] | any number of producers and consumers, first in, first out | nothing that was put is lost, unless the dead one had got it |
+//! | [`QueueSender<T>`], [`QueueReceiver<T>`] | the two ends of a queue, each in any number of processes | the same; the other end gets what was put, then `Closed`, if it was the last of its end |
 //! | [`JoinableQueue<T>`] | a queue of tasks, of which `join` waits until they are done | `join` reports its tasks, and waits for the others |
 //! | [`pipe()`] | two sides, each a [`Connection`] in any number of processes | the other side gets what was sent, then `Closed`, if it was the last of its side |
 //! | [`channel`] | one [`Sender`], one [`Receiver`], plain values, no lock | the other end gets what was sent, then `Closed` |
@@ -87,6 +88,8 @@ mod lifeline;
 mod pipe;
 mod pipe_end;
 mod queue;
+mod queue_receiver;
+mod queue_sender;
 mod raw_queue;
 mod receiver;
 mod record_header;
@@ -105,6 +108,8 @@ pub use mp_os::clock::Deadline;
 pub use mp_sync::Wait;
 pub use pipe::{Nothing, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded};
 pub use queue::Queue;
+pub use queue_receiver::QueueReceiver;
+pub use queue_sender::QueueSender;
 pub use receiver::Receiver;
 pub use sender::Sender;
 

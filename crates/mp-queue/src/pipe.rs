@@ -124,7 +124,7 @@ pub enum Nothing {}
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 pub fn pipe<S: 'static, R: 'static>() -> Result<(Connection<S, R>, Connection<R, S>)> {
-    typed(2, None)
+    typed(2, of_default_room(None))
 }
 
 /// Makes a pipe as [`pipe`] does, in which a send waits while `messages` messages of its direction
@@ -136,10 +136,12 @@ pub fn pipe<S: 'static, R: 'static>() -> Result<(Connection<S, R>, Connection<R,
 pub fn pipe_bounded<S: 'static, R: 'static>(
     messages: usize,
 ) -> Result<(Connection<S, R>, Connection<R, S>)> {
-    typed(2, Some(messages))
+    typed(2, of_default_room(Some(messages)))
 }
 
 /// Makes a pipe of one way: the connection that receives, and the one that sends.
+///
+/// [`Queue::ends`](crate::Queue::ends) makes the same with the words of a queue.
 ///
 /// # Errors
 ///
@@ -158,7 +160,7 @@ pub fn pipe_bounded<S: 'static, R: 'static>(
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 pub fn pipe_one_way<T: 'static>() -> Result<(Connection<Nothing, T>, Connection<T, Nothing>)> {
-    let (writer, reader) = typed(1, None)?;
+    let (writer, reader) = typed(1, of_default_room(None))?;
     Ok((reader, writer))
 }
 
@@ -170,24 +172,27 @@ pub fn pipe_one_way<T: 'static>() -> Result<(Connection<Nothing, T>, Connection<
 pub fn pipe_one_way_bounded<T: 'static>(
     messages: usize,
 ) -> Result<(Connection<Nothing, T>, Connection<T, Nothing>)> {
-    let (writer, reader) = typed(1, Some(messages))?;
+    let (writer, reader) = typed(1, of_default_room(Some(messages)))?;
     Ok((reader, writer))
 }
 
-/// Makes a pipe of so many queues.
-fn typed<S: 'static, R: 'static>(
+fn of_default_room(bound: Option<usize>) -> Settings {
+    Settings {
+        bound,
+        room: DEFAULT_ROOM,
+    }
+}
+
+/// Makes a pipe of so many queues of these settings.
+pub(crate) fn typed<S: 'static, R: 'static>(
     queues: usize,
-    bound: Option<usize>,
+    settings: Settings,
 ) -> Result<(Connection<S, R>, Connection<R, S>)> {
-    let (first, second) = create(TypeTag::of_message::<(S, R)>(), queues, bound)?;
+    let (first, second) = create(TypeTag::of_message::<(S, R)>(), queues, settings)?;
     Ok((Connection::new(first), Connection::new(second)))
 }
 
-fn create(tag: TypeTag, queues: usize, bound: Option<usize>) -> Result<(PipeEnd, PipeEnd)> {
-    let settings = Settings {
-        bound,
-        room: DEFAULT_ROOM,
-    };
+fn create(tag: TypeTag, queues: usize, settings: Settings) -> Result<(PipeEnd, PipeEnd)> {
     let size = settings.size();
     let plan = Plan::new(Kind::Pipe, tag, QUEUES + queues * size)
         .page_aligned()

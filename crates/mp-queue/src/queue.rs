@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use crate::raw_queue::{Message, RawQueue, Settings, suggest_less_room};
 use crate::{
-    Batch, Builder, Bytes, Codec, Deadline, GetError, Iter, Plain, PutError, PutManyError, Serde,
-    Wait,
+    Batch, Builder, Bytes, Codec, Deadline, GetError, Iter, Plain, PutError, PutManyError,
+    QueueReceiver, QueueSender, Serde, Wait,
 };
 
 /// Messages of a batch that are encoded before the first of them is put.
@@ -28,6 +28,9 @@ const BATCH: usize = 64;
 ///
 /// A message is of any type that serde can write and read with all its fields; [`Serde`] says which
 /// cannot be, and are refused.
+///
+/// A queue has no sides: a handle puts and gets, so no get hears that all producers are gone.
+/// [`ends`](Self::ends) makes a queue whose two ends do.
 ///
 /// Without a bound a put never waits for a consumer. All messages together may have 4 GiB, and one
 /// nearly as much; memory is taken as they need it, and given back when they are got
@@ -78,6 +81,35 @@ impl<T: Serialize + DeserializeOwned + 'static> Queue<T> {
     /// Those of [`Builder::create`].
     pub fn bounded(messages: usize) -> Result<Self> {
         Self::builder().bounded(messages).create()
+    }
+
+    /// Makes a queue without a practical bound as two ends, each of which hears when the other is
+    /// gone: what puts, and what gets.
+    ///
+    /// [`Builder::ends`] makes one with a bound.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::ends`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_queue::Queue;
+    ///
+    /// let (sender, receiver) = Queue::<u32>::ends()?;
+    /// let another = sender.clone(); // the same end; it may go to another process
+    /// std::thread::spawn(move || another.put(1));
+    /// std::thread::spawn(move || sender.put(2));
+    /// let sum: u32 = receiver.iter().sum::<Result<_, _>>()?; // until both senders are gone
+    /// assert_eq!(sum, 3);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    #[doc(alias = "sender")]
+    #[doc(alias = "receiver")]
+    #[doc(alias = "split")]
+    pub fn ends() -> Result<(QueueSender<T>, QueueReceiver<T>)> {
+        Self::builder().ends()
     }
 }
 

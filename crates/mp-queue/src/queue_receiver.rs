@@ -1,0 +1,138 @@
+//! The end of a queue that gets.
+
+use core::fmt;
+use core::iter::FusedIterator;
+
+use mp_layout::Result;
+use mp_object::{Waitable, Watch};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Connection, Deadline, GetError, Nothing, Wait};
+
+/// The end of a queue that gets; made by [`Queue::ends`](crate::Queue::ends).
+///
+/// Clones are the same end, and so is what goes to another process as an argument or in a message:
+/// any number of consumers, in any number of processes, each message to one of them. When all
+/// [senders](crate::QueueSender) are dropped or their processes have ended, gets take what is left
+/// and then fail with `Closed`; one that is on its way to a process counts as there. (A process
+/// that waits for the end must not keep a sender itself.)
+///
+/// It is a connection of a pipe of one way, with the words of a queue.
+///
+/// # If a process dies
+///
+/// A message that a consumer got before it died is gone with it. The death of the last process with
+/// a sender is noticed by a waiting consumer within 250 ms.
+///
+/// # Examples
+///
+/// ```
+/// use mp_queue::{GetError, Queue};
+///
+/// let (sender, receiver) = Queue::ends()?;
+/// sender.put(7)?;
+/// drop(sender);
+/// assert_eq!(receiver.get()?, 7);
+/// assert!(matches!(receiver.get(), Err(GetError::Closed)));
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+pub struct QueueReceiver<T> {
+    connection: Connection<Nothing, T>,
+}
+
+impl<T: Serialize + DeserializeOwned + 'static> QueueReceiver<T> {
+    /// Gets the oldest message; blocks until there is one.
+    ///
+    /// # Errors
+    ///
+    /// - [`GetError::Closed`] if all senders are gone and everything was got.
+    /// - [`GetError::Decode`] if the message's bytes are not a `T`. It was taken; the next get
+    ///   returns the one after it.
+    /// - [`GetError::Failed`] if the shared bytes are corrupt, or if the consumers' lock cannot be
+    ///   acquired.
+    #[inline]
+    pub fn get(&self) -> Result<T, GetError> {
+        self.connection.recv()
+    }
+
+    /// Gets the oldest message if there is one now. It may wait up to 100 ms for other consumers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get), and [`GetError::Empty`].
+    #[inline]
+    pub fn try_get(&self) -> Result<T, GetError> {
+        self.connection.try_recv()
+    }
+
+    /// Gets the oldest message; waits up to `timeout` for one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get), and [`GetError::Empty`] if it timed out.
+    #[inline]
+    pub fn get_timeout(&self, timeout: impl Into<Deadline>) -> Result<T, GetError> {
+        self.connection.recv_timeout(timeout)
+    }
+
+    /// The messages as they come, until all senders are gone and everything was got, or an error
+    /// other than of one message.
+    pub fn iter(&self) -> impl FusedIterator<Item = Result<T, GetError>> {
+        self.connection.iter()
+    }
+
+    /// Messages in the queue at some time during the call; others may put and get meanwhile.
+    pub fn len(&self) -> usize {
+        self.connection.len()
+    }
+
+    /// Whether there was no message at some time during the call.
+    pub fn is_empty(&self) -> bool {
+        self.connection.is_empty()
+    }
+}
+
+impl<T> QueueReceiver<T> {
+    pub(crate) fn new(connection: Connection<Nothing, T>) -> Self {
+        Self { connection }
+    }
+
+    /// The same end with another way to wait; other handles keep theirs.
+    #[must_use]
+    pub fn with_wait(self, wait: Wait) -> Self {
+        Self::new(self.connection.with_wait(wait))
+    }
+}
+
+/// Ready for a get that does not wait: with a message, or without a sender.
+impl<T> Waitable for QueueReceiver<T> {
+    fn watch(&self) -> Result<Watch<'_>> {
+        self.connection.watch()
+    }
+}
+
+impl<T> Clone for QueueReceiver<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.connection.clone())
+    }
+}
+
+impl<T> fmt::Debug for QueueReceiver<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.connection.fmt_as("QueueReceiver", formatter)
+    }
+}
+
+impl<T: 'static> Serialize for QueueReceiver<T> {
+    /// Writes a copy of the end, see [`mp_object::transfer`].
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        self.connection.serialize(serializer)
+    }
+}
+
+impl<'de, T: 'static> Deserialize<'de> for QueueReceiver<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Connection::deserialize(deserializer).map(Self::new)
+    }
+}
