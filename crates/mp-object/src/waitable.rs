@@ -9,7 +9,8 @@
 //!
 //! | objects | sleeps in | costs beside the sleep |
 //! |---|---|---|
-//! | in memory: events, queues, connections | one `futex_waitv` on all of them | a compare-and-swap for each, and for each one system call of the next process that notifies it |
+//! | in memory: events, queues, connections, semaphores | one `futex_waitv` on all of them | a compare-and-swap for each, and for each one system call of the next process that notifies it |
+//! | locks | the same | the same; a look into `/proc` for each that is held, and a system call or a compare-and-swap for each afterwards |
 //! | descriptors: processes, sockets | one `poll` | |
 //! | both | `poll`; a thread that is started for it sleeps in `futex_waitv` and rings | starting and joining that thread, 30 to 100 us |
 //!
@@ -23,21 +24,22 @@
 //!
 //! One that waits here takes nothing: before it returns, it wakes the others that sleep on what it
 //! found ready. If it is killed between its wake-up and that, another sleeper finds what it was
-//! woken for at its recheck, after 250 ms at most. The same holds for what a process that died left
-//! ready without a notification.
+//! woken for at its recheck, after 250 ms at most, and of a lock after 500 ms. The same holds for
+//! what a process that died left ready without a notification.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{ptr, thread};
+use std::thread;
 
-use mp_layout::{Error, ErrorKind, Place, Result};
+use mp_layout::{Error, ErrorKind, Place, PlainSlice, Result};
 use mp_os::clock::Deadline;
 use mp_os::wakeup::{Wakeup, wait_any};
-use mp_sync::{EventCount, Sleep, Ticket};
+use mp_sync::{EventCount, LockWatch, Registration, Sleep};
 
-use crate::Event;
+use crate::{BoundedSemaphore, Event, Lock, Mutex, PermitSemaphore, RLock, Semaphore};
 
-/// What [`wait`] waits for: an event, a queue, a connection, a process, a descriptor.
+/// What [`wait`] waits for: an event, a queue, a connection, a lock, a semaphore, a process, a
+/// descriptor.
 pub trait Waitable {
     /// How it is waited for.
     ///
@@ -53,6 +55,8 @@ pub trait Waitable {
 pub enum Watch<'a> {
     /// By a futex in shared memory.
     Memory(&'a dyn InMemory),
+    /// By the futex that is a lock.
+    Lock(LockWatch<'a>),
     /// By a descriptor, until it is readable or hangs up.
     Descriptor(BorrowedFd<'a>),
 }
@@ -78,9 +82,10 @@ const MOST: usize = mp_os::futex::MAX_WORDS / 2 - 1;
 /// in order; none if it timed out.
 ///
 /// An event is ready while it is set, a queue while it has a message or is closed, a connection
-/// while there is something to receive or its other side is gone, a process when it has ended, a
-/// descriptor when it is readable or has hung up. Another thread or process may be faster: use the
-/// `try_` form of what follows.
+/// while there is something to receive or its other side is gone, a semaphore while it has a
+/// permit, a lock while no other thread holds it, a process when it has ended, a descriptor when it
+/// is readable or has hung up. Nothing is taken: another thread or process may be faster, so use
+/// the `try_` form of what follows, and wait again if that fails.
 ///
 /// Objects in shared memory and descriptors in one call cost a thread for its duration, if nothing
 /// is ready when it begins.
@@ -88,8 +93,8 @@ const MOST: usize = mp_os::futex::MAX_WORDS / 2 - 1;
 /// # Errors
 ///
 /// - [`ErrorKind::InvalidInput`] for no items, and for more than 63 in shared memory.
-/// - [`ErrorKind::InvalidState`] for a process that was not started, [`ErrorKind::Unsupported`] for
-///   a connection that only sends.
+/// - [`ErrorKind::InvalidState`] for a process that was not started, and for a `Lock` or `Mutex`
+///   that this thread holds itself. [`ErrorKind::Unsupported`] for a connection that only sends.
 /// - Whatever keeps descriptors from being polled or a thread from being started.
 ///
 /// # Examples
@@ -114,10 +119,11 @@ pub fn wait(items: &[&dyn Waitable], timeout: impl Into<Deadline>) -> Result<Vec
     for object in &watched.memory {
         object.suspect();
     }
+    let mut has_slept = false;
     loop {
         let ready = watched.ready()?;
         if !ready.is_empty() || deadline.is_expired() {
-            watched.pass_on();
+            watched.pass_on(has_slept);
             return Ok(ready);
         }
         match (watched.memory.is_empty(), watched.descriptors.is_empty()) {
@@ -125,12 +131,13 @@ pub fn wait(items: &[&dyn Waitable], timeout: impl Into<Deadline>) -> Result<Vec
             (_, true) => sleep_in_memory(&watched.memory, deadline),
             _ => watched.sleep_in_both(deadline)?,
         }
+        has_slept = true;
     }
 }
 
 /// The items by how they are waited for, with their places.
 struct Watched<'a> {
-    memory: Vec<&'a dyn InMemory>,
+    memory: Vec<Memory<'a>>,
     memory_places: Vec<usize>,
     descriptors: Vec<BorrowedFd<'a>>,
     descriptor_places: Vec<usize>,
@@ -147,7 +154,11 @@ impl<'a> Watched<'a> {
         for (place, item) in items.iter().enumerate() {
             match item.watch()? {
                 Watch::Memory(object) => {
-                    watched.memory.push(object);
+                    watched.memory.push(Memory::Object(object));
+                    watched.memory_places.push(place);
+                }
+                Watch::Lock(lock) => {
+                    watched.memory.push(Memory::Lock(lock));
                     watched.memory_places.push(place);
                 }
                 Watch::Descriptor(descriptor) => {
@@ -186,11 +197,14 @@ impl<'a> Watched<'a> {
 
     /// Wakes those that sleep on what is ready: they may have been passed over in favour of this
     /// thread.
-    fn pass_on(&self) {
+    fn pass_on(&self, has_slept: bool) {
         for object in &self.memory {
-            let count = object.event_count();
-            if count.has_sleepers() && object.is_ready() {
-                count.notify_all();
+            match object {
+                Memory::Object(object) if object.is_ready() => {
+                    object.event_count().pass_on_to_all();
+                }
+                Memory::Lock(lock) if has_slept => lock.pass_on(),
+                _ => {}
             }
         }
     }
@@ -219,20 +233,64 @@ impl<'a> Watched<'a> {
     }
 }
 
+/// What is waited for in shared memory.
+#[derive(Clone, Copy)]
+enum Memory<'a> {
+    Object(&'a dyn InMemory),
+    Lock(LockWatch<'a>),
+}
+
+impl<'a> Memory<'a> {
+    fn is_ready(self) -> bool {
+        match self {
+            Self::Object(object) => object.is_ready(),
+            Self::Lock(lock) => lock.is_ready(),
+        }
+    }
+
+    fn suspect(self) {
+        match self {
+            Self::Object(object) => object.suspect(),
+            Self::Lock(lock) => lock.suspect(),
+        }
+    }
+
+    /// Registers this thread as a sleeper, unless it is ready; where it is a lock.
+    fn register(self) -> Option<Registration<'a>> {
+        match self {
+            Self::Object(object) => Some(object.event_count().register()),
+            Self::Lock(lock) => lock.register(),
+        }
+    }
+
+    fn is_notified_with(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Object(one), Self::Object(other)) => {
+                std::ptr::eq(one.event_count(), other.event_count())
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Sleeps until one of the objects is notified, or may be ready for another reason.
-fn sleep_in_memory(objects: &[&dyn InMemory], deadline: Deadline) {
-    let mut tickets: Vec<(&EventCount, Ticket)> = Vec::with_capacity(objects.len());
-    for count in objects.iter().map(|object| object.event_count()) {
+fn sleep_in_memory(objects: &[Memory<'_>], deadline: Deadline) {
+    let mut places = Vec::with_capacity(objects.len());
+    for (index, object) in objects.iter().enumerate() {
         // Once, also if it is there several times: a second registration would make the first
-        // ticket an old one, on which no thread can sleep.
-        if !tickets.iter().any(|(other, _)| ptr::eq(*other, count)) {
-            tickets.push((count, count.prepare()));
+        // an old one, on which no thread can sleep.
+        let is_there = |earlier: &Memory<'_>| earlier.is_notified_with(*object);
+        if !objects[..index].iter().any(is_there) {
+            let Some(place) = object.register() else {
+                return;
+            };
+            places.push(place);
         }
     }
     if objects.iter().any(|object| object.is_ready()) {
         return;
     }
-    let slept = EventCount::sleep_on_any(&tickets, deadline);
+    let slept = EventCount::sleep_on_any(&places, deadline);
     // Others that take what this thread is woken for do not keep it from looking for the dead.
     if slept != Sleep::Woken || !objects.iter().any(|object| object.is_ready()) {
         objects.iter().for_each(|object| object.suspect());
@@ -240,8 +298,9 @@ fn sleep_in_memory(objects: &[&dyn InMemory], deadline: Deadline) {
 }
 
 /// Sleeps until one of the objects is ready, or the thread beside this one says that it is enough.
-fn sleep_beside(objects: &[&dyn InMemory], stop: &Stop) {
-    let with_stop: Vec<&dyn InMemory> = objects.iter().copied().chain([stop as _]).collect();
+fn sleep_beside(objects: &[Memory<'_>], stop: &Stop) {
+    let stop = Memory::Object(stop);
+    let with_stop: Vec<_> = objects.iter().copied().chain([stop]).collect();
     while !with_stop.iter().any(|object| object.is_ready()) {
         sleep_in_memory(&with_stop, Deadline::NEVER);
     }
@@ -313,4 +372,77 @@ impl InMemory for Event {
     fn event_count(&self) -> &EventCount {
         mp_sync::Event::event_count(self)
     }
+}
+
+/// Semaphores, which are ready while a permit can be taken.
+macro_rules! waits_for_permits {
+    ($($semaphore:ty),*) => {$(
+        impl Waitable for $semaphore {
+            fn watch(&self) -> Result<Watch<'_>> {
+                Ok(Watch::Memory(self))
+            }
+        }
+
+        impl InMemory for $semaphore {
+            fn is_ready(&self) -> bool {
+                self.value() > 0
+            }
+
+            fn event_count(&self) -> &EventCount {
+                mp_sync::Semaphore::event_count(self)
+            }
+        }
+    )*};
+}
+
+waits_for_permits!(Semaphore, BoundedSemaphore);
+
+impl Waitable for PermitSemaphore {
+    fn watch(&self) -> Result<Watch<'_>> {
+        Ok(Watch::Memory(self))
+    }
+}
+
+impl InMemory for PermitSemaphore {
+    fn is_ready(&self) -> bool {
+        self.available() > 0
+    }
+
+    fn suspect(&self) {
+        self.sweep();
+    }
+
+    fn event_count(&self) -> &EventCount {
+        mp_sync::PermitSemaphore::event_count(self)
+    }
+}
+
+impl Waitable for Lock {
+    fn watch(&self) -> Result<Watch<'_>> {
+        not_held_here(mp_sync::Lock::watch(self))
+    }
+}
+
+impl<T: PlainSlice> Waitable for Mutex<T> {
+    fn watch(&self) -> Result<Watch<'_>> {
+        not_held_here(mp_sync::Mutex::watch(self))
+    }
+}
+
+impl Waitable for RLock {
+    fn watch(&self) -> Result<Watch<'_>> {
+        Ok(Watch::Lock(mp_sync::RLock::watch(self)))
+    }
+}
+
+/// A lock that its holder cannot acquire again.
+fn not_held_here(lock: LockWatch<'_>) -> Result<Watch<'_>> {
+    if lock.is_held_here() {
+        return Err(
+            Error::new(ErrorKind::InvalidState, "wait for", "a lock").with_detail(
+                "this thread holds it, so that it would wait forever; release it before",
+            ),
+        );
+    }
+    Ok(Watch::Lock(lock))
 }

@@ -157,6 +157,16 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u32);
 
+/// A registration as a sleeper at an [`EventCount`] or a [`LockWatch`](crate::LockWatch), for a
+/// sleep on several of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Registration<'a> {
+    pub(crate) word: &'a AtomicU32,
+    pub(crate) seen: u32,
+    /// A lock has none: the kernel wakes a sleeper of the word itself when the owner dies.
+    pub(crate) bell: Option<&'a AtomicU32>,
+}
+
 /// How [`EventCount::sleep`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -324,6 +334,15 @@ impl EventCount {
         Ticket(ticket)
     }
 
+    /// [`prepare`](Self::prepare) for a sleep on several.
+    pub fn register(&self) -> Registration<'_> {
+        Registration {
+            word: &self.ev,
+            seen: self.prepare().0,
+            bell: Some(&self.bell),
+        }
+    }
+
     /// Sleeps unless something was notified or registered since the ticket was taken; at most
     /// until the deadline, and at most one recheck period (rule e).
     pub fn sleep(&self, ticket: Ticket, deadline: Deadline) -> Sleep {
@@ -342,9 +361,9 @@ impl EventCount {
         }
     }
 
-    /// Sleeps unless something was notified or registered at one of the eventcounts since its
-    /// ticket was taken; at most until the deadline, and at most one recheck period (rule e).
-    /// There are 64 at most.
+    /// Sleeps unless something was notified, registered or released at one of the `places` since
+    /// the registration; at most until the deadline, and at most one recheck period (rule e). There
+    /// are 64 at most.
     ///
     /// One that is woken does not know for which of them, and no bell of its own rings if it dies:
     /// it should wake the next sleeper of what it does not take.
@@ -353,18 +372,17 @@ impl EventCount {
     ///
     /// If there are none or more than 64.
     #[track_caller]
-    pub fn sleep_on_any(counts: &[(&Self, Ticket)], deadline: Deadline) -> Sleep {
-        let words = counts
-            .iter()
-            .flat_map(|(count, ticket)| [(&count.ev, ticket.0), (&count.bell, 0)]);
-        let words: Vec<_> = words.collect();
+    pub fn sleep_on_any(places: &[Registration<'_>], deadline: Deadline) -> Sleep {
+        // The bells come last.
+        let words = places.iter().map(|place| (place.word, place.seen));
+        let bells = places.iter().filter_map(|place| Some((place.bell?, 0)));
+        let words: Vec<_> = words.chain(bells).collect();
         match futex::wait_any(&words, deadline.earlier(Deadline::after(RECHECK))) {
-            WaitAny::Woken(index) if index % 2 == 1 => Sleep::Bell,
+            WaitAny::Woken(index) if index >= places.len() => Sleep::Bell,
             WaitAny::Woken(_) | WaitAny::Changed | WaitAny::Interrupted => Sleep::Woken,
             WaitAny::TimedOut => Sleep::TimedOut,
             WaitAny::Unsupported => {
-                let (first, ticket) = &counts[0];
-                Self::sleep_without_waitv(&first.ev, ticket.0, deadline)
+                Self::sleep_without_waitv(places[0].word, places[0].seen, deadline)
             }
         }
     }

@@ -7,7 +7,7 @@ use mp_layout::{Described, Kind, TypeTag, shared_struct};
 use mp_os::clock::Deadline;
 
 use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
-use crate::{Holder, LockError};
+use crate::{Holder, LockError, LockWatch};
 
 shared_struct! {
     /// A lock in shared memory for things that lie elsewhere: a file, a device, an array.
@@ -104,6 +104,12 @@ impl Lock {
     #[must_use]
     pub fn holder(&self) -> Option<Holder> {
         self.raw.holder()
+    }
+
+    /// How it is waited for by a thread that does not take it.
+    #[must_use]
+    pub fn watch(&self) -> LockWatch<'_> {
+        LockWatch::new(&self.raw)
     }
 
     /// Whether a thread sleeps for it; see [`RawMutex::is_waited_for`].

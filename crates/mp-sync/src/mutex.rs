@@ -11,7 +11,7 @@ use mp_os::clock::Deadline;
 use mp_os::process_id::{Image, ProcessIdentity};
 
 use crate::raw_mutex::{Guard, Outcome, RawMutex};
-use crate::{Holder, LockError, owner};
+use crate::{Holder, LockError, LockWatch, owner};
 
 /// Plain data in shared memory with the lock that guards it. It starts as zero bytes.
 ///
@@ -148,6 +148,12 @@ impl<T: PlainSlice> Mutex<T> {
     #[must_use]
     pub fn holder(&self) -> Option<Holder> {
         self.raw.holder()
+    }
+
+    /// How it is waited for by a thread that does not take it.
+    #[must_use]
+    pub fn watch(&self) -> LockWatch<'_> {
+        LockWatch::new(&self.raw)
     }
 
     /// Whether a thread sleeps for it; see [`RawMutex::is_waited_for`].

@@ -192,6 +192,11 @@ impl PermitSemaphore {
         self.owners().iter().filter(is_free).count()
     }
 
+    /// What is notified when a permit is given back, for who waits for something else as well.
+    pub fn event_count(&self) -> &EventCount {
+        &self.count
+    }
+
     /// Whether a thread sleeps for a permit, or did until one was given back; how many is not
     /// known.
     #[must_use]

@@ -251,6 +251,11 @@ impl Semaphore {
         self.permits.load(Ordering::Relaxed)
     }
 
+    /// What is notified when a permit is released, for who waits for something else as well.
+    pub fn event_count(&self) -> &EventCount {
+        &self.count
+    }
+
     /// Whether a thread sleeps for a permit, or did until one was given back; how many is not
     /// known.
     #[must_use]

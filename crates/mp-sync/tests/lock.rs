@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mp_layout::{Error, ErrorKind};
+use mp_os::clock::Deadline;
 use mp_sync::{Lock, LockError};
 
 #[path = "shared/processes.rs"]
@@ -224,4 +225,53 @@ fn a_sleeping_waiter_is_seen() {
     drop(guard);
     waiter.join();
     until(|| lock.holder().is_none());
+}
+
+/// A release wakes one sleeper, which may have been one that only watches.
+#[test]
+fn one_that_only_watches_passes_its_wake_up_on() {
+    let memory = shared_memory();
+    let (lock, word): (&Lock, &AtomicU32) = (place(memory, 0), place(memory, 0));
+    let watch = lock.watch();
+    assert!(watch.is_ready() && watch.register().is_none());
+    // Held by another: its release is to wake the next.
+    let guard = lock.lock().expect("free");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(!watch.is_ready() && !watch.is_held_here());
+            assert!(!lock.is_waited_for());
+            watch.pass_on();
+            assert!(lock.is_waited_for());
+        });
+    });
+    assert!(watch.is_held_here() && watch.is_ready());
+    drop(guard);
+    // Free: no release is to come.
+    assert!(!lock.is_waited_for());
+    let sleeper = std::thread::spawn(|| {
+        let patience = Deadline::after(Duration::from_secs(60));
+        while mp_os::futex::wait(word, 0, patience) == mp_os::futex::Wake::Interrupted {}
+        assert!(!patience.is_expired(), "never woken");
+    });
+    until(|| {
+        watch.pass_on();
+        sleeper.is_finished()
+    });
+    sleeper.join().expect("woken");
+}
+
+/// In memory without the kernel's list, such as of an owner in the fallback mode.
+#[test]
+fn a_watch_frees_the_lock_of_an_owner_that_the_kernel_did_not_mark() {
+    let memory = shared_memory();
+    let (lock, word): (&Lock, &AtomicU32) = (place(memory, 0), place(memory, 0));
+    let child = child(|| ());
+    let dead = child.pid();
+    child.join();
+    word.store(dead, Ordering::SeqCst);
+    let watch = lock.watch();
+    assert!(!watch.is_ready());
+    watch.suspect();
+    assert!(watch.is_ready());
+    assert!(matches!(lock.try_lock(), Err(LockError::OwnerDied(_))));
 }

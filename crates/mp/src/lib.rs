@@ -100,8 +100,8 @@ pub mod codec {
 pub mod sync {
     pub use mp_object::{InMemory, Waitable, Watch};
     pub use mp_sync::{
-        ConditionGuard, Holder, LockError, LockGuard, MutexGuard, Party, Permit, RLockGuard,
-        ReadGuard, SemaphoreGuard, Wait, WriteGuard,
+        ConditionGuard, Holder, LockError, LockGuard, LockWatch, MutexGuard, Party, Permit,
+        RLockGuard, ReadGuard, SemaphoreGuard, Wait, WriteGuard,
     };
 }
 

@@ -6,6 +6,7 @@ use mp_layout::atomic::{Ordering, fence};
 use mp_os::clock::Deadline;
 
 use super::{INCONSISTENT, RawLockError, RawMutex};
+use crate::event_count::Registration;
 use crate::futex::{self, Wake};
 use crate::word::{OWNER_DIED, WAITERS, has_waiters, owner, owner_died};
 use crate::{Holder, owner};
@@ -133,6 +134,40 @@ impl RawMutex {
         self.word
             .compare_exchange(word, word | WAITERS, Ordering::Relaxed, Ordering::Relaxed)
             .map(|_| word | WAITERS)
+    }
+
+    /// Announces a thread that waits for the mutex and for something else; `None` if it is free.
+    pub(crate) fn register(&self) -> Option<Registration<'_>> {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while owner(word) != 0 {
+            match self.announce_waiter(word) {
+                Ok(seen) => {
+                    return Some(Registration {
+                        word: &self.word,
+                        seen,
+                        bell: None,
+                    });
+                }
+                Err(now) => word = now,
+            }
+        }
+        None
+    }
+
+    /// For one that may have been woken in place of a thread which would take the mutex. If it is
+    /// held, its release wakes that thread: the bit is set again.
+    pub(crate) fn pass_on(&self) {
+        if self.register().is_none() {
+            self.wake_one();
+        }
+    }
+
+    /// Frees the mutex if its owner is proved dead and the kernel has not marked it.
+    pub(crate) fn free_if_owner_is_gone(&self) {
+        let word = self.word.load(Ordering::Relaxed);
+        if owner(word) != 0 {
+            self.mark_if_owner_is_gone(word, &HolderSighting::default());
+        }
     }
 
     /// After acquiring `word`: if it was marked, remembers that an owner died (I3).
