@@ -4,12 +4,25 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// How many descriptors this process may have open (`ulimit -n`).
 #[must_use]
 pub fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Lets this process have as many descriptors open as it may grant itself (`ulimit -Hn`). Its
+/// children inherit the limit. Returns how many they are.
+///
+/// # Errors
+///
+/// What a sandbox answers that forbids it; the limit stays as it was.
+pub fn raise_limit() -> io::Result<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    Ok(self::limit())
 }
 
 /// A copy of `file` with the number `number`, close-on-exec; `None` if that number is in use.

@@ -334,6 +334,39 @@ impl<S, R> Connection<S, R> {
         }
     }
 
+    /// Whether the other side is gone: all its connections are dropped, or their processes have
+    /// ended. True stays true.
+    ///
+    /// ```
+    /// let (reader, writer) = mp_queue::pipe_one_way::<u32>()?;
+    /// assert!(!writer.is_closed());
+    /// drop(reader);
+    /// assert!(writer.is_closed());
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    pub fn is_closed(&self) -> bool {
+        self.end.ask()
+    }
+
+    /// Messages of this side that the other side has not received, at some time during the call; 0
+    /// if this side only receives.
+    ///
+    /// A message that was received stays counted out, also if its receiver has died since. So a
+    /// sender learns what a process that is gone had taken.
+    ///
+    /// ```
+    /// let (reader, writer) = mp_queue::pipe_one_way::<u32>()?;
+    /// writer.send(1)?;
+    /// writer.send(2)?;
+    /// reader.recv()?;
+    /// drop(reader);
+    /// assert_eq!(writer.unreceived(), 1);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    pub fn unreceived(&self) -> usize {
+        self.end.unreceived()
+    }
+
     /// The same connection with another way to wait; other handles keep theirs.
     #[must_use]
     pub fn with_wait(self, wait: Wait) -> Self {

@@ -222,6 +222,11 @@ impl PipeEnd {
         self.incoming.as_ref().map_or(0, RawQueue::len)
     }
 
+    /// Messages of this side that wait to be received, at some time during the call.
+    pub(crate) fn unreceived(&self) -> usize {
+        self.outgoing.as_ref().map_or(0, RawQueue::len)
+    }
+
     /// Waits until there is a message or the other side is gone; whether it is so.
     pub(crate) fn poll(&self, wait: Wait, deadline: Deadline) -> Result<bool> {
         let incoming = self.incoming()?;

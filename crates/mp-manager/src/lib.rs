@@ -1,0 +1,77 @@
+//! A server process whose dictionaries and lists other processes use by proxies: Python's
+//! `multiprocessing.Manager`.
+//!
+//! Floor 4 of the workspace.
+//!
+//! - [`Manager`]: starts the server, makes objects, ends the server.
+//! - [`Dict`], [`List`]: proxies, which travel to other processes as arguments, through queues, and
+//!   inside other managed objects.
+//!
+//! ```
+//! use mp_manager::Manager;
+//!
+//! let manager = Manager::new()?;
+//! let ages = manager.dict::<String, u32>()?;
+//! ages.set("Ada", 36)?;
+//! ages.update("Ada", |age| age.unwrap_or(0) + 1)?;
+//! assert_eq!(ages.items()?, [("Ada".to_owned(), 37)]);
+//! # Ok::<(), mp_layout::Error>(())
+//! ```
+//!
+//! # Layout
+//!
+//! ```text
+//!  clients                                              server: one thread
+//!  thread --- request (sender, object, operation) --->  queue of requests ---> objects
+//!         <--- reply ----------------------------------  one pipe per thread
+//!  proxy  --- write end of a pipe (token) ------------->  read end, one per object
+//! ```
+//!
+//! The queue and the pipes are those of [`mp_queue`]: requests and replies travel through shared
+//! memory. Values and keys are bytes that the server never reads; the descriptors of shared objects
+//! and proxies in a value stay next to its bytes.
+//!
+//! # Invariants
+//!
+//! - I1: a thread has at most one request under way on a connection. So the last reply is the only
+//!   one that may be unreceived.
+//! - I2: an object is there while a copy of its token is open in any process, in a message, or in a
+//!   value at the server.
+//! - I3: the server never waits for a client: no operation blocks, and pipes have no bound.
+//!
+//! # If a process dies
+//!
+//! | a process dies | what the others see |
+//! |---|---|
+//! | a client before its request is in the queue | nothing |
+//! | a client after that | the operation was carried out; what it took out comes back to its place if it had not received the reply |
+//! | the process with the last proxy of an object | the object is freed within 250 ms |
+//! | the server | [`ProcessDied`](mp_layout::ErrorKind::ProcessDied) at each client that waits, within a second, and at each later call |
+//! | the owner of the manager | the same: the kernel kills the server |
+#![cfg(target_os = "linux")]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+mod dict;
+mod elements;
+mod link;
+mod list;
+mod manager;
+mod ordered_map;
+mod parcel;
+mod proxy;
+mod request;
+mod server;
+mod store;
+mod token;
+
+pub use dict::Dict;
+pub use list::List;
+pub use manager::Manager;
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

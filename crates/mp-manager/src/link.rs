@@ -1,0 +1,272 @@
+//! What a process has of a manager: the queue of requests, and connections for replies.
+//!
+//! A thread takes a connection for each request and gives it back with the reply, so that the
+//! requests of several threads are under way at the same time.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use mp_layout::{Error, ErrorKind, Result};
+use mp_object::ProcessIdentity;
+use mp_queue::{Connection, GetError, Nothing, PutError, Queue, pipe_one_way};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::parcel::Parcel;
+use crate::request::{Answer, Operation, Reply, Request, Sender};
+
+/// The longest wait for a reply between two looks whether the server lives.
+const RECHECK: Duration = Duration::from_millis(250);
+
+/// How long a server that has closed its connections may take to end.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Connections that are kept for the next requests. More threads than these make new ones.
+const KEPT: usize = 64;
+
+/// A manager, as all proxies of it in this process see it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    requests: Queue<Request>,
+    server: ProcessIdentity,
+    idle: Mutex<Vec<ReplyConnection>>,
+    /// Whether the server was found dead.
+    is_over: AtomicBool,
+}
+
+/// By what one thread at a time waits for replies.
+#[derive(Debug)]
+struct ReplyConnection {
+    id: u64,
+    /// The number of the last request.
+    number: u64,
+    replies: Connection<Nothing, Reply>,
+}
+
+/// A link as it travels: the queue of requests and the word that names the server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LinkHandle(Queue<Request>, u64);
+
+/// The links of this process.
+static LINKS: Mutex<Vec<Weak<Link>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// The manager for which this thread writes or reads a value now. A proxy of the same manager
+    /// needs no link then: where the value is read there is one.
+    static CURRENT: RefCell<Option<Arc<Link>>> = const { RefCell::new(None) };
+}
+
+impl Link {
+    /// The link to the manager whose server gets these requests.
+    pub(crate) fn new(requests: Queue<Request>, server: ProcessIdentity) -> Arc<Self> {
+        let mut links = LINKS.lock().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|link| link.strong_count() != 0);
+        let mut there = links.iter().filter_map(Weak::upgrade);
+        if let Some(there) = there.find(|link| link.is_of(&requests)) {
+            return there;
+        }
+        let link = Arc::new(Self {
+            requests,
+            server,
+            idle: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        });
+        links.push(Arc::downgrade(&link));
+        link
+    }
+
+    fn is_of(&self, requests: &Queue<Request>) -> bool {
+        self.requests.object().is_same(requests.object())
+    }
+
+    /// What travels with a proxy: nothing in a value for this manager.
+    pub(crate) fn handle(self: &Arc<Self>) -> Option<LinkHandle> {
+        let is_current = current().is_some_and(|current| Arc::ptr_eq(&current, self));
+        (!is_current).then(|| LinkHandle(self.requests.clone(), self.server.word()))
+    }
+
+    /// The link of a proxy that has arrived.
+    pub(crate) fn received(handle: Option<LinkHandle>) -> Result<Arc<Self>> {
+        let missing = |detail: &str| {
+            Error::new(ErrorKind::Decode, "receive", "a proxy of a manager").with_detail(detail)
+        };
+        match handle {
+            None => current().ok_or_else(|| missing("its manager did not come with it")),
+            Some(LinkHandle(requests, server)) => {
+                let server = ProcessIdentity::from_word(server)
+                    .ok_or_else(|| missing("it names no server"))?;
+                Ok(Self::new(requests, server))
+            }
+        }
+    }
+
+    /// Writes a value for this manager.
+    pub(crate) fn pack<T: Serialize + DeserializeOwned>(
+        self: &Arc<Self>,
+        value: &T,
+    ) -> Result<Parcel> {
+        let _inside = Inside::new(self);
+        Parcel::of(value)
+    }
+
+    /// Reads a value of this manager.
+    pub(crate) fn unpack<T: DeserializeOwned>(self: &Arc<Self>, parcel: &Parcel) -> Result<T> {
+        let _inside = Inside::new(self);
+        parcel.open()
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) fn call(&self, object: u64, operation: Operation) -> Result<Answer> {
+        let mut connection = match self.idle().pop() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        connection.number += 1;
+        let sender = Sender {
+            connection: connection.id,
+            number: connection.number,
+        };
+        self.put(Request {
+            sender,
+            object,
+            operation,
+        })?;
+        // A connection that does not answer is dropped.
+        let answer = self.wait(&connection)?;
+        let mut idle = self.idle();
+        if idle.len() < KEPT {
+            idle.push(connection);
+        }
+        drop(idle);
+        match answer {
+            Answer::Failed(error) => Err(error),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Ends the taking of requests; those that were put before are answered.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.requests.close()
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<ReplyConnection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(&self) -> Result<ReplyConnection> {
+        let (replies, theirs) = pipe_one_way()?;
+        let [a, b, c, d, e, f, g, h, ..] = mp_os::random::random_id()
+            .map_err(|source| Error::os("draw", "a random identity", source))?;
+        let id = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let sender = Sender {
+            connection: id,
+            number: 0,
+        };
+        self.put(Request {
+            sender,
+            object: 0,
+            operation: Operation::Connect(theirs),
+        })?;
+        let number = 0;
+        Ok(ReplyConnection {
+            id,
+            number,
+            replies,
+        })
+    }
+
+    fn put(&self, request: Request) -> Result<()> {
+        if self.is_over.load(Ordering::Relaxed) {
+            return Err(self.server_died());
+        }
+        match self.requests.put(request) {
+            Err(PutError::Closed(_)) => Err(shut_down()),
+            put => put.map_err(Error::from),
+        }
+    }
+
+    fn wait(&self, connection: &ReplyConnection) -> Result<Answer> {
+        loop {
+            match connection.replies.recv_timeout(RECHECK) {
+                Ok(reply) if reply.number == connection.number => return Ok(reply.answer),
+                // The server refused the connection.
+                Ok(Reply {
+                    number: 0,
+                    answer: Answer::Failed(error),
+                }) => return Err(error),
+                Ok(_) => {}
+                // A server that died before it got the connection cannot close it.
+                Err(GetError::Empty) if self.is_server_dead(Duration::ZERO)? => {
+                    return Err(self.gone());
+                }
+                Err(GetError::Empty) => {}
+                Err(GetError::Closed) => return Err(self.gone()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn is_server_dead(&self, patience: Duration) -> Result<bool> {
+        let is_dead = match patience {
+            Duration::ZERO => self.server.is_dead(),
+            patience => self.server.wait_end(patience),
+        };
+        is_dead.map_err(|source| Error::os("prove the death of", self.server.to_string(), source))
+    }
+
+    /// Why there is no answer.
+    #[cold]
+    fn gone(&self) -> Error {
+        if self.requests.is_closed() {
+            return shut_down();
+        }
+        match self.is_server_dead(PATIENCE) {
+            Ok(true) => {
+                self.is_over.store(true, Ordering::Relaxed);
+                self.server_died()
+            }
+            Ok(false) => Error::new(ErrorKind::InvalidState, "ask", "a manager")
+                .with_detail("its server closed the connection; it could not receive it"),
+            Err(error) => error,
+        }
+    }
+
+    #[cold]
+    fn server_died(&self) -> Error {
+        Error::new(ErrorKind::ProcessDied, "ask", "a manager").with_detail(format!(
+            "its server (pid {}) has ended, and its objects with it; make a new manager",
+            self.server.pid()
+        ))
+    }
+}
+
+#[cold]
+fn shut_down() -> Error {
+    Error::new(ErrorKind::Closed, "ask", "a manager").with_detail("it was shut down")
+}
+
+/// While it lives, this thread writes or reads a value for a manager.
+struct Inside(Option<Arc<Link>>);
+
+impl Inside {
+    fn new(link: &Arc<Link>) -> Self {
+        Self(replace_current(Some(Arc::clone(link))))
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        drop(replace_current(self.0.take()));
+    }
+}
+
+fn current() -> Option<Arc<Link>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok()?
+}
+
+/// While a thread ends there is none any more: proxies travel with their links then.
+fn replace_current(link: Option<Arc<Link>>) -> Option<Arc<Link>> {
+    CURRENT.try_with(|current| current.replace(link)).ok()?
+}

@@ -1,0 +1,187 @@
+//! Values and keys as the server keeps them: bytes that it never reads.
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use mp_layout::{Error, ErrorKind, Result};
+use mp_object::message;
+use mp_object::transfer::{self, Descriptor, Way};
+use serde::de::{DeserializeOwned, Error as _, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A value that was written, with the descriptors of the shared objects in it. A clone is the same
+/// one.
+///
+/// In a message the descriptors travel as those of handles do. So what is kept at the server keeps
+/// the objects, and a value that travels on takes them with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Parcel(Arc<Contents>);
+
+#[derive(Debug)]
+struct Contents {
+    bytes: Vec<u8>,
+    descriptors: Vec<Descriptor>,
+}
+
+impl Parcel {
+    /// Writes a value.
+    pub(crate) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self> {
+        let packed = message::pack(value, Vec::new(), Way::Descriptors).map_err(|why| {
+            Error::new(ErrorKind::Encode, "write", "a value for a manager")
+                .with_detail(format!("it cannot be written: {why}"))
+        })?;
+        let (bytes, descriptors) = packed.into_parts();
+        let descriptors = descriptors.unwrap_or_default();
+        Ok(Self(Arc::new(Contents { bytes, descriptors })))
+    }
+
+    /// The value of no bytes.
+    pub(crate) fn empty() -> Self {
+        let (bytes, descriptors) = (Vec::new(), Vec::new());
+        Self(Arc::new(Contents { bytes, descriptors }))
+    }
+
+    /// Reads the value.
+    pub(crate) fn open<T: DeserializeOwned>(&self) -> Result<T> {
+        let copies: Result<Vec<OwnedFd>> = self
+            .0
+            .descriptors
+            .iter()
+            .map(|descriptor| {
+                descriptor.as_fd().try_clone_to_owned().map_err(|source| {
+                    Error::os("duplicate", "the descriptor of a managed object", source)
+                })
+            })
+            .collect();
+        let copies = copies?;
+        let copies = (!copies.is_empty()).then_some(copies);
+        message::unpack(&self.0.bytes, copies).map_err(|why| undecodable::<T>(&self.0.bytes, &why))
+    }
+
+    /// Whether shared objects are in it.
+    pub(crate) fn has_objects(&self) -> bool {
+        !self.0.descriptors.is_empty()
+    }
+
+    /// Whether both are written alike. A value with shared objects is like no other: its bytes do
+    /// not say which they are.
+    pub(crate) fn is_equal(&self, other: &Self) -> bool {
+        !self.has_objects() && !other.has_objects() && self.0.bytes == other.0.bytes
+    }
+
+    /// The highest number of its descriptors.
+    pub(crate) fn highest_descriptor(&self) -> Option<RawFd> {
+        let descriptors = self.0.descriptors.iter();
+        descriptors.map(|file| file.as_fd().as_raw_fd()).max()
+    }
+}
+
+impl Serialize for Parcel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Contents { bytes, descriptors } = &*self.0;
+        let places: Result<Vec<Option<u32>>> = descriptors
+            .iter()
+            .map(|descriptor| transfer::put(descriptor, None))
+            .collect();
+        let places = places.map_err(|error| transfer::refuse(error, serde::ser::Error::custom))?;
+        (Bytes(bytes), places).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Parcel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (ByteBuf(bytes), places) = <(ByteBuf, Vec<Option<u32>>)>::deserialize(deserializer)?;
+        let descriptors: Result<Vec<Descriptor>> =
+            places.into_iter().map(take_descriptor).collect();
+        let descriptors = descriptors.map_err(|error| transfer::refuse(error, D::Error::custom))?;
+        Ok(Self(Arc::new(Contents { bytes, descriptors })))
+    }
+}
+
+fn take_descriptor(place: Option<u32>) -> Result<Descriptor> {
+    let place = place.ok_or_else(|| {
+        Error::new(ErrorKind::Decode, "receive", "a value for a manager")
+            .with_detail("a descriptor has no place")
+    })?;
+    Ok(Descriptor::new(Arc::new(transfer::take(place)?)))
+}
+
+/// A key, as bytes. Equal keys are those of equal bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key(Arc<[u8]>);
+
+impl Key {
+    /// Writes a key.
+    pub(crate) fn of<Q: Serialize + ?Sized>(key: &Q) -> Result<Self> {
+        let bytes = message::write(key).map_err(|why| {
+            Error::new(ErrorKind::Encode, "write", "a key for a manager").with_detail(format!(
+                "it cannot be written: {why}; shared objects can be values, not keys"
+            ))
+        })?;
+        Ok(Self(bytes.into()))
+    }
+
+    /// Reads the key.
+    pub(crate) fn open<K: DeserializeOwned>(&self) -> Result<K> {
+        message::read(&self.0).map_err(|why| undecodable::<K>(&self.0, &why))
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Bytes(&self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ByteBuf(bytes) = ByteBuf::deserialize(deserializer)?;
+        Ok(Self(bytes.into()))
+    }
+}
+
+#[cold]
+fn undecodable<T>(bytes: &[u8], why: &message::Unfit) -> Error {
+    Error::new(ErrorKind::Decode, "read", "a value of a manager").with_detail(format!(
+        "{} bytes are not a {}: {why}",
+        bytes.len(),
+        std::any::type_name::<T>()
+    ))
+}
+
+/// Bytes that are written in one piece.
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+/// Bytes that are read in one piece.
+struct ByteBuf(Vec<u8>);
+
+impl<'de> Deserialize<'de> for ByteBuf {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_byte_buf(ReadBytes).map(Self)
+    }
+}
+
+struct ReadBytes;
+
+impl Visitor<'_> for ReadBytes {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("bytes")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        Ok(bytes.to_vec())
+    }
+
+    fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,168 @@
+//! What clients ask of the server, and what it answers.
+
+use std::cell::Cell;
+use std::os::fd::RawFd;
+
+use mp_layout::Error;
+use mp_queue::{Connection, Nothing};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::parcel::{Key, Parcel};
+use crate::token::Token;
+
+/// One request. Its sender waits for the reply before it sends the next.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) sender: Sender,
+    /// The object that it is about; 0 if it is about none.
+    pub(crate) object: u64,
+    pub(crate) operation: Operation,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Sender {
+    /// The connection by which it waits for replies.
+    pub(crate) connection: u64,
+    /// Which of its requests it is, from 1 on; the reply has the same number.
+    pub(crate) number: u64,
+}
+
+thread_local! {
+    /// Whose request this thread read last.
+    static LAST: Cell<Option<Sender>> = const { Cell::new(None) };
+}
+
+impl Sender {
+    /// Whose request this thread began to read since this was asked last: of a request that does
+    /// not decode, the one who waits for an answer.
+    pub(crate) fn take_last() -> Option<Self> {
+        LAST.take()
+    }
+}
+
+impl<'de> Deserialize<'de> for Sender {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (connection, number) = Deserialize::deserialize(deserializer)?;
+        let sender = Self { connection, number };
+        LAST.set(Some(sender));
+        Ok(sender)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Operation {
+    /// The first of a connection: by what it gets replies. It is not answered, unless refused.
+    Connect(Connection<Reply, Nothing>),
+    /// Makes an object.
+    Create(Kind),
+    /// How many objects there are.
+    CountObjects,
+    Len,
+    Clear,
+    Dict(DictOperation),
+    List(ListOperation),
+}
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    Dict,
+    List,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum DictOperation {
+    Get(Key),
+    Contains(Key),
+    /// Sets the key's value, if the condition holds.
+    Put(Key, Parcel, When),
+    /// Sets the key's value, and answers what it was.
+    Replace(Key, Parcel),
+    /// Removes the key, if the condition holds.
+    Remove(Key, When),
+    /// Removes the key, and answers what its value was.
+    Take(Key),
+    /// Removes the key that came last, and answers it with its value.
+    TakeLast,
+    Keys,
+    Items,
+    /// Sets the values of several keys.
+    Extend(Vec<(Key, Parcel)>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ListOperation {
+    Get(u64),
+    Put(u64, Parcel, When),
+    Insert(u64, Parcel),
+    Extend(Vec<Parcel>),
+    /// Removes the element of this index, the last one without, and answers it.
+    Take(Option<u64>),
+    /// Removes the first element that is equal.
+    Remove(Parcel),
+    /// The index of the first element that is equal, from this index on.
+    Find(Parcel, u64),
+    CountEqual(Parcel),
+    Reverse,
+    /// The elements from the first index to before the second.
+    Slice(u64, u64),
+    /// Puts other elements in the place of all, if the list has this stamp.
+    ReplaceAll(Vec<Parcel>, u64),
+}
+
+/// On what condition an entry is changed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum When {
+    Always,
+    /// It was not changed since it had this stamp; 0 is the stamp of what is not there.
+    Stamp(u64),
+    /// Its value is equal; `None` if it is not there.
+    Equal(Option<Parcel>),
+}
+
+/// The answer to one request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    /// That of the request; 0 if the connection is refused.
+    pub(crate) number: u64,
+    pub(crate) answer: Answer,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Done,
+    /// Whether it was done, or is so.
+    Flag(bool),
+    Number(u64),
+    Index(Option<u64>),
+    Created(u64, Token),
+    /// A value with its stamp.
+    Value(Option<(u64, Parcel)>),
+    Item(Option<(Key, Parcel)>),
+    Keys(Vec<Key>),
+    Items(Vec<(Key, Parcel)>),
+    /// Elements with the stamp of the list.
+    Values(u64, Vec<Parcel>),
+    Failed(Error),
+}
+
+impl Operation {
+    /// The highest number of the descriptors that came with it.
+    pub(crate) fn highest_descriptor(&self) -> Option<RawFd> {
+        match self {
+            Self::Dict(DictOperation::Put(_, value, _) | DictOperation::Replace(_, value))
+            | Self::List(ListOperation::Put(_, value, _) | ListOperation::Insert(_, value)) => {
+                value.highest_descriptor()
+            }
+            Self::Dict(DictOperation::Extend(items)) => {
+                let values = items.iter().map(|(_, value)| value);
+                values.filter_map(Parcel::highest_descriptor).max()
+            }
+            Self::List(ListOperation::Extend(values) | ListOperation::ReplaceAll(values, _)) => {
+                values.iter().filter_map(Parcel::highest_descriptor).max()
+            }
+            _ => None,
+        }
+    }
+}

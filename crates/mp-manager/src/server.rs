@@ -1,0 +1,407 @@
+//! The server: one thread that gets requests and answers them in their order.
+
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use mp_layout::{Error, ErrorKind, Result};
+use mp_os::clock::Deadline;
+use mp_os::{descriptor, this_process};
+use mp_queue::{Connection, GetError, Nothing, PutError, Queue};
+
+use crate::request::{Answer, Operation, Reply, Request, Sender};
+use crate::store::{Lent, Store};
+use crate::token::Token;
+
+/// The longest time between two looks for clients that have died and objects that no process has
+/// any more.
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// So many descriptors the server keeps free: those of the longest message, and some to work with.
+/// What would use them up is refused, so that the next request can always be received.
+const FREE_DESCRIPTORS: u64 = 300;
+
+/// Gets requests until the queue is closed.
+///
+/// # Errors
+///
+/// What keeps the server from getting requests. It ends then, and its clients see that.
+pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
+    // Ctrl-C reaches all processes of a terminal; the manager's owner decides when the server ends.
+    this_process::block_interrupts();
+    // Where it is forbidden, there are fewer.
+    let limit = descriptor::raise_limit().unwrap_or_else(|_| descriptor::limit());
+    let mut server = Server {
+        store: Store::default(),
+        clients: HashMap::new(),
+        limit: limit.saturating_sub(FREE_DESCRIPTORS),
+    };
+    let mut next_sweep = Deadline::after(SWEEP);
+    loop {
+        match requests.get_timeout(next_sweep) {
+            Ok(request) => server.serve(request),
+            Err(GetError::Empty) => {}
+            Err(GetError::Closed) => return Ok(()),
+            Err(GetError::Decode(error)) => server.refuse_unreadable(error),
+            // The message stays; the sweep may find descriptors to close.
+            Err(GetError::Failed(error)) if error.kind() == ErrorKind::TooManyDescriptors => {
+                if server.sweep()? == 0 {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if next_sweep.is_expired() {
+            server.sweep()?;
+            next_sweep = Deadline::after(SWEEP);
+        }
+    }
+}
+
+struct Server {
+    store: Store,
+    clients: HashMap<u64, Client>,
+    /// Descriptors of lower numbers may be kept.
+    limit: u64,
+}
+
+/// A thread of a process, which has one request under way at most.
+struct Client {
+    replies: Connection<Reply, Nothing>,
+    /// What it gets with the last reply. It comes back if the client dies before it receives that.
+    lent: Option<Lent>,
+}
+
+impl Server {
+    fn serve(&mut self, request: Request) {
+        let Request {
+            sender,
+            object,
+            operation,
+        } = request;
+        match operation {
+            Operation::Connect(replies) => self.connect(sender, replies),
+            operation => self.answer(sender, object, operation),
+        }
+    }
+
+    fn connect(&mut self, sender: Sender, replies: Connection<Reply, Nothing>) {
+        let client = Client {
+            replies,
+            lent: None,
+        };
+        match self.check_descriptor(next_descriptor()) {
+            Ok(()) => drop(self.clients.insert(sender.connection, client)),
+            Err(error) => {
+                let answer = Answer::Failed(error);
+                // Where it fails the client is gone, or notices that its connection is.
+                drop(client.replies.send(Reply { number: 0, answer }));
+            }
+        }
+    }
+
+    fn answer(&mut self, sender: Sender, object: u64, operation: Operation) {
+        // A client that was refused has its answer already.
+        let Some(client) = self.clients.get_mut(&sender.connection) else {
+            return;
+        };
+        // It sends the next request when it has the reply to the last one.
+        client.lent = None;
+        let descriptor = match operation {
+            Operation::Create(_) => next_descriptor(),
+            ref operation => operation.highest_descriptor(),
+        };
+        let (answer, lent) = match self.check_descriptor(descriptor) {
+            Ok(()) => self.store.run(object, operation),
+            Err(error) => (Answer::Failed(error), None),
+        };
+        self.reply(sender, answer, lent);
+    }
+
+    /// Sends a reply. If that cannot be sent, what is in it comes back.
+    fn reply(&mut self, sender: Sender, answer: Answer, lent: Option<Lent>) {
+        let Some(client) = self.clients.get_mut(&sender.connection) else {
+            return;
+        };
+        let number = sender.number;
+        let Err(error) = client.replies.send(Reply { number, answer }) else {
+            client.lent = lent;
+            return;
+        };
+        if let Some(lent) = lent {
+            self.store.give_back(lent);
+        }
+        let is_gone = matches!(error, PutError::Closed(_));
+        let answer = Answer::Failed(error.into());
+        if is_gone || client.replies.send(Reply { number, answer }).is_err() {
+            self.clients.remove(&sender.connection);
+        }
+    }
+
+    /// Answers the sender of a request that could not be read.
+    fn refuse_unreadable(&mut self, error: Error) {
+        if let Some(sender) = Sender::take_last() {
+            self.reply(sender, Answer::Failed(error), None);
+        }
+    }
+
+    fn check_descriptor(&self, number: Option<RawFd>) -> Result<()> {
+        let number = number.and_then(|number| u64::try_from(number).ok());
+        if number.is_none_or(|number| number < self.limit) {
+            return Ok(());
+        }
+        Err(
+            Error::new(ErrorKind::TooManyDescriptors, "keep", "a managed object").with_detail(
+                format!(
+                    "the manager's server has {} descriptors in use, of its objects and of those in them, and keeps \
+                     {FREE_DESCRIPTORS} free; drop some, or raise ulimit -n",
+                    self.limit
+                ),
+            ),
+        )
+    }
+
+    /// Frees what belonged to processes that are gone; returns how many objects and clients.
+    fn sweep(&mut self) -> Result<usize> {
+        let Self { store, clients, .. } = self;
+        let before = clients.len();
+        clients.retain(|_, client| {
+            let is_gone = client.replies.is_closed();
+            if is_gone
+                && client.replies.unreceived() > 0
+                && let Some(lent) = client.lent.take()
+            {
+                store.give_back(lent);
+            }
+            !is_gone
+        });
+        let gone = before - clients.len();
+        Ok(gone + store.sweep()?)
+    }
+}
+
+/// A number that the next descriptor could have; the highest there is if there can be none.
+fn next_descriptor() -> Option<RawFd> {
+    let probe = Token::new();
+    Some(probe.map_or(RawFd::MAX, |(_, token)| token.descriptor()))
+}
+
+#[cfg(test)]
+mod tests {
+    use mp_queue::pipe_one_way;
+
+    use super::*;
+    use crate::parcel::{Key, Parcel};
+    use crate::request::{DictOperation, Kind, ListOperation, When};
+
+    type Replies = Connection<Nothing, Reply>;
+
+    fn server() -> Server {
+        Server {
+            store: Store::default(),
+            clients: HashMap::new(),
+            limit: u64::MAX,
+        }
+    }
+
+    fn connect(server: &mut Server, connection: u64) -> Replies {
+        let (replies, theirs) = pipe_one_way().unwrap();
+        ask(server, connection, 0, Operation::Connect(theirs));
+        replies
+    }
+
+    fn ask(server: &mut Server, connection: u64, object: u64, operation: Operation) {
+        let number = 1;
+        let sender = Sender { connection, number };
+        server.serve(Request {
+            sender,
+            object,
+            operation,
+        });
+    }
+
+    fn create(server: &mut Server, replies: &Replies, kind: Kind) -> (u64, Token) {
+        ask(server, 1, 0, Operation::Create(kind));
+        match replies.recv().unwrap().answer {
+            Answer::Created(object, token) => (object, token),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn parcel(number: u32) -> Parcel {
+        Parcel::of(&number).unwrap()
+    }
+
+    fn len(server: &mut Server, object: u64) -> u64 {
+        match server.store.run(object, Operation::Len).0 {
+            Answer::Number(number) => number,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_dead_client_did_not_receive_comes_back() {
+        let mut server = server();
+        let mine = connect(&mut server, 1);
+        let (list, _list) = create(&mut server, &mine, Kind::List);
+        let (dict, _dict) = create(&mut server, &mine, Kind::Dict);
+        let values = (0..3).map(parcel).collect();
+        ask(
+            &mut server,
+            1,
+            list,
+            Operation::List(ListOperation::Extend(values)),
+        );
+        let put = DictOperation::Put(Key::of("key").unwrap(), parcel(7), When::Always);
+        ask(&mut server, 1, dict, Operation::Dict(put));
+
+        let takes = [
+            (list, || Operation::List(ListOperation::Take(None))),
+            (list, || Operation::List(ListOperation::Take(Some(0)))),
+            (dict, || Operation::Dict(DictOperation::TakeLast)),
+            (dict, || {
+                Operation::Dict(DictOperation::Take(Key::of("key").unwrap()))
+            }),
+        ] as [(u64, fn() -> Operation); 4];
+        for (object, take) in takes {
+            let before = len(&mut server, object);
+            let theirs = connect(&mut server, 2);
+            ask(&mut server, 2, object, take());
+            assert_eq!(len(&mut server, object), before - 1);
+            drop(theirs);
+            server.sweep().unwrap();
+            assert_eq!(len(&mut server, object), before);
+        }
+        let Answer::Values(_, values) = server
+            .store
+            .run(list, Operation::List(ListOperation::Slice(0, 9)))
+            .0
+        else {
+            panic!("no values")
+        };
+        let values: Vec<u32> = values.iter().map(|value| value.open().unwrap()).collect();
+        assert_eq!(values, [0, 1, 2], "in their old places");
+    }
+
+    #[test]
+    fn what_a_dead_client_had_received_is_gone_with_it() {
+        let mut server = server();
+        let mine = connect(&mut server, 1);
+        let (list, _list) = create(&mut server, &mine, Kind::List);
+        ask(
+            &mut server,
+            1,
+            list,
+            Operation::List(ListOperation::Extend(vec![parcel(7)])),
+        );
+        let theirs = connect(&mut server, 2);
+        ask(
+            &mut server,
+            2,
+            list,
+            Operation::List(ListOperation::Take(None)),
+        );
+        assert!(matches!(
+            theirs.recv().unwrap().answer,
+            Answer::Value(Some(_))
+        ));
+        drop(theirs);
+        server.sweep().unwrap();
+        assert_eq!(len(&mut server, list), 0);
+    }
+
+    #[test]
+    fn a_request_of_a_client_that_is_gone_takes_nothing() {
+        let mut server = server();
+        let mine = connect(&mut server, 1);
+        let (list, _list) = create(&mut server, &mine, Kind::List);
+        ask(
+            &mut server,
+            1,
+            list,
+            Operation::List(ListOperation::Extend(vec![parcel(7)])),
+        );
+        drop(connect(&mut server, 2));
+        ask(
+            &mut server,
+            2,
+            list,
+            Operation::List(ListOperation::Take(None)),
+        );
+        server.sweep().unwrap();
+        assert_eq!(len(&mut server, list), 1);
+        assert_eq!(server.clients.len(), 1);
+    }
+
+    #[test]
+    fn descriptors_are_refused_before_they_run_out() {
+        let mut server = server();
+        let replies = connect(&mut server, 1);
+        let (list, _list) = create(&mut server, &replies, Kind::List);
+        server.limit = 0;
+        let value = Parcel::of(&mp_object::Lock::new().unwrap()).unwrap();
+        let extend = ListOperation::Extend(vec![value]);
+        for (object, operation) in [
+            (0, Operation::Create(Kind::Dict)),
+            (list, Operation::List(extend)),
+        ] {
+            ask(&mut server, 1, object, operation);
+            let Answer::Failed(error) = replies.recv().unwrap().answer else {
+                panic!("it was accepted")
+            };
+            assert_eq!(error.kind(), ErrorKind::TooManyDescriptors);
+        }
+        let refused = connect(&mut server, 2);
+        assert!(matches!(refused.recv().unwrap().answer, Answer::Failed(_)));
+        ask(
+            &mut server,
+            1,
+            list,
+            Operation::List(ListOperation::Extend(vec![parcel(7)])),
+        );
+        assert!(matches!(replies.recv().unwrap().answer, Answer::Done));
+    }
+
+    #[test]
+    fn the_sender_of_an_unreadable_request_is_told() {
+        let mut server = server();
+        let replies = connect(&mut server, 1);
+        let bytes = mp_object::message::write(&((1_u64, 9_u64), 0_u64, 200_u8)).unwrap();
+        Sender::take_last();
+        let why = mp_object::message::read::<Request>(&bytes).unwrap_err();
+        let error =
+            Error::new(ErrorKind::Decode, "get from", "a queue").with_detail(why.to_string());
+        server.refuse_unreadable(error);
+        let reply = replies.recv().unwrap();
+        assert_eq!(reply.number, 9);
+        assert!(matches!(reply.answer, Answer::Failed(error) if error.kind() == ErrorKind::Decode));
+    }
+
+    #[test]
+    fn random_requests_end_nothing() {
+        let mut server = server();
+        let replies = connect(&mut server, 1);
+        let _objects = [Kind::List, Kind::Dict].map(|kind| create(&mut server, &replies, kind).1);
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut served = 0;
+        for _ in 0..20_000 {
+            let mut bytes = vec![1, 1];
+            for _ in 0..12 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                bytes.push((state >> 32) as u8 % 12);
+            }
+            for len in 3..bytes.len() {
+                if let Ok(request) = mp_object::message::read::<Request>(&bytes[..len]) {
+                    server.serve(request);
+                    served += 1;
+                }
+            }
+            while replies.try_recv().is_ok() {}
+        }
+        assert!(served > 1000, "only {served} were readable");
+        server.sweep().unwrap();
+        assert_eq!(server.store.len(), 2);
+    }
+}

@@ -1,0 +1,319 @@
+//! The objects of a manager, and what requests do to them. It knows of no process.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+
+use mp_layout::{Error, ErrorKind, Result};
+use mp_os::poll;
+
+use crate::elements::Elements;
+use crate::ordered_map::{Entry, OrderedMap};
+use crate::parcel::{Key, Parcel};
+use crate::request::{Answer, DictOperation, Kind, ListOperation, Operation, When};
+use crate::token::{Token, TokenWatch};
+
+/// All objects of a manager.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    objects: HashMap<u64, Object>,
+    last_object: u64,
+    last_stamp: u64,
+}
+
+#[derive(Debug)]
+struct Object {
+    watch: TokenWatch,
+    container: Container,
+}
+
+#[derive(Debug)]
+enum Container {
+    Dict(OrderedMap),
+    List(Elements),
+}
+
+/// What was taken out of an object and may come back.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    object: u64,
+    item: LentItem,
+}
+
+#[derive(Debug)]
+enum LentItem {
+    /// An entry of a dict, with its place.
+    Entry(u64, Key, Entry),
+    /// An element of a list, with its index.
+    Element(usize, Entry),
+}
+
+impl Store {
+    /// How many objects there are.
+    pub(crate) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Carries out a request. What it took out of an object is returned as well.
+    pub(crate) fn run(&mut self, object: u64, operation: Operation) -> (Answer, Option<Lent>) {
+        let mut lent = None;
+        let answer = self.try_run(object, operation, &mut lent);
+        let lent = lent.map(|item| Lent { object, item });
+        (answer.unwrap_or_else(Answer::Failed), lent)
+    }
+
+    fn try_run(
+        &mut self,
+        number: u64,
+        operation: Operation,
+        lent: &mut Option<LentItem>,
+    ) -> Result<Answer> {
+        let operation = match operation {
+            Operation::Create(kind) => return self.create(kind),
+            Operation::CountObjects => return Ok(Answer::Number(self.len() as u64)),
+            operation => operation,
+        };
+        let Self {
+            objects,
+            last_stamp,
+            ..
+        } = self;
+        let object = objects.get_mut(&number).ok_or_else(|| unknown(number))?;
+        let mut stamps = Stamps(last_stamp);
+        match (&mut object.container, operation) {
+            (Container::Dict(map), Operation::Len) => Ok(Answer::Number(map.len() as u64)),
+            (Container::List(list), Operation::Len) => Ok(Answer::Number(list.len() as u64)),
+            (Container::Dict(map), Operation::Clear) => {
+                map.clear();
+                Ok(Answer::Done)
+            }
+            (Container::List(list), Operation::Clear) => {
+                list.replace_all(Vec::new(), &mut stamps);
+                Ok(Answer::Done)
+            }
+            (Container::Dict(map), Operation::Dict(operation)) => {
+                Ok(run_on_dict(map, operation, &mut stamps, lent))
+            }
+            (Container::List(list), Operation::List(operation)) => {
+                run_on_list(list, operation, &mut stamps, lent)
+            }
+            (container, operation) => Err(wrong_kind(container, &operation)),
+        }
+    }
+
+    fn create(&mut self, kind: Kind) -> Result<Answer> {
+        let (watch, token) = Token::new()?;
+        let container = match kind {
+            Kind::Dict => Container::Dict(OrderedMap::default()),
+            Kind::List => Container::List(Elements::default()),
+        };
+        self.last_object += 1;
+        let object = Object { watch, container };
+        self.objects.insert(self.last_object, object);
+        Ok(Answer::Created(self.last_object, token))
+    }
+
+    /// Puts back what was taken out, unless its object is gone.
+    pub(crate) fn give_back(&mut self, Lent { object, item }: Lent) {
+        let container = self
+            .objects
+            .get_mut(&object)
+            .map(|object| &mut object.container);
+        match (container, item) {
+            (Some(Container::Dict(map)), LentItem::Entry(place, key, entry)) => {
+                map.give_back(place, key, entry);
+            }
+            (Some(Container::List(list)), LentItem::Element(index, entry)) => {
+                list.give_back(index, entry, &mut Stamps(&mut self.last_stamp));
+            }
+            _ => {}
+        }
+    }
+
+    /// Frees the objects that have no token any more, also those that only these had in them;
+    /// returns how many they were.
+    pub(crate) fn sweep(&mut self) -> Result<usize> {
+        let mut freed = 0;
+        loop {
+            let numbers: Vec<u64> = self.objects.keys().copied().collect();
+            let watches = self.objects.values().map(|object| object.watch.as_fd());
+            let hung_up = poll::hung_up(watches)
+                .map_err(|source| Error::os("look at", "the tokens of managed objects", source))?;
+            for place in &hung_up {
+                self.objects.remove(&numbers[*place]);
+            }
+            freed += hung_up.len();
+            if hung_up.is_empty() {
+                return Ok(freed);
+            }
+        }
+    }
+}
+
+/// The numbers that values get when they are set.
+pub(crate) struct Stamps<'a>(&'a mut u64);
+
+impl Stamps<'_> {
+    pub(crate) fn next(&mut self) -> u64 {
+        *self.0 += 1;
+        *self.0
+    }
+
+    /// A value that was set now.
+    pub(crate) fn entry(&mut self, value: Parcel) -> Entry {
+        let stamp = self.next();
+        Entry { stamp, value }
+    }
+}
+
+impl When {
+    fn holds(&self, entry: Option<&Entry>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Stamp(stamp) => *stamp == entry.map_or(0, |entry| entry.stamp),
+            Self::Equal(None) => entry.is_none(),
+            Self::Equal(Some(value)) => entry.is_some_and(|entry| entry.value.is_equal(value)),
+        }
+    }
+}
+
+fn value(entry: Option<&Entry>) -> Answer {
+    Answer::Value(entry.map(|entry| (entry.stamp, entry.value.clone())))
+}
+
+fn run_on_dict(
+    map: &mut OrderedMap,
+    operation: DictOperation,
+    stamps: &mut Stamps<'_>,
+    lent: &mut Option<LentItem>,
+) -> Answer {
+    match operation {
+        DictOperation::Get(key) => value(map.get(&key)),
+        DictOperation::Contains(key) => Answer::Flag(map.get(&key).is_some()),
+        DictOperation::Put(key, value, when) => {
+            let holds = when.holds(map.get(&key));
+            if holds {
+                map.insert(key, stamps.entry(value));
+            }
+            Answer::Flag(holds)
+        }
+        DictOperation::Replace(key, new) => value(map.insert(key, stamps.entry(new)).as_ref()),
+        DictOperation::Remove(key, when) => {
+            let is_there = map.get(&key).is_some() || !matches!(when, When::Always);
+            let holds = is_there && when.holds(map.get(&key));
+            if holds {
+                map.remove(&key);
+            }
+            Answer::Flag(holds)
+        }
+        DictOperation::Take(key) => {
+            let taken = map.remove(&key);
+            let answer = value(taken.as_ref().map(|(_, entry)| entry));
+            *lent = taken.map(|(place, entry)| LentItem::Entry(place, key, entry));
+            answer
+        }
+        DictOperation::TakeLast => {
+            let taken = map.remove_last();
+            let item = taken
+                .as_ref()
+                .map(|(_, key, entry)| (key.clone(), entry.value.clone()));
+            *lent = taken.map(|(place, key, entry)| LentItem::Entry(place, key, entry));
+            Answer::Item(item)
+        }
+        DictOperation::Keys => Answer::Keys(map.iter().map(|(key, _)| key.clone()).collect()),
+        DictOperation::Items => {
+            let items = map
+                .iter()
+                .map(|(key, entry)| (key.clone(), entry.value.clone()));
+            Answer::Items(items.collect())
+        }
+        DictOperation::Extend(items) => {
+            for (key, value) in items {
+                map.insert(key, stamps.entry(value));
+            }
+            Answer::Done
+        }
+    }
+}
+
+fn run_on_list(
+    list: &mut Elements,
+    operation: ListOperation,
+    stamps: &mut Stamps<'_>,
+    lent: &mut Option<LentItem>,
+) -> Result<Answer> {
+    Ok(match operation {
+        ListOperation::Get(index) => value(list.get(index)),
+        ListOperation::Put(index, value, when) => {
+            let holds = when.holds(Some(list.expect(index)?));
+            if holds {
+                list.set(index, value, stamps)?;
+            }
+            Answer::Flag(holds)
+        }
+        ListOperation::Insert(index, value) => {
+            list.insert(index, value, stamps);
+            Answer::Done
+        }
+        ListOperation::Extend(values) => {
+            list.extend(values, stamps);
+            Answer::Done
+        }
+        ListOperation::Take(index) => {
+            let taken = list.take(index, stamps)?;
+            let answer = value(taken.as_ref().map(|(_, entry)| entry));
+            *lent = taken.map(|(index, entry)| LentItem::Element(index, entry));
+            answer
+        }
+        ListOperation::Remove(value) => {
+            let index = list.find(&value, 0);
+            if let Some(index) = index {
+                list.take(Some(index), stamps)?;
+            }
+            Answer::Flag(index.is_some())
+        }
+        ListOperation::Find(value, from) => Answer::Index(list.find(&value, from)),
+        ListOperation::CountEqual(value) => Answer::Number(list.count_equal(&value)),
+        ListOperation::Reverse => {
+            list.reverse(stamps);
+            Answer::Done
+        }
+        ListOperation::Slice(from, to) => Answer::Values(list.stamp(), list.slice(from, to)),
+        ListOperation::ReplaceAll(values, stamp) => {
+            let holds = stamp == list.stamp();
+            if holds {
+                list.replace_all(values, stamps);
+            }
+            Answer::Flag(holds)
+        }
+    })
+}
+
+#[cold]
+fn unknown(number: u64) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        "use",
+        format!("managed object {number}"),
+    )
+    .with_detail("the manager has no such object")
+}
+
+#[cold]
+fn wrong_kind(container: &Container, operation: &Operation) -> Error {
+    let found = match container {
+        Container::Dict(_) => "a dict",
+        Container::List(_) => "a list",
+    };
+    let expected = match operation {
+        Operation::Dict(_) => "a dict",
+        Operation::List(_) => "a list",
+        _ => "an object that can do this",
+    };
+    Error::mismatch(
+        ErrorKind::WrongKind,
+        "use",
+        "a managed object",
+        found,
+        expected,
+    )
+}

@@ -1,0 +1,217 @@
+//! What is left when clients, the server or the owner are killed.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mp_layout::{ErrorKind, Result};
+use mp_manager::{Dict, List, Manager};
+use mp_object::{Event, ProcessIdentity};
+use mp_process::{Process, spawn};
+use mp_queue::Queue;
+use mp_testkit::{PATIENCE, Watchdog};
+
+fn watchdog() -> Watchdog {
+    Watchdog::new(PATIENCE * 3)
+}
+
+fn kill(pid: u32) {
+    let pid = libc::pid_t::try_from(pid).unwrap();
+    // SAFETY: a system call without pointers, on a child that the test started.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+}
+
+#[test]
+fn a_killed_server_is_an_error_of_every_call() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let list = manager.list()?;
+    list.append(1)?;
+    kill(manager.pid());
+    for _ in 0..3 {
+        let error = list.append(2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ProcessDied, "{error}");
+    }
+    assert_eq!(
+        manager.dict::<u32, u32>().unwrap_err().kind(),
+        ErrorKind::ProcessDied
+    );
+    manager.shutdown()?;
+    let another = Manager::new()?;
+    assert_eq!(another.list::<u32>()?.len()?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_client_that_waits_hears_of_the_servers_death() -> Result<()> {
+    fn ask(list: List<u32>, asks: Event) -> Result<Duration> {
+        list.append(1)?;
+        asks.set();
+        let mut last = Instant::now();
+        loop {
+            match list.append(1) {
+                Ok(()) => last = Instant::now(),
+                Err(error) if error.kind() == ErrorKind::ProcessDied => return Ok(last.elapsed()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let list = manager.list()?;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let asks = Event::new()?;
+        clients.push(spawn(ask, (list.clone(), asks.clone()))?);
+        asks.wait();
+    }
+    kill(manager.pid());
+    for client in clients {
+        // The goal is a second; a busy machine is not to fail here.
+        assert!(client.result()?? < Duration::from_secs(10));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_client_that_connects_to_a_dead_server_is_told() -> Result<()> {
+    fn connect(list: List<u32>, server: u64) -> Result<bool> {
+        let server = ProcessIdentity::from_word(server).expect("a server");
+        assert!(server.wait_end(PATIENCE)?);
+        Ok(list.len().unwrap_err().kind() == ErrorKind::ProcessDied)
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let list = manager.list()?;
+    let server = ProcessIdentity::of(manager.pid())?.expect("it runs");
+    let client = spawn(connect, (list.clone(), server.word()))?;
+    kill(manager.pid());
+    assert!(client.result()??);
+    Ok(())
+}
+
+#[test]
+fn the_server_ends_with_its_owner() -> Result<()> {
+    fn own(servers: Queue<u64>) -> Result<()> {
+        let manager = Manager::new()?;
+        let server = ProcessIdentity::of(manager.pid())?.expect("it runs");
+        servers.put(server.word())?;
+        thread::sleep(Duration::MAX);
+        drop(manager);
+        Ok(())
+    }
+    let _watchdog = watchdog();
+    let servers = Queue::new()?;
+    let owner = spawn(own, (servers.clone(),))?;
+    let server = ProcessIdentity::from_word(servers.get()?).expect("a process");
+    owner.kill()?;
+    owner.join()?;
+    assert!(server.wait_end(PATIENCE)?, "it lives on");
+    Ok(())
+}
+
+#[test]
+fn objects_of_killed_clients_are_freed() -> Result<()> {
+    fn keep(list: List<u32>, has_it: Event) -> Result<()> {
+        list.append(1)?;
+        has_it.set();
+        thread::sleep(Duration::MAX);
+        Ok(())
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let (list, has_it) = (manager.list()?, Event::new()?);
+    let client = spawn(keep, (list.clone(), has_it.clone()))?;
+    has_it.wait();
+    drop(list);
+    // Two sweeps would free it.
+    thread::sleep(Duration::from_millis(600));
+    assert_eq!(manager.number_of_objects()?, 1, "the client has it");
+    client.kill()?;
+    while manager.number_of_objects()? != 0 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Appends numbers, and counts in the dict how many are in for certain.
+fn append(number: u64, list: List<u64>, done: Dict<u64, u64>) -> Result<()> {
+    for count in 0.. {
+        list.append(number)?;
+        done.set(&number, count + 1)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn killed_clients_lose_nothing_that_was_done() -> Result<()> {
+    const CLIENTS: u64 = 12;
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let (list, done) = (manager.list::<u64>()?, manager.dict::<u64, u64>()?);
+    let start = |number| -> Result<Process<Result<()>>> {
+        spawn(append, (number, list.clone(), done.clone()))
+    };
+    for number in 0..CLIENTS {
+        let client = start(number)?;
+        // Somewhere in its work, which differs from one to the next.
+        while done.get(&number)?.unwrap_or(0) < 5 + 7 * number {
+            thread::yield_now();
+        }
+        client.kill()?;
+        client.join()?;
+    }
+    let elements = list.to_vec()?;
+    for number in 0..CLIENTS {
+        let appended = elements
+            .iter()
+            .filter(|element| **element == number)
+            .count() as u64;
+        let counted = done.get(&number)?.expect("it has begun");
+        assert!(
+            appended == counted || appended == counted + 1,
+            "client {number} counted {counted} elements, and there are {appended}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn killed_clients_take_nothing_with_them_but_what_they_had() -> Result<()> {
+    const ELEMENTS: u64 = 200;
+    const CLIENTS: u64 = 10;
+    /// Moves elements from one list to the other.
+    fn transfer(from: List<u64>, to: List<u64>, begun: Event) -> Result<()> {
+        loop {
+            let Some(element) = from.pop_at(0).ok() else {
+                return Ok(());
+            };
+            to.append(element)?;
+            begun.set();
+        }
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let (from, to) = (manager.list()?, manager.list()?);
+    from.extend(0..ELEMENTS)?;
+    for number in 0..CLIENTS {
+        let begun = Event::new()?;
+        let client = spawn(transfer, (from.clone(), to.clone(), begun.clone()))?;
+        begun.wait();
+        while to.len()? as u64 <= (number + 1) * 8 && client.is_alive() {
+            thread::yield_now();
+        }
+        client.kill()?;
+        client.join()?;
+    }
+    let mut elements = from.to_vec()?;
+    elements.extend(to.to_vec()?);
+    elements.sort_unstable();
+    let found = elements.len() as u64;
+    elements.dedup();
+    assert_eq!(found, elements.len() as u64, "an element is there twice");
+    assert!(
+        found + CLIENTS >= ELEMENTS,
+        "{found} of {ELEMENTS} are left after {CLIENTS} deaths"
+    );
+    Ok(())
+}

@@ -1,0 +1,298 @@
+//! Managed dictionaries and lists: what their methods do, and how proxies travel.
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::Duration;
+
+use mp_layout::{ErrorKind, Result};
+use mp_manager::{Dict, List, Manager};
+use mp_object::{Lock, Mutex, transfer};
+use mp_process::spawn;
+use mp_queue::Queue;
+use mp_testkit::{PATIENCE, Watchdog};
+
+fn watchdog() -> Watchdog {
+    Watchdog::new(PATIENCE * 3)
+}
+
+#[test]
+fn a_dict_has_the_methods_of_pythons() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let dict = manager.dict::<String, u32>()?;
+    assert!(dict.is_empty()?);
+    for (key, value) in [("b", 2), ("a", 1), ("c", 3)] {
+        dict.set(key, value)?;
+    }
+    dict.set("b", 20)?;
+    assert_eq!(
+        dict.keys()?,
+        ["b", "a", "c"],
+        "in the order in which they came"
+    );
+    assert_eq!(dict.values()?, [20, 1, 3]);
+    assert_eq!(dict.get("a")?, Some(1));
+    assert_eq!(dict.get(&"none".to_owned())?, None);
+    assert!(dict.contains("c")? && !dict.contains("d")?);
+    assert_eq!(dict.insert("a", 10)?, Some(1));
+    assert_eq!(dict.insert("d", 4)?, None);
+    assert_eq!((dict.setdefault("d", 9)?, dict.setdefault("e", 5)?), (4, 5));
+    assert_eq!((dict.pop("b")?, dict.pop("b")?), (Some(20), None));
+    assert_eq!(dict.popitem()?, Some(("e".to_owned(), 5)));
+    assert_eq!((dict.remove("a")?, dict.remove("a")?), (true, false));
+    dict.extend([("c".to_owned(), 30), ("f".to_owned(), 6)])?;
+    let items = [("c", 30), ("d", 4), ("f", 6)].map(|(key, value)| (key.to_owned(), value));
+    assert_eq!(dict.items()?, items);
+    assert_eq!(dict.to_map()?, HashMap::from(items));
+    assert_eq!(dict.len()?, 3);
+    dict.clear()?;
+    assert_eq!(dict.popitem()?, None);
+    Ok(())
+}
+
+#[test]
+fn a_list_has_the_methods_of_pythons() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let list = manager.list::<i32>()?;
+    assert_eq!(list.pop()?, None);
+    list.append(3)?;
+    list.extend([1, 2, 3])?;
+    list.insert(0, 9)?;
+    list.insert(100, 7)?;
+    assert_eq!(list.to_vec()?, [9, 3, 1, 2, 3, 7]);
+    assert_eq!((list.get(1)?, list.get(6)?), (Some(3), None));
+    assert_eq!(list.slice(1..3)?, [3, 1]);
+    assert_eq!(list.slice(4..100)?, [3, 7]);
+    assert_eq!(
+        (list.index(&3)?, list.index(&4)?, list.count(&3)?),
+        (Some(1), None, 2)
+    );
+    assert_eq!((list.remove(&3)?, list.remove(&4)?), (true, false));
+    assert_eq!((list.pop()?, list.pop_at(0)?), (Some(7), 9));
+    list.set(0, 10)?;
+    list.reverse()?;
+    assert_eq!(list.to_vec()?, [3, 2, 10]);
+    list.sort()?;
+    assert_eq!(list.to_vec()?, [2, 3, 10]);
+    list.update(1, |element| element * 2)?;
+    assert!(list.contains(&6)? && !list.is_empty()?);
+    for error in [
+        list.set(3, 0).unwrap_err(),
+        list.pop_at(3).unwrap_err(),
+        list.update(3, |element| element).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("has 3 elements"), "{error}");
+    }
+    list.clear()?;
+    assert_eq!(list.len()?, 0);
+    Ok(())
+}
+
+#[test]
+fn values_are_compared_and_set_in_one_step() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let dict = manager.dict::<u8, String>()?;
+    let word = |word: &str| word.to_owned();
+    assert!(dict.compare_and_set(&1, None, Some(word("a")))?);
+    assert!(!dict.compare_and_set(&1, None, Some(word("b")))?);
+    assert!(!dict.compare_and_set(&1, Some(&word("b")), Some(word("c")))?);
+    assert!(dict.compare_and_set(&1, Some(&word("a")), Some(word("c")))?);
+    assert_eq!(dict.get(&1)?, Some(word("c")));
+    assert!(!dict.compare_and_set(&1, Some(&word("a")), None)?);
+    assert!(dict.compare_and_set(&1, Some(&word("c")), None)?);
+    assert!(
+        dict.compare_and_set(&1, None, None)?,
+        "it is not there, as expected"
+    );
+    let list = manager.list()?;
+    list.append(1)?;
+    assert!(!list.compare_and_set(0, &2, 3)? && list.compare_and_set(0, &1, 3)?);
+    assert_eq!(list.to_vec()?, [3]);
+    Ok(())
+}
+
+#[test]
+fn no_update_of_another_process_is_lost() -> Result<()> {
+    fn count(dict: Dict<String, u64>, list: List<u64>) -> Result<()> {
+        for _ in 0..100 {
+            dict.update("n", |n| n.unwrap_or(0) + 1)?;
+            list.update(0, |n| n + 1)?;
+            list.update_all(|all| all.push(0))?;
+        }
+        Ok(())
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let (dict, list) = (manager.dict()?, manager.list()?);
+    list.append(0)?;
+    let workers: Result<Vec<_>> = (0..3)
+        .map(|_| spawn(count, (dict.clone(), list.clone())))
+        .collect();
+    for worker in workers? {
+        worker.result()??;
+    }
+    assert_eq!(dict.get("n")?, Some(300));
+    assert_eq!((list.get(0)?, list.len()?), (Some(300), 301));
+    Ok(())
+}
+
+#[test]
+fn threads_of_a_process_ask_at_the_same_time() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let list = manager.list()?;
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let list = &list;
+            scope.spawn(move || {
+                for number in 0..100 {
+                    list.append(thread * 100 + number).unwrap();
+                }
+            });
+        }
+    });
+    let mut numbers = list.to_vec()?;
+    numbers.sort_unstable();
+    assert_eq!(numbers, Vec::from_iter(0..400));
+    Ok(())
+}
+
+#[test]
+fn a_change_of_an_inner_object_is_seen_by_all() -> Result<()> {
+    fn append(rows: Dict<String, List<u32>>) -> Result<()> {
+        rows.get("a")?.expect("a row").append(7)
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let rows = manager.dict::<String, List<u32>>()?;
+    let row = manager.list()?;
+    rows.set("a", row.clone())?;
+    spawn(append, (rows.clone(),))?.result()??;
+    assert_eq!(row.to_vec()?, [7]);
+    assert!(rows.get("a")?.expect("a row").is_same(&row));
+    assert_eq!(rows.items()?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn proxies_go_through_queues_and_other_managers() -> Result<()> {
+    fn take(queue: Queue<List<u32>>) -> Result<()> {
+        queue.get()?.append(1)
+    }
+    let _watchdog = watchdog();
+    let (one, other) = (Manager::new()?, Manager::new()?);
+    let list = one.list()?;
+    let queue = Queue::new()?;
+    queue.put(list.clone())?;
+    spawn(take, (queue,))?.result()??;
+    let lists = other.list::<List<u32>>()?;
+    lists.append(list.clone())?;
+    lists.get(0)?.expect("a list").append(2)?;
+    assert_eq!(list.to_vec()?, [1, 2]);
+    Ok(())
+}
+
+#[test]
+fn shared_objects_are_values() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let dict = manager.dict::<u32, (Lock, Mutex<u64>)>()?;
+    let total = Mutex::new(1)?;
+    dict.set(&1, (Lock::new()?, total.clone()))?;
+    let (_, same) = dict.pop(&1)?.expect("what was put");
+    *same.lock()? += 1;
+    assert_eq!(*total.lock()?, 2);
+    let error = dict
+        .compare_and_set(&1, Some(&(Lock::new()?, total)), None)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let keys = manager.dict::<Lock, u32>()?;
+    assert_eq!(
+        keys.set(&Lock::new()?, 1).unwrap_err().kind(),
+        ErrorKind::Encode
+    );
+    Ok(())
+}
+
+/// Waits until the server has so many objects.
+#[track_caller]
+fn expect_objects(manager: &Manager, count: usize) {
+    while manager.number_of_objects().unwrap() != count {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn an_object_is_freed_with_its_last_proxy() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let list = manager.list::<u32>()?;
+    let same = list.clone();
+    let queue = Queue::new()?;
+    queue.put(list)?;
+    drop(same);
+    let inner = manager.list::<u32>()?;
+    let outer = manager.dict::<u32, List<u32>>()?;
+    outer.set(&1, inner)?;
+    // Two sweeps would free them.
+    thread::sleep(Duration::from_millis(600));
+    assert_eq!(
+        manager.number_of_objects()?,
+        3,
+        "one is in a message, one in another object"
+    );
+    assert_eq!(queue.get()?.len()?, 0);
+    expect_objects(&manager, 2);
+    drop(outer);
+    expect_objects(&manager, 0);
+    Ok(())
+}
+
+#[test]
+fn a_value_of_many_bytes_comes_back() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let dict = manager.dict::<u32, Vec<u64>>()?;
+    let value: Vec<u64> = (0..100_000).collect();
+    dict.set(&1, value.clone())?;
+    assert!(dict.get(&1)? == Some(value));
+    Ok(())
+}
+
+#[test]
+fn a_proxy_of_another_type_is_refused() -> Result<()> {
+    let manager = Manager::new()?;
+    let dict = manager.dict::<String, u32>()?;
+    let packed = mp_object::message::pack(&dict, Vec::new(), transfer::Way::Descriptors);
+    let (bytes, descriptors) = packed.expect("it travels").into_parts();
+    let copies = descriptors.expect("handles").into_iter();
+    let copies = copies.map(|fd| std::os::fd::AsFd::as_fd(&fd).try_clone_to_owned().unwrap());
+    let error = mp_object::message::unpack::<Dict<String, String>>(&bytes, Some(copies.collect()))
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("expected mp_manager::dict::Dict<"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn after_a_shutdown_all_is_closed() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let list = manager.list()?;
+    list.append(1)?;
+    manager.shutdown()?;
+    manager.shutdown()?;
+    assert_eq!(list.append(2).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(manager.list::<u32>().unwrap_err().kind(), ErrorKind::Closed);
+    drop(manager);
+    let error = list.to_vec().unwrap_err();
+    assert_eq!(error.to_string(), "ask a manager: it was shut down");
+    Ok(())
+}
