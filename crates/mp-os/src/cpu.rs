@@ -39,16 +39,41 @@ pub fn current_cpu() -> usize {
     sched_getcpu()
 }
 
+/// The processors that fit a set: those with a lower number.
+pub const MAX_CPUS: usize = CpuSet::MAX_CPU;
+
 /// Keeps the calling thread on one processor.
 ///
 /// # Errors
 ///
 /// `EINVAL` if this process may not use it or there is none such.
 pub fn pin_to(cpu: usize) -> io::Result<()> {
-    if cpu >= CpuSet::MAX_CPU {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
-    }
+    allow(&[cpu])
+}
+
+/// Keeps the calling thread, and the threads that it starts, on these processors. The kernel leaves
+/// out those of them that this process may not use.
+///
+/// # Errors
+///
+/// `EINVAL` if this process may use none of them, or if one is not below [`MAX_CPUS`].
+pub fn allow(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
-    set.set(cpu);
+    for cpu in cpus {
+        if *cpu >= MAX_CPUS {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        set.set(*cpu);
+    }
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// The numbers of the processors that the calling thread may use.
+///
+/// # Errors
+///
+/// `EINVAL` on a machine that has more than [`MAX_CPUS`].
+pub fn allowed() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..MAX_CPUS).filter(|cpu| set.is_set(*cpu)).collect())
 }

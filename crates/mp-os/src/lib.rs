@@ -65,9 +65,11 @@ mod proc_stat;
 pub mod process_id;
 pub mod random;
 mod ready;
+pub mod resource;
 pub mod robust;
 pub mod socket;
 pub mod spawn;
+pub mod stream;
 pub mod this_process;
 pub mod wakeup;
 

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::pidfd::{self, PidFd};
+use crate::stream::Stream;
+use crate::this_process::HeldBack;
 
 /// What a new process gets that differs from this one.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +20,12 @@ pub struct Options {
     pub env: Vec<(OsString, OsString)>,
     /// The working directory; `None` for this process's own.
     pub directory: Option<PathBuf>,
+    /// The standard output.
+    pub stdout: Stream,
+    /// The standard error.
+    pub stderr: Stream,
+    /// Signals that it starts with blocked, besides those of the calling thread.
+    pub blocked: Vec<i32>,
 }
 
 /// A process that was started.
@@ -42,7 +50,7 @@ pub fn has_loader() -> bool {
 }
 
 /// Starts the running executable again, found through `/proc/self/exe`, with `stdin` as its
-/// standard input. The other standard streams are inherited, and `argv[0]` is ours.
+/// standard input. `argv[0]` is ours.
 ///
 /// Descriptors that are not close-on-exec are inherited as well; the new process can
 /// [close](close_inherited) them. Nothing runs between fork and exec, so it costs the same however
@@ -50,8 +58,8 @@ pub fn has_loader() -> bool {
 ///
 /// # Errors
 ///
-/// What the kernel reports, for instance `EAGAIN` at the limit of processes; what
-/// [`pidfd::check_support`] says, before anything is started.
+/// What the kernel reports, for instance `EAGAIN` at the limit of processes; `EINVAL` for a signal
+/// to block that does not exist; what [`pidfd::check_support`] says, before anything is started.
 ///
 /// # Examples
 ///
@@ -81,7 +89,14 @@ pub fn run_self(stdin: OwnedFd, options: &Options) -> io::Result<Started> {
     if let Some(directory) = &options.directory {
         command.current_dir(directory);
     }
-    let mut child = command.stdin(Stdio::from(stdin)).spawn()?;
+    command.stdin(Stdio::from(stdin));
+    command.stdout(options.stdout.to_stdio()?);
+    command.stderr(options.stderr.to_stdio()?);
+    // The standard library has a new process inherit what the calling thread blocks.
+    let held_back = HeldBack::new(&options.blocked)?;
+    let spawned = command.spawn();
+    drop(held_back);
+    let mut child = spawned?;
     let pid = child.id();
     // Not yet waited for, so the number is still this child's.
     match PidFd::open(pid) {

@@ -1,8 +1,9 @@
-//! What a process sets right about itself: its standard input and error, its signals, its name, and
-//! what it does at its end.
+//! What a process sets right about itself: its standard input and error, its signals, its niceness,
+//! its name, and what it does at its end.
 
 use std::ffi::CString;
 use std::io::{self, IoSlice};
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
@@ -72,25 +73,120 @@ pub fn write_stderr(mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets all signals in, whatever the thread had blocked that started this process.
-pub fn unblock_signals() {
-    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: initialises the set.
-    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
-    // SAFETY: a set that was initialised; the old one is not asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
+/// Blocks these signals in the calling thread and lets all others in, whatever the thread had
+/// blocked that started this process.
+///
+/// # Errors
+///
+/// `EINVAL` for a signal that does not exist.
+pub fn set_blocked_signals(signals: &[i32]) -> io::Result<()> {
+    mask(libc::SIG_SETMASK, &signal_set(signals)?);
+    Ok(())
 }
 
 /// Keeps Ctrl-C (SIGINT) from the calling thread and from the threads that it starts. What is sent
 /// meanwhile waits.
 pub fn block_interrupts() {
-    let mut interrupts = MaybeUninit::<libc::sigset_t>::uninit();
+    if let Ok(interrupts) = signal_set(&[libc::SIGINT]) {
+        mask(libc::SIG_BLOCK, &interrupts);
+    }
+}
+
+/// Signals that the calling thread does not get until this is dropped; what is sent meanwhile
+/// waits.
+pub(crate) struct HeldBack {
+    before: libc::sigset_t,
+    /// The mask is that of one thread.
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+impl HeldBack {
+    pub(crate) fn new(signals: &[i32]) -> io::Result<Self> {
+        Ok(Self {
+            before: mask(libc::SIG_BLOCK, &signal_set(signals)?),
+            _of_this_thread: PhantomData,
+        })
+    }
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        mask(libc::SIG_SETMASK, &self.before);
+    }
+}
+
+/// Changes what the calling thread blocks; returns what it blocked before.
+fn mask(how: libc::c_int, signals: &libc::sigset_t) -> libc::sigset_t {
+    let mut before = *signals;
+    // SAFETY: two sets that are initialised, and a change that exists: it cannot fail.
+    unsafe { libc::pthread_sigmask(how, signals, &raw mut before) };
+    before
+}
+
+fn signal_set(signals: &[i32]) -> io::Result<libc::sigset_t> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: initialises the set.
-    unsafe { libc::sigemptyset(interrupts.as_mut_ptr()) };
-    // SAFETY: a set that was initialised, and a signal that exists.
-    unsafe { libc::sigaddset(interrupts.as_mut_ptr(), libc::SIGINT) };
-    // SAFETY: a set that was initialised; the old one is not asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, interrupts.as_ptr(), std::ptr::null_mut()) };
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in signals {
+        // SAFETY: a set that was initialised; a number that is no signal's gives -1.
+        if unsafe { libc::sigaddset(set.as_mut_ptr(), *signal) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // SAFETY: initialised above.
+    Ok(unsafe { set.assume_init() })
+}
+
+/// Whether a process can block, ignore and handle the signal: there is one of that number, it is
+/// not SIGKILL or SIGSTOP, and libc does not keep it for itself.
+#[must_use]
+pub fn may_be_handled(signal: i32) -> bool {
+    !matches!(signal, libc::SIGKILL | libc::SIGSTOP) && signal_set(&[signal]).is_ok()
+}
+
+/// Makes the signal have no effect on this process.
+///
+/// # Errors
+///
+/// `EINVAL` if it is none that [may be handled](may_be_handled).
+pub fn ignore_signal(signal: i32) -> io::Result<()> {
+    // SAFETY: ignoring a signal runs no code of this process.
+    signalled(unsafe { libc::signal(signal, libc::SIG_IGN) })
+}
+
+/// Gives the signal its default effect.
+///
+/// # Errors
+///
+/// `EINVAL` if it is none that [may be handled](may_be_handled).
+pub fn reset_signal(signal: i32) -> io::Result<()> {
+    // SAFETY: the default effect runs no code of this process.
+    signalled(unsafe { libc::signal(signal, libc::SIG_DFL) })
+}
+
+fn signalled(previous: libc::sighandler_t) -> io::Result<()> {
+    if previous == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// The niceness of the calling thread, -20 to 19.
+///
+/// # Errors
+///
+/// What a sandbox answers that forbids it.
+pub fn niceness() -> io::Result<i32> {
+    Ok(rustix::process::getpriority_process(None)?)
+}
+
+/// Sets the niceness of the calling thread and of the threads that it starts.
+///
+/// # Errors
+///
+/// `EACCES` if it is lower than this process may have.
+pub fn set_niceness(niceness: i32) -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(None, niceness)?)
 }
 
 /// Makes writing to a pipe that has no reader an error instead of the end of this process, as

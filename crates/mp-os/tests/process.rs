@@ -239,6 +239,7 @@ fn start_again(exit: &str) -> (std::os::fd::OwnedFd, u32, PidFd) {
         args: Some(args.map(OsString::from).to_vec()),
         env: vec![(STARTED.into(), exit.into())],
         directory: Some("/dev/shm".into()),
+        ..spawn::Options::default()
     };
     let started = spawn::run_self(theirs, &options).expect("it ran once already");
     let process = started.process.expect("nobody has reaped it");

@@ -33,7 +33,7 @@ fn unblocked_signals_come_in() {
         unsafe { libc::sigfillset(all.as_mut_ptr()) };
         // SAFETY: an initialised set.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut()) };
-        this_process::unblock_signals();
+        this_process::set_blocked_signals(&[]).unwrap();
         arrival.arrive();
         stay()
     });

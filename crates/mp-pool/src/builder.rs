@@ -1,7 +1,7 @@
 //! The options of a pool.
 
 use mp_layout::Result;
-use mp_process::{Arguments, Returned, Stateless, Task, cpu_count};
+use mp_process::{Arguments, Returned, Setup, Stateless, Task, cpu_count};
 
 use crate::Pool;
 use crate::context::preparation;
@@ -34,6 +34,7 @@ use crate::shared::Config;
 pub struct Builder {
     workers: usize,
     most_tasks: u64,
+    setup: Setup,
     initializer: Result<Written>,
 }
 
@@ -42,6 +43,7 @@ impl Builder {
         Self {
             workers: cpu_count(),
             most_tasks: 0,
+            setup: Setup::new(),
             initializer: Ok(Default::default()),
         }
     }
@@ -75,6 +77,13 @@ impl Builder {
         self
     }
 
+    /// What each worker has that differs from this process: directory, streams, limits and so on.
+    /// All workers block SIGINT.
+    pub fn setup(mut self, setup: Setup) -> Self {
+        self.setup = setup;
+        self
+    }
+
     /// Makes the pool and starts its workers.
     ///
     /// # Errors
@@ -92,6 +101,7 @@ impl Builder {
         Pool::with(Config {
             workers: self.workers,
             most_tasks: self.most_tasks,
+            setup: self.setup,
             initializer: self.initializer?,
         })
     }

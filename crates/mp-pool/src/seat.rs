@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use mp_layout::{Error, Result};
 use mp_os::clock::Deadline;
 use mp_os::socket;
-use mp_process::{Process, Status, call};
+use mp_process::{Process, SignalAction, Status, call};
 
 use crate::shared::Shared;
 use crate::worker;
+
+/// Its number on Linux.
+const SIGINT: i32 = 2;
 
 /// What a worker's process returns.
 pub(crate) type WorkerProcess = Process<Result<()>>;
@@ -61,7 +64,12 @@ impl Seat {
             number as u32,
             shared.config.most_tasks,
         );
+        // Ctrl-C reaches all processes of a terminal; what is to become of the workers is the
+        // parent's decision.
+        let setup = shared.config.setup.clone();
+        let setup = setup.signal(SIGINT, SignalAction::Block);
         let mut process = Process::new(worker::run, arguments)
+            .setup(setup)
             .name(format!("PoolWorker-{}", number + 1))
             .daemon(true)
             .pass_fd(memory)

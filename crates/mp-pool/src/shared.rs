@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::Deadline;
 use mp_os::wakeup::{self, Wakeup};
+use mp_process::Setup;
 
 use crate::board::Board;
 use crate::callbacks::Callbacks;
@@ -28,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) most_tasks: u64,
     /// The call that a worker makes first, empty for none.
     pub(crate) initializer: (Vec<u8>, Vec<OwnedFd>),
+    pub(crate) setup: Setup,
 }
 
 #[derive(Debug)]

@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::{self, Deadline};
-use mp_os::this_process;
 use mp_os::wakeup::Wakeup;
 use mp_process::call::{self, Callable, Function, Outcome};
 use mp_process::take_passed_fd;
@@ -24,9 +23,6 @@ pub(crate) fn run(
     number: u32,
     most_tasks: u64,
 ) -> Result<()> {
-    // Ctrl-C reaches all processes of a terminal; what is to become of the workers is the parent's
-    // decision.
-    this_process::block_interrupts();
     let board = Board::attach(Segment::from_descriptor(passed(memory)?)?)?;
     let mut worker = Worker {
         number: number as usize,

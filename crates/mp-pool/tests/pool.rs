@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex, Semaphore};
 use mp_pool::{Cause, Pool, ProcessPoolExecutor};
+use mp_process::{Resource, Setup};
 use mp_testkit::{Forked, Watchdog};
 
 /// More than any wait in a test needs.
@@ -413,4 +414,30 @@ fn more_packets_than_the_board_has_wait_for_their_turn() {
     let pool = Pool::new(1).unwrap();
     let results = pool.chunk_size(1).map_async(square, 0..3000);
     assert_eq!(results.get().unwrap().len(), 3000);
+}
+
+#[test]
+fn workers_have_what_the_setup_says() {
+    let _watchdog = Watchdog::new(LONG);
+    let setup = Setup::new()
+        .env("LEVEL", "debug")
+        .limit(Resource::CoreSize, 0)
+        .hard_limit(Resource::CoreSize, 0);
+    let pool = Pool::builder().workers(2).setup(setup).build().unwrap();
+    let look = || {
+        let core_size = Resource::CoreSize.limits();
+        (std::env::var("LEVEL").ok(), core_size.soft, core_size.hard)
+    };
+    let expected = (Some("debug".to_owned()), 0, 0);
+    assert_eq!(pool.apply(look, ()).unwrap(), expected);
+}
+
+#[test]
+fn a_setup_that_no_worker_can_have_makes_no_pool() {
+    let _watchdog = Watchdog::new(LONG);
+    let setup = Setup::new().niceness(20);
+    let error = Pool::builder().workers(2).setup(setup).build();
+    let error = error.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains("niceness 20"), "{error}");
 }

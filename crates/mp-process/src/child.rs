@@ -125,7 +125,16 @@ fn serve(socket: io::Result<OwnedFd>, run_remaining_constructors: impl FnOnce())
     };
     // Relaxed: each process reads what it stored itself.
     IS_CHILD.get().store(true, Ordering::Relaxed);
-    let outcome = set_up_child(received).map_or_else(
+    let is_awaited = received.request.attributes.may_be_refused();
+    let job = set_up_child(received).and_then(|job| {
+        if is_awaited {
+            to_parent.confirm_setup()?;
+        }
+        Ok(job)
+    });
+    // The parent's start fails with it, and says so.
+    let is_told = is_awaited && job.is_err();
+    let outcome = job.map_or_else(
         |error| Outcome::refused(&error),
         |job| {
             run_remaining_constructors();
@@ -139,7 +148,7 @@ fn serve(socket: io::Result<OwnedFd>, run_remaining_constructors: impl FnOnce())
     }
     let sent = to_parent.send(outcome);
     // After the outcome, which must not wait for a reader of standard error.
-    if let Some(complaint) = complaint {
+    if let Some(complaint) = complaint.filter(|_| !is_told) {
         report::error(&complaint);
     }
     match sent {
@@ -193,7 +202,7 @@ fn set_up_child(received: Received) -> Result<Job> {
         .map_err(|source| Error::os("receive", "descriptors of the parent", source))?;
     // Without it the process is shown under its executable's name, and is the same otherwise.
     drop(this_process::show_name(&request.name));
-    let entry = request.entry.clone();
+    let (entry, attributes) = (request.entry.clone(), request.attributes.clone());
     current::become_child(request);
     // Before anything is opened, which could get one of their numbers.
     passed_fds::place(passed)?;
@@ -202,11 +211,10 @@ fn set_up_child(received: Received) -> Result<Job> {
     drop(parent);
     restore_stdin(stdin).map_err(|source| Error::os("restore", "standard input", source))?;
     this_process::ignore_broken_pipes();
-    // The thread that started this process may have blocked signals; then `terminate` would do
-    // nothing.
-    this_process::unblock_signals();
     let entry = Entry::at(&entry)?;
     panic::note_panics(tell_before_abort);
+    // Last: what is above must not meet the limits.
+    attributes.apply()?;
     Ok(Job {
         entry,
         arguments,
@@ -241,6 +249,7 @@ mod tests {
     use mp_os::socket;
 
     use super::*;
+    use crate::attributes::Attributes;
     use crate::entry::Address;
     use crate::frame::{self, START};
 
@@ -256,6 +265,7 @@ mod tests {
             parent_name: "MainProcess".into(),
             listener: Vec::new(),
             passed: Vec::new(),
+            attributes: Attributes::default(),
         };
         let (ours, theirs) = socket::pair().unwrap();
         let parent = ParentPipe::new().unwrap();

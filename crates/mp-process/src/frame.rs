@@ -30,6 +30,8 @@ pub(crate) struct FrameKind(u64);
 
 /// From parent to child: what to run.
 pub(crate) const START: FrameKind = FrameKind(u64::from_le_bytes(*b"mp start"));
+/// From child to parent: its attributes are in force, and its task begins.
+pub(crate) const SET_UP: FrameKind = FrameKind(u64::from_le_bytes(*b"mp setup"));
 /// From child to parent: how it went.
 pub(crate) const OUTCOME: FrameKind = FrameKind(u64::from_le_bytes(*b"mp ended"));
 
@@ -108,6 +110,17 @@ pub(crate) fn send_by(
 /// Receives the frame that waits; `None` if the socket is empty or closed.
 pub(crate) fn receive(socket: BorrowedFd<'_>, kind: FrameKind) -> io::Result<Option<Frame>> {
     receive_by(socket, kind, Deadline::PASSED)
+}
+
+/// Whether the next frame is of this kind; `None` if there is none.
+pub(crate) fn next_is(socket: BorrowedFd<'_>, kind: FrameKind) -> io::Result<Option<bool>> {
+    if matches!(socket::peek(socket)?, None | Some(0)) {
+        return Ok(None);
+    }
+    let mut opening = [0; OPENING_SIZE];
+    // A shorter message leaves zeros, which open nothing.
+    socket::peek_start(socket, &mut opening)?;
+    Ok(Some(opening == kind.opening()))
 }
 
 /// Receives the next frame; `None` if none came until the deadline, or if the socket is closed.

@@ -5,6 +5,7 @@
 //! - [`Status`] and [`Panic`]: how it ended, as data.
 //! - [`current_process`], [`parent_process`], [`active_children`]: this process, its parent and its
 //!   children; [`cpu_count`]: the processors that it may use.
+//! - [`Setup`]: what a process has that differs from this one, such as limits and signals.
 //! - [`Process::pass_fd`] and [`take_passed_fd`]: a descriptor for the child.
 //! - [`Run`]: a type that is a process, instead of a function.
 //! - [`call`]: a call as messages, for processes that run already.
@@ -39,6 +40,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod attributes;
 mod build;
 pub mod call;
 mod child;
@@ -56,6 +58,7 @@ mod process;
 mod report;
 mod returned_err;
 mod running;
+mod setup;
 mod start;
 mod start_request;
 mod status;
@@ -65,11 +68,15 @@ mod to_parent;
 mod way_back;
 
 pub use mp_os::clock::Deadline;
+pub use mp_os::resource::Resource;
+pub use mp_os::stream::Stream;
 
+pub use attributes::SignalAction;
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
 pub use panic::Panic;
 pub use passed_fds::take_passed_fd;
 pub use process::{Process, StillRunning, spawn};
+pub use setup::Setup;
 pub use status::Status;
 pub use table::{ActiveChild, active_children};
 pub use task::{Argument, Arguments, Returned, Run, Stateless, Task};

@@ -10,11 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mp_layout::{Error, ErrorKind, Result};
 use mp_object::{Waitable, Watch};
 use mp_os::clock::Deadline;
-use mp_os::spawn::Options;
+use mp_os::resource::Resource;
+use mp_os::stream::Stream;
 
+use crate::attributes::SignalAction;
 use crate::current;
 use crate::entry::Entry;
 use crate::running::Running;
+use crate::setup::Setup;
 use crate::start::{Encode, Start};
 use crate::status::Status;
 use crate::task::{Arguments, Returned, Run, Stateless, Task};
@@ -56,7 +59,7 @@ pub struct Process<R> {
     name: String,
     identity: Vec<u32>,
     daemon: bool,
-    options: Options,
+    setup: Setup,
     /// Until it was started.
     passed: Vec<OwnedFd>,
     running: Option<Arc<Running>>,
@@ -89,7 +92,7 @@ impl<R> Process<R> {
             name: current::default_name(&identity),
             identity,
             daemon: current::is_daemon(),
-            options: Options::default(),
+            setup: Setup::new(),
             passed: Vec::new(),
             running: None,
             returns: PhantomData,
@@ -128,17 +131,102 @@ impl<R> Process<R> {
         self
     }
 
+    /// Sets all that a [`Setup`] says, in place of what was said before.
+    #[must_use = "a process runs when it is started"]
+    pub fn setup(mut self, setup: Setup) -> Self {
+        self.setup = setup;
+        self
+    }
+
     /// Sets one of its environment variables; it inherits all others.
     #[must_use = "a process runs when it is started"]
     pub fn env(mut self, variable: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.options.env.push((variable.into(), value.into()));
+        self.setup = self.setup.env(variable, value);
         self
     }
 
     /// Sets its working directory, by default that of this process.
     #[must_use = "a process runs when it is started"]
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.options.directory = Some(directory.into());
+        self.setup = self.setup.current_dir(directory);
+        self
+    }
+
+    /// Sets its standard input, by default that of this process.
+    #[must_use = "a process runs when it is started"]
+    pub fn stdin(mut self, stream: impl Into<Stream>) -> Self {
+        self.setup = self.setup.stdin(stream);
+        self
+    }
+
+    /// Sets its standard output, by default that of this process. A pipe (`std::io::pipe`) is read
+    /// here; this process closes its copy of the other end after the start.
+    ///
+    /// ```
+    /// use mp_process::Process;
+    ///
+    /// let (reader, writer) = std::io::pipe()?;
+    /// let mut process = Process::new(|| println!("hello"), ()).stdout(writer);
+    /// process.start()?;
+    /// assert_eq!(std::io::read_to_string(reader)?, "hello\n");
+    /// # process.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "a process runs when it is started"]
+    pub fn stdout(mut self, stream: impl Into<Stream>) -> Self {
+        self.setup = self.setup.stdout(stream);
+        self
+    }
+
+    /// Sets its standard error, by default that of this process. A panic and a returned `Err` are
+    /// said there.
+    #[must_use = "a process runs when it is started"]
+    pub fn stderr(mut self, stream: impl Into<Stream>) -> Self {
+        self.setup = self.setup.stderr(stream);
+        self
+    }
+
+    /// Sets its niceness: -20 is served first, 19 last. The [`start`](Self::start) waits for the
+    /// child then, as for [`cpus`](Self::cpus) and limits: the kernel may refuse it.
+    #[must_use = "a process runs when it is started"]
+    pub fn niceness(mut self, niceness: i32) -> Self {
+        self.setup = self.setup.niceness(niceness);
+        self
+    }
+
+    /// Sets the processors that it may run on, by their numbers.
+    #[must_use = "a process runs when it is started"]
+    pub fn cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> Self {
+        self.setup = self.setup.cpus(cpus);
+        self
+    }
+
+    /// Sets the soft limit of a resource; `u64::MAX` is none.
+    ///
+    /// ```
+    /// use mp_process::{Process, Resource};
+    ///
+    /// let many = Process::new(|| (), ()).limit(Resource::OpenFiles, 1 << 40).start();
+    /// let text = many.unwrap_err().to_string();
+    /// assert!(text.contains("RLIMIT_NOFILE (ulimit -n) to 1099511627776 (soft)"), "{text}");
+    /// ```
+    #[must_use = "a process runs when it is started"]
+    pub fn limit(mut self, resource: Resource, soft: u64) -> Self {
+        self.setup = self.setup.limit(resource, soft);
+        self
+    }
+
+    /// Sets the hard limit of a resource, see [`Setup::hard_limit`].
+    #[must_use = "a process runs when it is started"]
+    pub fn hard_limit(mut self, resource: Resource, hard: u64) -> Self {
+        self.setup = self.setup.hard_limit(resource, hard);
+        self
+    }
+
+    /// Sets what becomes of a signal in it, see [`Setup::signal`].
+    #[must_use = "a process runs when it is started"]
+    pub fn signal(mut self, signal: i32, action: SignalAction) -> Self {
+        self.setup = self.setup.signal(signal, action);
         self
     }
 
@@ -162,13 +250,14 @@ impl<R> Process<R> {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidState`] if it was started before, if code before `main` starts it, or if
-    /// 64 processes have started one another in a row; [`ErrorKind::Encode`] if an argument
-    /// does not serialise; [`ErrorKind::InvalidInput`] for a variable, a directory or a
-    /// [passed](Self::pass_fd) descriptor that the system does
-    /// not take; [`ErrorKind::TooManyDescriptors`]; [`ErrorKind::Unsupported`] for a function in a
-    /// shared library, for a program that its loader runs, and where the system lacks process
-    /// descriptors; [`ErrorKind::NotFound`] or [`ErrorKind::PermissionDenied`] if the directory
-    /// cannot be entered or the program cannot be run; [`ErrorKind::NotEnoughMemory`];
+    /// 64 processes have started one another in a row; [`ErrorKind::Encode`] if an argument does
+    /// not serialise; [`ErrorKind::InvalidInput`] for a variable, a directory, a
+    /// [passed](Self::pass_fd) descriptor, a niceness, a processor, a limit or a signal that the
+    /// system does not take, and [`ErrorKind::PermissionDenied`] for one that this process may not
+    /// set, with the figures; [`ErrorKind::TooManyDescriptors`]; [`ErrorKind::Unsupported`] for a
+    /// function in a shared library, for a program that its loader runs, and where the system lacks
+    /// process descriptors; [`ErrorKind::NotFound`] or [`ErrorKind::PermissionDenied`] if the
+    /// directory cannot be entered or the program cannot be run; [`ErrorKind::NotEnoughMemory`];
     /// [`ErrorKind::Os`] at the limit of processes (`ulimit -u`).
     pub fn start(&mut self) -> Result<()> {
         let arguments = self.arguments.get_mut();
@@ -182,12 +271,13 @@ impl<R> Process<R> {
             name: &self.name,
             identity: &self.identity,
             daemon: self.daemon,
-            options: &self.options,
+            setup: &self.setup,
             passed: &self.passed,
         };
         self.running = Some(start.run()?);
         // The child has its own handles now; this process's end when the caller's do.
         *arguments = None;
+        self.setup = Setup::new();
         self.passed.clear();
         Ok(())
     }

@@ -20,8 +20,10 @@ use std::{io, mem};
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::Deadline;
 use mp_os::pidfd::{Ended, Exit, PidFd};
+use mp_os::wakeup;
 
 use crate::for_children::ForChildren;
+use crate::frame::{self, SET_UP};
 use crate::outcome::Outcome;
 use crate::status::Status;
 use crate::table;
@@ -110,6 +112,40 @@ impl Running {
             socket: Mutex::new(Some(socket)),
             end: OnceLock::new(),
         }
+    }
+
+    /// Waits until it says that it is set up.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not. Then it has ended, and was reaped.
+    pub(crate) fn await_setup(&self) -> Result<()> {
+        let is_set_up = self.hears_of_setup();
+        match is_set_up.map_err(|source| Error::os("wait for", self.title(), source)) {
+            Ok(true) => Ok(()),
+            // What it sent instead, or its death.
+            Ok(false) => self.result::<(), _>(),
+            Err(error) => {
+                // Whether it is set up is not known.
+                self.send_signal(libc::SIGKILL)?;
+                self.reap_by(Deadline::NEVER)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn hears_of_setup(&self) -> io::Result<bool> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(socket) = socket.as_ref().map(OwnedFd::as_fd) else {
+            return Ok(false);
+        };
+        // Its end is seen by its descriptor: a copy of the socket's other end may be elsewhere.
+        wakeup::wait_any(&[socket, self.sentinel()], Deadline::NEVER)?;
+        let is_set_up = frame::next_is(socket, SET_UP)? == Some(true);
+        if is_set_up {
+            frame::receive(socket, SET_UP)?;
+        }
+        Ok(is_set_up)
     }
 
     /// Waits for its end, reaps it and takes it out of the table; false if the deadline came first.

@@ -22,6 +22,7 @@ use crate::for_children::ForChildren;
 use crate::frame::{self, START};
 use crate::image::Image;
 use crate::running::{ExitWatch, Running};
+use crate::setup::Setup;
 use crate::start_request::StartRequest;
 use crate::{child, table};
 
@@ -50,7 +51,7 @@ pub(crate) struct Start<'a> {
     pub(crate) name: &'a str,
     pub(crate) identity: &'a [u32],
     pub(crate) daemon: bool,
-    pub(crate) options: &'a Options,
+    pub(crate) setup: &'a Setup,
     pub(crate) passed: &'a [OwnedFd],
 }
 
@@ -62,11 +63,20 @@ impl Start<'_> {
         let (ours, theirs) = socket::pair().map_err(|source| self.explain(source))?;
         self.send_start(&ours, &for_children)?;
         let starting = for_children.late.starting();
+        let options = Options {
+            blocked: self.setup.attributes.held_back(),
+            ..self.setup.options.clone()
+        };
         let Started { pid, process } =
-            run_self(theirs, self.options).map_err(|source| self.explain(source))?;
+            run_self(theirs, &options).map_err(|source| self.explain(source))?;
         starting.started(pid);
         let watch = ExitWatch::new(process).map_err(|source| self.explain(source))?;
         let running = Running::new(self.name.to_owned(), self.daemon, pid, watch, ours);
+        if self.setup.attributes.may_be_refused() {
+            running
+                .await_setup()
+                .map_err(|error| self.refused(&error))?;
+        }
         let running = Arc::new(running);
         table::register(Arc::clone(&running));
         Ok(running)
@@ -92,6 +102,8 @@ impl Start<'_> {
             )));
         }
         self.check_options()?;
+        let attributes = self.setup.attributes.check();
+        attributes.map_err(|why| self.error(ErrorKind::InvalidInput).with_detail(why))?;
         self.check_passed()
     }
 
@@ -108,14 +120,14 @@ impl Start<'_> {
     /// Refuses what the system would cut short or drop without an error.
     fn check_options(&self) -> Result<()> {
         let has = |text: &OsStr, byte: u8| text.as_bytes().contains(&byte);
-        for (variable, value) in &self.options.env {
+        for (variable, value) in &self.setup.options.env {
             if variable.is_empty() || has(variable, b'=') || has(variable, 0) || has(value, 0) {
                 return Err(self.error(ErrorKind::InvalidInput).with_detail(format!(
                     "environment variable {variable:?}: a name is not empty and has no '=', neither it nor the value a NUL"
                 )));
             }
         }
-        match &self.options.directory {
+        match &self.setup.options.directory {
             Some(directory) if has(directory.as_os_str(), 0) => Err(self
                 .error(ErrorKind::InvalidInput)
                 .with_detail(format!("working directory {directory:?} has a NUL"))),
@@ -126,7 +138,10 @@ impl Start<'_> {
     /// Sends all that the child needs.
     fn send_start(&self, socket: &OwnedFd, for_children: &ForChildren) -> Result<()> {
         // The child gets /dev/null in place of one that is closed.
-        let stdin = this_process::stdin();
+        let stdin = match &self.setup.stdin {
+            stream if stream.is_null() => None,
+            stream => stream.descriptor().or(this_process::stdin()),
+        };
         let request = StartRequest {
             entry: self.entry.address()?,
             depth: current::depth() + 1,
@@ -137,6 +152,7 @@ impl Start<'_> {
             parent_name: current::current_process().name().to_owned(),
             listener: for_children.late.listener_name().to_vec(),
             passed: self.passed.iter().map(AsRawFd::as_raw_fd).collect(),
+            attributes: self.setup.attributes.clone(),
         };
         let bytes = request.to_bytes(stdin.is_some())?;
         let (bytes, objects) = transfer::outgoing(|| self.arguments.append_to(bytes));
@@ -156,6 +172,11 @@ impl Start<'_> {
             .with_detail(format!("{error} while writing the arguments {what}"))
     }
 
+    /// What the child says that it could not set.
+    fn refused(&self, error: &Error) -> Error {
+        self.error(error.kind()).with_detail(error.to_string())
+    }
+
     fn error(&self, kind: ErrorKind) -> Error {
         Error::new(kind, "start", self.title())
     }
@@ -172,7 +193,7 @@ impl Start<'_> {
                 .error(ErrorKind::Unsupported)
                 .with_detail(source.to_string());
         }
-        let in_place = self.options.directory.is_none();
+        let in_place = self.setup.options.directory.is_none();
         let way_out = match source.raw_os_error() {
             Some(libc::EAGAIN) => {
                 "no further process is allowed; raise ulimit -u, or pids.max of the container"

@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::{descriptor, socket};
 
+use crate::attributes::{self, Attributes};
 use crate::build::Build;
 use crate::entry::Address;
 use crate::frame::{self, Frame, OPENING_SIZE, START};
@@ -25,6 +26,7 @@ pub(crate) struct StartRequest {
     pub(crate) listener: Vec<u8>,
     /// The numbers that the passed descriptors get.
     pub(crate) passed: Vec<RawFd>,
+    pub(crate) attributes: Attributes,
 }
 
 type WireAddress = (Vec<u8>, u64, u64);
@@ -38,6 +40,7 @@ type Wire = (
     String,
     Vec<u8>,
     Vec<RawFd>,
+    attributes::Wire,
 );
 
 /// What came with a request.
@@ -71,6 +74,7 @@ impl StartRequest {
             &self.parent_name,
             &self.listener,
             &self.passed,
+            self.attributes.to_wire(),
         );
         postcard::to_stdvec(&wire).map_err(|error| {
             Error::new(ErrorKind::Encode, "start", "").with_detail(error.to_string())
@@ -92,7 +96,7 @@ impl StartRequest {
             postcard::take_from_bytes::<(bool, Wire)>(&bytes).map_err(|_| malformed())?;
         let arguments = arguments.to_vec();
         let mut descriptors = descriptors.into_iter();
-        let request = Self::from_wire(wire);
+        let request = Self::from_wire(wire).ok_or_else(malformed)?;
         let parent = descriptors.next().ok_or_else(malformed)?;
         let stdin = if has_stdin { descriptors.next() } else { None };
         let passed: Vec<_> = request
@@ -114,12 +118,22 @@ impl StartRequest {
         })
     }
 
-    fn from_wire(wire: Wire) -> Self {
-        let (entry, depth, name, identity, daemon, parent_pid, parent_name, listener, passed) =
-            wire;
+    fn from_wire(wire: Wire) -> Option<Self> {
+        let (
+            entry,
+            depth,
+            name,
+            identity,
+            daemon,
+            parent_pid,
+            parent_name,
+            listener,
+            passed,
+            attributes,
+        ) = wire;
         let (build, offset, type_hash) = entry;
         let build = Build::from_bytes(build);
-        Self {
+        Some(Self {
             entry: Address {
                 build,
                 offset,
@@ -133,7 +147,8 @@ impl StartRequest {
             parent_name,
             listener,
             passed,
-        }
+            attributes: Attributes::from_wire(attributes)?,
+        })
     }
 }
 
@@ -175,7 +190,10 @@ pub(crate) fn is_waiting(descriptor: BorrowedFd<'_>) -> bool {
 mod tests {
     use std::os::fd::AsFd;
 
+    use mp_os::resource::Resource;
+
     use super::*;
+    use crate::attributes::SignalAction;
 
     fn some_request() -> StartRequest {
         StartRequest {
@@ -192,7 +210,22 @@ mod tests {
             parent_name: "MainProcess".into(),
             listener: b"00042".to_vec(),
             passed: vec![70],
+            attributes: some_attributes(),
         }
+    }
+
+    fn some_attributes() -> Attributes {
+        let mut attributes = Attributes {
+            niceness: Some(-3),
+            cpus: Some(vec![0, 7]),
+            ..Attributes::default()
+        };
+        attributes.set_soft(Resource::OpenFiles, 100);
+        attributes.set_hard(Resource::OpenFiles, u64::MAX);
+        attributes.set_soft(Resource::RealtimePriority, 0);
+        attributes.set_signal(2, SignalAction::Block);
+        attributes.set_signal(2, SignalAction::Ignore);
+        attributes
     }
 
     #[test]

@@ -13,6 +13,7 @@ use mp_layout::{Error, Result};
 use mp_os::clock::Deadline;
 use mp_os::{listener, socket};
 
+use crate::frame::{self, SET_UP};
 use crate::outcome::Outcome;
 use crate::start_request::StartRequest;
 
@@ -37,6 +38,12 @@ impl ToParent {
             listener: request.listener.clone(),
             parent_pid: request.parent_pid,
         })
+    }
+
+    /// Tells the parent, whose start waits for it, that this process is set up.
+    pub(crate) fn confirm_setup(&self) -> Result<()> {
+        frame::send(self.socket.as_fd(), SET_UP, &[], &[])
+            .map_err(|source| Error::os("confirm", "the start", source))
     }
 
     /// Tells the parent how the task went.

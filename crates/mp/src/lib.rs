@@ -60,12 +60,13 @@ pub use mp_value::{
     ShareableList, Value,
 };
 
-/// Processes: what a task may be and return, how a child ended, and who this process is.
+/// Processes: what a task may be and return, what a child is given, how it ended, and who this
+/// process is.
 pub mod process {
     pub use mp_object::ProcessIdentity;
     pub use mp_process::{
-        ActiveChild, Argument, Arguments, CurrentProcess, Panic, ParentProcess, Returned, Run,
-        Stateless, Status, StillRunning, Task, take_passed_fd,
+        ActiveChild, Argument, Arguments, CurrentProcess, Panic, ParentProcess, Resource, Returned,
+        Run, Setup, SignalAction, Stateless, Status, StillRunning, Stream, Task, take_passed_fd,
     };
 }
 
