@@ -5,16 +5,18 @@
 #[path = "shared/joined.rs"]
 mod joined;
 
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use joined::{LONG, joined, sleep_for_ever};
+use joined::{LONG, joined, sleep_for_ever, started};
 use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex, Semaphore};
 use mp_os::clock::Deadline;
 use mp_os::pidfd::{Exit, PidFd};
-use mp_process::{Process, Status, spawn};
+use mp_os::wakeup::wait_any;
+use mp_process::{Process, Status, active_children, spawn, take_passed_fd};
 
 fn announce_and_sleep(pid: Mutex<u32>, ready: Event) {
     *pid.lock().unwrap() = std::process::id();
@@ -49,20 +51,37 @@ fn a_child_dies_with_a_parent_that_is_killed() {
     ends(*pid.lock().unwrap());
 }
 
+/// Who lives holds a copy of the pipe's end: when the last one has died, the pipe hangs up.
 #[test]
-fn a_child_dies_with_a_parent_that_is_killed_right_after_start() {
-    fn parent(pid: Mutex<u32>) {
-        let child = spawn(sleep_for_ever, ()).unwrap();
-        *pid.lock().unwrap() = child.pid().unwrap();
-        // SAFETY: ends this process; nothing of it is used after.
-        unsafe { libc::raise(libc::SIGKILL) };
+fn nobody_outlives_a_parent_that_is_killed_100_times_of_100() {
+    fn parent(number: RawFd, kills_itself: bool) {
+        let held = take_passed_fd(number).unwrap();
+        let mut children = Vec::new();
+        for _ in 0..4 {
+            let held = held.try_clone().unwrap();
+            children.push(started(Process::new(sleep_for_ever, ()).pass_fd(held)));
+            if kills_itself {
+                // SAFETY: ends this process; nothing of it is used after.
+                unsafe { libc::raise(libc::SIGKILL) };
+            }
+        }
+        sleep_for_ever();
     }
-    for _ in 0..20 {
-        let pid = Mutex::new(0).unwrap();
-        let parent = spawn(parent, (pid.clone(),)).unwrap();
+    for round in 0..100_u32 {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let number = writer.as_raw_fd();
+        let kills_itself = round.is_multiple_of(2);
+        let parent = Process::new(parent, (number, kills_itself)).pass_fd(writer);
+        let parent = started(parent);
+        if !kills_itself {
+            // Another instant of its start and of its children's each time.
+            std::thread::sleep(Duration::from_micros(100) * round);
+            parent.kill().unwrap();
+        }
         joined(&parent);
-        assert_eq!(parent.exitcode(), Some(-9));
-        ends(*pid.lock().unwrap());
+        assert_eq!(parent.exitcode(), Some(-libc::SIGKILL));
+        let hung_up = wait_any(&[reader.as_fd()], Deadline::after(LONG)).unwrap();
+        assert_eq!(hung_up, [0], "a child outlives its parent, round {round}");
     }
 }
 
@@ -277,6 +296,37 @@ fn nothing_is_left_behind() {
     // The two ends of the pipe that all children hang on stay, and the listener that they can reach
     // by name.
     assert_eq!(before + 3, after);
+    assert_eq!(children.trim(), "");
+}
+
+#[test]
+fn a_thousand_short_processes_leave_no_zombie_and_no_descriptor() {
+    fn descriptors() -> usize {
+        std::fs::read_dir("/proc/self/fd").unwrap().count()
+    }
+    fn check() -> (usize, usize, String) {
+        joined(&spawn(|| (), ()).unwrap());
+        let before = descriptors();
+        for n in 0..1000_u32 {
+            let process = spawn(|n: u32| n, (n,)).unwrap();
+            // The others are dropped while they run.
+            if n.is_multiple_of(2) {
+                joined(&process);
+                assert_eq!(process.result().unwrap(), n);
+            }
+        }
+        for child in active_children() {
+            assert!(child.join_timeout(LONG).unwrap());
+        }
+        let me = std::process::id();
+        let children = std::fs::read_to_string(format!("/proc/self/task/{me}/children"));
+        (before, descriptors(), children.unwrap_or_default())
+    }
+    // In a process of its own: other tests start processes, too.
+    let process = spawn(check, ()).unwrap();
+    process.join().unwrap();
+    let (before, after, children) = process.result().unwrap();
+    assert_eq!(before, after);
     assert_eq!(children.trim(), "");
 }
 

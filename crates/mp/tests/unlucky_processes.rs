@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use mp::process::Status;
+use mp::process::{Resource, Status};
 use mp::sync::LockError;
 use mp::{
     ErrorKind, Event, Lock, Mutex, Process, Queue, RawValue, Result, Value, active_children,
@@ -286,23 +286,29 @@ fn a_large_message_does_not_keep_join_from_returning() -> Result<()> {
 }
 
 #[test]
-fn two_hundred_children_at_once() -> Result<()> {
+fn two_hundred_children_at_once_with_1024_descriptors() -> Result<()> {
     fn child(go_on: Event, number: u32) -> u32 {
         go_on.wait();
         number
     }
+    fn parent() -> Result<()> {
+        assert_eq!(Resource::OpenFiles.limits().soft, 1024);
+        let go_on = Event::new()?;
+        let mut children = Vec::new();
+        for number in 0..200 {
+            children.push(mp::spawn(child, (go_on.clone(), number))?);
+        }
+        assert!(children.iter().all(Process::is_alive));
+        go_on.set();
+        for (child, number) in children.iter().zip(0..) {
+            assert_eq!(child.result()?, number);
+        }
+        Ok(())
+    }
     let _watchdog = watchdog();
-    let go_on = Event::new()?;
-    let mut children = Vec::new();
-    for number in 0..200 {
-        children.push(mp::spawn(child, (go_on.clone(), number))?);
-    }
-    assert!(children.iter().all(Process::is_alive));
-    go_on.set();
-    for (child, number) in children.iter().zip(0..) {
-        assert_eq!(child.result()?, number);
-    }
-    Ok(())
+    let mut parent = Process::new(parent, ()).limit(Resource::OpenFiles, 1024);
+    parent.start()?;
+    parent.result()?
 }
 
 #[test]
