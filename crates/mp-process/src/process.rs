@@ -19,6 +19,7 @@ use crate::entry::Entry;
 use crate::running::Running;
 use crate::setup::Setup;
 use crate::start::{Encode, Start};
+use crate::start_method::StartMethod;
 use crate::status::Status;
 use crate::task::{Arguments, Returned, Run, Stateless, Task};
 
@@ -135,6 +136,13 @@ impl<R> Process<R> {
     #[must_use = "a process runs when it is started"]
     pub fn setup(mut self, setup: Setup) -> Self {
         self.setup = setup;
+        self
+    }
+
+    /// Sets how it comes to be, by Python's word; see [`StartMethod`] for what each does.
+    #[must_use = "a process runs when it is started"]
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.setup = self.setup.start_method(method);
         self
     }
 

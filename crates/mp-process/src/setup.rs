@@ -8,6 +8,7 @@ use mp_os::spawn::Options;
 use mp_os::stream::Stream;
 
 use crate::attributes::{Attributes, SignalAction};
+use crate::start_method::StartMethod;
 
 /// What a process has that differs from its parent: environment, directory, standard streams,
 /// processors, niceness, limits and signals.
@@ -34,12 +35,19 @@ pub struct Setup {
     pub(crate) options: Options,
     pub(crate) stdin: Stream,
     pub(crate) attributes: Attributes,
+    pub(crate) method: StartMethod,
 }
 
 impl Setup {
     /// What inherits everything.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets how it comes to be, by Python's word; see [`StartMethod`] for what each does.
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.method = method;
+        self
     }
 
     /// Sets an environment variable; all others are inherited.

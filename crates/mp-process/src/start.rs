@@ -23,6 +23,7 @@ use crate::frame::{self, START};
 use crate::image::Image;
 use crate::running::{ExitWatch, Running};
 use crate::setup::Setup;
+use crate::start_method::StartMethod;
 use crate::start_request::StartRequest;
 use crate::{child, table};
 
@@ -100,6 +101,12 @@ impl Start<'_> {
                 "it would be process {} inside a process inside ...: a task starts itself without end",
                 DEPTH_MAX + 1
             )));
+        }
+        if self.setup.method == StartMethod::Fork {
+            return Err(self.error(ErrorKind::Unsupported).with_detail(
+                "a forked copy has every lock that another thread holds now, and not the thread that would release \
+                 it; use spawn, the default",
+            ));
         }
         self.check_options()?;
         let attributes = self.setup.attributes.check();

@@ -66,7 +66,8 @@ pub mod process {
     pub use mp_object::ProcessIdentity;
     pub use mp_process::{
         ActiveChild, Argument, Arguments, CurrentProcess, Panic, ParentProcess, Resource, Returned,
-        Run, Setup, SignalAction, Stateless, Status, StillRunning, Stream, Task, take_passed_fd,
+        Run, Setup, SignalAction, StartMethod, Stateless, Status, StillRunning, Stream, Task,
+        take_passed_fd,
     };
 }
 
