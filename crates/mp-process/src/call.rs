@@ -26,10 +26,17 @@
 //! # Ok::<(), mp_layout::Error>(())
 //! ```
 //!
+//! A [`Function`] means something in the same build of the same program. What is called from
+//! another one is registered by name, see [`Registry`].
+//!
 //! # If a process dies
 //!
 //! A call that was not answered has no outcome. Who called finds that out by the death of the
 //! process, as with [`Process`](crate::Process).
+
+mod registry;
+
+pub use registry::{Named, Registry};
 
 use std::any::type_name;
 use std::io;
