@@ -126,7 +126,8 @@ impl Deadline {
     }
 
     /// The longest that one system call may sleep for this deadline: a hook must get its turn.
-    pub(crate) fn of_one_call(self) -> Self {
+    #[must_use]
+    pub fn of_one_call(self) -> Self {
         match self.hook {
             Some(_) => self.earlier(Self::after(HOOK_PERIOD)),
             None => self,

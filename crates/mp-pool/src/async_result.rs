@@ -191,7 +191,7 @@ impl<R> MapResult<R> {
     pub fn get_timeout(&self, timeout: impl Into<Deadline>) -> Result<Vec<R>, TaskError> {
         if !self.wait_timeout(timeout) {
             let progress = self.job.locked();
-            let is_missing = |index: &usize| !progress.outcomes.contains_key(index);
+            let is_missing = |index: &usize| progress.outcomes.get(*index).is_none();
             let first = (0..self.len).find(is_missing).unwrap_or(0);
             return Err(TaskError::new(first, Cause::TimedOut));
         }
@@ -242,7 +242,7 @@ impl<R> MapResult<R> {
         progress
             .outcomes
             .iter()
-            .map(|(index, delivered)| value(*index, delivered, self.read))
+            .map(|(index, delivered)| value(index, delivered, self.read))
             .collect()
     }
 
@@ -265,7 +265,7 @@ impl<R> MapResult<R> {
     /// Whether all tasks have returned; false also while one has not ended.
     pub fn successful(&self) -> bool {
         let progress = self.job.locked();
-        progress.outcomes.len() == self.len && progress.outcomes.values().all(Result::is_ok)
+        progress.outcomes.len() == self.len && progress.outcomes.iter().all(|(_, one)| one.is_ok())
     }
 
     /// How many tasks have ended.

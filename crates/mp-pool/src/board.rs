@@ -29,6 +29,8 @@
 //!   makes the ring again when no process is worker `w`.
 //! - I4: a worker pushes the outcomes of a packet's tasks in order, and writes `current` before
 //!   each task begins.
+//! - I5: a worker that looks for a packet without sleeping says so, and looks once more after it
+//!   has said that it does not.
 //!
 //! # Orderings
 //!
@@ -37,6 +39,9 @@
 //! - A push releases, the parent's pop acquires: see [`ByteRing`].
 //! - `parent`: the parent stores the number of its sleep, then looks at the rings; a worker pushes,
 //!   then looks at the number; both with a SeqCst fence in between, so that one sees the other.
+//! - `looking`: the parent makes a packet ready, then looks who looks; a worker stores that it does
+//!   not look, then looks for a packet; both with a SeqCst fence in between. So a packet for which
+//!   no worker was woken is seen by the one that was counted on.
 //! - `current` is read when the worker is dead; the kernel orders its stores before its end.
 //!
 //! # Progress
@@ -53,6 +58,7 @@
 //! | after `current`, before the push | that task begun and without outcome: it fails, and the rest moves |
 //! | while it pushes | a record beyond the ring's tail, which is not there: as above |
 //! | after the push | the outcome; what follows it moves |
+//! | while it looks, and is counted on | the packet ready; its bell wakes another, and so does the parent that finds it dead |
 //! | between the push and the wake-up | its descriptor, for which the parent waits as well |
 //!
 //! The parent's death ends its workers.
@@ -67,10 +73,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use mp_layout::{Cells, Error, ErrorKind, Padded, Region, Result, shared_struct};
 use mp_os::clock::Deadline;
-use mp_os::wakeup::Wakeup;
-use mp_ring::{ByteProducer, ByteRing, PopError, ReserveError};
+use mp_os::cpu;
+use mp_ring::{ByteRing, PopError};
 use mp_shm::Segment;
 use mp_sync::{EventCount, Wait};
+
+use crate::look::look_for_a_while;
+use crate::results::Results;
 
 /// Bytes of a packet's line.
 pub const LINE: usize = 16 << 10;
@@ -105,7 +114,7 @@ shared_struct! {
         packets: AtomicU32 = "how many packets there are",
         workers: AtomicU32 = "how many workers there can be",
         stop: AtomicU32 = "1 when a worker that finds no packet is to end",
-        reserved: AtomicU32 = "0",
+        submitter: AtomicU32 = "processor of the thread that submitted last, plus one",
     }
 }
 
@@ -115,7 +124,7 @@ shared_struct! {
         shape: Padded<Shape> = "what the parent writes once, and whether the workers are to end",
         tasks: Padded<EventCount> = "what workers without a packet sleep on",
         hint: Padded<AtomicU64> = "where the next claim looks first: after the packet that was claimed last",
-        parent: Padded<AtomicU64> = "the number of the parent's sleep; 0 while it is awake",
+        parent: Padded<AtomicU64> = "bit 0: whether it wakes for each outcome; the rest: the number of the parent's sleep; 0 while it is awake",
     }
 }
 
@@ -125,15 +134,18 @@ shared_struct! {
         state: AtomicU64 = "bits 0 and 1: 0 free, 1 ready, 2 taken; bits 2 to 15: worker that took it, counted from 1; the rest: generation",
         size: AtomicU32 = "bytes of its line in use; all ones if the worker has to ask for it",
         items: AtomicU32 = "how many tasks it has",
-        reserved: [AtomicU64; 6] = "0",
+        hurry: AtomicU32 = "1 if its outcomes are waited for one by one, 0 if together with those of other packets",
+        pad: AtomicU32 = "0",
+        reserved: [AtomicU64; 5] = "0",
     }
 }
 
 shared_struct! {
     /// What a worker writes about the task that it runs.
-    pub(crate) struct Current as "Pool: current task": 16 bytes {
+    pub(crate) struct Current as "Pool: current task": 24 bytes {
         task: AtomicU64 = "bits 0 to 15: which task of the packet, counted from 1; the rest: the packet's generation",
         since: AtomicU64 = "when it began, in milliseconds of the monotonic clock",
+        looking: AtomicU64 = "1 while the worker looks for a packet without sleeping",
     }
 }
 
@@ -173,6 +185,8 @@ pub struct Claim {
     pub size: Option<usize>,
     /// How many tasks it has.
     pub items: usize,
+    /// Whether the parent is woken for each of them.
+    pub hurry: bool,
 }
 
 /// What a worker does next.
@@ -247,8 +261,8 @@ impl Board {
 
     // The parent's side.
 
-    /// Makes a free packet ready, with its bytes in its line, or to be asked for. A worker is not
-    /// woken.
+    /// Makes a free packet ready, with its bytes in its line, or to be asked for; `hurry` says
+    /// whether its outcomes are waited for one by one. A worker is not woken.
     ///
     /// # Errors
     ///
@@ -259,6 +273,7 @@ impl Board {
         generation: u64,
         bytes: Option<&[u8]>,
         items: usize,
+        hurry: bool,
     ) -> Result<()> {
         let words = self.packet(packet)?;
         let size = match bytes {
@@ -270,21 +285,46 @@ impl Board {
         };
         words.size.store(size, Ordering::Relaxed);
         words.items.store(items as u32, Ordering::Relaxed);
+        words.hurry.store(hurry.into(), Ordering::Relaxed);
         let ready = generation << GENERATION_SHIFT | READY;
         // pairs with the claim
         words.state.store(ready, Ordering::Release);
         Ok(())
     }
 
-    /// Wakes as many workers as there are new packets.
+    /// Wakes as many workers as there are new packets, less those that look for one anyway.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::WrongSize`] for memory that is too small, which this board's is not; so for all
     /// that follow.
     pub fn wake_workers(&self, packets: usize) -> Result<()> {
-        let tasks = &self.words()?.tasks;
-        tasks.notify(packets.min(self.workers) as u32);
+        let words = self.words()?;
+        let here = here();
+        if words.shape.submitter.load(Ordering::Relaxed) != here {
+            words.shape.submitter.store(here, Ordering::Relaxed);
+        }
+        // Pairs with the fence of a worker that stops looking, and with that of one that sleeps.
+        fence(Ordering::SeqCst);
+        if !words.tasks.has_sleepers() {
+            return Ok(());
+        }
+        let mut left = packets.min(self.workers);
+        for worker in 0..self.workers {
+            let looking = &self.worker(worker)?.current.looking;
+            left = left.saturating_sub(usize::from(looking.load(Ordering::Relaxed) != 0));
+        }
+        if left > 0 {
+            words.tasks.notify(left as u32);
+        }
+        Ok(())
+    }
+
+    /// Wakes a worker if a packet is ready: one that was counted on has died.
+    pub fn wake_for_ready(&self) -> Result<()> {
+        if self.has_ready() {
+            self.words()?.tasks.notify(1);
+        }
         Ok(())
     }
 
@@ -332,6 +372,7 @@ impl Board {
         let current = &self.worker(worker)?.current;
         current.task.store(0, Ordering::Relaxed);
         current.since.store(0, Ordering::Relaxed);
+        current.looking.store(0, Ordering::Relaxed);
         let region = self.ring_region(worker)?;
         // SAFETY: these bytes are used as this ring only, by the offsets of this module; no process
         // is this worker, and the parent's consumers last only while it drains (I3).
@@ -366,18 +407,21 @@ impl Board {
     }
 
     /// Says that the parent is about to sleep, for the time `number`, which is never 0 and never
-    /// the same; returns whether it may, since no worker has pushed anything or damaged its ring,
-    /// which [`drain`](Self::drain) finds.
-    pub fn may_sleep(&self, number: u64) -> Result<bool> {
-        self.words()?.parent.store(number, Ordering::Relaxed);
+    /// the same, and whether it wakes for `each` outcome or only for those that hurry; returns
+    /// whether it may, since [`has_news`](Self::has_news) finds nothing.
+    pub fn may_sleep(&self, number: u64, each: bool) -> Result<bool> {
+        let word = number << 1 | u64::from(each);
+        self.words()?.parent.store(word, Ordering::Relaxed);
         // Pairs with the fence in `ring_parent`: one of the two sees the other.
         fence(Ordering::SeqCst);
-        for worker in 0..self.workers {
-            if !self.ring(worker).is_ok_and(|ring| ring.is_empty()) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(!self.has_news())
+    }
+
+    /// Whether a worker has pushed anything, or damaged its ring, which [`drain`](Self::drain)
+    /// finds.
+    pub fn has_news(&self) -> bool {
+        let is_empty = |worker| self.ring(worker).is_ok_and(|ring| ring.is_empty());
+        !(0..self.workers).all(is_empty)
     }
 
     /// Says that the parent is awake.
@@ -424,32 +468,75 @@ impl Board {
                 generation: state >> GENERATION_SHIFT,
                 size: (size != ASK).then_some(size as usize),
                 items: found.items.load(Ordering::Relaxed) as usize,
+                hurry: found.hurry.load(Ordering::Relaxed) != 0,
             }));
         }
         Ok(None)
     }
 
-    /// Waits for a packet and takes it, or for the end.
-    pub fn next(&self, worker: usize, wait: Wait) -> Result<Next> {
+    /// Waits for a packet and takes it, or for the end. Before it sleeps it calls `before_sleep`,
+    /// whose error ends the wait.
+    pub fn next(
+        &self,
+        worker: usize,
+        wait: Wait,
+        before_sleep: impl FnOnce() -> Result<()>,
+    ) -> Result<Next> {
         let words = self.words()?;
-        let look = || match self.claim(worker) {
-            Ok(Some(claim)) => {
-                // One change woke several workers, one after the other if one of them dies.
-                if words.tasks.has_sleepers() && self.has_ready() {
-                    words.tasks.notify(1);
+        let looking = &self.worker(worker)?.current.looking;
+        let mut look = || self.look(worker).transpose();
+        words.tasks.under_bell(|| {
+            if let Some(next) = look() {
+                return next;
+            }
+            if wait == Wait::Adaptive && !self.shares_core_with_submitter() {
+                looking.store(1, Ordering::Relaxed);
+                let next = look_for_a_while(&mut look, || !self.shares_core_with_submitter());
+                looking.store(0, Ordering::Relaxed);
+                // Pairs with the fence in `wake_workers` (I5).
+                fence(Ordering::SeqCst);
+                if let Some(next) = next {
+                    // Another packet for which this worker was counted on.
+                    self.pass_on();
+                    return next;
                 }
-                Some(Ok(Next::Run(claim)))
             }
-            Ok(None) if words.shape.stop.load(Ordering::Acquire) != 0 => {
-                words.tasks.notify_all();
-                Some(Ok(Next::Stop))
-            }
-            Ok(None) => None,
-            Err(error) => Some(Err(error)),
-        };
-        let next = words.tasks.wait_until(wait, Deadline::NEVER, look);
-        // Without a deadline there is always an answer.
-        next.unwrap_or(Ok(Next::Stop))
+            before_sleep()?;
+            let next = words.tasks.wait_until(Wait::Sleep, Deadline::NEVER, look);
+            // Without a deadline there is always an answer.
+            next.unwrap_or(Ok(Next::Stop))
+        })
+    }
+
+    /// Takes a packet if one is ready, or finds that the workers are to end.
+    fn look(&self, worker: usize) -> Result<Option<Next>> {
+        let words = self.words()?;
+        if let Some(claim) = self.claim(worker)? {
+            // One change woke several workers, one after the other if one of them dies.
+            self.pass_on();
+            return Ok(Some(Next::Run(claim)));
+        }
+        if words.shape.stop.load(Ordering::Acquire) != 0 {
+            words.tasks.notify_all();
+            return Ok(Some(Next::Stop));
+        }
+        Ok(None)
+    }
+
+    /// Wakes another worker if there is something left for it.
+    fn pass_on(&self) {
+        if let Ok(words) = self.words()
+            && words.tasks.has_sleepers()
+            && self.has_ready()
+        {
+            words.tasks.notify(1);
+        }
+    }
+
+    /// Then to look would keep the submitter from submitting.
+    fn shares_core_with_submitter(&self) -> bool {
+        let submitter = self.words().map(|words| &words.shape.submitter);
+        submitter.is_ok_and(|submitter| submitter.load(Ordering::Relaxed) == here())
     }
 
     fn has_ready(&self) -> bool {
@@ -492,12 +579,10 @@ impl Board {
     /// The pushing end of a worker's ring, of which that worker has one.
     pub fn results(&self, worker: usize) -> Result<Results<'_>> {
         let ring = self.ring(worker)?;
-        Ok(Results {
-            // SAFETY: only the process that is this worker calls this, once (I3).
-            producer: unsafe { ring.locked_producer() }?,
-            room: &self.worker(worker)?.room,
-            parent: &self.words()?.parent,
-        })
+        // SAFETY: only the process that is this worker calls this, once (I3).
+        let producer = unsafe { ring.locked_producer() }?;
+        let (room, parent) = (&self.worker(worker)?.room, &self.words()?.parent);
+        Ok(Results::new(producer, room, parent))
     }
 
     fn words(&self) -> Result<&BoardWords> {
@@ -552,78 +637,9 @@ impl AsFd for Board {
     }
 }
 
-/// The pushing end of a worker's ring.
-#[derive(Debug)]
-pub struct Results<'a> {
-    producer: ByteProducer<'a>,
-    room: &'a EventCount,
-    parent: &'a AtomicU64,
-}
-
-impl Results<'_> {
-    /// Pushes a record of two parts, and waits for room if there is none.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Os`] if the parent cannot be woken; [`ErrorKind::Corrupt`] if another process
-    /// damaged the ring.
-    pub fn push(&mut self, tag: u32, head: &[u8], rest: &[u8], wakeup: &Wakeup) -> Result<()> {
-        if let Some(pushed) = try_push(&mut self.producer, tag, head, rest) {
-            return pushed;
-        }
-        // The parent has to know what is there, or it would never make room.
-        self.ring_parent(wakeup)?;
-        let producer = &mut self.producer;
-        let pushed = self.room.wait_until(Wait::Adaptive, Deadline::NEVER, || {
-            try_push(producer, tag, head, rest)
-        });
-        // Without a deadline there is always an answer.
-        pushed.unwrap_or(Ok(()))
-    }
-
-    /// Wakes the parent, if it sleeps.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Os`] if a task closed the descriptor for it.
-    pub fn ring_parent(&self, wakeup: &Wakeup) -> Result<()> {
-        // Pairs with the fence in `may_sleep`.
-        fence(Ordering::SeqCst);
-        let sleep = self.parent.load(Ordering::Relaxed);
-        if sleep == 0 {
-            return Ok(());
-        }
-        // Before the word says so: a worker that dies in between leaves a parent that others wake.
-        wakeup
-            .ring()
-            .map_err(|source| Error::os("wake", "the parent of a pool", source))?;
-        // Fails if the parent woke; the number of its next sleep is another one.
-        let _is_awake =
-            self.parent
-                .compare_exchange(sleep, 0, Ordering::Relaxed, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-/// `None` if there is no room.
-fn try_push(
-    producer: &mut ByteProducer<'_>,
-    tag: u32,
-    head: &[u8],
-    rest: &[u8],
-) -> Option<Result<()>> {
-    match producer.reserve(head.len() + rest.len()) {
-        Ok(mut grant) => {
-            let (one, two) = grant.bytes().split_at_mut(head.len());
-            one.copy_from_slice(head);
-            two.copy_from_slice(rest);
-            grant.set_tag(tag);
-            grant.commit_all();
-            Some(Ok(()))
-        }
-        Err(ReserveError::Full) => None,
-        Err(error) => Some(Err(error.into())),
-    }
+/// This processor's number plus one.
+fn here() -> u32 {
+    u32::try_from(cpu::current_cpu()).map_or(0, |cpu| cpu.wrapping_add(1))
 }
 
 fn workers_at(packets: usize) -> usize {
@@ -641,4 +657,43 @@ fn rings_at(packets: usize, workers: usize) -> usize {
 /// A multiple of 128, as every offset before it is.
 fn ring_size() -> Result<usize> {
     ByteRing::size_for(RING)
+}
+
+#[cfg(test)]
+mod tests {
+    use mp_layout::atomic::Ordering;
+    use mp_os::clock::Deadline;
+    use mp_sync::{Sleep, Ticket};
+
+    use super::Board;
+
+    /// Whether a sleeper with this ticket would be woken.
+    fn is_woken(board: &Board, ticket: Ticket) -> bool {
+        let tasks = &board.words().unwrap().tasks;
+        tasks.sleep(ticket, Deadline::PASSED) == Sleep::Woken
+    }
+
+    #[test]
+    fn a_packet_wakes_no_sleeper_while_another_worker_looks_unless_that_one_dies() {
+        let board = Board::new(2).unwrap();
+        let looking = &board.worker(0).unwrap().current.looking;
+        looking.store(1, Ordering::Relaxed);
+        let ticket = board.words().unwrap().tasks.prepare();
+        board.publish(0, 1, None, 1, true).unwrap();
+        board.wake_workers(1).unwrap();
+        assert!(!is_woken(&board, ticket));
+        board.reset_worker(0).unwrap();
+        board.wake_for_ready().unwrap();
+        assert!(is_woken(&board, ticket));
+    }
+
+    #[test]
+    fn two_packets_wake_a_sleeper_while_another_worker_looks() {
+        let board = Board::new(2).unwrap();
+        let looking = &board.worker(0).unwrap().current.looking;
+        looking.store(1, Ordering::Relaxed);
+        let ticket = board.words().unwrap().tasks.prepare();
+        board.wake_workers(2).unwrap();
+        assert!(is_woken(&board, ticket));
+    }
 }

@@ -183,7 +183,7 @@ impl<R> Future<R> {
     }
 
     fn error(&self) -> Option<TaskError> {
-        match self.job.locked().outcomes.get(&0) {
+        match self.job.locked().outcomes.get(0) {
             Some(Err(cause)) => Some(TaskError::new(0, cause.clone())),
             _ => None,
         }
@@ -223,7 +223,7 @@ impl<R> Future<R> {
     /// Whether it was cancelled.
     pub fn cancelled(&self) -> bool {
         matches!(
-            self.job.locked().outcomes.get(&0),
+            self.job.locked().outcomes.get(0),
             Some(Err(Cause::Cancelled))
         )
     }
@@ -269,7 +269,7 @@ impl Watcher {
     fn wait(&self, seen: u64, deadline: Deadline) {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         while *ends == seen && !deadline.is_expired() {
-            ends = match deadline.remaining() {
+            ends = match deadline.of_one_call().remaining() {
                 None => {
                     let woken = self.changed.wait(ends);
                     woken.unwrap_or_else(PoisonError::into_inner)

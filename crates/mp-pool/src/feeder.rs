@@ -14,7 +14,7 @@ use crate::board::MAX_ITEMS;
 use crate::context::Context;
 use crate::error::{Cause, TaskError};
 use crate::job::{Job, Progress, Read};
-use crate::packet::{MAX_ARGUMENTS, Packet, head, room_for, room_in_line};
+use crate::packet::{Attention, MAX_ARGUMENTS, Packet, head, room_for, room_in_line};
 use crate::shared::Shared;
 
 /// Arguments in bytes, with the descriptors of the objects among them.
@@ -58,7 +58,7 @@ pub(crate) fn write<A: Arguments>(arguments: &A) -> Result<Written> {
 
 /// The tasks of one call: takes items from an iterator and submits them.
 pub(crate) struct Feeder<'p, I: Iterator, R> {
-    shared: &'p Shared,
+    shared: &'p Arc<Shared>,
     pub(crate) job: Arc<Job>,
     call: Result<Call, Arc<Error>>,
     items: I,
@@ -72,13 +72,15 @@ pub(crate) struct Feeder<'p, I: Iterator, R> {
     /// Was taken from the iterator, and did not go with what came before it.
     held: Option<Written>,
     is_at_end: bool,
+    /// How the outcomes are waited for.
+    attention: Attention,
 }
 
 impl<'p, I: Iterator, R> Feeder<'p, I, R> {
     /// Calls of `task` with the arguments `A`, which `write` makes of each item, in packets of
     /// `chunk` tasks; `None` for what suits the number of items.
     pub(crate) fn new<F, A, W>(
-        shared: &'p Shared,
+        shared: &'p Arc<Shared>,
         task: F,
         items: I,
         write: fn(I::Item) -> Result<Written>,
@@ -94,7 +96,7 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
 
     /// As [`new`](Self::new), for tasks that are given a context.
     pub(crate) fn with_context<F, A, W>(
-        shared: &'p Shared,
+        shared: &'p Arc<Shared>,
         context: Result<Option<Context>>,
         task: F,
         items: I,
@@ -117,7 +119,7 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
         });
         Self {
             shared,
-            job: Job::new(shared.callbacks.sender()),
+            job: Job::new(shared),
             call: call.map_err(Arc::new),
             items,
             write,
@@ -126,11 +128,18 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
             submitted: 0,
             held: None,
             is_at_end: false,
+            attention: Attention::Each,
         }
+    }
+
+    /// The same, with outcomes that are waited for otherwise than each by itself.
+    pub(crate) fn with_attention(self, attention: Attention) -> Self {
+        Self { attention, ..self }
     }
 
     /// Submits all tasks, not too many ahead, waits for them and reads their outcomes.
     pub(crate) fn run(mut self) -> Vec<Result<R, TaskError>> {
+        self.attention = Attention::All;
         let ahead = (2 * self.tasks_ahead()).max(RUN_AHEAD);
         while self.feed() {
             let is_ahead = self.job.locked().outstanding >= ahead;
@@ -175,6 +184,7 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
             items: Vec::new(),
             descriptors: Vec::new(),
             moves: 0,
+            attention: self.attention,
         };
         let mut room = room_in_line(&packet.head);
         while packet.items.len() < self.chunk && packet.descriptors.is_empty() {

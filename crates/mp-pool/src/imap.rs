@@ -52,20 +52,26 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
     ///
     /// A timeout is [`Cause::TimedOut`], and takes no result: the next call waits for the same.
     pub fn next_timeout(&mut self, timeout: impl Into<Deadline>) -> Option<Result<R, TaskError>> {
-        self.feed();
-        if !self.has_more && self.given == self.feeder.submitted {
-            return None;
-        }
         let (given, is_ordered) = (self.given, self.is_ordered);
         let take = |progress: &mut Progress| -> Option<(usize, Delivered)> {
             if is_ordered {
-                let delivered = progress.outcomes.remove(&given)?;
+                let delivered = progress.outcomes.remove(given)?;
                 Some((given, delivered))
             } else {
-                progress.outcomes.pop_first()
+                progress.outcomes.take_first()
             }
         };
-        let taken = self.feeder.job.wait(usize::MAX, timeout.into(), take);
+        // What is there is given before the iterator, which may take its time, is asked for more.
+        let ready = take(&mut self.feeder.job.locked());
+        let taken = if ready.is_some() {
+            ready
+        } else {
+            self.feed();
+            if !self.has_more && self.given == self.feeder.submitted {
+                return None;
+            }
+            self.feeder.job.wait(usize::MAX, timeout.into(), take)
+        };
         let Some((index, delivered)) = taken else {
             return Some(Err(TaskError::new(given, Cause::TimedOut)));
         };

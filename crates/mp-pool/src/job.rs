@@ -1,6 +1,5 @@
 //! One call of a pool: the outcomes of its tasks, and who waits for them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,6 +10,9 @@ use mp_process::call::Outcome;
 use crate::callbacks::Callback;
 use crate::error::{Cause, TaskError};
 use crate::executor::Watcher;
+use crate::leading::Leading;
+use crate::outcomes::Outcomes;
+use crate::shared::Shared;
 
 /// What came of a task.
 pub(crate) type Delivered = Result<Outcome, Cause>;
@@ -25,13 +27,14 @@ pub(crate) struct Job {
     changed: Condvar,
     /// To the thread that runs them.
     callbacks: Sender<Callback>,
+    pool: Weak<Shared>,
 }
 
 /// What is known of a job's tasks.
 #[derive(Default)]
 pub(crate) struct Progress {
     /// By index, until they are taken.
-    pub(crate) outcomes: BTreeMap<usize, Delivered>,
+    pub(crate) outcomes: Outcomes,
     /// Tasks that were submitted and have no outcome.
     pub(crate) outstanding: usize,
     /// Run when no task is outstanding.
@@ -44,11 +47,12 @@ pub(crate) struct Progress {
 }
 
 impl Job {
-    pub(crate) fn new(callbacks: Sender<Callback>) -> Arc<Self> {
+    pub(crate) fn new(pool: &Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
             progress: Mutex::default(),
             changed: Condvar::new(),
-            callbacks,
+            callbacks: pool.callbacks.sender(),
+            pool: Arc::downgrade(pool),
         })
     }
 
@@ -96,12 +100,23 @@ impl Job {
 
     /// Waits until `test` gives something, which it can only when no more than `most` tasks are
     /// outstanding; `None` if the deadline passed before.
+    ///
+    /// The caller takes what workers push itself, unless another thread does.
     pub(crate) fn wait<R>(
         &self,
         most: usize,
         deadline: Deadline,
         mut test: impl FnMut(&mut Progress) -> Option<R>,
     ) -> Option<R> {
+        let result = test(&mut self.locked());
+        if result.is_some() || deadline == Deadline::PASSED {
+            return result;
+        }
+        if let Some(pool) = self.pool.upgrade()
+            && let Some(leading) = Leading::begin(&pool)
+        {
+            return leading.collect_until(deadline, || test(&mut self.locked()));
+        }
         let mut progress = self.locked();
         loop {
             if let Some(result) = test(&mut progress) {
@@ -117,7 +132,7 @@ impl Job {
             };
             progress.wakes_at = others.max(most);
             progress.waiters += 1;
-            progress = match deadline.remaining() {
+            progress = match deadline.of_one_call().remaining() {
                 None => {
                     let woken = self.changed.wait(progress);
                     woken.unwrap_or_else(PoisonError::into_inner)
@@ -140,7 +155,7 @@ impl Job {
     /// The value of the only task, waited for.
     pub(crate) fn value<R>(&self, deadline: Deadline, read: Read<R>) -> Result<R, TaskError> {
         self.wait_all(deadline);
-        match self.locked().outcomes.get(&0) {
+        match self.locked().outcomes.get(0) {
             Some(delivered) => value(0, delivered, read),
             None => Err(TaskError::new(0, Cause::TimedOut)),
         }
@@ -163,7 +178,9 @@ impl fmt::Debug for Progress {
 /// The value of a task, or why there is none.
 pub(crate) fn value<R>(index: usize, delivered: &Delivered, read: Read<R>) -> Result<R, TaskError> {
     match delivered {
-        Ok(outcome) => read(outcome, &format!("task {index}"))
+        // The name is for errors: it is made when there is one.
+        Ok(outcome) => read(outcome, "a task")
+            .or_else(|_| read(outcome, &format!("task {index}")))
             .map_err(|error| TaskError::new(index, Cause::Failed(Arc::new(error)))),
         Err(cause) => Err(TaskError::new(index, cause.clone())),
     }

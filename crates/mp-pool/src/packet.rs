@@ -35,6 +35,18 @@ pub(crate) struct Packet {
     pub(crate) descriptors: Vec<OwnedFd>,
     /// How often it came back from a worker that died with it, and had begun nothing of it.
     pub(crate) moves: u32,
+    pub(crate) attention: Attention,
+}
+
+/// How the outcomes of a packet are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attention {
+    /// Each by itself, now or later.
+    Each,
+    /// By the thread that submits it, when that has submitted all; not each by itself.
+    All,
+    /// By the thread that submits it, and that waits immediately.
+    Now,
 }
 
 const LENGTH: usize = size_of::<u32>();

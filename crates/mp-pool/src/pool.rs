@@ -13,6 +13,7 @@ use crate::context::{Context, WithContext};
 use crate::error::TaskError;
 use crate::feeder::{Feeder, write_all, write_one};
 use crate::imap::Imap;
+use crate::packet::Attention;
 use crate::shared::{Config, Shared};
 
 /// Worker processes that run tasks: functions of this program, with arguments that travel.
@@ -286,7 +287,7 @@ impl Pool {
         F::Output: Returned<W>,
         A: Arguments,
     {
-        self.apply_async(task, arguments).get()
+        self.submit_one(task, arguments, Attention::Now).get()
     }
 
     /// As [`apply`](Self::apply), without waiting: returns what to wait for.
@@ -296,8 +297,23 @@ impl Pool {
         F::Output: Returned<W>,
         A: Arguments,
     {
+        self.submit_one(task, arguments, Attention::Each)
+    }
+
+    fn submit_one<F, A, W>(
+        &self,
+        task: F,
+        arguments: A,
+        attention: Attention,
+    ) -> AsyncResult<F::Output>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
         let one = Some(arguments).into_iter();
-        AsyncResult::new(self.in_chunks(None).star(task, one).submit_all())
+        let feeder = self.in_chunks(None).star(task, one);
+        AsyncResult::new(feeder.with_attention(attention).submit_all())
     }
 
     /// As [`imap`](Self::imap), with all items taken here.
@@ -402,7 +418,7 @@ impl fmt::Debug for Pool {
 #[derive(Clone, Copy, Debug)]
 #[must_use = "it is for one call"]
 pub struct Chunked<'p> {
-    shared: &'p Shared,
+    shared: &'p Arc<Shared>,
     /// `None` for what suits the number of items.
     size: Option<usize>,
 }

@@ -1,11 +1,12 @@
 //! What the threads of a pool's parent share: the board, the tasks, and the workers' seats.
 //!
-//! One thread, the collector, waits for the workers: it takes their outcomes, finds out what dead
-//! ones had begun, and starts new ones. Other threads submit.
+//! One thread, the collector, waits for the workers: it finds out what dead ones had begun, and
+//! starts new ones. It takes their outcomes as well while no other thread waits for one, see
+//! [`Leading`](crate::leading::Leading). Other threads submit.
 //!
 //! Lock order: the state, then a job's progress.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mp_layout::{Error, ErrorKind, Result};
@@ -17,9 +18,9 @@ use crate::board::Board;
 use crate::callbacks::Callbacks;
 use crate::error::Cause;
 use crate::job::Job;
-use crate::packet::Packet;
+use crate::packet::{Attention, Packet};
 use crate::seat::{Occupant, WorkerProcess};
-use crate::state::{Phase, State};
+use crate::state::{Leader, Phase, State};
 
 /// What every worker of a pool gets.
 #[derive(Debug, Default)]
@@ -35,7 +36,10 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) board: Board,
+    /// Rung by workers, for the leader or for the collector.
     pub(crate) wakeup: Wakeup,
+    /// Rung by threads of this process, for the collector.
+    control: Wakeup,
     pub(crate) config: Config,
     pub(crate) callbacks: Callbacks,
     state: Mutex<State>,
@@ -49,6 +53,7 @@ impl Shared {
         let shared = Self {
             board: Board::new(config.workers)?,
             wakeup: Wakeup::new().map_err(failed)?,
+            control: Wakeup::new().map_err(failed)?,
             callbacks: Callbacks::start().map_err(failed)?,
             state: Mutex::default(),
             config,
@@ -69,8 +74,18 @@ impl Shared {
         let mut state = self.locked();
         match state.phase() {
             Phase::Open => {
+                let attention = packet.attention;
                 state.push(packet);
+                if state.is_board_full() && state.leader == Leader::None {
+                    let taken = state.take_outcomes(&self.board);
+                    self.end_if_failed(&mut state, taken);
+                }
                 self.fill_board(&mut state);
+                let is_attended = state.leader != Leader::None || state.collector_watches;
+                if !is_attended && attention != Attention::Now {
+                    state.collector_watches = true;
+                    self.wake_collector();
+                }
             }
             Phase::Closing => {
                 let error = Error::new(ErrorKind::Closed, "submit to", "a pool");
@@ -84,7 +99,28 @@ impl Shared {
         let filled = state
             .fill_board(&self.board)
             .and_then(|count| self.board.wake_workers(count));
-        if let Err(error) = filled {
+        self.end_if_failed(state, filled);
+    }
+
+    /// Takes what workers have pushed, and gives out what is left.
+    pub(crate) fn take(&self) {
+        let mut state = self.locked();
+        self.take_and_fill(&mut state, &[]);
+    }
+
+    fn take_and_fill(&self, state: &mut State, ended: &[usize]) {
+        let taken = state
+            .take_outcomes(&self.board)
+            .and_then(|()| state.bury(&self.board, ended));
+        self.end_if_failed(state, taken);
+        self.fill_board(state);
+        let stopped = state.stop_if_done(&self.board);
+        self.end_if_failed(state, stopped);
+    }
+
+    /// Ends the pool for an error, if it is one.
+    pub(crate) fn end_if_failed(&self, state: &mut State, result: Result<()>) {
+        if let Err(error) = result {
             state.end(&self.board, Arc::new(error));
         }
     }
@@ -99,16 +135,18 @@ impl Shared {
     pub(crate) fn terminate(&self) {
         let error = Error::new(ErrorKind::Closed, "run", "a task")
             .with_detail("the pool was terminated before");
-        self.locked().end(&self.board, Arc::new(error));
+        let mut state = self.locked();
+        state.end(&self.board, Arc::new(error));
+        self.wake_leader(&state);
         self.wake_collector();
     }
 
     /// Takes back a job's packet that no worker has taken.
     pub(crate) fn cancel(&self, job: &Arc<Job>) {
         let mut state = self.locked();
-        if let Err(error) = state.cancel(&self.board, job) {
-            state.end(&self.board, Arc::new(error));
-        }
+        let cancelled = state.cancel(&self.board, job).map(|_| ());
+        self.end_if_failed(&mut state, cancelled);
+        self.wake_leader(&state);
         drop(state);
         // It may have been all that a closed pool waited for.
         self.wake_collector();
@@ -150,80 +188,100 @@ impl Shared {
         state.occupants().map(|(_, one)| one.pid()).collect()
     }
 
-    fn wake_collector(&self) {
+    pub(crate) fn wake_collector(&self) {
         // It fails only if other code closed the descriptor, and then the collector sees an error
         // as well.
-        drop(self.wakeup.ring());
+        drop(self.control.ring());
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
+    /// Lets a leader that sleeps see what another thread delivered.
+    fn wake_leader(&self, state: &State) {
+        if state.leader == Leader::Asleep {
+            // As above, of the leader.
+            drop(self.wakeup.ring());
+        }
+    }
+
+    pub(crate) fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The collector's thread.
     pub(crate) fn collect(&self) {
         let mut ended = Vec::new();
-        for sleep in 1.. {
-            let Some((processes, until)) = self.step(&std::mem::take(&mut ended)) else {
-                break;
-            };
-            let fds: Vec<_> = processes
-                .iter()
-                .filter_map(|(_, process)| process.sentinel())
-                .chain([self.wakeup.as_fd()])
-                .collect();
-            match self.sleep(sleep, &fds, until) {
-                Ok(places) => {
-                    let seat = |place: usize| processes.get(place).map(|(seat, _)| *seat);
-                    ended = places.into_iter().filter_map(seat).collect();
+        while let Some(watch) = self.step(&std::mem::take(&mut ended)) {
+            match self.sleep(&watch) {
+                Ok(seats) => ended = seats,
+                Err(error) => {
+                    let mut state = self.locked();
+                    self.end_if_failed(&mut state, Err(error));
+                    self.wake_leader(&state);
                 }
-                Err(error) => self.locked().end(&self.board, Arc::new(error)),
             }
         }
         self.ended.notify_all();
     }
 
-    /// Takes what has come, replaces who has ended, and gives out what is left; returns for whom to
-    /// wait, and until when, or `None` when all workers have ended.
-    fn step(&self, ended: &[usize]) -> Option<(Vec<Watched>, Deadline)> {
+    /// Takes what has come, replaces who has ended, and gives out what is left; returns for what to
+    /// wait, or `None` when all workers have ended.
+    fn step(&self, ended: &[usize]) -> Option<Watch> {
         let mut state = self.locked();
-        let stepped = state
-            .take_outcomes(&self.board)
-            .and_then(|()| state.bury(&self.board, ended));
-        match stepped {
-            Ok(()) => self.fill_board(&mut state),
-            Err(error) => state.end(&self.board, Arc::new(error)),
+        if state.leader == Leader::None {
+            // Before the look, so that what is rung after it is seen.
+            let awake = self.board.wakes().and_then(|()| self.clear(&self.wakeup));
+            self.end_if_failed(&mut state, awake);
         }
-        if let Err(error) = state.stop_if_done(&self.board) {
-            state.end(&self.board, Arc::new(error));
-        }
-        let until = state.refill_seats(self);
+        self.take_and_fill(&mut state, ended);
+        let mut until = state.refill_seats(self);
+        self.wake_leader(&state);
         if state.is_deserted() {
             return None;
         }
+        state.collector_watches = state.leader != Leader::Asleep;
+        if state.leader == Leader::None {
+            let number = state.next_sleep();
+            if !matches!(self.board.may_sleep(number, false), Ok(true)) {
+                until = Deadline::PASSED;
+            }
+        }
         let watched = |(seat, one): (usize, &Occupant)| (seat, Arc::clone(&one.process));
-        Some((state.occupants().map(watched).collect(), until))
+        Some(Watch {
+            processes: state.occupants().map(watched).collect(),
+            is_rung: state.collector_watches,
+            until,
+        })
     }
 
-    /// Waits until a worker has pushed or ended, or a thread of this process rings; returns who has
-    /// ended.
-    fn sleep(&self, number: u64, fds: &[BorrowedFd<'_>], until: Deadline) -> Result<Vec<usize>> {
+    /// Waits until a worker has ended, a worker or a thread of this process rings, or the time has
+    /// come; returns the seats of those that have ended.
+    fn sleep(&self, watch: &Watch) -> Result<Vec<usize>> {
         let failed = |source| Error::os("wait for", "the workers of a pool", source);
-        let until = if self.board.may_sleep(number)? {
-            until
-        } else {
-            Deadline::PASSED
-        };
-        let places = wakeup::wait_any(fds, until).map_err(failed)?;
-        self.board.wakes()?;
-        // Before the next look, so that what is rung after it is seen.
-        self.wakeup.clear().map_err(failed)?;
-        Ok(places)
+        let fds: Vec<_> = watch
+            .processes
+            .iter()
+            .filter_map(|(_, process)| process.sentinel())
+            .chain([self.control.as_fd()])
+            .chain(watch.is_rung.then(|| self.wakeup.as_fd()))
+            .collect();
+        let places = wakeup::wait_any(&fds, watch.until).map_err(failed)?;
+        self.clear(&self.control)?;
+        let seat = |place: usize| watch.processes.get(place).map(|(seat, _)| *seat);
+        Ok(places.into_iter().filter_map(seat).collect())
+    }
+
+    fn clear(&self, wakeup: &Wakeup) -> Result<()> {
+        let cleared = wakeup.clear();
+        cleared.map_err(|source| Error::os("wait for", "the workers of a pool", source))
     }
 }
 
-type Watched = (usize, Arc<WorkerProcess>);
-
+/// What the collector waits for.
+struct Watch {
+    processes: Vec<(usize, Arc<WorkerProcess>)>,
+    /// Whether it is to be rung by workers.
+    is_rung: bool,
+    until: Deadline,
+}
 /// Delivers one cause for each task.
 pub(crate) fn fail(packet: Packet, cause: &Cause) {
     for at in 0..packet.items.len() {

@@ -14,7 +14,7 @@ use mp_process::call::{self, Outcome};
 use crate::board::Board;
 use crate::error::{Cause, Death};
 use crate::job::{Delivered, Job};
-use crate::packet::Packet;
+use crate::packet::{Attention, Packet};
 use crate::record::{Head, tag};
 use crate::seat::{Occupant, Seat};
 use crate::shared::{Shared, fail};
@@ -51,9 +51,26 @@ pub(crate) enum Phase {
     Ended(Arc<Error>),
 }
 
+/// Which thread takes what workers push.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Leader {
+    /// The collector.
+    #[default]
+    None,
+    /// A thread that waits, and looks.
+    Awake,
+    /// A thread that waits, and sleeps until workers ring.
+    Asleep,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct State {
     phase: Phase,
+    pub(crate) leader: Leader,
+    /// Whether the collector waits to be rung by workers, or is about to.
+    pub(crate) collector_watches: bool,
+    /// The number of the last sleep of a leader or of the collector.
+    sleeps: u64,
     /// Whether the workers were told to end when they find nothing.
     is_stopped: bool,
     pending: VecDeque<Packet>,
@@ -89,6 +106,21 @@ impl State {
 
     pub(crate) fn phase(&self) -> &Phase {
         &self.phase
+    }
+
+    /// A number that no sleep had.
+    pub(crate) fn next_sleep(&mut self) -> u64 {
+        self.sleeps += 1;
+        self.sleeps
+    }
+
+    /// Whether a task has no outcome yet.
+    pub(crate) fn has_tasks(&self) -> bool {
+        self.on_board > 0 || !self.pending.is_empty()
+    }
+
+    pub(crate) fn is_board_full(&self) -> bool {
+        self.on_board == self.slots.len()
     }
 
     pub(crate) fn push(&mut self, packet: Packet) {
@@ -165,10 +197,12 @@ impl State {
             slot.done = 0;
             let bytes = packet.fits_line().then(|| packet.to_bytes());
             let items = packet.items.len();
+            let hurry = packet.attention != Attention::All;
             slot.packet = Some(packet);
             self.on_board += 1;
             filled += 1;
-            board.publish(self.next_slot, slot.generation, bytes.as_deref(), items)?;
+            let bytes = bytes.as_deref();
+            board.publish(self.next_slot, slot.generation, bytes, items, hurry)?;
             self.next_slot = (self.next_slot + 1) % self.slots.len();
         }
         Ok(filled)
@@ -311,6 +345,8 @@ impl State {
             let had_begun = self.take_back(board, number, &occupant)?;
             // A ring that it damaged would keep the collector awake until the seat is filled.
             board.reset_worker(number)?;
+            // It may have been counted on for a packet, between two looks.
+            board.wake_for_ready()?;
             let is_expected = occupant.is_leaving || self.is_stopped || had_begun;
             let is_ended = matches!(self.phase, Phase::Ended(_));
             if !is_expected && !is_ended && occupant.age() < PROVEN_AFTER {
@@ -383,8 +419,7 @@ impl State {
 
     /// Lets the workers end if nothing is left for them.
     pub(crate) fn stop_if_done(&mut self, board: &Board) -> Result<()> {
-        let is_done = self.pending.is_empty() && self.on_board == 0;
-        if matches!(self.phase, Phase::Closing) && is_done && !self.is_stopped {
+        if matches!(self.phase, Phase::Closing) && !self.has_tasks() && !self.is_stopped {
             self.is_stopped = true;
             board.stop()?;
         }

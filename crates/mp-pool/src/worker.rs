@@ -10,9 +10,10 @@ use mp_process::take_passed_fd;
 use mp_shm::Segment;
 use mp_sync::Wait;
 
-use crate::board::{Board, Claim, Next, PIECE, Results};
+use crate::board::{Board, Claim, Next, PIECE};
 use crate::packet::{next_part, split_head};
 use crate::record::{Head, tag};
+use crate::results::Results;
 
 /// The task of a worker's process. The first three are descriptors; `most_tasks` is how many it
 /// runs, 0 for any number.
@@ -32,13 +33,12 @@ pub(crate) fn run(
         socket: passed(socket)?,
         last_function: None,
         context: 0,
-        rung: 0,
     };
     if !worker.initialise()? {
         return Ok(());
     }
     let mut ran = 0;
-    while let Next::Run(claim) = board.next(worker.number, Wait::Adaptive)? {
+    while let Next::Run(claim) = worker.next()? {
         worker.run_packet(&claim)?;
         ran += claim.items as u64;
         if most_tasks != 0 && ran >= most_tasks {
@@ -63,8 +63,6 @@ struct Worker<'a> {
     last_function: Option<(Vec<u8>, Callable)>,
     /// The number of the context that it keeps; 0 for none.
     context: u64,
-    /// When it last rang for its parent, in milliseconds.
-    rung: u64,
 }
 
 /// Whether a worker keeps the context of a packet.
@@ -97,8 +95,14 @@ impl Worker<'_> {
             Some(text) => (tag::NOT_READY, &**text),
         };
         self.push(tag, Head::default(), text.as_bytes())?;
-        self.results.ring_parent(&self.wakeup)?;
+        self.results.ring_parent(&self.wakeup, true)?;
         Ok(failure.is_none())
+    }
+
+    /// Before it sleeps, the parent is told of outcomes that do not hurry.
+    fn next(&self) -> Result<Next> {
+        let tell = || self.results.ring_parent(&self.wakeup, true);
+        self.board.next(self.number, Wait::Adaptive, tell)
     }
 
     fn run_packet(&mut self, claim: &Claim) -> Result<()> {
@@ -125,21 +129,16 @@ impl Worker<'_> {
         for item in 0..claim.items {
             let arguments = next_part(&mut rest)?;
             let now = clock::now_millis();
-            if now != self.rung {
-                // What was pushed is up to a millisecond old: a parent that sleeps is not woken for
-                // each short task. Before the task begins, which must not fail
-                // because an earlier one closed the descriptor.
-                self.rung = now;
-                self.results.ring_parent(&self.wakeup)?;
-            }
             self.board.begin(self.number, claim.generation, item, now)?;
             let outcome = match &function {
                 Ok(function) => function.call(arguments, descriptors.take().unwrap_or_default()),
                 Err(error) => Outcome::refused(error),
             };
             self.push_outcome(claim, item, outcome)?;
+            // A task that closed the descriptor ends its worker, before another task begins.
+            self.results.ring_parent(&self.wakeup, claim.hurry)?;
         }
-        self.results.ring_parent(&self.wakeup)
+        Ok(())
     }
 
     /// Asks for the context of a packet that it has taken, unless it keeps that or needs none.
@@ -169,7 +168,7 @@ impl Worker<'_> {
             ..Head::default()
         };
         self.push(tag, head, &[])?;
-        self.results.ring_parent(&self.wakeup)?;
+        self.results.ring_parent(&self.wakeup, true)?;
         self.receive()
     }
 
@@ -200,7 +199,7 @@ impl Worker<'_> {
         };
         if !descriptors.is_empty() {
             // The parent receives what is before it when it is told of that.
-            self.results.ring_parent(&self.wakeup)?;
+            self.results.ring_parent(&self.wakeup, true)?;
             let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
             call::send(self.socket.as_fd(), &[], &borrowed, Deadline::NEVER)
                 .map_err(|source| Error::os("send", "the result of a task", source))?;

@@ -61,7 +61,7 @@ fn clear(stage: &Stage) {
 
 fn publish(stage: &Stage) {
     let bytes = Some(&b"two tasks"[..]);
-    let published = stage.board.publish(PACKET, GENERATION, bytes, 2);
+    let published = stage.board.publish(PACKET, GENERATION, bytes, 2, true);
     published.expect("it fits");
 }
 
@@ -76,7 +76,9 @@ fn run_packet(stage: &Stage, claim: &Claim, worker: usize) {
         let pushed = results.push(OUTCOME, &[item as u8; 4], &[7; 9], &stage.wakeup);
         pushed.expect("room");
     }
-    results.ring_parent(&stage.wakeup).expect("it is open");
+    results
+        .ring_parent(&stage.wakeup, true)
+        .expect("it is open");
 }
 
 /// The outcomes that worker `worker` has pushed, whole and in order.
@@ -188,7 +190,7 @@ fn control_that_begins_after_it_has_run_is_caught() {
 fn a_worker_killed_after_it_was_woken_for_a_packet_leaves_the_packet_to_another() {
     let (_watchdog, stage) = begin();
     let take = |stage: &Stage, worker| {
-        let next = stage.board.next(worker, Wait::Sleep);
+        let next = stage.board.next(worker, Wait::Sleep, || Ok(()));
         let Next::Run(claim) = next.expect("in range") else {
             panic!("nothing stops it")
         };
@@ -209,7 +211,7 @@ fn a_worker_killed_after_it_was_woken_for_a_packet_leaves_the_packet_to_another(
         })
         .must_wake(|stage| stage.board.taken_by(PACKET).expect("in range") != Some(VICTIM))
         .survivor(|stage| {
-            let second = stage.board.publish(PACKET + 1, GENERATION, None, 2);
+            let second = stage.board.publish(PACKET + 1, GENERATION, None, 2, true);
             second
                 .and_then(|()| stage.board.wake_workers(1))
                 .map_err(|error| error.to_string())
@@ -232,12 +234,14 @@ fn a_worker_killed_while_it_wakes_its_parent_leaves_a_parent_that_others_wake() 
         let mut results = stage.board.results(worker).expect("the ring");
         let pushed = results.push(OUTCOME, &[0; 4], &[7; 9], &stage.wakeup);
         pushed.expect("room");
-        results.ring_parent(&stage.wakeup).expect("it is open");
+        results
+            .ring_parent(&stage.wakeup, true)
+            .expect("it is open");
     };
     let report = Check::new("push and wake the parent")
         .setup(|stage: &Stage| {
             clear(stage);
-            assert!(stage.board.may_sleep(5).expect("in range"));
+            assert!(stage.board.may_sleep(5, true).expect("in range"));
         })
         .victim(|stage| push(stage, VICTIM))
         .survivor(|stage| {

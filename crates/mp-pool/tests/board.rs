@@ -1,0 +1,134 @@
+//! What tasks cost on the board of a pool, and who is woken for them.
+#![cfg(target_arch = "x86_64")]
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+
+use mp_os::clock::Deadline;
+use mp_os::wakeup::{Wakeup, wait_any};
+use mp_pool::board::{Board, Next};
+use mp_sync::Wait;
+use mp_testkit::Forked;
+
+const WORKER: usize = 0;
+const OUTCOME: u32 = 1;
+
+/// Lets the kernel kill this process at any system call but `read`, `write` and `exit`.
+fn forbid_system_calls() {
+    // SAFETY: takes numbers.
+    let strict = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) };
+    assert_eq!(strict, 0, "the kernel has no strict mode");
+}
+
+/// Ends a process that may make no other system call.
+fn exit() -> ! {
+    // SAFETY: ends this thread, the only one of the forked process.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!("it has ended")
+}
+
+/// How often it was rung since it was cleared.
+fn rings(wakeup: &Wakeup) -> u64 {
+    if wait_any(&[wakeup.as_fd()], Deadline::PASSED)
+        .unwrap()
+        .is_empty()
+    {
+        return 0;
+    }
+    let mut count = [0; 8];
+    let mut file = File::from(wakeup.as_fd().try_clone_to_owned().unwrap());
+    file.read_exact(&mut count).unwrap();
+    u64::from_ne_bytes(count)
+}
+
+#[test]
+fn a_task_there_and_back_costs_no_system_call_while_both_sides_are_awake() {
+    let board = Board::new(2).unwrap();
+    let wakeup = Wakeup::new().unwrap();
+    let child = Forked::new(|| {
+        let mut results = board.results(WORKER).unwrap();
+        let mut bytes = Vec::with_capacity(100);
+        let mut there_and_back = |generation| {
+            let line = Some(&[7; 40][..]);
+            board.publish(3, generation, line, 1, true).unwrap();
+            board.wake_workers(1).unwrap();
+            let next = board.next(WORKER, Wait::Adaptive, || unreachable!("a packet is ready"));
+            let Next::Run(claim) = next.unwrap() else {
+                unreachable!("nothing stops it")
+            };
+            board.read_line(claim.packet, 40, &mut bytes).unwrap();
+            board.begin(WORKER, claim.generation, 0, 1).unwrap();
+            results.push(OUTCOME, &[1; 4], &[2; 8], &wakeup).unwrap();
+            results.ring_parent(&wakeup, claim.hurry).unwrap();
+            let mut outcomes = 0;
+            board.drain(WORKER, |_, _| outcomes += 1).unwrap();
+            assert_eq!(outcomes, 1);
+            board.free(claim.packet).unwrap();
+        };
+        // What is looked up once in the life of a process.
+        there_and_back(1);
+        forbid_system_calls();
+        (2..2000).for_each(there_and_back);
+        exit()
+    });
+    assert!(child.succeeds());
+    // `write` was not forbidden.
+    assert_eq!(rings(&wakeup), 0);
+}
+
+#[test]
+fn control_a_system_call_ends_the_process_that_must_make_none() {
+    let child = Forked::new(|| {
+        forbid_system_calls();
+        // SAFETY: takes nothing.
+        unsafe { libc::getppid() };
+        exit()
+    });
+    assert!(!child.succeeds());
+}
+
+#[test]
+fn a_parent_that_sleeps_is_rung_once_for_many_outcomes() {
+    let board = Board::new(2).unwrap();
+    let wakeup = Wakeup::new().unwrap();
+    assert!(board.may_sleep(1, true).unwrap());
+    for worker in [0, 1] {
+        let mut results = board.results(worker).unwrap();
+        for _ in 0..50 {
+            results.push(OUTCOME, &[1; 4], &[2; 8], &wakeup).unwrap();
+            results.ring_parent(&wakeup, true).unwrap();
+        }
+    }
+    assert_eq!(rings(&wakeup), 1);
+    assert!(!board.may_sleep(2, true).unwrap(), "there are outcomes");
+}
+
+#[test]
+fn a_parent_that_sleeps_while_its_program_submits_is_rung_for_what_hurries_only() {
+    let board = Board::new(1).unwrap();
+    let wakeup = Wakeup::new().unwrap();
+    let mut results = board.results(WORKER).unwrap();
+    assert!(board.may_sleep(1, false).unwrap());
+    results.push(OUTCOME, &[1; 4], &[2; 8], &wakeup).unwrap();
+    results.ring_parent(&wakeup, false).unwrap();
+    assert_eq!(rings(&wakeup), 0);
+    results.ring_parent(&wakeup, true).unwrap();
+    assert_eq!(rings(&wakeup), 1);
+}
+
+#[test]
+fn a_worker_without_a_packet_tells_its_parent_before_it_sleeps() {
+    let board = Board::new(1).unwrap();
+    let refused = || {
+        let detail = "told";
+        Err(
+            mp_layout::Error::new(mp_layout::ErrorKind::Closed, "wake", "a parent")
+                .with_detail(detail),
+        )
+    };
+    for wait in [Wait::Sleep, Wait::Adaptive] {
+        let error = board.next(WORKER, wait, refused).unwrap_err();
+        assert!(error.to_string().contains("told"), "{error}");
+    }
+}
