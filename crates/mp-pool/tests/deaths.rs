@@ -412,6 +412,19 @@ fn an_interrupt_from_the_terminal_ends_no_task() {
     assert_eq!(ran, pids);
 }
 
+/// Some of them have not run an instruction of their own yet.
+#[test]
+fn an_interrupt_while_workers_start_ends_none() {
+    let _watchdog = Watchdog::new(LONG);
+    for _ in 0..10 {
+        let pool = Pool::new(2).unwrap();
+        let pids = pool.worker_pids();
+        pids.iter().for_each(|pid| kill(*pid, libc::SIGINT));
+        assert_eq!(pool.apply(|n: u32| n + 1, (1,)).unwrap(), 2);
+        assert_eq!(pool.worker_pids(), pids);
+    }
+}
+
 /// Waits for the end of a process that is no child.
 #[track_caller]
 fn assert_ends(pid: u32) {

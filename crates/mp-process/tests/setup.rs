@@ -258,7 +258,7 @@ fn a_signal_that_the_parent_ignores_can_be_made_to_work() {
 }
 
 #[test]
-fn a_stream_may_have_the_number_of_a_standard_stream() {
+fn standard_error_may_go_where_standard_output_goes() {
     /// Starts a process whose standard error is this one's standard output.
     fn check() -> bool {
         let error = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
