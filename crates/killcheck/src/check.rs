@@ -14,6 +14,8 @@ type Question<'a, M> = Box<dyn Fn(&M) -> usize + 'a>;
 /// An operation that several processes do.
 type Shared<'a, M> = Rc<dyn Fn(&M) + 'a>;
 type Observer<'a, M> = Box<dyn Fn(&M, &KillPoint) + 'a>;
+/// Whether a death where this is announced as the pending lock goes unheard.
+type Gap<'a, M> = Box<dyn Fn(&M, usize) -> bool + 'a>;
 
 /// How the victim is brought to its kill point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -84,6 +86,7 @@ pub struct Check<'a, M: ?Sized> {
     pub(crate) observer: Option<Observer<'a, M>>,
     pub(crate) without_timeouts: bool,
     pub(crate) allowed_rescues: Option<Allowed<usize>>,
+    pub(crate) gap: Option<Gap<'a, M>>,
     pub(crate) allowed_missed: Option<Allowed<f64>>,
     pub(crate) limit: Duration,
     pub(crate) mode: Mode,
@@ -110,6 +113,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
             observer: None,
             without_timeouts: false,
             allowed_rescues: None,
+            gap: None,
             allowed_missed: None,
             limit: Duration::from_secs(10),
             mode: Mode::Planted,
@@ -365,12 +369,60 @@ impl<'a, M: ?Sized> Check<'a, M> {
     ///
     /// For a known gap: the report counts and lists these points as
     /// [`rescued`](Report::rescued), with the `reason`. A process that sleeps on after one timeout
-    /// is a finding. [`Report::assert_safe`] fails if there are more.
+    /// is a finding. [`Report::assert_safe`] fails if there are more. How many instructions a gap
+    /// has depends on the compiler; [`allow_rescues_if`](Self::allow_rescues_if) does not.
     #[must_use]
     pub fn allow_rescues(mut self, most: usize, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         self.allowed_rescues = Some(Allowed { most, reason });
+        self.gap = None;
         self.without_timeouts()
+    }
+
+    /// Allows any number of [rescues](Self::allow_rescues), but only after kills in the `gap`;
+    /// elsewhere one that needs its timeout is a finding.
+    ///
+    /// The question is asked in this process when the victim stands at its kill point, and again
+    /// for the recoverer. It gets the memory and the address that the thread has announced to the
+    /// kernel as its pending robust lock (see `get_robust_list(2)`), or 0: the word at a fixed
+    /// distance from there is what the kernel looks at when the thread dies. With a recoverer,
+    /// one of the two deaths in the gap is enough.
+    ///
+    /// # Examples
+    ///
+    /// A thread announces one lock and then another; only the first wakes the sleeper if it dies.
+    ///
+    /// ```no_run
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// use killcheck::{Check, SharedArea};
+    ///
+    /// # struct Locks { first: AtomicU32, second: AtomicU32 }
+    /// # fn operation(_: &SharedArea<Locks>) {}
+    /// # fn wait(_: &SharedArea<Locks>) {}
+    /// # fn example(locks: &SharedArea<Locks>) -> Result<(), killcheck::Error> {
+    /// Check::new("an operation under two locks")
+    ///     .victim(operation)
+    ///     .sleeper(wait)
+    ///     .must_wake(|_| true)
+    ///     .allow_rescues_if(
+    ///         |locks, pending| pending != locks.first.as_ptr().addr(),
+    ///         "a thread has one pending slot",
+    ///     )
+    ///     .run(locks)?
+    ///     .assert_safe();
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn allow_rescues_if(
+        mut self,
+        gap: impl Fn(&M, usize) -> bool + 'a,
+        reason: impl Into<String>,
+    ) -> Self {
+        self = self.allow_rescues(usize::MAX, reason);
+        self.gap = Some(Box::new(gap));
+        self
     }
 
     /// Allows that a `fraction` of the points in the program's own code be missed, from 0 to 1; 2
@@ -379,7 +431,11 @@ impl<'a, M: ?Sized> Check<'a, M> {
     ///
     /// A point is missed when the operation does not come by there again, because it does not do
     /// the same each time. Nothing was verified there, so there should be a good `reason`, such
-    /// as arithmetic on the time of day. [`Report::assert_safe`] fails if more were missed.
+    /// as arithmetic on the time of day. If more were missed, the operation is traced again and
+    /// killed at each point of the new trace, twice at most: another thread of this process may
+    /// have done meanwhile what a process does once, such as looking up a function of the
+    /// kernel's, and forked processes no longer do it. [`Report::assert_safe`] fails if more are
+    /// missed even then.
     #[must_use]
     pub fn allow_missed(mut self, fraction: f64, reason: impl Into<String>) -> Self {
         self.allowed_missed = Some(Allowed {

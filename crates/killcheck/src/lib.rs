@@ -81,8 +81,8 @@
 //! no recheck can stand in for a wake, nor wake a sleeper in the middle of the victim's operation.
 //! Then a hang is not a matter of time: the victim is reaped, and all others are seen asleep in
 //! calls that only one of them could end. No wake will come, and that is the verdict; the limit is
-//! left for what spins. [`Check::allow_rescues`] lets the timeouts pass once where nothing else
-//! woke a process, and counts.
+//! left for what spins. [`Check::allow_rescues_if`] lets the timeouts pass once after the kills
+//! that nothing else is known to wake a process after; [`Check::allow_rescues`] only counts them.
 //!
 //! # What proves nothing
 //!
@@ -90,7 +90,8 @@
 //! [`Check::warm_up`] is for what a process does once in its life. Points that it does not come by
 //! again are missed, and [`Report::assert_safe`] passes only as many as [`Check::allow_missed`]
 //! says, or 2 in 100 of the program's own code and 25 in 100 with shared libraries: `memcpy` and
-//! the allocator do not always go the same way.
+//! the allocator do not always go the same way. If more are missed, it is traced again, since
+//! another thread of this process may have warmed up meanwhile what all forked ones share.
 //!
 //! # Threads
 //!

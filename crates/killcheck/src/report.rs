@@ -124,6 +124,8 @@ pub struct Report {
     pub(crate) rescued: Vec<KillPoint>,
     pub(crate) allowed_missed: Option<Allowed<f64>>,
     pub(crate) allowed_rescues: Option<Allowed<usize>>,
+    /// How often the operation was traced; the rest is of the last one.
+    pub(crate) traces: usize,
     pub(crate) elapsed: Duration,
     pub(crate) symbols: Symbols,
 }
@@ -263,12 +265,12 @@ impl Report {
             "nothing was killed, so nothing is proved\n{self}"
         );
         assert!(self.findings.is_empty(), "not safe against a kill\n{self}");
-        let allowed = self.allowed_missed.as_ref().map(|some| some.most);
-        let own = allowed.unwrap_or(COMMONLY_MISSED);
-        self.assert_few_missed(self.missed_victims, self.victims, own);
-        self.assert_few_missed(self.missed_pairs, self.points.len(), own);
-        let all = own.max(MISSED_IN_LIBRARIES);
-        self.assert_few_missed(self.missed.len(), self.points.len(), all);
+        let (missed, all) = self.too_many_missed().unwrap_or_default();
+        assert!(
+            missed == 0,
+            "{missed} of {all} points were missed, so nothing is proved there; if the operation has \
+             chance or time in it, take that out, or allow_missed\n{self}",
+        );
         let rescues = self.allowed_rescues.as_ref().map_or(0, |some| some.most);
         assert!(
             self.rescued.len() <= rescues,
@@ -277,14 +279,20 @@ impl Report {
         );
     }
 
-    #[track_caller]
-    fn assert_few_missed(&self, missed: usize, tried: usize, allowed: f64) {
-        let all = tried + missed;
-        assert!(
-            missed as f64 <= allowed * all as f64,
-            "{missed} of {all} points were missed, so nothing is proved there; if the operation has \
-             chance or time in it, take that out, or allow_missed\n{self}",
-        );
+    /// Returns how many points were missed of how many, if the check does not allow so many.
+    pub(crate) fn too_many_missed(&self) -> Option<(usize, usize)> {
+        let allowed = self.allowed_missed.as_ref().map(|some| some.most);
+        let own = allowed.unwrap_or(COMMONLY_MISSED);
+        let all = own.max(MISSED_IN_LIBRARIES);
+        let kinds = [
+            (self.missed_victims, self.victims, own),
+            (self.missed_pairs, self.points.len(), own),
+            (self.missed.len(), self.points.len(), all),
+        ];
+        kinds.into_iter().find_map(|(missed, tried, allowed)| {
+            let all = tried + missed;
+            (missed as f64 > allowed * all as f64).then_some((missed, all))
+        })
     }
 
     /// Panics if nothing was wrong: for controls, which show that the check is able to fail.
@@ -349,6 +357,13 @@ impl fmt::Display for Report {
             self.elapsed.as_secs_f64(),
             self.kills_per_second(),
         )?;
+        if self.traces > 1 {
+            let traces = self.traces;
+            writeln!(
+                f,
+                "  traced {traces} times, since it took another way later"
+            )?;
+        }
         if self.wakes() > 0 {
             let (after, before) = (self.wakes.len(), self.wakes_before);
             write!(
@@ -367,10 +382,11 @@ impl fmt::Display for Report {
         }
         if let Some(Allowed { most, reason }) = &self.allowed_rescues {
             let count = self.rescued.len();
-            writeln!(
-                f,
-                "  {count} woken by their timeouts only, {most} allowed: {reason}"
-            )?;
+            write!(f, "  {count} woken by their timeouts only, ")?;
+            match *most {
+                usize::MAX => writeln!(f, "allowed in a gap: {reason}")?,
+                most => writeln!(f, "{most} allowed: {reason}")?,
+            }
             self.list(f, &self.rescued)?;
         }
         if let (Some(Allowed { reason, .. }), false) =

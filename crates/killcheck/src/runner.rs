@@ -28,6 +28,10 @@ const TRIES: usize = 3;
 /// from going the same way, such as another thread that shares its allocator, may be over by then.
 const RETURNS: usize = 2;
 
+/// How often the operation is traced, and killed at each point of the trace, while it misses too
+/// many points: what another thread of this process does once, forked processes do no longer.
+const TRACES: usize = 3;
+
 /// What must happen for a check to be carried out at all has at least so long, however small the
 /// limit and busy the machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -84,6 +88,8 @@ struct Scene<'s> {
     /// Stands before its operation.
     recoverer: Option<Tracee>,
     killed_at: u64,
+    /// A process that needs its timeout now is no finding.
+    may_be_rescued: bool,
 }
 
 /// What one attempt at a kill point gave.
@@ -122,6 +128,18 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
     pub(crate) fn run(&self) -> Result<Report, Error> {
         let start = Instant::now();
         self.rehearse()?;
+        let mut report = self.kill_at_each_point(1, start)?;
+        for traces in 2..=TRACES {
+            if !report.findings.is_empty() || report.too_many_missed().is_none() {
+                break;
+            }
+            report = self.kill_at_each_point(traces, start)?;
+        }
+        Ok(report)
+    }
+
+    /// Traces the operation and kills it at each point of that trace.
+    fn kill_at_each_point(&self, traces: usize, start: Instant) -> Result<Report, Error> {
         let plan = self.trace()?;
         let all = plan.kill_points();
         let chosen = match &self.check.recoverer {
@@ -146,7 +164,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
                 self.try_point(&plan, kill.victim, &choice, &mut tally)?;
             }
         }
-        Ok(tally.into_report(self.check, plan.instructions(), start.elapsed()))
+        Ok(tally.into_report(self.check, plan.instructions(), traces, start.elapsed()))
     }
 
     /// Goes once through what comes before a kill, so that what the set-up does only the first
@@ -231,7 +249,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
         };
         for _ in 0..TRIES {
             if let Some(scene) = self.kill_at(plan, &point)? {
-                let outcome = self.aftermath(scene.sleepers, scene.killed_at)?;
+                let outcome = self.aftermath(scene)?;
                 tally.add(kill, outcome);
                 return Ok(());
             }
@@ -263,13 +281,23 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
             return Ok(None);
         }
         sleepers.note_the_woken();
+        let may_be_rescued = self.may_be_rescued_from(&victim)?;
         let killed_at = victim.kill();
         self.observe(point);
         Ok(Some(Scene {
             sleepers,
             recoverer,
             killed_at,
+            may_be_rescued,
         }))
+    }
+
+    /// Whether the death of one that stands at its kill point may go unheard.
+    fn may_be_rescued_from(&self, one: &Tracee) -> Result<bool, Error> {
+        match &self.check.gap {
+            Some(gap) => Ok(gap(self.mem, one.pending_lock()?)),
+            None => Ok(self.check.allowed_rescues.is_some()),
+        }
     }
 
     fn guide<'v>(&self, victim: &'v Tracee, plan: &'v TracePlan) -> Guide<'v> {

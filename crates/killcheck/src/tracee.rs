@@ -150,6 +150,30 @@ impl Tracee {
         arch::set_program_counter(self.pid, address)
     }
 
+    /// Returns the address that its thread has announced to the kernel as the pending one of its
+    /// robust locks; 0 if it has not.
+    pub(crate) fn pending_lock(&self) -> Result<usize, Error> {
+        /// Distance of the pending lock's address from the start of the list's head.
+        const PENDING: u64 = 16;
+        let (mut head, mut len) = (0_u64, 0_usize);
+        // SAFETY: both are writable and as wide as the kernel's.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_get_robust_list,
+                self.pid,
+                &raw mut head,
+                &raw mut len,
+            )
+        };
+        if done == -1 {
+            return Err(Error::last_os("asking for the victim's robust list"));
+        }
+        match head {
+            0 => Ok(0),
+            head => Ok(peek(self.pid, head + PENDING)? as usize),
+        }
+    }
+
     /// Lets it execute one instruction; `wait` tells how that went.
     pub(crate) fn step(&self) -> Result<(), Error> {
         self.go_on(libc::PTRACE_SINGLESTEP, 0)

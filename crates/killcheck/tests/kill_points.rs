@@ -218,6 +218,7 @@ fn points_off_the_traced_way_are_missed_and_not_misreported() {
             })
             .invariant(|_| Ok(()))
             .limit(Duration::from_millis(200))
+            .allow_missed(1.0, "else it is traced again")
             .run(&area)
             .expect("the check runs");
         let only_in_the_trace = sixteen_stores as *const () as u64;
@@ -403,15 +404,47 @@ fn another_way_than_traced<'a>(times: &'a AtomicU32) -> Check<'a, Bytes> {
         .invariant(|_| Ok(()))
 }
 
+/// One of many ways that have no instruction in common.
+fn way<const WAY: u8>(area: &Bytes) {
+    for place in &area[..32] {
+        place.store(WAY, Ordering::Relaxed);
+    }
+}
+
+const WAYS: [fn(&Bytes); 16] = [
+    way::<1>, way::<2>, way::<3>, way::<4>, way::<5>, way::<6>, way::<7>, way::<8>, way::<9>,
+    way::<10>, way::<11>, way::<12>, way::<13>, way::<14>, way::<15>, way::<16>,
+];
+
 #[test]
 #[should_panic(expected = "points were missed, so nothing is proved there")]
 fn assert_safe_panics_on_missed_points() {
     let times = AtomicU32::new(0);
-    another_way_than_traced(&times)
+    Check::new("another way each time")
+        .setup(|area: &Bytes| {
+            let time = times.fetch_add(1, Ordering::Relaxed);
+            area[200].store((time % WAYS.len() as u32) as u8, Ordering::Relaxed);
+        })
+        .victim(|area| WAYS[usize::from(area[200].load(Ordering::Relaxed))](area))
+        .invariant(|_| Ok(()))
         .allow_missed(0.1, "not so many")
         .run(&bytes())
         .expect("the check runs")
         .assert_safe();
+}
+
+/// As when another thread of the process looks up what forked ones would have looked up.
+#[test]
+fn an_operation_that_goes_another_way_from_then_on_is_traced_again() {
+    let times = AtomicU32::new(0);
+    let report = another_way_than_traced(&times)
+        .run(&bytes())
+        .expect("the check runs");
+    report.assert_safe();
+    assert_eq!(report.missed(), []);
+    assert!(report.instructions() >= 40, "{report}");
+    assert_eq!(report.kill_points().len(), report.instructions() + 1);
+    assert!(report.to_string().contains("traced 2 times"), "{report}");
 }
 
 #[test]

@@ -226,6 +226,48 @@ fn assert_safe_panics_on_more_rescues_than_allowed() {
         .assert_safe();
 }
 
+/// Announces something to the kernel as this thread's pending robust lock.
+fn announce(lock: usize) {
+    let (mut head, mut len) = (std::ptr::null_mut::<usize>(), 0_usize);
+    // SAFETY: both are writable; 0 means this thread.
+    let done = unsafe {
+        let call = libc::SYS_get_robust_list;
+        libc::syscall(call, 0, &raw mut head, &raw mut len)
+    };
+    assert!(done == 0 && !head.is_null(), "the C library has set it");
+    // SAFETY: the third word of the head, which lives as long as the thread.
+    unsafe { head.wrapping_add(2).write_volatile(lock) };
+}
+
+#[test]
+fn a_rescue_is_allowed_only_in_the_gap() {
+    // The futex word of neither is this thread's or free, so the kernel leaves it alone.
+    let (one, other) = ([u64::MAX; 16], [u64::MAX; 16]);
+    let address = |lock: &[u64; 16]| (&raw const lock[8]).addr();
+    let dying = |lock: usize| {
+        dying_publisher(RECHECK).victim(move |semaphore| {
+            announce(lock);
+            semaphore.release();
+            announce(0);
+        })
+    };
+    let area = Semaphore::area();
+    for gap in [&one, &other] {
+        let report = dying(address(&one))
+            .allow_rescues_if(move |_, pending| pending == address(gap), "a control")
+            .run(&area)
+            .expect("it runs");
+        if std::ptr::eq(gap, &one) {
+            report.assert_safe();
+            assert!(!report.rescued().is_empty(), "{report}");
+            assert!(report.to_string().contains("in a gap"), "{report}");
+        } else {
+            report.assert_caught();
+            assert_eq!(report.rescued(), [], "{report}");
+        }
+    }
+}
+
 #[test]
 fn who_has_no_timeout_is_not_rescued() {
     let report = dying_publisher(None)

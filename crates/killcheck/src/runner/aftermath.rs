@@ -1,6 +1,6 @@
 //! What the others do after the kill, and what was wrong with it.
 
-use super::{Outcome, Runner};
+use super::{Outcome, Runner, Scene};
 use crate::Error;
 use crate::check::Judgement;
 use crate::child::Child;
@@ -9,20 +9,17 @@ use crate::sleepers::{Sleepers, Watch};
 
 impl<'a, M: ?Sized> Runner<'_, 'a, M> {
     /// Lets the others go on after the last kill.
-    pub(super) fn aftermath(
-        &self,
-        mut sleepers: Sleepers<'_>,
-        killed_at: u64,
-    ) -> Result<Outcome, Error> {
+    pub(super) fn aftermath(&self, mut scene: Scene<'_>) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
-        outcome.finding = self.judge(&mut sleepers, killed_at, &mut outcome)?;
-        outcome.longest_timeout = outcome.longest_timeout.max(sleepers.longest_timeout());
+        outcome.finding = self.judge(&mut scene, &mut outcome)?;
+        let longest = scene.sleepers.longest_timeout();
+        outcome.longest_timeout = outcome.longest_timeout.max(longest);
         if outcome.finding.is_some() {
             return Ok(outcome);
         }
-        drop(sleepers);
+        scene.sleepers = Sleepers::new();
         if let Some(invariant) = &self.check.invariant {
-            let failure = self.let_act(invariant, &Sleepers::new(), &mut outcome)?;
+            let failure = self.let_act(invariant, &scene, &mut outcome)?;
             outcome.finding = failure.map(|failure| (Role::Invariant, failure));
         }
         Ok(outcome)
@@ -31,20 +28,19 @@ impl<'a, M: ?Sized> Runner<'_, 'a, M> {
     /// Lets sleepers and survivor go on and says what was wrong with them.
     fn judge(
         &self,
-        sleepers: &mut Sleepers<'_>,
-        killed_at: u64,
+        scene: &mut Scene<'_>,
         outcome: &mut Outcome,
     ) -> Result<Option<(Role, Failure)>, Error> {
         let limit = self.check.limit;
-        if self.a_wake_is_lost(sleepers, outcome)? {
+        if self.a_wake_is_lost(scene, outcome)? {
             return Ok(Some((Role::Sleeper, Failure::LostWake(limit))));
         }
-        outcome.wakes = sleepers.wakes(killed_at).collect();
+        outcome.wakes = scene.sleepers.wakes(scene.killed_at).collect();
         if let Some(survivor) = &self.check.survivor {
-            if let Some(failure) = self.let_act(survivor, sleepers, outcome)? {
+            if let Some(failure) = self.let_act(survivor, scene, outcome)? {
                 return Ok(Some((Role::Survivor, failure)));
             }
-            let failure = match sleepers.end_within(limit, usize::MAX)? {
+            let failure = match scene.sleepers.end_within(limit, usize::MAX)? {
                 Watch::Reached => None,
                 Watch::Stuck => Some(Failure::Stuck),
                 Watch::Late => Some(Failure::Hang(limit)),
@@ -53,20 +49,22 @@ impl<'a, M: ?Sized> Runner<'_, 'a, M> {
                 return Ok(Some((Role::Sleeper, failure)));
             }
         }
-        Ok(sleepers.take_ends().map(|failure| (Role::Sleeper, failure)))
+        let failure = scene.sleepers.take_ends();
+        Ok(failure.map(|failure| (Role::Sleeper, failure)))
     }
 
     /// Lets survivor or invariant run in a process of its own and says what was wrong with it.
     fn let_act(
         &self,
         judgement: &Judgement<'a, M>,
-        sleepers: &Sleepers<'_>,
+        scene: &Scene<'_>,
         outcome: &mut Outcome,
     ) -> Result<Option<Failure>, Error> {
         let limit = self.check.limit;
+        let sleepers = &scene.sleepers;
         let mut actor = Child::start(&self.slot, self.time(), &|| judgement(self.mem))?;
         let mut watch = sleepers.wait_beside(&actor, limit)?;
-        if watch == Watch::Stuck && self.check.allowed_rescues.is_some() {
+        if watch == Watch::Stuck && scene.may_be_rescued {
             sleepers.pass_timeouts()?;
             actor.pass_timeout()?;
             watch = sleepers.wait_beside(&actor, limit)?;
@@ -82,12 +80,9 @@ impl<'a, M: ?Sized> Runner<'_, 'a, M> {
 
     /// Sees what the victim has left make of the sleepers; true if more should have woken than
     /// have.
-    fn a_wake_is_lost(
-        &self,
-        sleepers: &Sleepers<'_>,
-        outcome: &mut Outcome,
-    ) -> Result<bool, Error> {
+    fn a_wake_is_lost(&self, scene: &Scene<'_>, outcome: &mut Outcome) -> Result<bool, Error> {
         let limit = self.check.limit;
+        let sleepers = &scene.sleepers;
         if sleepers.is_empty() {
             return Ok(false);
         }
@@ -95,7 +90,7 @@ impl<'a, M: ?Sized> Runner<'_, 'a, M> {
         let due = self.check.must_wake.as_ref().map_or(0, |due| due(self.mem));
         let due = ended.saturating_add(due);
         if sleepers.end_within(limit, due)? != Watch::Reached {
-            if self.check.allowed_rescues.is_none() {
+            if !scene.may_be_rescued {
                 return Ok(true);
             }
             sleepers.pass_timeouts()?;

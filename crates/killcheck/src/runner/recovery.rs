@@ -105,9 +105,10 @@ impl<M: ?Sized> Runner<'_, '_, M> {
             };
             if self.arrives(&self.guide(&tracee, recovery), recovery, recoverer)? {
                 scene.sleepers.note_the_woken();
-                let killed_at = tracee.kill();
+                scene.may_be_rescued |= self.may_be_rescued_from(&tracee)?;
+                scene.killed_at = tracee.kill();
                 self.observe(recoverer);
-                return self.aftermath(scene.sleepers, killed_at).map(Some);
+                return self.aftermath(scene).map(Some);
             }
         }
         Ok(None)

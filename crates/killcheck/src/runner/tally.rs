@@ -52,6 +52,7 @@ impl Tally {
         mut self,
         check: &Check<'_, M>,
         instructions: usize,
+        traces: usize,
         elapsed: Duration,
     ) -> Report {
         let place = |kill: &Kill| (kill.victim.index, kill.recoverer.map(|point| point.index));
@@ -95,6 +96,7 @@ impl Tally {
             rescued: self.rescued.iter().map(|kill| kill.victim).collect(),
             allowed_missed: check.allowed_missed.clone(),
             allowed_rescues: check.allowed_rescues.clone(),
+            traces,
             elapsed,
             symbols,
         }

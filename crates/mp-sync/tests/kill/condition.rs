@@ -6,7 +6,7 @@ use killcheck::SharedArea;
 use mp_os::clock::Deadline;
 use mp_sync::{Condition, ConditionGuard, LockError};
 
-use super::{check, word_of};
+use super::{check, is_unheard, word_of};
 
 /// Offsets of `docs/memory-layout.md`.
 const BELL: usize = 48;
@@ -87,7 +87,7 @@ fn notified_waiter_with_another_asleep() {
             notify(condition, 1);
             Ok(())
         })
-        .allow_rescues(60, GAP)
+        .allow_rescues_if(is_unheard(BELL), GAP)
         .run(&condition())
         .expect("the check runs");
     println!("{report}");
@@ -130,7 +130,7 @@ fn sweeper_dies_with_another_asleep() {
             notify(condition, 1);
             Ok(())
         })
-        .allow_rescues(120, GAP)
+        .allow_rescues_if(is_unheard(BELL), GAP)
         .allow_missed(0.5, "the text of /proc is not always as long")
         .max_points(if cfg!(debug_assertions) { 100 } else { 800 })
         .run(&condition())
