@@ -15,7 +15,8 @@
 //!  112 cause       why the barrier broke last: a process that died, or a code
 //!  120 swept       how many looks for the dead were finished
 //!  128 parties     how many a round takes
-//!  132 reserved    0
+//!  132 used        how many of the members' words were ever used, from the first on
+//!  136 reserved    0
 //!  256 arrived     496 identities of processes; that of the nth arrival of the round
 //! 4224 members     496 identities of processes that hold a `Party`, or 0
 //! ```
@@ -24,7 +25,9 @@
 //! - I1 All words are written by the owner of `raw` only, but `swept`, which is a hint, and the
 //!   member's word, which the member itself clears.
 //! - I2 The identity of an arrival is there before `state` counts it.
-//! - I3 `state` moves in single stores: an arrival more; the next round without arrivals; BROKEN. A
+//! - I3 A member's word is not 0 only where `used` counts it, which is stored first and never gets
+//!   less: looks for the dead end there.
+//! - I4 `state` moves in single stores: an arrival more; the next round without arrivals; BROKEN. A
 //!   broken round ends by a reset only, which first notes it in `last_broken`.
 //!
 //! # Orderings
@@ -43,7 +46,7 @@
 //!   round is complete.
 //! - While it runs the action: the same; it has arrived.
 //! - Anywhere, and it holds a [`Party`]: waiters find it at their recheck, too.
-//! - Between two stores: each is a whole step (I3). In a reset: the barrier stays broken, or is
+//! - Between two stores: each is a whole step (I4). In a reset: the barrier stays broken, or is
 //!   reset.
 //! - Between the store that ends a round and the wake: the bell wakes a waiter, and each waiter
 //!   that sees the end wakes all.
@@ -103,7 +106,8 @@ shared_struct! {
         cause: AtomicU64 = "why it broke last: the process that died, or a code in the upper 42 bits",
         swept: AtomicU64 = "how many looks for the dead were finished",
         parties: AtomicU32 = "how many a round takes",
-        reserved: [AtomicU32; 31] = "0",
+        used: AtomicU32 = "how many of the members' words were ever used, from the first on",
+        reserved: [AtomicU32; 30] = "0",
         arrived: [AtomicU64; MOST] = "the processes that have arrived in this round, in order",
         members: [AtomicU64; MOST] = "0, or a process whose death breaks the barrier",
     }
@@ -296,7 +300,7 @@ impl Barrier {
                 return Ok(());
             }
             self.break_round(RESET);
-            // Before the round ends (I3).
+            // Before the round ends (I4).
             self.last_broken
                 .store(state.round().wrapping_add(1), Ordering::Relaxed);
             self.set_state(state.next_round());
@@ -542,13 +546,21 @@ impl Barrier {
         Ok(state)
     }
 
+    /// Returns the place of a free word of a member, which `used` counts then (I3).
     fn free_member(&self) -> Option<usize> {
+        let used = self.used_members();
         let is_free = |member: &AtomicU64| member.load(Ordering::Relaxed) == 0;
-        self.members.iter().position(is_free)
+        let free = used.iter().position(is_free);
+        if free.is_some() || used.len() == MOST {
+            return free;
+        }
+        // Relaxed: one that looks for the dead and misses a new member finds it at its next look.
+        self.used.store(used.len() as u32 + 1, Ordering::Relaxed);
+        Some(used.len())
     }
 
     fn forget_dead_members(&self) {
-        for member in &self.members {
+        for member in self.used_members() {
             if participant::is_gone(member.load(Ordering::Relaxed)) {
                 member.store(0, Ordering::Relaxed);
             }
@@ -589,10 +601,18 @@ impl Barrier {
         }
     }
 
+    /// The words that may be of a member (I3).
+    fn used_members(&self) -> &[AtomicU64] {
+        &self.members[..(self.used.load(Ordering::Relaxed) as usize).min(MOST)]
+    }
+
     fn find_dead(&self, state: State) -> Option<u64> {
         let arrived = &self.arrived[..state.arrived().min(MOST)];
         let arrived = arrived.iter().map(|word| word.load(Ordering::Relaxed));
-        let members = self.members.iter().map(|word| word.load(Ordering::Relaxed));
+        let members = self
+            .used_members()
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed));
         // 0 is of no process: the words were overwritten (I2).
         let is_gone = |&word: &u64| word == 0 || participant::is_gone(word);
         arrived
