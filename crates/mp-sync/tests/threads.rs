@@ -22,10 +22,10 @@ fn placed<T: Place>() -> &'static T {
     unsafe { region.place_guarded(0) }.expect("16 KiB, aligned to 64")
 }
 
-const ROUNDS: u64 = if cfg!(miri) { 20 } else { 20_000 };
+const ROUNDS: u64 = if cfg!(miri) { 6 } else { 20_000 };
 
 /// For operations of many steps, of which each takes Miri long.
-const FEW_ROUNDS: u64 = if cfg!(miri) { 3 } else { 1000 };
+const FEW_ROUNDS: u64 = if cfg!(miri) { 2 } else { 1000 };
 
 #[test]
 fn mutex_excludes() {
