@@ -3,10 +3,10 @@
 use mp_layout::Result;
 use mp_process::{Arguments, Returned, Setup, Stateless, Task, cpu_count};
 
-use crate::Pool;
 use crate::context::preparation;
 use crate::feeder::Written;
 use crate::shared::Config;
+use crate::{Pool, ProcessPoolExecutor};
 
 /// The options of a [`Pool`], from [`Pool::builder`].
 ///
@@ -104,5 +104,23 @@ impl Builder {
             setup: self.setup,
             initializer: self.initializer?,
         })
+    }
+
+    /// Makes the pool and an executor of it.
+    ///
+    /// ```
+    /// let executor = mp_pool::ProcessPoolExecutor::builder()
+    ///     .workers(2)
+    ///     .max_tasks_per_child(10)
+    ///     .build_executor()?;
+    /// assert_eq!(executor.submit(|| 7, ()).result()?, 7);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`build`](Self::build).
+    pub fn build_executor(self) -> Result<ProcessPoolExecutor> {
+        self.build().map(ProcessPoolExecutor::from)
     }
 }

@@ -8,9 +8,10 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use mp_layout::Result;
+use mp_layout::{Error, ErrorKind, PlainSlice, Result};
 use mp_process::call::Function;
 use mp_process::{Argument, Arguments, Returned, Stateless, Task};
+use mp_value::{Chunk, Chunks, Claim};
 
 use crate::feeder::{Written, write};
 use crate::packet::append_part;
@@ -59,6 +60,16 @@ fn keep<C: Argument>(context: C) {
     KEPT.set(Some(Box::new(context)));
 }
 
+/// In a worker: runs what is given the context that it keeps.
+fn with_kept<C: 'static, R>(run: impl FnOnce(&C) -> R) -> R {
+    KEPT.with_borrow(|kept| {
+        let Some(context) = kept.as_ref().and_then(|kept| kept.downcast_ref()) else {
+            unreachable!("a worker runs a packet when it keeps the packet's context");
+        };
+        run(context)
+    })
+}
+
 /// A task of one item that is given the context which its worker keeps.
 pub(crate) struct WithContext<F, C> {
     task: F,
@@ -88,12 +99,48 @@ where
     type Output = R;
 
     fn call(self, (item,): (T,)) -> R {
-        KEPT.with_borrow(|kept| {
-            let context = kept.as_ref().and_then(|kept| kept.downcast_ref());
-            let Some(context) = context else {
-                unreachable!("a worker runs a packet when it keeps the packet's context");
-            };
-            (self.task)(context, item)
+        with_kept(|context| (self.task)(context, item))
+    }
+}
+
+/// A task that is given a chunk, of the number that is its item, of the array which is the context.
+pub(crate) struct WithChunk<F, T> {
+    task: F,
+    element: PhantomData<fn(T)>,
+}
+
+impl<F, T> WithChunk<F, T> {
+    pub(crate) fn new(task: F) -> Self {
+        let element = PhantomData;
+        Self { task, element }
+    }
+}
+
+impl<F: Copy, T> Copy for WithChunk<F, T> {}
+
+impl<F: Copy, T> Clone for WithChunk<F, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F, T> Task<(usize,)> for WithChunk<F, T>
+where
+    F: Fn(Chunk<T>) + 'static,
+    T: PlainSlice,
+{
+    type Output = Result<()>;
+
+    fn call(self, (index,): (usize,)) -> Result<()> {
+        with_kept(|chunks: &Chunks<T>| match chunks.claim(index)? {
+            Claim::Claimed(chunk) => {
+                (self.task)(chunk);
+                Ok(())
+            }
+            Claim::Taken(owner) => {
+                let error = Error::new(ErrorKind::Claimed, "claim", format!("chunk {index}"));
+                Err(error.with_detail(format!("{owner} has it")))
+            }
         })
     }
 }

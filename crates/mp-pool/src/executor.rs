@@ -1,7 +1,10 @@
 //! The pool behind the interface of Python's `concurrent.futures`.
 
 use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
 
 use mp_layout::Result;
 use mp_os::clock::Deadline;
@@ -9,6 +12,7 @@ use mp_process::{Argument, Arguments, Returned, Stateless, Task};
 
 use crate::Pool;
 use crate::async_result::MapResult;
+use crate::builder::Builder;
 use crate::error::{Cause, TaskError};
 use crate::imap::Imap;
 use crate::job::{Job, Read};
@@ -48,14 +52,18 @@ impl ProcessPoolExecutor {
         Pool::builder().build().map(Self::from)
     }
 
-    /// Makes an executor of `workers` processes; for other options make a [`Pool`], and the
-    /// executor of it.
+    /// Makes an executor of `workers` processes; [`builder`](Self::builder) has other options.
     ///
     /// # Errors
     ///
     /// As for [`Builder::build`](crate::Builder::build).
     pub fn with_workers(workers: usize) -> Result<Self> {
         Pool::new(workers).map(Self::from)
+    }
+
+    /// The options of its pool; end with [`Builder::build_executor`].
+    pub fn builder() -> Builder {
+        Pool::builder()
     }
 
     /// Calls `task` in a worker, once it is its turn.
@@ -69,6 +77,7 @@ impl ProcessPoolExecutor {
     {
         let MapResult { job, read, .. } = self.pool.apply_async(task, arguments).into_results();
         Future {
+            number: FutureNumber::next(),
             job,
             read,
             pool: Arc::downgrade(self.pool.shared()),
@@ -131,7 +140,7 @@ impl Drop for ProcessPoolExecutor {
 }
 
 /// What was submitted to a [`ProcessPoolExecutor`]. Clones are the same task; it outlives the
-/// executor.
+/// executor. It may be awaited, in any async runtime.
 ///
 /// ```
 /// use mp_pool::ProcessPoolExecutor;
@@ -148,6 +157,7 @@ impl Drop for ProcessPoolExecutor {
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 pub struct Future<R> {
+    number: FutureNumber,
     job: Arc<Job>,
     read: Read<R>,
     pool: Weak<Shared>,
@@ -229,9 +239,25 @@ impl<R> Future<R> {
     }
 }
 
+/// Ready with what [`result`](Future::result) returns.
+///
+/// Wakers are woken in the thread that runs callbacks. A drop leaves the task where it is.
+impl<R> std::future::Future for Future<R> {
+    type Output = Result<R, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.job.is_done_or_wakes(self.number, context.waker()) {
+            Poll::Ready(self.result())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
 impl<R> Clone for Future<R> {
     fn clone(&self) -> Self {
         Self {
+            number: FutureNumber::next(),
             job: Arc::clone(&self.job),
             read: self.read,
             pool: Weak::clone(&self.pool),
@@ -245,6 +271,17 @@ impl<R> fmt::Debug for Future<R> {
             .debug_struct("Future")
             .field("done", &self.done())
             .finish_non_exhaustive()
+    }
+}
+
+/// Tells the futures of a task apart, each of which is polled by another waker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FutureNumber(u64);
+
+impl FutureNumber {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 

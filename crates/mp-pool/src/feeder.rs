@@ -152,6 +152,14 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
         self.into_results().get_each()
     }
 
+    /// How many tasks are still to be submitted, at least and at most.
+    pub(crate) fn left(&self) -> (usize, Option<usize>) {
+        let held = usize::from(self.held.is_some());
+        let (least, most) = self.items.size_hint();
+        let most = most.and_then(|most| most.checked_add(held));
+        (least.saturating_add(held), most)
+    }
+
     /// Submits all tasks.
     pub(crate) fn submit_all(mut self) -> MapResult<R> {
         while self.feed() {}

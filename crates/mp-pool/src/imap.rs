@@ -13,7 +13,8 @@ use crate::job::{Delivered, Progress, value};
 ///
 /// It takes items from its iterator while results are asked for, and is ahead of the results by
 /// four packets of tasks for each worker at most: so the iterator may be endless. Dropped early, it
-/// leaves the tasks that were submitted to run.
+/// leaves the tasks that were submitted to run. It knows its length if the iterator does, which is
+/// what progress bars ask for.
 ///
 /// ```
 /// use mp_pool::Pool;
@@ -92,7 +93,20 @@ impl<I: Iterator, R> Iterator for Imap<'_, I, R> {
     fn next(&mut self) -> Option<Self::Item> {
         self.next_timeout(Deadline::NEVER)
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let submitted = self.feeder.submitted - self.given;
+        let (least, most) = if self.has_more {
+            self.feeder.left()
+        } else {
+            (0, Some(0))
+        };
+        let most = most.and_then(|most| most.checked_add(submitted));
+        (least.saturating_add(submitted), most)
+    }
 }
+
+impl<I: ExactSizeIterator, R> ExactSizeIterator for Imap<'_, I, R> {}
 
 impl<I: Iterator, R> fmt::Debug for Imap<'_, I, R> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,18 +1,21 @@
 //! One call of a pool: the outcomes of its tasks, and who waits for them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 
 use mp_os::clock::Deadline;
 use mp_process::call::Outcome;
 
 use crate::callbacks::Callback;
 use crate::error::{Cause, TaskError};
-use crate::executor::Watcher;
+use crate::executor::{FutureNumber, Watcher};
 use crate::leading::Leading;
 use crate::outcomes::Outcomes;
 use crate::shared::Shared;
+use crate::stats::Ended;
 
 /// What came of a task.
 pub(crate) type Delivered = Result<Outcome, Cause>;
@@ -28,6 +31,7 @@ pub(crate) struct Job {
     /// To the thread that runs them.
     callbacks: Sender<Callback>,
     pool: Weak<Shared>,
+    counts: Arc<Ended>,
 }
 
 /// What is known of a job's tasks.
@@ -39,6 +43,8 @@ pub(crate) struct Progress {
     pub(crate) outstanding: usize,
     /// Run when no task is outstanding.
     callbacks: Vec<Callback>,
+    /// Woken then, too: one for each future that was polled.
+    wakers: BTreeMap<FutureNumber, Waker>,
     /// Told of each outcome.
     watchers: Vec<Weak<Watcher>>,
     waiters: usize,
@@ -53,6 +59,7 @@ impl Job {
             changed: Condvar::new(),
             callbacks: pool.callbacks.sender(),
             pool: Arc::downgrade(pool),
+            counts: Arc::clone(&pool.counts),
         })
     }
 
@@ -63,11 +70,15 @@ impl Job {
 
     /// Stores what came of a task that was expected.
     pub(crate) fn deliver(&self, index: usize, delivered: Delivered) {
+        self.counts.count(delivered.is_ok());
         let mut progress = self.locked();
         progress.outcomes.insert(index, delivered);
         progress.outstanding = progress.outstanding.saturating_sub(1);
         if progress.outstanding == 0 {
             progress.callbacks.drain(..).for_each(|one| self.call(one));
+            // Not woken here, under the locks of the pool: what a waker does is not known.
+            let wakers = std::mem::take(&mut progress.wakers).into_values();
+            wakers.for_each(|waker| self.call(Box::new(|| waker.wake())));
         }
         let watchers = progress.watchers.iter().filter_map(Weak::upgrade);
         watchers.for_each(|watcher| watcher.tell());
@@ -84,6 +95,21 @@ impl Job {
         } else {
             progress.callbacks.push(callback);
         }
+    }
+
+    /// Whether no task is outstanding; if one is, `waker` is woken when none is, instead of the
+    /// last one of this future.
+    pub(crate) fn is_done_or_wakes(&self, future: FutureNumber, waker: &Waker) -> bool {
+        let waker = waker.clone();
+        let mut progress = self.locked();
+        if progress.outstanding == 0 {
+            return true;
+        }
+        let last = progress.wakers.insert(future, waker);
+        drop(progress);
+        // Not dropped under the lock: what that does is not known either.
+        drop(last);
+        false
     }
 
     fn call(&self, callback: Callback) {

@@ -53,6 +53,7 @@ mod results;
 mod seat;
 mod shared;
 mod state;
+mod stats;
 mod worker;
 
 pub use async_result::{AsyncResult, MapResult};
@@ -64,6 +65,7 @@ pub use executor::{
 pub use imap::Imap;
 pub use mp_os::clock::Deadline;
 pub use pool::{Chunked, Pool};
+pub use stats::Stats;
 
 /// The tables of this crate's structures in `docs/memory-layout.md`.
 #[doc(hidden)]

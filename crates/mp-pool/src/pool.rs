@@ -4,17 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use mp_layout::{Error, Result};
+use mp_layout::{Error, PlainSlice, Result};
 use mp_process::{Argument, Arguments, Returned, Stateless, Task};
+use mp_value::{Chunk, Chunks};
 
 use crate::async_result::{AsyncResult, MapResult};
 use crate::builder::Builder;
-use crate::context::{Context, WithContext};
-use crate::error::TaskError;
+use crate::context::{Context, WithChunk, WithContext};
+use crate::error::{Cause, TaskError};
 use crate::feeder::{Feeder, write_all, write_one};
 use crate::imap::Imap;
 use crate::packet::Attention;
 use crate::shared::{Config, Shared};
+use crate::stats::Stats;
 
 /// Worker processes that run tasks: functions of this program, with arguments that travel.
 ///
@@ -98,6 +100,20 @@ impl Pool {
     /// How many workers it has.
     pub fn workers(&self) -> usize {
         self.shared.config.workers
+    }
+
+    /// What it has done and has to do.
+    ///
+    /// ```
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// pool.map(|n: u32| n + 1, 0..10)?;
+    /// let stats = pool.stats();
+    /// assert_eq!((stats.done, stats.failed), (10, 0));
+    /// assert_eq!((stats.queued, stats.running, stats.replaced), (0, 0, 0));
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
     }
 
     /// The pids of its workers. Another may have taken the place of one meanwhile.
@@ -223,6 +239,53 @@ impl Pool {
         T: Argument,
     {
         self.in_chunks(None).try_map_with(context, task, items)
+    }
+
+    /// Calls `task` with each chunk of a shared array, in the workers, which write it where it is.
+    ///
+    /// Nothing is copied: a worker opens the array once, and claims each chunk that it is given.
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    /// use mp_value::Array;
+    ///
+    /// let squares = Array::<u64>::new(1000)?;
+    /// let pool = Pool::new(2)?;
+    /// pool.for_each(squares.chunks(100)?, |mut chunk| {
+    ///     for (n, square) in chunk.range().zip(chunk.iter_mut()) {
+    ///         *square = (n * n) as u64;
+    ///     }
+    /// })?;
+    /// assert_eq!(squares.get(30)?, 900);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`map`](Self::map), where the index is that of the chunk; those of
+    /// [`Chunks::claim`], and [`ErrorKind::Claimed`](mp_layout::ErrorKind::Claimed) if a process
+    /// has a chunk already.
+    ///
+    /// # If a process dies
+    ///
+    /// The chunk of a dead worker fails, and its elements may be half written. It stays marked:
+    /// [`Chunks::sweep`] names it, and who claims it next learns of the death by
+    /// [`Chunk::abandoned_by`]. Until then a lock of the whole array says so.
+    pub fn for_each<T, F>(&self, chunks: Chunks<T>, task: F) -> Result<(), TaskError>
+    where
+        T: PlainSlice,
+        F: Fn(Chunk<T>) + Stateless,
+    {
+        self.in_chunks(None).for_each(chunks, task)
+    }
+
+    /// As [`for_each`](Self::for_each), and returns the error of each chunk that has one, in order.
+    pub fn try_for_each<T, F>(&self, chunks: Chunks<T>, task: F) -> Vec<Result<(), TaskError>>
+    where
+        T: PlainSlice,
+        F: Fn(Chunk<T>) + Stateless,
+    {
+        self.in_chunks(None).try_for_each(chunks, task)
     }
 
     /// As [`map`](Self::map), without waiting: takes all items, and returns what to wait for.
@@ -526,6 +589,35 @@ impl<'p> Chunked<'p> {
         let task = WithContext::<F, C>::new(task);
         let items = items.into_iter();
         Feeder::with_context(self.shared, context, task, items, write_one, self.size).run()
+    }
+
+    /// As [`Pool::for_each`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Pool::for_each`].
+    pub fn for_each<T, F>(self, chunks: Chunks<T>, task: F) -> Result<(), TaskError>
+    where
+        T: PlainSlice,
+        F: Fn(Chunk<T>) + Stateless,
+    {
+        self.try_for_each(chunks, task).into_iter().collect()
+    }
+
+    /// As [`Pool::try_for_each`].
+    pub fn try_for_each<T, F>(self, chunks: Chunks<T>, task: F) -> Vec<Result<(), TaskError>>
+    where
+        T: PlainSlice,
+        F: Fn(Chunk<T>) + Stateless,
+    {
+        let items = 0..chunks.count();
+        let context = Context::new(chunks).map(Some);
+        let task = WithChunk::<F, T>::new(task);
+        let feeder = Feeder::with_context(self.shared, context, task, items, write_one, self.size);
+        let unclaimed = |(index, error)| TaskError::new(index, Cause::Failed(Arc::new(error)));
+        let each = feeder.run().into_iter().enumerate();
+        each.map(|(index, ran)| ran?.map_err(|error| unclaimed((index, error))))
+            .collect()
     }
 
     /// As [`Pool::map_async`].

@@ -7,6 +7,7 @@
 //! Lock order: the state, then a job's progress.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mp_layout::{Error, ErrorKind, Result};
@@ -21,6 +22,7 @@ use crate::job::Job;
 use crate::packet::{Attention, Packet};
 use crate::seat::{Occupant, WorkerProcess};
 use crate::state::{Leader, Phase, State};
+use crate::stats::{Ended, Stats};
 
 /// What every worker of a pool gets.
 #[derive(Debug, Default)]
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     control: Wakeup,
     pub(crate) config: Config,
     pub(crate) callbacks: Callbacks,
+    /// How many tasks have ended; jobs count them.
+    pub(crate) counts: Arc<Ended>,
     state: Mutex<State>,
     ended: Condvar,
 }
@@ -55,6 +59,7 @@ impl Shared {
             wakeup: Wakeup::new().map_err(failed)?,
             control: Wakeup::new().map_err(failed)?,
             callbacks: Callbacks::start().map_err(failed)?,
+            counts: Arc::default(),
             state: Mutex::default(),
             config,
             ended: Condvar::new(),
@@ -180,6 +185,19 @@ impl Shared {
         drop(state);
         self.callbacks.flush();
         Ok(())
+    }
+
+    /// What was done and is to be done.
+    pub(crate) fn stats(&self) -> Stats {
+        let state = self.locked();
+        let (queued, running) = state.unfinished(&self.board);
+        Stats {
+            queued,
+            running,
+            done: self.counts.done.load(Ordering::Relaxed),
+            failed: self.counts.failed.load(Ordering::Relaxed),
+            replaced: state.replaced(),
+        }
     }
 
     /// The pids of the workers.

@@ -83,6 +83,7 @@ pub(crate) struct State {
     /// Workers that have ended in a row without a task in between.
     in_vain: usize,
     failed_initializers: usize,
+    replaced: u64,
     last_end: String,
 }
 
@@ -169,6 +170,24 @@ impl State {
             packet.is_some_and(|packet| Arc::ptr_eq(&packet.job, job))
                 && matches!(board.taken_by(place), Ok(Some(_)))
         })
+    }
+
+    /// Tasks that have not begun, and tasks that run.
+    pub(crate) fn unfinished(&self, board: &Board) -> (usize, usize) {
+        let mut tasks: usize = self.pending.iter().map(|packet| packet.items.len()).sum();
+        let mut running = 0;
+        for (place, slot) in self.slots.iter().enumerate() {
+            if let Some(packet) = &slot.packet {
+                tasks += packet.items.len() - slot.done;
+                running += usize::from(matches!(board.taken_by(place), Ok(Some(_))));
+            }
+        }
+        (tasks - running, running)
+    }
+
+    /// How many workers took the place of another.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced
     }
 
     /// The workers with their seats' numbers.
@@ -447,12 +466,15 @@ impl State {
             if seat.occupant.is_some() {
                 continue;
             }
-            if seat.fill_at.is_expired()
-                && let Err(error) = seat.fill(number, shared)
-            {
-                self.note_in_vain(error.to_string());
-                self.seats[number].fill_at = self.after_pause();
-                self.give_up_if_in_vain(&shared.board);
+            if seat.fill_at.is_expired() {
+                match seat.fill(number, shared) {
+                    Ok(()) => self.replaced += 1,
+                    Err(error) => {
+                        self.note_in_vain(error.to_string());
+                        self.seats[number].fill_at = self.after_pause();
+                        self.give_up_if_in_vain(&shared.board);
+                    }
+                }
             }
             let seat = &self.seats[number];
             if seat.occupant.is_none() {

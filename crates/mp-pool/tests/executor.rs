@@ -1,5 +1,10 @@
 //! Futures of an executor.
 
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use mp_layout::ErrorKind;
@@ -143,6 +148,83 @@ fn a_drop_waits_for_what_was_submitted() {
     drop(executor.map(add, (0..50).map(|n| (total.clone(), n)).collect::<Vec<_>>()));
     drop(executor);
     assert_eq!(*total.lock().unwrap(), 1225);
+}
+
+/// Polls a future in this thread, which sleeps until it is woken.
+fn block_on<F: std::future::Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn futures_are_awaited() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::builder()
+        .workers(2)
+        .build_executor()
+        .unwrap();
+    let go = Event::new().unwrap();
+    let waits = executor.submit(pass, (go.clone(), 20));
+    let opens = executor.submit(|go: Event| go.set(), (go,));
+    let dies = executor.submit(|| std::process::abort(), ());
+    let (sum, death) = block_on(async {
+        let same = waits.clone();
+        opens.await.unwrap();
+        (
+            waits.await.unwrap() + same.await.unwrap(),
+            dies.await.unwrap_err(),
+        )
+    });
+    assert_eq!(sum, 40);
+    assert!(death.death().is_some(), "{death}");
+}
+
+#[test]
+fn each_future_that_was_polled_is_woken_once_by_its_last_waker() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let go = Event::new().unwrap();
+    let mut futures = [(); 2].map(|()| executor.submit(pass, (go.clone(), 5)));
+    futures[1] = futures[0].clone();
+    let counts = [(); 3].map(|()| Arc::new(Counted::default()));
+    for (future, waker) in [(0, 0), (1, 1), (0, 2), (0, 2)] {
+        let waker = Waker::from(Arc::clone(&counts[waker]));
+        let poll = Pin::new(&mut futures[future]).poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+    }
+    go.set();
+    // It waits for callbacks, and so for what wakes.
+    executor.shutdown();
+    let woken = counts
+        .each_ref()
+        .map(|count| count.0.load(Ordering::Relaxed));
+    assert_eq!(woken, [0, 1, 1]);
+    assert_eq!(block_on(&mut futures[1]).unwrap(), 5);
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Counted(AtomicU64);
+
+impl Wake for Counted {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[test]

@@ -371,6 +371,56 @@ fn workers_are_replaced_after_as_many_tasks_as_they_may_run() {
 }
 
 #[test]
+fn a_pool_counts_what_it_has_done_and_has_to_do() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    let (runs, go) = (Event::new().unwrap(), Event::new().unwrap());
+    let wait = |runs: Event, go: Event| {
+        runs.set();
+        go.wait();
+    };
+    let first = pool.apply_async(wait, (runs.clone(), go.clone()));
+    runs.wait();
+    let squares = pool.chunk_size(3).map_async(square, 0..10);
+    let stats = pool.stats();
+    assert_eq!((stats.queued, stats.running, stats.done), (10, 1, 0));
+    go.set();
+    first.wait();
+    squares.wait();
+    let odd = |n: u32| match n {
+        2 => std::process::abort(),
+        _ => assert!(!n.is_multiple_of(2)),
+    };
+    assert_eq!(
+        pool.try_map(odd, 0..6)
+            .iter()
+            .filter(|one| one.is_ok())
+            .count(),
+        3
+    );
+    assert_eq!(pool.apply(|| 7, ()).unwrap(), 7, "by the new worker");
+    let stats = pool.stats();
+    assert_eq!((stats.queued, stats.running), (0, 0));
+    assert_eq!((stats.done, stats.failed, stats.replaced), (15, 3, 1));
+}
+
+#[test]
+fn imap_knows_how_many_results_are_left() {
+    let _watchdog = Watchdog::new(LONG);
+    let next = |n: u32| n + 1;
+    let pool = Pool::new(2).unwrap();
+    for mut squares in [pool.imap(next, 0..100), pool.imap_unordered(next, 0..100)] {
+        for left in (1..=100).rev() {
+            assert_eq!(squares.len(), left);
+            squares.next().unwrap().unwrap();
+        }
+        assert_eq!((squares.len(), squares.next().is_none()), (0, true));
+    }
+    let endless = pool.imap(next, std::iter::repeat(7));
+    assert_eq!(endless.size_hint(), (usize::MAX, None));
+}
+
+#[test]
 fn a_pool_without_workers_or_with_too_many_is_refused() {
     for workers in [0, 4097, usize::MAX] {
         let error = Pool::new(workers).unwrap_err();

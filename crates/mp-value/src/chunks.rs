@@ -7,11 +7,12 @@ use mp_layout::{Error, ErrorKind, PlainSlice, Result};
 use mp_object::ProcessIdentity;
 use mp_object::owner::this_process;
 use mp_os::clock::Deadline;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Chunk;
 use crate::array_control::{MAX_CHUNKS, poisoned};
 use crate::array_memory::ArrayMemory;
 use crate::partition::Attempt;
+use crate::{Array, Chunk};
 
 /// An [`Array`](crate::Array) seen as chunks of equal length that processes claim, each to write on
 /// its own.
@@ -37,9 +38,10 @@ use crate::partition::Attempt;
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 ///
-/// To do each chunk once, let the workers count: `rows.claim(next.fetch_add(1))` with a
-/// [`RawValue<u64>`](crate::RawValue) that they share. The process that finishes calls
-/// [`sweep`](Self::sweep), and repeats what the dead had.
+/// The division travels to other processes, as its array does; a pool's `for_each` gives its
+/// workers each chunk once. To do that by hand, let the workers count:
+/// `rows.claim(next.fetch_add(1))` with a [`RawValue<u64>`](crate::RawValue) that they share. The
+/// process that finishes calls [`sweep`](Self::sweep), and repeats what the dead had.
 pub struct Chunks<T> {
     memory: ArrayMemory<T>,
     chunk_len: usize,
@@ -268,6 +270,21 @@ impl<T> Clone for Chunks<T> {
             memory: self.memory.clone(),
             chunk_len: self.chunk_len,
         }
+    }
+}
+
+impl<T> Serialize for Chunks<T> {
+    /// Writes the handle of the array, see [`mp_object::transfer`], and how it is divided.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.memory.object(), self.chunk_len as u64).serialize(serializer)
+    }
+}
+
+impl<'de, T: PlainSlice> Deserialize<'de> for Chunks<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (array, chunk_len) = <(Array<T>, u64)>::deserialize(deserializer)?;
+        let chunk_len = usize::try_from(chunk_len).map_err(de::Error::custom)?;
+        array.chunks(chunk_len).map_err(de::Error::custom)
     }
 }
 

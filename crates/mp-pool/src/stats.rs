@@ -1,0 +1,41 @@
+//! How much a pool has done.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a pool has done and has to do, from [`Pool::stats`](crate::Pool::stats).
+///
+/// `queued` and `running` are of one moment; a task that ends next to it may be counted in `done`
+/// as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Tasks that were submitted, and have neither begun nor ended.
+    pub queued: usize,
+    /// Tasks that run: one for each worker that has taken some.
+    pub running: usize,
+    /// Tasks that have returned.
+    pub done: u64,
+    /// Tasks that have ended without a value, also those that were cancelled or refused.
+    pub failed: u64,
+    /// Workers that were started in the place of one that had ended.
+    pub replaced: u64,
+}
+
+/// Tasks that have ended.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    pub(crate) done: AtomicU64,
+    pub(crate) failed: AtomicU64,
+}
+
+impl Ended {
+    pub(crate) fn count(&self, has_returned: bool) {
+        let count = if has_returned {
+            &self.done
+        } else {
+            &self.failed
+        };
+        // Relaxed: nothing is published by it.
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
