@@ -138,6 +138,33 @@ fn a_put_is_refused_where_memory_ends_before_the_other_places() {
     assert!(child.succeeds());
 }
 
+/// As above, where the memory file refuses those places alone.
+#[test]
+fn a_put_is_refused_where_the_other_places_have_no_memory() {
+    let child = Forked::new(|| {
+        let queue = Queue::<Vec<u8>, Bytes>::builder().room(16 << 20).create();
+        let queue = queue.expect("its first pages");
+        // SAFETY: the length alone is asked for.
+        let len = unsafe { queue.object().payload() }.len() + queue.object().payload_offset();
+        let places = Argument {
+            index: 2,
+            mask: u32::MAX,
+            value: (len - 4096) as u32, // 1024 - 768 of them, in the last page
+        };
+        refuse(libc::SYS_fallocate, libc::ENOSPC, Some(places));
+        let mut count = 0;
+        while queue.put(vec![count; 160_000]).is_ok() {
+            count += 1;
+        }
+        assert!((77..=78).contains(&count), "{count} in 768 blocks");
+        for n in 0..count {
+            assert!(queue.get().expect("a message") == vec![n; 160_000]);
+        }
+        true
+    });
+    assert!(child.succeeds());
+}
+
 /// Has the kernel answer `errno` to every `fallocate` of this mode.
 fn refuse_fallocate(mode: libc::c_int, errno: i32) {
     let mode = Argument {

@@ -641,6 +641,22 @@ fn corrupt_words_are_errors() {
 }
 
 #[test]
+fn a_count_that_the_records_do_not_have_is_an_error() {
+    use mp_layout::atomic::{AtomicU32, Ordering};
+    for count in [0, u32::MAX] {
+        let queue = Queue::<u64, Plain>::plain().expect("a queue");
+        queue.put(1).expect("room");
+        // SAFETY: bare words, reached by nobody with a reference to more.
+        let tails_count: &AtomicU32 = unsafe { queue.object().payload() }
+            .place(128 + 4)
+            .expect("a word");
+        tails_count.store(count, Ordering::Relaxed);
+        let error = Error::from(queue.try_get().expect_err("no such count"));
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{count}: {error}");
+    }
+}
+
+#[test]
 fn a_record_beyond_the_tail_is_an_error() {
     use mp_layout::atomic::{AtomicU32, Ordering};
     for (len, what) in [
