@@ -507,6 +507,11 @@ impl<T, C: Codec<T>> Queue<T, C> {
 }
 
 impl<T, C> Queue<T, C> {
+    #[cfg(all(test, not(miri)))]
+    pub(crate) fn raw(&self) -> &RawQueue {
+        &self.raw
+    }
+
     /// A queue that is a part of another object.
     pub(crate) fn of_raw(raw: RawQueue) -> Self {
         Self {

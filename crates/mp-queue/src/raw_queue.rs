@@ -401,8 +401,10 @@ impl RawQueue {
     }
 }
 
-/// Locks, also for operations that should not wait: another one that runs ends soon. A dead owner's
-/// lock is as good as any, because what it guards is whole after every store.
+/// Locks, also for operations that should not wait: another one that runs ends soon. One that lasts
+/// longer is waited for like room or a message, until the deadline or its hook ends it: nothing of
+/// the caller's operation has begun. A dead owner's lock is as good as any, because what it guards
+/// is whole after every store.
 #[inline]
 fn lock(mutex: &RawMutex, deadline: Deadline) -> Result<Guard<'_>> {
     let mut guard = match mutex.try_lock() {
@@ -416,11 +418,12 @@ fn lock(mutex: &RawMutex, deadline: Deadline) -> Result<Guard<'_>> {
 #[cold]
 fn lock_contended(mutex: &RawMutex, deadline: Deadline, error: RawLockError) -> Result<Guard<'_>> {
     let locked = match error {
-        RawLockError::TimedOut(_) => {
-            // Part of an operation that has begun: no hook ends it.
-            let deadline = deadline.max(Deadline::after(PATIENCE)).uninterruptible();
-            mutex.lock_timeout(deadline)
-        }
+        RawLockError::TimedOut(_) => match mutex.lock_timeout(Deadline::after(PATIENCE)) {
+            Err(RawLockError::TimedOut(_)) if !deadline.is_expired() => {
+                mutex.lock_timeout(deadline)
+            }
+            locked => locked,
+        },
         error => Err(error),
     };
     locked.map_err(|error| LockError::<()>::from(error).into())
@@ -436,4 +439,39 @@ pub(crate) fn suggest_less_room(error: Error) -> Error {
     Error::new(error.kind(), "make", "a queue").with_detail(format!(
         "{error}; or make the queue with less room, by `Queue::builder().room(bytes)`"
     ))
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use core::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use mp_testkit::Watchdog;
+
+    use super::*;
+    use crate::{GetError, PutError, Queue};
+
+    /// As one does that is stopped in a put or a get: what waits for the lock it has would wait for
+    /// ever.
+    #[test]
+    fn a_hook_ends_the_wait_for_a_lock_that_is_held_for_long() {
+        static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+        let _watchdog = Watchdog::new(mp_testkit::PATIENCE);
+        let queue = Queue::<u8>::new().expect("a queue");
+        queue.put(1).expect("room");
+        let never = Deadline::NEVER.interruptible_by(|| INTERRUPTED.load(Ordering::Relaxed));
+        let control = queue.raw().control();
+        let _producers = control.producers.lock().expect("a lock");
+        let _consumers = control.consumers.lock().expect("a lock");
+        thread::scope(|scope| {
+            let puts = scope.spawn(|| queue.put_timeout(2, never));
+            let gets = scope.spawn(|| queue.get_timeout(never));
+            INTERRUPTED.store(true, Ordering::Relaxed);
+            let put = puts.join().expect("no panic");
+            assert!(matches!(put, Err(PutError::Failed(2, _))), "{put:?}");
+            let got = gets.join().expect("no panic");
+            assert!(matches!(got, Err(GetError::Failed(_))), "{got:?}");
+        });
+        assert_eq!(queue.len(), 1);
+    }
 }
