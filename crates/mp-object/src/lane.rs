@@ -28,6 +28,9 @@
 //!   number that was not sent is used again, and only a death between storing and sending leaves a
 //!   gap.
 //!
+//! - I5: a message of number 0 belongs to no record. It only makes the lane readable, and is
+//!   discarded when it is in front of another, or with [`silence`](Lane::silence).
+//!
 //! # Progress
 //!
 //! Nothing here blocks.
@@ -55,6 +58,9 @@ use mp_layout::{Error, ErrorKind, Result};
 use mp_os::{descriptor, socket};
 
 use crate::transfer::{self, Descriptor};
+
+/// The number of a message that only makes the lane readable.
+const RING: u64 = 0;
 
 /// Bytes of a message: its number, and how many descriptors it has.
 const MESSAGE: usize = 9;
@@ -262,6 +268,11 @@ impl Lane {
                 return Ok(None);
             }
             let (number, count) = decode(message);
+            if number == RING {
+                // I5
+                socket::discard(&*self.front).map_err(failed)?;
+                continue;
+            }
             // I4
             match (number as u32).wrapping_sub(tag).cast_signed() {
                 // Its sender died before the commit, or its reader before it discarded.
@@ -286,14 +297,37 @@ impl Lane {
     /// calls it keeps senders and readers out. Returns whether there was one.
     #[cold]
     pub fn drain(&self) -> bool {
-        let mut was_any = false;
-        if Arc::ptr_eq(&self.back, &self.front) {
-            return was_any;
+        let is_of_side = Arc::ptr_eq(&self.back, &self.front);
+        !is_of_side && self.silence()
+    }
+
+    /// Makes the lane's end that is read readable, until a reader discards what was sent: for those
+    /// that poll [`front`](Self::front). Returns whether it is; else the system was short of
+    /// memory.
+    #[cold]
+    pub fn ring(&self) -> bool {
+        match socket::try_send(&*self.back, &encode(RING, 0), &[]) {
+            Ok(()) => true,
+            // Full is readable, and so is an end whose other side is gone.
+            Err(source) => !matches!(self.refused(source), LaneError::Failed(_)),
         }
+    }
+
+    /// Discards all messages that this end reads, as [`drain`](Self::drain) does, also where it is
+    /// one of two sides. Returns whether there was one.
+    #[cold]
+    pub fn silence(&self) -> bool {
+        let mut was_any = false;
         while socket::discard(&*self.front).unwrap_or(false) {
             was_any = true;
         }
         was_any
+    }
+
+    /// The end that is read. It is readable while there is a message, and hangs up when the other
+    /// side is gone.
+    pub fn front(&self) -> BorrowedFd<'_> {
+        self.front.as_fd()
     }
 }
 

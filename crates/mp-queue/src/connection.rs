@@ -3,6 +3,7 @@
 use core::fmt;
 use core::iter::{self, FusedIterator};
 use core::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result, TypeTag};
@@ -311,6 +312,19 @@ impl<S, R: Serialize + DeserializeOwned + 'static> Connection<S, R> {
     /// [`ErrorKind::Unsupported`] if the pipe does not go this way.
     pub fn poll(&self, timeout: impl Into<Deadline>) -> Result<bool> {
         self.end.poll(self.wait, timeout.into())
+    }
+
+    /// A descriptor to `poll` together with others, as
+    /// [`QueueReceiver::poll_fd`](crate::QueueReceiver::poll_fd) has it: it becomes readable with
+    /// the next message, or when the other side is gone. `None` if there is something to receive
+    /// now, or there will be nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] if the pipe does not go this way, and those of
+    /// [`QueueReceiver::poll_fd`](crate::QueueReceiver::poll_fd).
+    pub fn poll_fd(&self) -> Result<Option<BorrowedFd<'_>>> {
+        self.end.poll_fd()
     }
 
     /// Messages that wait to be received, at some time during the call; others may send and receive

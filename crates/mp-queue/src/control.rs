@@ -19,12 +19,14 @@ shared_struct! {
 
 shared_struct! {
     /// What producers write under their lock.
-    pub(crate) struct Tail as "Queue: tail": 32 bytes {
+    pub(crate) struct Tail as "Queue: tail": 40 bytes {
         pub(crate) cursor: AtomicU64 = "end of the newest record: its unit in the block in bits 0..12, the block in 12..32, records so far in 32..64",
         pub(crate) seen: AtomicU64 = "the head's cursor when a producer last looked",
         pub(crate) oldest: AtomicU32 = "the oldest block that is not in the stack of free blocks",
         pub(crate) backed: AtomicU32 = "blocks that have memory: those that are not in the stack, and those next to be taken from it",
         pub(crate) sent: AtomicU64 = "number of the last message that was sent over the lane of descriptors",
+        pub(crate) is_asked_to_ring: AtomicU32 = "1 if the next put or close makes the lane readable for those that poll it",
+        reserved: AtomicU32 = "0",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a process has of one side of a pipe, whatever its messages are.
 
 use core::slice;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Result};
@@ -248,6 +248,14 @@ impl PipeEnd {
         };
         let seen = not_empty.wait_until_or_suspect(wait, deadline, test, || self.suspect());
         Ok(seen.is_some())
+    }
+
+    /// A descriptor that becomes readable with the next message, or when the other side is gone;
+    /// `None` if there is a message or the other side is gone.
+    pub(crate) fn poll_fd(&self) -> Result<Option<BorrowedFd<'_>>> {
+        let asked = self.incoming()?.poll_fd()?;
+        // Silenced, an end still shows its other side's end, for good.
+        Ok(asked.filter(|_| !self.ask()))
     }
 
     /// Wakes all others of this side that sleep: the other side is gone, and the process that

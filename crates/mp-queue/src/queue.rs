@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use mp_layout::{Error, Region, Result};
@@ -493,6 +494,53 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// The messages as they come, until the queue is closed and empty.
     pub fn iter(&self) -> Iter<'_, T, C> {
         Iter::new(self)
+    }
+
+    /// A descriptor to `poll` together with others: it becomes readable with the next message, or
+    /// when the queue is closed. `None` if there is something to get now, or there will be nothing.
+    ///
+    /// It is asked for again before each poll, and always the same one, so `epoll` may keep it. It
+    /// is for looking only: what is in it is the queue's. A readable descriptor is a reason to call
+    /// [`try_get`](Self::try_get) until there is nothing, not a promise: another consumer may be
+    /// faster.
+    ///
+    /// A put looks at one word for it, and makes one system call if it was asked. Where nothing but
+    /// objects of this crate is waited for, [`wait`](mp_object::wait) does without.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`](mp_layout::ErrorKind::Unsupported) for queues of plain values and
+    /// of bytes and queues with a name; if the producers' lock cannot be acquired,
+    /// [`ErrorKind::Corrupt`](mp_layout::ErrorKind::Corrupt) or
+    /// [`ErrorKind::TooManyHeld`](mp_layout::ErrorKind::TooManyHeld).
+    ///
+    /// # If a process dies
+    ///
+    /// A message that was put makes the descriptor readable, whenever its producer dies.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_os::clock::Deadline;
+    /// use mp_os::wakeup::wait_any;
+    ///
+    /// # if cfg!(miri) { return Ok(()) }
+    /// let queue = mp_queue::Queue::new()?;
+    /// let same = queue.clone(); // in another process, perhaps
+    /// std::thread::spawn(move || same.put(7));
+    /// let number = loop {
+    ///     if let Ok(number) = queue.try_get() {
+    ///         break number;
+    ///     }
+    ///     if let Some(fd) = queue.poll_fd()? {
+    ///         wait_any(&[fd], Deadline::NEVER).expect("a poll");
+    ///     }
+    /// };
+    /// assert_eq!(number, 7);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    pub fn poll_fd(&self) -> Result<Option<BorrowedFd<'_>>> {
+        self.raw.poll_fd()
     }
 
     /// Closes the queue, for all: puts fail from now on, gets take what is left and then fail.

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::iter::FusedIterator;
+use std::os::fd::BorrowedFd;
 
 use mp_layout::Result;
 use mp_object::{Waitable, Watch};
@@ -80,6 +81,52 @@ impl<T: Serialize + DeserializeOwned + 'static> QueueReceiver<T> {
     /// other than of one message.
     pub fn iter(&self) -> impl FusedIterator<Item = Result<T, GetError>> {
         self.connection.iter()
+    }
+
+    /// A descriptor to `poll` together with others: it becomes readable with the next message, or
+    /// when the last sender is gone. `None` if there is something to get now, or there will be
+    /// nothing.
+    ///
+    /// It is asked for again before each poll, and always the same one, so `epoll` may keep it. It
+    /// is for looking only: what is in it is the queue's. A readable descriptor is a reason to call
+    /// [`try_get`](Self::try_get) until there is nothing, not a promise: another consumer may be
+    /// faster.
+    ///
+    /// A put looks at one word for it, and makes one system call if it was asked. Where nothing but
+    /// objects of this crate is waited for, [`wait`](mp_object::wait) does without.
+    ///
+    /// # Errors
+    ///
+    /// If the lock of the producers cannot be acquired,
+    /// [`ErrorKind::Corrupt`](mp_layout::ErrorKind::Corrupt) or
+    /// [`ErrorKind::TooManyHeld`](mp_layout::ErrorKind::TooManyHeld).
+    ///
+    /// # If a process dies
+    ///
+    /// A message that was put makes the descriptor readable, whenever its producer dies.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_os::clock::Deadline;
+    /// use mp_os::wakeup::wait_any;
+    ///
+    /// # if cfg!(miri) { return Ok(()) }
+    /// let (sender, receiver) = mp_queue::Queue::ends()?;
+    /// std::thread::spawn(move || sender.put(7));
+    /// let number = loop {
+    ///     if let Ok(number) = receiver.try_get() {
+    ///         break number;
+    ///     }
+    ///     if let Some(fd) = receiver.poll_fd()? {
+    ///         wait_any(&[fd], Deadline::NEVER).expect("a poll");
+    ///     }
+    /// };
+    /// assert_eq!(number, 7);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    pub fn poll_fd(&self) -> Result<Option<BorrowedFd<'_>>> {
+        self.connection.poll_fd()
     }
 
     /// Messages in the queue at some time during the call; others may put and get meanwhile.

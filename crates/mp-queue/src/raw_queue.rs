@@ -53,7 +53,10 @@
 //! - I6: `closed` is set under the producers' lock, which a put holds when it looks at it: nothing
 //!   is put after it.
 //! - I7: no thread sleeps holding either lock, or takes one while it has the other; but a producer
-//!   that finds the lane of descriptors full tries the consumers' lock under its own.
+//!   that finds the lane of descriptors full, and one that asks to be rung, try the consumers' lock
+//!   under the producers'.
+//! - I8: `is_asked_to_ring` is written under the producers' lock: set by one that polls, if the
+//!   queue is empty and open, and cleared by the put or close that has rung before it commits.
 //!
 //! # Orderings
 //!
@@ -95,6 +98,8 @@
 //!   used again. Never does `backed` promise what is not there.
 //! - With handles in a message: see [`Lane`], whose messages are sent before the store of `tail`
 //!   and discarded after that of `head`.
+//! - Ringing for one that polls: before the commit, under the producers' lock, which the one that
+//!   polls takes before it asks again. So it finds what was committed, or its asking stands.
 //! - Closing: the store closes; the bell wakes one of those that sleep, and each that sees it wakes
 //!   all others.
 //!
@@ -123,6 +128,7 @@ mod get;
 mod memory;
 mod message;
 mod objects;
+mod poll;
 mod put;
 mod reader;
 
@@ -373,6 +379,9 @@ impl RawQueue {
     pub(crate) fn close(&self) -> Result<()> {
         let control = self.control();
         let guard = lock(&control.producers, Deadline::NEVER)?;
+        if control.tail.is_asked_to_ring.load(Ordering::Relaxed) != 0 {
+            self.ring();
+        }
         // Only the inner bell would ring: it is that of the side that sleeps, where each that wakes
         // wakes all others.
         let (inner, outer) = if control.not_full.has_sleepers() {

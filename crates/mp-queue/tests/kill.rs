@@ -9,6 +9,8 @@ mod joinable_queue;
 mod objects;
 #[path = "kill/pipe.rs"]
 mod pipe;
+#[path = "kill/poll.rs"]
+mod poll;
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;

@@ -1,5 +1,6 @@
 //! Putting bytes.
 
+use mp_layout::atomic::Ordering;
 use mp_os::clock::Deadline;
 use mp_sync::Wait;
 
@@ -7,6 +8,7 @@ use super::draft::Draft;
 use super::{RawQueue, lock};
 use crate::PutError;
 use crate::codec::sealed::Encoded;
+use crate::control::Control;
 use crate::record_header::RecordHeader;
 
 impl RawQueue {
@@ -103,7 +105,12 @@ impl RawQueue {
         if count == 0 {
             return Ok(0);
         }
-        let not_empty = &self.control().not_empty;
+        let Control {
+            not_empty, tail, ..
+        } = self.control();
+        if tail.is_asked_to_ring.load(Ordering::Relaxed) != 0 {
+            self.ring();
+        }
         // Rule (a): begun after the lock was taken, so that the bell is what is pending.
         not_empty.under_bell(|| {
             draft.commit();
