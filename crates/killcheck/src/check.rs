@@ -364,11 +364,11 @@ impl<'a, M: ?Sized> Check<'a, M> {
     }
 
     /// Allows `most` kills after which a sleeper or the survivor is woken by nothing but its own
-    /// timeout, which passes when all are seen to sleep on. Implies
+    /// timeout, which passes when all are seen to sleep on, and then once more. Implies
     /// [`without_timeouts`](Self::without_timeouts).
     ///
     /// For a known gap: the report counts and lists these points as
-    /// [`rescued`](Report::rescued), with the `reason`. A process that sleeps on after one timeout
+    /// [`rescued`](Report::rescued), with the `reason`. A process that sleeps on after two timeouts
     /// is a finding. [`Report::assert_safe`] fails if there are more. How many instructions a gap
     /// has depends on the compiler; [`allow_rescues_if`](Self::allow_rescues_if) does not.
     #[must_use]

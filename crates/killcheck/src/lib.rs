@@ -81,7 +81,7 @@
 //! no recheck can stand in for a wake, nor wake a sleeper in the middle of the victim's operation.
 //! Then a hang is not a matter of time: the victim is reaped, and all others are seen asleep in
 //! calls that only one of them could end. No wake will come, and that is the verdict; the limit is
-//! left for what spins. [`Check::allow_rescues_if`] lets the timeouts pass once after the kills
+//! left for what spins. [`Check::allow_rescues_if`] lets the timeouts pass after the kills
 //! that nothing else is known to wake a process after; [`Check::allow_rescues`] only counts them.
 //!
 //! # What proves nothing

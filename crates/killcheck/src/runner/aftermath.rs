@@ -7,6 +7,10 @@ use crate::child::Child;
 use crate::report::{Failure, Role};
 use crate::sleepers::{Sleepers, Watch};
 
+/// How often the timeouts pass for a rescue: of several that look again, one may leave it to
+/// another, and that one to its next look.
+const TIMEOUTS: usize = 2;
+
 impl<'a, M: ?Sized> Runner<'_, 'a, M> {
     /// Lets the others go on after the last kill.
     pub(super) fn aftermath(&self, mut scene: Scene<'_>) -> Result<Outcome, Error> {
@@ -64,7 +68,10 @@ impl<'a, M: ?Sized> Runner<'_, 'a, M> {
         let sleepers = &scene.sleepers;
         let mut actor = Child::start(&self.slot, self.time(), &|| judgement(self.mem))?;
         let mut watch = sleepers.wait_beside(&actor, limit)?;
-        if watch == Watch::Stuck && scene.may_be_rescued {
+        for _ in 0..TIMEOUTS {
+            if watch != Watch::Stuck || !scene.may_be_rescued {
+                break;
+            }
             sleepers.pass_timeouts()?;
             actor.pass_timeout()?;
             watch = sleepers.wait_beside(&actor, limit)?;
@@ -93,8 +100,13 @@ impl<'a, M: ?Sized> Runner<'_, 'a, M> {
             if !scene.may_be_rescued {
                 return Ok(true);
             }
-            sleepers.pass_timeouts()?;
-            outcome.rescued = sleepers.end_within(limit, due)? == Watch::Reached;
+            for _ in 0..TIMEOUTS {
+                sleepers.pass_timeouts()?;
+                outcome.rescued = sleepers.end_within(limit, due)? == Watch::Reached;
+                if outcome.rescued {
+                    break;
+                }
+            }
             return Ok(!outcome.rescued);
         }
         sleepers.come_to_rest_within(limit)?;
