@@ -99,6 +99,13 @@ pub(crate) struct Claim<'a> {
     me: NonZeroU64,
 }
 
+impl<'a> Claim<'a> {
+    /// Claims `word` for `me`, if it is free.
+    pub(crate) fn of_word(word: &'a OwnerWord, me: NonZeroU64) -> Option<Self> {
+        word.claim(me).ok().map(|()| Self { word, me })
+    }
+}
+
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         // False if a sweep that was told wrong has freed it; then it is another's.

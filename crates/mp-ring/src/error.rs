@@ -33,6 +33,14 @@ pub enum Corrupt {
         /// The bytes published from its offset on.
         readable: u64,
     },
+    /// The word of an [`MpmcRing`](crate::MpmcRing)'s cell cannot be that of the position where it
+    /// was found.
+    Cell {
+        /// The position.
+        position: u64,
+        /// The word as found, 0 if there is no such cell.
+        word: u64,
+    },
 }
 
 impl fmt::Display for Corrupt {
@@ -53,6 +61,10 @@ impl fmt::Display for Corrupt {
             } => write!(
                 formatter,
                 "the record at byte {offset} claims {len} bytes where {readable} are published"
+            ),
+            Self::Cell { position, word } => write!(
+                formatter,
+                "the cell of position {position:#x} says {word:#x}, which no ring writes there"
             ),
         }
     }

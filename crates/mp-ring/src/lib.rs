@@ -1,9 +1,10 @@
-//! Lock-free single-producer single-consumer rings for shared memory, safe against SIGKILL.
+//! Lock-free rings for shared memory, safe against SIGKILL.
 //!
 //! Floor 1 of the workspace. A ring lies in a [`Region`](mp_layout::Region) that its owner keeps
 //! mapped; nothing here locks, waits or calls the operating system. [`Ring`] carries values of one
 //! plain type, [`ByteRing`] records of any length. Each has one producer and one consumer, which
-//! may be threads or processes.
+//! may be threads or processes. [`MpmcRing`] carries small values between any number of both.
+//! [`Latest`] is no ring but one value: the newest, which a writer replaces without waiting.
 //!
 //! ```
 //! use mp_ring::Ring;
@@ -18,8 +19,9 @@
 //!
 //! # If a process dies
 //!
-//! Every operation publishes with one store of its own side's word. Killed before it, the operation
-//! has not happened; killed after it, it has. The other side goes on either way, with no recovery.
+//! Every operation publishes with one store of its own side's word, or one compare-and-swap. Killed
+//! before it, the operation has not happened; killed after it, it has. The other side goes on
+//! either way, with no recovery.
 //! The dead side's role stays claimed until [`Ring::sweep`] frees it; its successor continues where
 //! the last store left the ring.
 #![cfg_attr(
@@ -33,6 +35,7 @@ mod byte_grant;
 mod byte_producer;
 mod byte_ring;
 mod byte_ring_words;
+mod cell_word;
 mod chunk;
 mod claim;
 mod consumer;
@@ -40,6 +43,9 @@ mod cursor;
 mod error;
 mod grant;
 mod inline_value;
+mod latest;
+mod mpmc_producer;
+mod mpmc_ring;
 mod payload;
 mod producer;
 mod record;
@@ -57,6 +63,9 @@ pub use claim::{ANONYMOUS, Freed, Role};
 pub use consumer::Consumer;
 pub use error::{ClaimError, Corrupt, PopError, PushError, ReserveError};
 pub use grant::Grant;
+pub use latest::{Latest, LatestWriter};
+pub use mpmc_producer::MpmcProducer;
+pub use mpmc_ring::MpmcRing;
 pub use producer::Producer;
 pub use record::Record;
 pub use records::Records;
@@ -74,6 +83,11 @@ pub const TABLES: &[mp_layout::Table] = &[
     byte_ring_words::Side::TABLE,
     claim::Roles::TABLE,
     record_header::TABLE,
+    mpmc_ring::MpmcWords::TABLE,
+    mpmc_ring::MpmcShape::TABLE,
+    mpmc_ring::MpmcCell::TABLE,
+    latest::LatestWords::TABLE,
+    latest::LatestShape::TABLE,
 ];
 
 #[doc = include_str!("../README.md")]

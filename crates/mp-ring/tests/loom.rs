@@ -3,6 +3,11 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p mp-ring --release --test loom`
 #![cfg(loom)]
 
+#[path = "loom/latest.rs"]
+mod latest;
+#[path = "loom/mpmc.rs"]
+mod mpmc;
+
 use std::num::NonZeroU64;
 
 use loom::thread;

@@ -1,0 +1,699 @@
+//! Bounded queue of small values for many producers and many consumers, after Vyukov.
+//!
+//! # Source
+//!
+//! D. Vyukov, "Bounded MPMC queue" (2010): a ring of cells, of which each says in a word of its own
+//! which position it is ready for. Changed, because a producer or consumer may be killed at any
+//! instruction:
+//!
+//! - A side takes a position by a compare-and-swap of the cell, not of a counter: the claim is the
+//!   record. Head and tail are hints of where to look first.
+//! - A claimed cell names the seat of its producer. After the producer's death a sweep gives the
+//!   cell back; until then consumers pass it over.
+//! - A consumer copies the value first and takes it afterwards, by one compare-and-swap. So it owns
+//!   nothing that could be left behind, and needs no seat.
+//!
+//! # Layout
+//!
+//! ```text
+//! 0        128    256    384
+//! | shape  | tail | head | seat 0 | ... | cell 0 | cell 1 | ... | cell capacity - 1 |
+//! ```
+//!
+//! A seat is an owner word; the cells start at the next multiple of 128. A cell is its word,
+//! followed by the words of the value, of 8, 16, 32 or 64 bytes together: a cell never lies in two
+//! lines.
+//!
+//! # Invariants
+//!
+//! - I1: a cell's word changes only as its table says, so the positions it states never go back,
+//!   and no word is there twice.
+//! - I2: a position is claimed only by a producer that knows all before it to be claimed. "Done" is
+//!   a position whose cell was given back, by a pop or a sweep; as position `p` waits for the cell
+//!   of `p` one lap before, a claimed `p` says that all up to one lap before it are done.
+//! - I3: all positions before `tail` are claimed; all before `head` are done. Both may be any
+//!   number of positions behind, never ahead.
+//! - I4: the words of a value are written only by the producer that has claimed the cell.
+//! - I5: a seat is freed after all cells that it claims, or by its owner while it claims none.
+//!
+//! # Orderings
+//!
+//! - The Release store of a full word and a consumer's Acquire load: the value is written before it
+//!   is read.
+//! - The Release of a consumer's compare-and-swap and the Acquire of the next producer's: the value
+//!   is read before it is overwritten. A consumer whose compare-and-swap fails may have read a
+//!   mixture and drops it.
+//! - A claim is Release, too, and every load of a word or hint is Acquire: what its writer knew of
+//!   other cells (I2, I3), its reader knows.
+//!
+//! # Progress
+//!
+//! Lock-free: an attempt that fails has met the success of another. A consumer does not wait for a
+//! producer that has claimed and not yet written: it takes the next value, after it has seen that
+//! the one before was still not there. Values whose pushes did not overlap come in their order. A
+//! producer does not wait either, but the ring is full for it when the next cell is still claimed
+//! from one lap before.
+//!
+//! # If a process dies
+//!
+//! - A producer, before its claim: nothing has happened. Between the claim and the store of the
+//!   full word: the value was not pushed. Consumers pass the cell over, at the price of a look at
+//!   each cell after it. Producers find the ring full when they come to it, at most one lap later;
+//!   [`MpmcRing::unfinished`] names the owner then, and [`MpmcRing::sweep`] frees the cell. After
+//!   the store: the value is pushed.
+//! - A consumer, before its compare-and-swap: nothing has happened. After it: the value is popped,
+//!   and what the consumer had not passed on yet died with it. No value is given twice.
+//! - A sweeper: each cell is freed or not, and the seat after them; the next sweep goes on.
+
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::num::NonZeroU64;
+
+use mp_layout::atomic::{AtomicU64, Ordering};
+use mp_layout::{CACHE_LINE, Error, ErrorKind, OwnerWord, Padded, Plain, Region, shared_struct};
+
+use crate::cell_word::{Cell, CellWord, Laps, MAX_SEATS, POSITIONS, is_after};
+use crate::claim::Claim;
+use crate::{Corrupt, MpmcProducer, PopError};
+
+const SEATS: usize = 384;
+
+/// Words of the largest value.
+pub(crate) const VALUE_WORDS: usize = 7;
+
+shared_struct! {
+    /// What `create` writes once.
+    #[derive(Debug)]
+    pub(crate) struct MpmcShape as "MpmcRing: shape": 24 bytes {
+        capacity: AtomicU64 = "the most values there can be, and the number of cells",
+        item_size: AtomicU64 = "bytes of a value",
+        seats: AtomicU64 = "the most producers there can be",
+    }
+}
+
+shared_struct! {
+    /// The words before the seats.
+    #[derive(Debug)]
+    pub(crate) struct MpmcWords as "MpmcRing": 384 bytes {
+        shape: Padded<MpmcShape> = "what the creator writes once",
+        tail: Padded<AtomicU64> = "a position up to which all are claimed; written by producers",
+        head: Padded<AtomicU64> = "a position up to which all are popped or swept; written by consumers. The seats follow, and the cells",
+    }
+}
+
+shared_struct! {
+    /// A cell of the largest size.
+    #[derive(Debug)]
+    pub(crate) struct MpmcCell as "MpmcRing: cell": 64 bytes {
+        word: AtomicU64 = "position in the low 52 bits, then 10 bits of a seat, then 2 of a state: 0 empty, 1 claimed by the seat, 2 full",
+        value: [AtomicU64; VALUE_WORDS] = "the value, padded to 8 bytes; the cell of a smaller one has 8, 16 or 32 bytes",
+    }
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<MpmcWords>() == SEATS);
+
+/// A ring of `T` of up to 56 bytes placed in shared memory, for any number of consumers and up to a
+/// stated number of producers, in threads and processes.
+///
+/// It is a view and is copied freely. Any holder may pop; to push is for a
+/// [`MpmcProducer`](crate::MpmcProducer), which has a seat.
+///
+/// ```
+/// use std::thread;
+/// use mp_ring::{ANONYMOUS, MpmcRing, PopError};
+///
+/// let mut memory = vec![0; MpmcRing::<u32>::words_for(100, 2)?];
+/// let ring = MpmcRing::<u32>::new(&mut memory, 100, 2)?;
+/// let producers = [ring.claim_producer(ANONYMOUS)?, ring.claim_producer(ANONYMOUS)?];
+/// thread::scope(|scope| {
+///     for producer in &producers {
+///         scope.spawn(|| (1..=10).for_each(|value| producer.push(value).expect("room")));
+///     }
+/// });
+/// assert_eq!(ring.len(), 20);
+/// assert_eq!(std::iter::from_fn(|| ring.pop().ok()).sum::<u32>(), 110);
+/// assert_eq!(ring.pop(), Err(PopError::Empty));
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+///
+/// A larger value does not compile:
+///
+/// ```compile_fail
+/// let mut memory = vec![0; 1000];
+/// let ring = mp_ring::MpmcRing::<[u64; 8]>::new(&mut memory, 4, 1);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MpmcRing<'a, T> {
+    words: &'a MpmcWords,
+    seats: &'a [OwnerWord],
+    cells: &'a [AtomicU64],
+    laps: Laps,
+    element: PhantomData<T>,
+}
+
+/// A cell as its words: the first says what it is for.
+pub(crate) type CellWords<'a> = &'a [AtomicU64];
+
+/// Why no cell was claimed.
+pub(crate) enum NoCell {
+    Full,
+    Corrupt(Corrupt),
+}
+
+impl From<Corrupt> for NoCell {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Corrupt(corrupt)
+    }
+}
+
+impl<'a, T: Plain> MpmcRing<'a, T> {
+    /// Words of a cell: a power of two, so that none lies in two lines.
+    const CELL: usize = {
+        assert!(
+            size_of::<T>() <= VALUE_WORDS * 8,
+            "a value in the cell of an MPMC ring has at most 56 bytes"
+        );
+        (1 + size_of::<T>().div_ceil(8)).next_power_of_two()
+    };
+
+    /// Bytes that a ring of `capacity` values for `producers` takes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] if `capacity` is 0 or more than memory can have, or if
+    /// `producers` is 0 or more than 1024.
+    pub fn size_for(capacity: usize, producers: usize) -> mp_layout::Result<usize> {
+        if producers == 0 || producers > MAX_SEATS {
+            return Err(Error::mismatch(
+                ErrorKind::InvalidInput,
+                "make",
+                "an MPMC ring",
+                format_args!("{producers} producers"),
+                format_args!("between 1 and {MAX_SEATS}"),
+            ));
+        }
+        let size = capacity
+            .checked_mul(Self::CELL * 8)
+            .and_then(|cells| cells.checked_add(cells_at(producers)))
+            .filter(|size| *size <= isize::MAX as usize);
+        match size {
+            Some(size) if capacity > 0 => Ok(size),
+            _ => Err(Error::mismatch(
+                ErrorKind::InvalidInput,
+                "make",
+                "an MPMC ring",
+                format_args!("a capacity of {capacity}"),
+                "at least 1, and no more than memory can have",
+            )),
+        }
+    }
+
+    /// Makes an empty ring in `region`, whatever is there now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] as [`size_for`](Self::size_for); [`ErrorKind::WrongSize`] if the
+    /// region is too small or not aligned to 128 bytes.
+    ///
+    /// # Safety
+    ///
+    /// - For `'a`, all that reaches the region's bytes, in any process, does so as a ring of this
+    ///   very `T`. The header of the object that the region belongs to is what proves it to an
+    ///   attacher.
+    /// - No other process or thread uses it before this returns.
+    pub unsafe fn create(
+        region: Region<'a>,
+        capacity: usize,
+        producers: usize,
+    ) -> mp_layout::Result<Self> {
+        let ring = Self::over(region, capacity, producers)?;
+        let shape = &ring.words.shape;
+        let (item_size, seats) = (size_of::<T>() as u64, producers as u64);
+        shape.item_size.store(item_size, Ordering::Relaxed);
+        shape.seats.store(seats, Ordering::Relaxed);
+        ring.words.tail.store(0, Ordering::Relaxed);
+        ring.words.head.store(0, Ordering::Relaxed);
+        for seat in ring.seats {
+            seat.set(None);
+        }
+        for (position, cell) in (0..).zip(ring.cells.chunks(Self::CELL)) {
+            cell[0].store(CellWord::empty(position).0, Ordering::Relaxed);
+        }
+        // Release: pairs with the load in `attach`, in case the owner of the region does not
+        // publish it afterwards.
+        shape.capacity.store(capacity as u64, Ordering::Release);
+        Ok(ring)
+    }
+
+    /// Overlays the ring that [`create`](Self::create) made in `region`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotReady`] if there is none yet; [`ErrorKind::WrongType`] if its values have
+    /// another size; [`ErrorKind::WrongSize`] if it does not fit into the region, and
+    /// [`ErrorKind::InvalidInput`] if no ring has its numbers.
+    ///
+    /// # Safety
+    ///
+    /// The first condition of [`create`](Self::create).
+    pub unsafe fn attach(region: Region<'a>) -> mp_layout::Result<Self> {
+        let shape = &region.place::<MpmcWords>(0)?.shape;
+        // Acquire: pairs with the last store of `create`.
+        let capacity = shape.capacity.load(Ordering::Acquire);
+        if capacity == 0 {
+            return Err(Error::new(ErrorKind::NotReady, "attach", "an MPMC ring"));
+        }
+        let item_size = shape.item_size.load(Ordering::Relaxed);
+        if item_size != size_of::<T>() as u64 {
+            return Err(Error::mismatch(
+                ErrorKind::WrongType,
+                "attach",
+                "an MPMC ring",
+                format_args!("values of {item_size} bytes"),
+                format_args!("{} bytes", size_of::<T>()),
+            ));
+        }
+        let seats = shape.seats.load(Ordering::Relaxed);
+        Self::over(region, capacity as usize, seats as usize)
+    }
+
+    /// Makes a ring in memory of this process, for threads and tests.
+    /// [`words_for`](Self::words_for) says how much it needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    #[cfg(not(loom))]
+    pub fn new(
+        memory: &'a mut [u64],
+        capacity: usize,
+        producers: usize,
+    ) -> mp_layout::Result<Self> {
+        let region = crate::payload::aligned(memory)?;
+        // SAFETY: the memory is borrowed exclusively, so all that reaches it does so through the
+        // ring that this returns.
+        unsafe { Self::create(region, capacity, producers) }
+    }
+
+    /// Words that [`new`](Self::new) needs, wherever they start.
+    ///
+    /// # Errors
+    ///
+    /// As [`size_for`](Self::size_for).
+    #[cfg(not(loom))]
+    pub fn words_for(capacity: usize, producers: usize) -> mp_layout::Result<usize> {
+        Ok(crate::payload::words_for(Self::size_for(
+            capacity, producers,
+        )?))
+    }
+
+    fn over(region: Region<'a>, capacity: usize, producers: usize) -> mp_layout::Result<Self> {
+        Self::size_for(capacity, producers)?;
+        Ok(Self {
+            words: region.place(0)?,
+            seats: region.place_slice(SEATS, producers)?,
+            cells: region.place_slice(cells_at(producers), capacity * Self::CELL)?,
+            laps: Laps::new(capacity as u64),
+            element: PhantomData,
+        })
+    }
+
+    /// Takes a seat to push from, under an identity that other processes can tell the death of.
+    ///
+    /// The threads of a process may share one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Claimed`] if all seats are taken, also by processes that are dead and not swept
+    /// yet.
+    pub fn claim_producer(self, me: NonZeroU64) -> mp_layout::Result<MpmcProducer<'a, T>> {
+        for (seat, word) in self.seats.iter().enumerate() {
+            if let Some(claim) = Claim::of_word(word, me) {
+                return Ok(MpmcProducer::new(self, seat, claim));
+            }
+        }
+        Err(no_seat(self.seats.len()))
+    }
+
+    /// Pops the oldest value that is there.
+    ///
+    /// A value that is still being written is passed over: its push has not returned.
+    ///
+    /// # Errors
+    ///
+    /// [`PopError::Empty`] if there was none; [`PopError::Invalid`] if its bytes are not a `T`.
+    ///
+    /// # If a process dies
+    ///
+    /// Killed before it returns, it has popped a value, which died with the process, or none.
+    #[inline]
+    pub fn pop(&self) -> Result<T, PopError> {
+        // Acquire: what its writer knew to be done (I3).
+        let start = self.words.head.load(Ordering::Acquire) & POSITIONS;
+        let (mut at, mut passed) = (start, None);
+        loop {
+            let cell = self.cell(at)?;
+            // Acquire: pairs with the Release of `publish`; the value is there.
+            let word = cell[0].load(Ordering::Acquire);
+            if word == CellWord::full(at).0 {
+                let value = self.read(cell);
+                if let Some(late) = self.came_late(passed, at) {
+                    (at, passed) = late;
+                } else if self.release(cell, at) {
+                    if passed.is_none() {
+                        advance(&self.words.head, self.laps.next(at));
+                    }
+                    return crate::payload::checked(value);
+                }
+                continue;
+            }
+            match self.after_no_value(start, at, word, passed)? {
+                Some(further) => (at, passed) = further,
+                None => match self.came_late(passed, at) {
+                    Some(late) => (at, passed) = late,
+                    None => return Err(self.nothing_up_to(at, passed)),
+                },
+            }
+        }
+    }
+
+    /// Where to look after `at`, whose cell says `word` and has no value for it, and which position
+    /// was the first to be passed over; `None` if `at` is not claimed.
+    #[cold]
+    fn after_no_value(
+        &self,
+        start: u64,
+        at: u64,
+        word: u64,
+        passed: Option<u64>,
+    ) -> Result<Option<(u64, Option<u64>)>, Corrupt> {
+        let cell = self.checked_word(start, at, word)?;
+        let position = cell.position();
+        if position == at {
+            return Ok(match cell {
+                // Its push has not returned; it comes later than what is after it.
+                Cell::Claimed { .. } => Some((self.laps.next(at), passed.or(Some(at)))),
+                // Nothing here yet; also the end of a full ring's walk, if it changed meanwhile.
+                Cell::Empty(_) | Cell::Full(_) => None,
+            });
+        }
+        if !is_after(position, at) {
+            // One lap after a cell that was passed over. By I3 it is impossible otherwise.
+            return match passed {
+                Some(_) => Ok(None),
+                None => Err(self.corrupt(at, word)),
+            };
+        }
+        // `at` is done. By I2 so is all up to one lap before the last claim that the cell shows.
+        let last_claim = match cell {
+            Cell::Empty(_) => self.laps.lap_before(position),
+            Cell::Claimed { .. } | Cell::Full(_) => position,
+        };
+        let floor = self.laps.next(self.laps.lap_before(last_claim));
+        Ok(Some(if is_after(floor, at) {
+            (floor, None)
+        } else {
+            (self.laps.next(at), passed)
+        }))
+    }
+
+    /// A value that was passed over while it was written and is there now; asked after the cell at
+    /// `at` was seen.
+    ///
+    /// Without this look a value could be taken whose push began after the push of the one that was
+    /// passed over had returned.
+    #[inline]
+    fn came_late(&self, passed: Option<u64>, at: u64) -> Option<(u64, Option<u64>)> {
+        let first = passed?;
+        let mut position = first;
+        while position != at {
+            let cell = self.cell(position).ok()?;
+            if cell[0].load(Ordering::Acquire) == CellWord::full(position).0 {
+                return Some((position, passed.filter(|first| *first != position)));
+            }
+            position = self.laps.next(position);
+        }
+        None
+    }
+
+    /// All before `at` is done, but for what was passed over.
+    #[cold]
+    fn nothing_up_to(&self, at: u64, passed: Option<u64>) -> PopError {
+        if passed.is_none() {
+            advance(&self.words.head, at);
+        }
+        PopError::Empty
+    }
+
+    /// Takes the value that the caller has copied from the cell, unless another consumer was first.
+    #[inline]
+    fn release(&self, cell: CellWords<'_>, at: u64) -> bool {
+        let next = CellWord::empty(self.laps.lap_after(at));
+        // Release: pairs with the claim of the next producer, who overwrites what was read.
+        cell[0]
+            .compare_exchange(
+                CellWord::full(at).0,
+                next.0,
+                Ordering::Release,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// Claims the next cell for the producer in `seat`.
+    #[inline]
+    pub(crate) fn claim_cell(&self, seat: usize) -> Result<(CellWords<'a>, u64), NoCell> {
+        // Acquire: what its writer knew to be claimed (I3).
+        let start = self.words.tail.load(Ordering::Acquire) & POSITIONS;
+        let mut at = start;
+        loop {
+            let cell = self.cell(at)?;
+            // Acquire: what its writer knew of other cells (I2).
+            let word = cell[0].load(Ordering::Acquire);
+            if word != CellWord::empty(at).0 {
+                at = self.after_no_room(start, at, word)?;
+                continue;
+            }
+            // Acquire: pairs with the Release of `release`. Release: what this one knows (I2).
+            let claim = cell[0].compare_exchange(
+                word,
+                CellWord::claimed(at, seat).0,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            if claim.is_ok() {
+                advance(&self.words.tail, self.laps.next(at));
+                return Ok((cell, at));
+            }
+        }
+    }
+
+    /// The next position that may not be claimed yet, after one whose cell says `word`.
+    #[cold]
+    fn after_no_room(&self, start: u64, at: u64, word: u64) -> Result<u64, NoCell> {
+        let cell = self.checked_word(start, at, word)?;
+        let position = cell.position();
+        match cell {
+            // The position is taken, and by I2 so are all before it.
+            Cell::Claimed { .. } | Cell::Full(_) if !is_after(at, position) => {
+                Ok(self.laps.next(position))
+            }
+            // Not given back since one lap before.
+            Cell::Claimed { .. } | Cell::Full(_) if self.laps.lap_after(position) == at => {
+                Err(NoCell::Full)
+            }
+            // Given back: it was taken one lap before that.
+            Cell::Empty(_) if is_after(position, at) => {
+                Ok(self.laps.next(self.laps.lap_before(position)))
+            }
+            // Behind the tail: impossible by I3.
+            Cell::Claimed { .. } | Cell::Full(_) | Cell::Empty(_) => {
+                Err(self.corrupt(at, word).into())
+            }
+        }
+    }
+
+    /// Pushes the value: the commit.
+    #[inline]
+    pub(crate) fn publish(&self, cell: CellWords<'_>, at: u64) {
+        // Release: pairs with the load in `pop`; the value is there.
+        cell[0].store(CellWord::full(at).0, Ordering::Release);
+    }
+
+    /// Writes `value` into a claimed cell (I4).
+    #[inline]
+    pub(crate) fn write(&self, cell: CellWords<'_>, value: &T) {
+        let mut words = [0; VALUE_WORDS];
+        let (source, target) = (core::ptr::from_ref(value).cast::<u8>(), words.as_mut_ptr());
+        // SAFETY: a `T` fits into the words, by the assertion at `CELL`; all its bytes are
+        // initialised, by the promise of `Plain`.
+        unsafe { core::ptr::copy_nonoverlapping(source, target.cast(), size_of::<T>()) };
+        for (word, part) in value_words::<T>(cell).zip(words) {
+            word.store(part, Ordering::Relaxed);
+        }
+    }
+
+    /// What the cell has now, which may be a mixture of two values.
+    #[inline]
+    fn read(&self, cell: CellWords<'_>) -> MaybeUninit<T> {
+        let mut words = [0; VALUE_WORDS];
+        for (part, word) in words.iter_mut().zip(value_words::<T>(cell)) {
+            *part = word.load(Ordering::Relaxed);
+        }
+        let mut value = MaybeUninit::<T>::uninit();
+        let (source, target) = (words.as_ptr().cast::<u8>(), value.as_mut_ptr());
+        // SAFETY: a `T` fits into the words, by the assertion at `CELL`, and they are initialised.
+        unsafe { core::ptr::copy_nonoverlapping(source, target.cast(), size_of::<T>()) };
+        value
+    }
+
+    /// Frees the seats whose owners `is_dead` knows to be dead, and the cells that they had claimed
+    /// and not written. Returns how many seats. Any number of processes may sweep together.
+    ///
+    /// # Safety
+    ///
+    /// `is_dead` says so only of owners that will never run again: their cells are given to others
+    /// to write.
+    pub unsafe fn sweep(&self, is_dead: impl Fn(NonZeroU64) -> bool) -> usize {
+        let seats = self.seats.iter().enumerate();
+        seats
+            .filter(|(seat, word)| match word.owner() {
+                Some(owner) if is_dead(owner) => {
+                    self.free_cells(*seat, owner);
+                    word.release(owner)
+                }
+                _ => false,
+            })
+            .count()
+    }
+
+    /// Gives back the cells that `owner`, who is dead, has claimed from `seat`.
+    #[cold]
+    fn free_cells(&self, seat: usize, owner: NonZeroU64) {
+        for cell in self.cells.chunks(Self::CELL) {
+            // Acquire: what the dead knew of other cells (I2).
+            let word = cell[0].load(Ordering::Acquire);
+            let Some(Cell::Claimed { position, seat: of }) = CellWord(word).cell() else {
+                continue;
+            };
+            // Looked at after the word: as long as the seat is the dead one's, so was the claim. A
+            // sweep that ended meanwhile may have given the seat to the living.
+            if of != seat || self.seats[seat].owner() != Some(owner) {
+                continue;
+            }
+            let next = CellWord::empty(self.laps.lap_after(position));
+            // Release: as a consumer's. If it fails, another sweep was first.
+            let _swept =
+                cell[0].compare_exchange(word, next.0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// The owner of the push that producers or consumers meet first and that is not finished, if
+    /// there is one: if that owner is dead, [`sweep`](Self::sweep) makes room.
+    pub fn unfinished(&self) -> Option<NonZeroU64> {
+        [&self.words.head, &self.words.tail]
+            .into_iter()
+            .find_map(|hint| {
+                let at = hint.load(Ordering::Acquire) & POSITIONS;
+                let word = self.cell(at).ok()?[0].load(Ordering::Acquire);
+                match CellWord(word).cell() {
+                    Some(Cell::Claimed { seat, .. }) => self.seats.get(seat)?.owner(),
+                    _ => None,
+                }
+            })
+    }
+
+    /// The most values there can be.
+    pub fn capacity(&self) -> usize {
+        self.laps.capacity() as usize
+    }
+
+    /// The most producers there can be.
+    pub fn max_producers(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Values in the ring at some time during the call, with those that are being pushed. A process
+    /// killed in a pop or push may leave a value too many, or too few, counted until the next
+    /// pop or push.
+    pub fn len(&self) -> usize {
+        // the head first: values popped between the two loads make the result larger, never
+        // negative
+        let head = self.words.head.load(Ordering::Acquire) & POSITIONS;
+        let tail = self.words.tail.load(Ordering::Acquire) & POSITIONS;
+        self.laps.len(head, tail) as usize
+    }
+
+    /// Whether [`len`](Self::len) is 0. Only [`pop`](Self::pop) knows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether [`len`](Self::len) is the capacity. Only a push knows.
+    pub fn is_full(&self) -> bool {
+        self.len() == self.capacity()
+    }
+
+    #[inline]
+    fn cell(&self, at: u64) -> Result<CellWords<'a>, Corrupt> {
+        let first = self.laps.index(at) as usize * Self::CELL;
+        match self.cells.get(first..first + Self::CELL) {
+            Some(cell) => Ok(cell),
+            None => Err(self.corrupt(at, 0)),
+        }
+    }
+
+    /// What a cell says, if it can be the cell of `at`, in a walk from `start`. A walk only goes
+    /// forward; one that has come to before its start would go around for ever.
+    fn checked_word(&self, start: u64, at: u64, word: u64) -> Result<Cell, Corrupt> {
+        match CellWord(word).cell() {
+            Some(cell)
+                if self.laps.index(cell.position()) == self.laps.index(at)
+                    && !is_after(start, at) =>
+            {
+                Ok(cell)
+            }
+            _ => Err(self.corrupt(at, word)),
+        }
+    }
+
+    #[cold]
+    fn corrupt(&self, position: u64, word: u64) -> Corrupt {
+        Corrupt::Cell { position, word }
+    }
+}
+
+fn value_words<T>(cell: CellWords<'_>) -> impl Iterator<Item = &AtomicU64> {
+    cell.iter().skip(1).take(size_of::<T>().div_ceil(8))
+}
+
+/// Moves a hint to `position`, unless it is further already.
+#[inline]
+fn advance(hint: &AtomicU64, position: u64) {
+    if is_after(position, hint.load(Ordering::Relaxed)) {
+        // Release: what this one knows to be claimed or done (I3).
+        hint.store(position, Ordering::Release);
+    }
+}
+
+/// Bytes before the cells.
+const fn cells_at(seats: usize) -> usize {
+    (SEATS + seats * size_of_seat()).next_multiple_of(CACHE_LINE)
+}
+
+/// Bytes of an owner word; under loom it has more.
+const fn size_of_seat() -> usize {
+    8
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<OwnerWord>() == size_of_seat());
+
+#[cold]
+fn no_seat(seats: usize) -> Error {
+    Error::new(ErrorKind::Claimed, "claim", "a producer's seat of a ring").with_detail(format!(
+        "all {seats} are taken; sweep the ring if some of these processes are dead, or make it \
+         for more producers"
+    ))
+}

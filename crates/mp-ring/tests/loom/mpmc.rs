@@ -1,0 +1,109 @@
+//! Many producers and consumers.
+
+use std::num::NonZeroU64;
+
+use loom::thread;
+use mp_layout::Arena;
+use mp_ring::{ANONYMOUS, MpmcProducer, MpmcRing, PopError};
+
+use crate::{SIZE, explore};
+
+fn ring(capacity: usize) -> MpmcRing<'static, [u64; 2]> {
+    let arena: &'static Arena = Box::leak(Box::default());
+    // SAFETY: the arena is fresh, and only this ring is made in it.
+    unsafe { MpmcRing::create(arena.region(SIZE), capacity, 2) }.unwrap()
+}
+
+fn producer(ring: MpmcRing<'static, [u64; 2]>) -> MpmcProducer<'static, [u64; 2]> {
+    ring.claim_producer(ANONYMOUS).unwrap()
+}
+
+/// Pops until it works, letting the other threads run.
+fn pop(ring: MpmcRing<'_, [u64; 2]>) -> u64 {
+    loop {
+        match ring.pop() {
+            Ok([value, check]) => {
+                assert_eq!(check, !value, "torn");
+                return value;
+            }
+            Err(error) => assert_eq!(error, PopError::Empty),
+        }
+        thread::yield_now();
+    }
+}
+
+/// The first push returns before the second begins: a consumer that passed the first over while it
+/// was written must not take the second.
+#[test]
+fn what_was_passed_over_comes_before_what_came_after_it() {
+    explore(|| {
+        let ring = ring(2);
+        let producer = producer(ring);
+        let pushing = thread::spawn(move || {
+            for value in [1, 2] {
+                producer.push([value, !value]).unwrap();
+            }
+        });
+        assert_eq!((pop(ring), pop(ring)), (1, 2));
+        pushing.join().unwrap();
+        assert_eq!(ring.pop(), Err(PopError::Empty));
+    });
+}
+
+/// A consumer that is not the first finds what it copied overwritten, and drops it.
+#[test]
+fn two_consumers_share_values_around_the_end() {
+    explore(|| {
+        let ring = ring(1);
+        let producer = producer(ring);
+        producer.push([1, !1]).unwrap();
+        let popping = thread::spawn(move || ring.pop().ok());
+        let pushed = producer.push([2, !2]).is_ok();
+        let found = [ring.pop().ok(), popping.join().unwrap(), ring.pop().ok()];
+        let mut values: Vec<_> = found.into_iter().flatten().collect();
+        values.sort_unstable();
+        let expected: &[[u64; 2]] = if pushed {
+            &[[1, !1], [2, !2]]
+        } else {
+            &[[1, !1]]
+        };
+        assert_eq!(values, expected);
+    });
+}
+
+#[test]
+fn two_producers_share_cells() {
+    explore(|| {
+        let ring = ring(2);
+        let (one, other) = (producer(ring), producer(ring));
+        let pushing = thread::spawn(move || one.push([1, !1]).unwrap());
+        other.push([2, !2]).unwrap();
+        let first = pop(ring);
+        assert_eq!(first + pop(ring), 3);
+        pushing.join().unwrap();
+        assert_eq!(ring.pop(), Err(PopError::Empty));
+    });
+}
+
+/// One sweeper may be late: by then the seat is another's, who is alive and has claimed the cell.
+#[test]
+fn late_sweep_takes_nothing_from_the_living() {
+    explore(|| {
+        let ring = ring(1);
+        let [dead, living] = [1, 2].map(|number| NonZeroU64::new(number).unwrap());
+        std::mem::forget(ring.claim_producer(dead).unwrap());
+        let other = producer(ring);
+        // SAFETY: `dead` does nothing any more.
+        let sweep = move || unsafe { ring.sweep(|owner| owner == dead) };
+        let sweeping = thread::spawn(move || {
+            sweep();
+            other.push([2, !2]).is_ok()
+        });
+        sweep();
+        let pushed = ring.claim_producer(living).unwrap().push([1, !1]).is_ok();
+        let other_pushed = sweeping.join().unwrap();
+        assert_ne!(pushed, other_pushed, "there is room for one");
+        assert_eq!(pop(ring), if pushed { 1 } else { 2 });
+        assert_eq!(ring.pop(), Err(PopError::Empty));
+    });
+}
