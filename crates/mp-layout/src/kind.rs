@@ -81,4 +81,6 @@ kinds! {
     ShareableList = 30, "list";
     /// The lock and the claimable chunks of an n-dimensional array, whose elements lie apart.
     NdArray = 31, "n-dimensional array";
+    /// The newest value of one writer.
+    Latest = 32, "latest value";
 }

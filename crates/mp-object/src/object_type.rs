@@ -51,6 +51,16 @@ pub trait ObjectType: Sized {
     /// The object that the handle is of.
     fn object(&self) -> &Object;
 
+    /// Refuses a handle that another process could not use with the object alone. It is asked
+    /// before serialising, so that the process that passes the handle on gets the error.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be passed on, and what can be instead.
+    fn check_transfer(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Adds to an error what only users of this type can do about it.
     #[must_use]
     fn explain(error: Error) -> Error {
@@ -227,6 +237,10 @@ macro_rules! handle {
                 &self,
                 serializer: S,
             ) -> ::core::result::Result<S::Ok, S::Error> {
+                $crate::ObjectType::check_transfer(self).map_err(|error| {
+                    let custom = <S::Error as $crate::serde::ser::Error>::custom;
+                    $crate::transfer::refuse(error, custom)
+                })?;
                 self.object().serialize(serializer)
             }
         }

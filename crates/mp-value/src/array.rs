@@ -3,9 +3,9 @@
 use core::fmt;
 use core::ops::RangeBounds;
 
-#[cfg(doc)]
-use mp_layout::ErrorKind;
-use mp_layout::{Cells, Kind, Plain, PlainSlice, Region, Result, TypeTag, assert_zeros};
+use mp_layout::{
+    Cells, Error, ErrorKind, Kind, Plain, PlainSlice, Region, Result, TypeTag, assert_zeros,
+};
 use mp_object::owner::this_process;
 use mp_object::{Object, ObjectType, Plan, ProcessIdentity};
 use mp_os::clock::Deadline;
@@ -557,6 +557,15 @@ impl<T: Plain> ObjectType for Array<T> {
 
     unsafe fn attach(object: Object) -> Result<Self> {
         ArrayMemory::from_object(object).map(|memory| Self { memory })
+    }
+
+    fn check_transfer(&self) -> Result<()> {
+        if self.memory.lies_apart() {
+            let elements = "the elements of an n-dimensional array";
+            return Err(Error::new(ErrorKind::Unsupported, "pass on", elements)
+                .with_detail("they lie apart from their lock; pass on the `NdArray` instead"));
+        }
+        Ok(())
     }
 
     fn object(&self) -> &Object {

@@ -70,6 +70,11 @@ impl<T> ArrayMemory<T> {
         self.control.object()
     }
 
+    /// Whether the elements do not lie in the object.
+    pub(crate) fn lies_apart(&self) -> bool {
+        self.data.is_some()
+    }
+
     /// Where the elements lie: the descriptor of their file.
     pub(crate) fn data_descriptor(&self) -> BorrowedFd<'_> {
         match &self.data {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::NpyHeader;
 use crate::nd_array::{MEMORY, path_of_descriptor};
 use crate::nd_reader::header_of;
+use crate::numpy::python_string;
 
 /// An [`NdArray`](crate::NdArray) that was [frozen](crate::NdArray::freeze): a slice for every
 /// process, which the kernel lets no process write any more. Clones and received handles are the
@@ -86,7 +87,8 @@ impl<T: PlainSlice> FrozenNdArray<T> {
     /// open.
     pub fn numpy_line(&self) -> String {
         let path = path_of_descriptor(self.memory.as_fd());
-        format!(r#"numpy.load({path:?}, mmap_mode="r")"#)
+        let path = python_string(path.as_bytes());
+        format!(r#"numpy.load({path}, mmap_mode="r")"#)
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`Array<T>`] | elements with a lock, divisible into claimed [`Chunks`] | the next user learns who wrote |
 //! | [`FrozenArray<T>`] | an array that no process writes any more | nothing |
 //! | [`RawValue<T>`] | up to 8 bytes without a lock | the value is the old or the new one |
+//! | [`Latest<T>`] | the newest value of one writer, who never waits | the value is the old or the new one |
 //! | [`RawArray<T>`] | elements without a lock | each element of up to 8 bytes is old or new |
 //! | [`NdArray<T>`] | an array of any number of axes, which is an `.npy` file | as an array; the file is free again |
 //! | [`NdReader<T>`] | an `.npy` file that others write | nothing |
@@ -64,6 +65,7 @@ mod first;
 mod frozen_array;
 mod frozen_nd_array;
 mod initial_elements;
+mod latest;
 mod list_item;
 mod nd_array;
 mod nd_reader;
@@ -90,6 +92,7 @@ pub use chunk::Chunk;
 pub use chunks::{Chunks, Claim};
 pub use frozen_array::FrozenArray;
 pub use frozen_nd_array::FrozenNdArray;
+pub use latest::{Latest, LatestWriter};
 pub use list_item::ListItem;
 pub use mp_os::clock::Deadline;
 pub use nd_array::{NdArray, NotFrozen};

@@ -24,7 +24,9 @@
 //! and no record of it.
 
 use core::fmt;
+use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,6 +42,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::array_memory::ArrayMemory;
 use crate::npy_header::{MOST_BYTES, NpyHeader};
+use crate::numpy::python_string;
 use crate::{Array, Chunks, FrozenNdArray};
 
 /// Numbers along any number of axes in shared memory: numpy's `ndarray`, as an `.npy` file that
@@ -90,7 +93,7 @@ pub struct NdArray<T> {
     data: Segment,
     header: Arc<NpyHeader>,
     /// Where it is for other programs, if it has a name or a path.
-    path: Option<Arc<str>>,
+    path: Option<Arc<Path>>,
 }
 
 impl<T: Plain> NdArray<T> {
@@ -223,7 +226,7 @@ impl<T: Plain> NdArray<T> {
         lock(descriptor.as_fd(), object)?;
         let data = Segment::from_named_descriptor(descriptor, object)?;
         write_header(data.region(), &header)?;
-        Self::of_parts(control, data, header, Some(path.to_string_lossy().into()))
+        Self::of_parts(control, data, header, Some(path.into()))
     }
 
     /// Opens the `.npy` file `path` for writing; nothing is read but its header.
@@ -237,11 +240,11 @@ impl<T: Plain> NdArray<T> {
         lock(descriptor.as_fd(), &object)?;
         let data = Segment::from_named_descriptor(descriptor, &object)?;
         let header = read_header::<T>(data.region(), &object)?;
-        Self::opened(data, header, Some(path.to_string_lossy().into()))
+        Self::opened(data, header, Some(path.into()))
     }
 
     /// The first handle of an opening.
-    fn opened(data: Segment, header: NpyHeader, path: Option<Arc<str>>) -> Result<Self> {
+    fn opened(data: Segment, header: NpyHeader, path: Option<Arc<Path>>) -> Result<Self> {
         Self::of_parts(Self::control_of(&header)?, data, header, path)
     }
 
@@ -253,7 +256,7 @@ impl<T: Plain> NdArray<T> {
         control: Object,
         data: Segment,
         header: NpyHeader,
-        path: Option<Arc<str>>,
+        path: Option<Arc<Path>>,
     ) -> Result<Self> {
         let (offset, len) = (header.data_offset(), header.len());
         let memory = ArrayMemory::of_parts(control, data.clone(), offset, len)?;
@@ -301,7 +304,7 @@ impl<T: Plain> NdArray<T> {
     }
 
     /// All elements along one axis, in the order of the file: numpy's `a.ravel("K")`, without a
-    /// copy.
+    /// copy. They are passed to other processes as the `NdArray` only.
     pub fn flat(&self) -> &Array<T> {
         &self.flat
     }
@@ -334,10 +337,10 @@ impl<T: Plain> NdArray<T> {
     /// ```
     pub fn numpy_line(&self) -> String {
         let path = match &self.path {
-            Some(path) => path.to_string(),
-            None => path_of_descriptor(self.as_fd()),
+            Some(path) => python_string(path.as_os_str().as_bytes()),
+            None => python_string(path_of_descriptor(self.as_fd()).as_bytes()),
         };
-        format!(r#"numpy.load({path:?}, mmap_mode="r+")"#)
+        format!(r#"numpy.load({path}, mmap_mode="r+")"#)
     }
 }
 
@@ -560,8 +563,9 @@ pub(crate) fn named_path(path: &Path) -> Result<(PathBuf, String)> {
 }
 
 /// Where other programs find a name.
-pub(crate) fn path_of_name(name: &str) -> Arc<str> {
-    format!("/dev/shm/{}", name.strip_prefix('/').unwrap_or(name)).into()
+pub(crate) fn path_of_name(name: &str) -> Arc<Path> {
+    let path = format!("/dev/shm/{}", name.strip_prefix('/').unwrap_or(name));
+    PathBuf::from(path).into()
 }
 
 /// Where other programs find what this process has open.
@@ -614,28 +618,30 @@ impl<T: Plain> Serialize for NdArray<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let data = transfer::put(&self.data.descriptor(), None)
             .map_err(|error| transfer::refuse(error, S::Error::custom))?;
-        (self.flat.object(), data, self.path.as_deref()).serialize(serializer)
+        let path = self.path.as_deref().map(|path| path.as_os_str().as_bytes());
+        (self.flat.object(), data, path).serialize(serializer)
     }
 }
 
 impl<'de, T: Plain> Deserialize<'de> for NdArray<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (control, data, path) =
-            <(Control<T>, Option<u32>, Option<String>)>::deserialize(deserializer)?;
+            <(Control<T>, Option<u32>, Option<Vec<u8>>)>::deserialize(deserializer)?;
+        let path = path.map(|path| PathBuf::from(OsString::from_vec(path)));
         Self::received(control.0, data, path)
             .map_err(|error| transfer::refuse(error, D::Error::custom))
     }
 }
 
 impl<T: Plain> NdArray<T> {
-    fn received(control: Object, data: Option<u32>, path: Option<String>) -> Result<Self> {
+    fn received(control: Object, data: Option<u32>, path: Option<PathBuf>) -> Result<Self> {
         let descriptor = transfer::take(data.unwrap_or(u32::MAX))?;
         let (data, object) = match &path {
             None => (Segment::from_descriptor(descriptor)?, MEMORY.to_owned()),
-            Some(path) => (
-                Segment::from_named_descriptor(descriptor, path)?,
-                format!("{path:?}"),
-            ),
+            Some(path) => {
+                let object = format!("{path:?}");
+                (Segment::from_named_descriptor(descriptor, &object)?, object)
+            }
         };
         let header = read_header::<T>(data.region(), &object)?;
         Self::of_parts(control, data, header, path.map(Into::into))

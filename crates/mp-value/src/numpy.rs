@@ -25,5 +25,31 @@ pub(crate) fn line<T: Plain>(
         Some(code) => format!("{:?}", code.numpy_name()),
         None => T::LAYOUT.numpy_dtype(),
     };
-    format!(r#"numpy.memmap({path:?}, dtype={dtype}, mode="r+", offset={offset}, shape=({len},))"#)
+    let path = python_string(path.as_bytes());
+    format!(r#"numpy.memmap({path}, dtype={dtype}, mode="r+", offset={offset}, shape=({len},))"#)
+}
+
+/// A path as a string literal of Python.
+///
+/// Rust's own escapes are other ones: `\u{7f}` is no Python. A byte that is no UTF-8 is written as
+/// the lone surrogate by which Python's paths stand for it (`surrogateescape`).
+pub(crate) fn python_string(path: &[u8]) -> String {
+    let mut literal = String::from('"');
+    for chunk in path.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' | '\\' => literal.extend(['\\', character]),
+                // of no use to a reader, and a line break would end the literal
+                character if character.is_control() => {
+                    literal.push_str(&format!("\\x{:02x}", u32::from(character)));
+                }
+                character => literal.push(character),
+            }
+        }
+        for byte in chunk.invalid() {
+            literal.push_str(&format!("\\udc{byte:02x}"));
+        }
+    }
+    literal.push('"');
+    literal
 }

@@ -10,9 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use handles::{kind, twin};
 use mp_layout::{Complex, ErrorKind, Plain};
+use mp_object::ObjectType;
 use mp_sync::LockError;
 use mp_testkit::{Argument, Forked, PATIENCE, UniqueName, Watchdog, leave_descriptors, refuse};
-use mp_value::{Claim, FrozenNdArray, NdArray, NdReader};
+use mp_value::{Array, Claim, FrozenNdArray, NdArray, NdReader};
 
 /// Kept by a test that forks, or that must have the only handle: a child forked by another test has
 /// a copy of each.
@@ -541,6 +542,20 @@ fn handles_that_are_frozen_at_once_lose_no_array() {
             }
         });
     }
+}
+
+/// The receiver would find a control without elements: the sender gets the error.
+#[test]
+fn flat_elements_are_not_passed_on_without_their_array() {
+    let _alone = alone();
+    let array = NdArray::<u64>::zeros(&[2]).unwrap();
+    let (bytes, descriptors) =
+        mp_object::transfer::outgoing(|| postcard::to_stdvec(array.flat()).map_err(drop));
+    assert_eq!((bytes, descriptors.len()), (Err(()), 0));
+    let error = array.flat().check_transfer().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("`NdArray` instead"), "{error}");
+    assert!(Array::<u64>::new(2).unwrap().check_transfer().is_ok());
 }
 
 #[test]

@@ -3,6 +3,9 @@
 #[path = "shared/python.rs"]
 mod python;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use mp_layout::{Complex, ErrorKind, Plain};
 use mp_testkit::UniqueName;
 use mp_value::{Array, NdArray, NdReader, RawArray};
@@ -86,6 +89,23 @@ fn opens_arrays_of_several_axes_in_place() {
         assert_eq!(seen, "(2, 3) float64 0.5");
         assert_eq!(array.get(&[0, 1]).unwrap(), 7.25);
     }
+}
+
+/// Quotes, line breaks, a control character and a byte that is no text: Rust's escapes are not
+/// Python's.
+#[test]
+fn opens_a_file_of_any_name() {
+    let directory = std::env::temp_dir().join(format!("mp-numpy-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let name = OsStr::from_bytes(b"\"a\\ '\n\x7f\xc3\xa9\xff.npy");
+    let array = NdArray::<u8>::create_file(directory.join(name), &[2]).unwrap();
+    array.set(&[1], 7).unwrap();
+    let line = array.numpy_line();
+    let seen = numpy(&format!("a = {line}\nprint(a[1])"));
+    std::fs::remove_dir_all(&directory).unwrap();
+    let expected = r#"/\"a\\ '\x0a\x7fé\udcff.npy", mmap_mode="r+")"#;
+    assert!(line.ends_with(expected), "{line}");
+    assert!(seen.is_none_or(|seen| seen == "7"));
 }
 
 #[test]

@@ -56,8 +56,8 @@ pub use mp_queue::{
 };
 pub use mp_shm::{ReadOnlyMemory, SharedMemory};
 pub use mp_value::{
-    AnyArray, AnyValue, Array, FrozenArray, FrozenNdArray, NdArray, NdReader, RawArray, RawValue,
-    ShareableList, Value,
+    AnyArray, AnyValue, Array, FrozenArray, FrozenNdArray, Latest, NdArray, NdReader, RawArray,
+    RawValue, ShareableList, Value,
 };
 
 /// Processes: what a task may be and return, what a child is given, how it ended, and who this
@@ -83,8 +83,8 @@ pub mod pool {
 pub mod value {
     pub use mp_layout::{Cells, Complex, PlainSlice, ReadCells, TypeCode};
     pub use mp_value::{
-        ArrayGuard, ArrayLock, BothLocked, Chunk, Chunks, Claim, Contents, Integer, ListItem,
-        NotFrozen, NpyHeader, Number, Scalar, ValueGuard, ValueLock, WithLock,
+        ArrayGuard, ArrayLock, BothLocked, Chunk, Chunks, Claim, Contents, Integer, LatestWriter,
+        ListItem, NotFrozen, NpyHeader, Number, Scalar, ValueGuard, ValueLock, WithLock,
     };
 }
 
