@@ -4,8 +4,10 @@
 //! Floor 4 of the workspace.
 //!
 //! - [`Manager`]: starts the server, makes objects, ends the server.
-//! - [`Dict`], [`List`]: proxies, which travel to other processes as arguments, through queues, and
-//!   inside other managed objects.
+//! - [`Dict`], [`List`], [`Set`], [`Namespace`]: proxies, which travel to other processes as
+//!   arguments, through queues, and inside other managed objects.
+//! - What else Python's manager has (locks, queues, values and so on) are the shared objects of mp,
+//!   which need no server: the manager makes them under Python's names.
 //!
 //! ```
 //! use mp_manager::Manager;
@@ -60,17 +62,21 @@ mod elements;
 mod link;
 mod list;
 mod manager;
+mod namespace;
 mod ordered_map;
 mod parcel;
 mod proxy;
 mod request;
 mod server;
+mod set;
 mod store;
 mod token;
 
 pub use dict::Dict;
 pub use list::List;
 pub use manager::Manager;
+pub use namespace::Namespace;
+pub use set::Set;
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

@@ -4,15 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mp_layout::Plain;
 use mp_layout::{Error, ErrorKind, Result};
-use mp_object::ProcessIdentity;
+use mp_object::{Barrier, Condition, Event, Lock, PermitSemaphore, ProcessIdentity, RLock};
 use mp_process::{Argument, Process};
-use mp_queue::Queue;
+use mp_queue::{JoinableQueue, Queue};
+use mp_value::{Array, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::link::Link;
 use crate::proxy::{Proxy, number};
 use crate::request::{Kind, Operation};
-use crate::{Dict, List, server};
+use crate::{Dict, List, Namespace, Set, server};
 
 /// How long a server may take to answer what was asked before it was shut down. Then it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -101,6 +105,24 @@ impl Manager {
         Proxy::create(&self.link, Kind::List).map(List::of)
     }
 
+    /// Makes an empty set.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`dict`](Self::dict).
+    pub fn set<T: Argument>(&self) -> Result<Set<T>> {
+        Proxy::create(&self.link, Kind::Dict).map(Set::of)
+    }
+
+    /// Makes an empty namespace.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`dict`](Self::dict).
+    pub fn namespace(&self) -> Result<Namespace> {
+        Proxy::create(&self.link, Kind::Dict).map(Namespace::of)
+    }
+
     /// How many objects the server has. One without proxies counts for up to 250 ms.
     ///
     /// # Errors
@@ -129,6 +151,102 @@ impl Manager {
             self.process.join()?;
         }
         closed
+    }
+}
+
+/// Objects that live in shared memory: nothing of them is at the server, no operation asks it, and
+/// they stay when the manager ends.
+///
+/// ```
+/// use mp_manager::Manager;
+/// use mp_object::Lock;
+/// use mp_queue::Queue;
+///
+/// fn worker(lock: Lock, queue: Queue<u32>) -> mp_layout::Result<()> {
+///     let _guard = lock.lock()?;
+///     queue.put(std::process::id())?;
+///     Ok(())
+/// }
+///
+/// let manager = Manager::new()?;
+/// let (lock, queue) = (manager.lock()?, manager.queue()?);
+/// let process = mp_process::spawn(worker, (lock.clone(), queue.clone()))?;
+/// assert_eq!(Some(queue.get()?), process.pid());
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// Of all methods: those of the objects' own constructors.
+impl Manager {
+    /// Makes a [`Value`], which is read and written in place: Python's `manager.Value`.
+    pub fn value<T: Plain>(&self, first: T) -> Result<Value<T>> {
+        Value::new(first)
+    }
+
+    /// Makes an [`Array`], which is read and written in place: Python's `manager.Array`.
+    pub fn array<T: Plain>(&self, elements: &[T]) -> Result<Array<T>> {
+        Array::from_slice(elements)
+    }
+
+    /// Makes a [`Queue`] without a bound: Python's `manager.Queue()`.
+    pub fn queue<T: Serialize + DeserializeOwned + 'static>(&self) -> Result<Queue<T>> {
+        Queue::new()
+    }
+
+    /// Makes a [`Queue`] of at most `messages` messages: Python's `manager.Queue(n)`.
+    pub fn queue_bounded<T: Serialize + DeserializeOwned + 'static>(
+        &self,
+        messages: usize,
+    ) -> Result<Queue<T>> {
+        Queue::bounded(messages)
+    }
+
+    /// Makes a [`JoinableQueue`]: Python's `manager.JoinableQueue()`.
+    pub fn joinable_queue<T: Serialize + DeserializeOwned + 'static>(
+        &self,
+    ) -> Result<JoinableQueue<T>> {
+        JoinableQueue::new()
+    }
+
+    /// Makes a [`Lock`]. If a process dies with it, the next owner gets `OwnerDied`.
+    pub fn lock(&self) -> Result<Lock> {
+        Lock::new()
+    }
+
+    /// Makes an [`RLock`], which its owner may lock again.
+    pub fn rlock(&self) -> Result<RLock> {
+        RLock::new()
+    }
+
+    /// Makes a semaphore with so many permits, which come back when their process dies.
+    ///
+    /// A permit is given back by dropping it. So more can never be given back than were taken, as
+    /// with Python's `BoundedSemaphore`.
+    #[doc(alias = "bounded_semaphore")]
+    pub fn semaphore(&self, permits: u32) -> Result<PermitSemaphore> {
+        PermitSemaphore::new(permits)
+    }
+
+    /// Makes a semaphore that refuses to have more permits than these; what it makes is that of
+    /// [`semaphore`](Self::semaphore).
+    pub fn bounded_semaphore(&self, permits: u32) -> Result<PermitSemaphore> {
+        PermitSemaphore::new(permits)
+    }
+
+    /// Makes an [`Event`].
+    pub fn event(&self) -> Result<Event> {
+        Event::new()
+    }
+
+    /// Makes a [`Condition`].
+    pub fn condition(&self) -> Result<Condition> {
+        Condition::new()
+    }
+
+    /// Makes a [`Barrier`] for so many parties.
+    pub fn barrier(&self, parties: u32) -> Result<Barrier> {
+        Barrier::new(parties)
     }
 }
 

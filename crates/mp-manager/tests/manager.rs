@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use mp_layout::{ErrorKind, Result};
-use mp_manager::{Dict, List, Manager};
-use mp_object::{Lock, Mutex, transfer};
+use mp_manager::{Dict, List, Manager, Namespace};
+use mp_object::{Event, Lock, Mutex, PermitSemaphore, transfer};
 use mp_process::spawn;
 use mp_queue::Queue;
 use mp_testkit::{PATIENCE, Watchdog};
@@ -87,6 +87,66 @@ fn a_list_has_the_methods_of_pythons() -> Result<()> {
     }
     list.clear()?;
     assert_eq!(list.len()?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_set_has_each_element_once() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let set = manager.set::<String>()?;
+    assert!(set.add("b")? && set.add("a")? && !set.add("b")?);
+    set.extend(["c", "a"].map(str::to_owned))?;
+    assert_eq!(set.to_vec()?, ["b", "a", "c"]);
+    assert!(set.contains("c")? && !set.contains("d")?);
+    assert!(set.remove("b")? && !set.remove("b")?);
+    assert_eq!((set.pop()?.as_deref(), set.len()?), (Some("c"), 1));
+    set.clear()?;
+    assert!(set.is_empty()? && set.pop()?.is_none());
+    Ok(())
+}
+
+#[test]
+fn a_namespace_has_values_of_any_types() -> Result<()> {
+    fn count(space: Namespace) -> Result<()> {
+        space.update("count", |count: Option<u64>| count.unwrap_or(0) + 1)
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let space = manager.namespace()?;
+    space.set("text", "hello".to_owned())?;
+    spawn(count, (space.clone(),))?.result()??;
+    assert_eq!(space.get::<u64>("count")?, Some(1));
+    assert_eq!(space.names()?, ["text", "count"]);
+    assert!(space.remove("text")? && !space.remove("text")?);
+    assert_eq!(space.get::<String>("text")?, None);
+    space.set("text", "hello".to_owned())?;
+    assert_eq!(
+        space.get::<bool>("text").unwrap_err().kind(),
+        ErrorKind::Decode
+    );
+    Ok(())
+}
+
+#[test]
+fn a_killed_client_gives_locks_and_permits_back() -> Result<()> {
+    fn hold(lock: Lock, permits: PermitSemaphore, holds: Event) -> Result<()> {
+        let _guard = lock.lock()?;
+        let _permit = permits.acquire()?;
+        holds.set();
+        thread::sleep(Duration::MAX);
+        Ok(())
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let (lock, permits, holds) = (manager.lock()?, manager.semaphore(1)?, manager.event()?);
+    let client = spawn(hold, (lock.clone(), permits.clone(), holds.clone()))?;
+    holds.wait();
+    client.kill()?;
+    client.join()?;
+    let error = mp_layout::Error::from(lock.lock().unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::OwnerDied);
+    drop(permits.acquire()?);
     Ok(())
 }
 

@@ -28,6 +28,7 @@
 //! |---|---|
 //! | run a function in a process | [`Process`], [`spawn`] |
 //! | run many tasks in a few processes | [`Pool`], [`ProcessPoolExecutor`] |
+//! | share a dictionary or a list | [`Manager`] |
 //! | share one value | [`Value`], [`RawValue`], [`AnyValue`] |
 //! | share many numbers | [`Array`], [`RawArray`], [`AnyArray`] |
 //! | send messages | [`Queue`]; [`pipe()`] between two sides; [`channel`] from one sender to one receiver |
@@ -37,12 +38,13 @@
 //! | share bytes with programs in other languages | [`SharedMemory`], [`ReadOnlyMemory`] |
 //!
 //! What these give and take (guards, iterators, errors, builders) is in a module per family:
-//! [`process`], [`pool`], [`value`], [`queue`] with [`codec`], and [`sync`].
+//! [`process`], [`pool`], [`manager`], [`value`], [`queue`] with [`codec`], and [`sync`].
 #![forbid(unsafe_code)]
 
 pub use mp_derive::PlainOfFacade as Plain;
 pub use mp_layout::generated::Plain;
 pub use mp_layout::{Error, ErrorKind, Result, zeroed};
+pub use mp_manager::Manager;
 pub use mp_object::{
     Barrier, BoundedSemaphore, Condition, Event, Lock, Mutex, PermitSemaphore, RLock, RwLock,
     Semaphore, labelled, wait,
@@ -77,6 +79,11 @@ pub mod pool {
         AsCompleted, AsyncResult, Builder, Cause, Chunked, Death, Future, Imap, MapResult,
         ReturnWhen, TaskError, Waited, as_completed, wait,
     };
+}
+
+/// Proxies of what lives in a [`Manager`].
+pub mod manager {
+    pub use mp_manager::{Dict, List, Namespace, Set};
 }
 
 /// Values and arrays: their guards, the chunks of an array, and the types of numbers they hold.

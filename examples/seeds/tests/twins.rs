@@ -146,6 +146,7 @@ fn programs() -> Vec<Program> {
         twin("s002_09_pipe"),
         twin("s002_10_value_lock"),
         twin("s002_11_array"),
+        twin("s002_13_manager"),
         twin("s002_14_lock").printed_by(whole),
         twin("s002_15_main_guard"),
         twin("s002_16_closure").completed("NameError", "hello\nhello\n"),
@@ -170,6 +171,8 @@ fn programs() -> Vec<Program> {
             .printed_by(first_word)
             .sleeps_ms(1000),
         twin("s004_08_pipe").printed_by(first_word),
+        // Who is first is the scheduler's decision: the shape is compared.
+        twin("s004_09_manager").random(&["{", "[", ", ", ": "]),
         twin("s004_10_value_and_array").random(&["Counter: ", "[", ", "]),
         twin("s004_11_value_and_lock"),
         twin("s004_12_lock").printed_by(first_word),
