@@ -167,11 +167,13 @@ impl Server {
         let before = clients.len();
         clients.retain(|_, client| {
             let is_gone = client.replies.is_closed();
-            if is_gone
-                && client.replies.unreceived() > 0
-                && let Some(lent) = client.lent.take()
-            {
-                store.give_back(lent);
+            // Asked after that: a client that is gone receives nothing more.
+            let is_received = client.replies.unreceived() == 0;
+            match client.lent.take() {
+                Some(lent) if is_gone && !is_received => store.give_back(lent),
+                // It may die before it receives it.
+                Some(lent) if !is_received => client.lent = Some(lent),
+                _ => {}
             }
             !is_gone
         });
@@ -305,6 +307,11 @@ mod tests {
             theirs.recv().unwrap().answer,
             Answer::Value(Some(_))
         ));
+        server.sweep().unwrap();
+        assert!(
+            server.clients[&2].lent.is_none(),
+            "the server keeps what was received"
+        );
         drop(theirs);
         server.sweep().unwrap();
         assert_eq!(len(&mut server, list), 0);
