@@ -25,9 +25,13 @@ pub(crate) struct Head {
     pub(crate) packet: u32,
     /// Which task of the packet.
     pub(crate) item: u32,
-    /// Descriptors of the outcome, which the worker's socket holds.
+    /// Descriptors of the outcome, which the worker's socket holds, [`OBJECTS_PER_MESSAGE`] in each
+    /// message.
     pub(crate) descriptors: u32,
 }
+
+/// Each message holds all of them or is not sent: below the kernel's 253.
+pub(crate) const OBJECTS_PER_MESSAGE: usize = 200;
 
 const SIZE: usize = 20;
 

@@ -15,7 +15,7 @@ use crate::board::Board;
 use crate::error::{Cause, Death};
 use crate::job::{Delivered, Job};
 use crate::packet::{Attention, Packet};
-use crate::record::{Head, tag};
+use crate::record::{Head, OBJECTS_PER_MESSAGE, tag};
 use crate::seat::{Occupant, Seat};
 use crate::shared::{Shared, fail};
 
@@ -546,20 +546,37 @@ fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Re
 
 /// What a worker pushed, with the objects that it sent before.
 fn delivered(occupant: &Occupant, bytes: Vec<u8>, descriptors: u32) -> Delivered {
-    let objects = match descriptors {
-        0 => Vec::new(),
-        _ => match call::receive(occupant.socket.as_fd(), Deadline::PASSED) {
-            Ok(received) => received.unwrap_or_default().1,
-            Err(source) => {
-                let error = Error::os("receive", "the result of a task", source);
-                return Err(Cause::Failed(Arc::new(error)));
-            }
-        },
-    };
+    let objects = receive_objects(occupant.socket.as_fd(), descriptors as usize)
+        .map_err(|error| Cause::Failed(Arc::new(error)))?;
     let outcome = Outcome::from_message(bytes, objects);
     match outcome.panic() {
         Some(panic) => Err(Cause::Panicked(Arc::new(panic.clone()))),
         None => Ok(outcome),
+    }
+}
+
+/// Receives what a worker sent before its outcome: all messages, also after one that this process
+/// has no room for, so that what follows is not taken for this.
+fn receive_objects(socket: BorrowedFd<'_>, count: usize) -> Result<Vec<OwnedFd>> {
+    let mut objects = Vec::new();
+    let mut failure = None;
+    for _ in 0..count.div_ceil(OBJECTS_PER_MESSAGE) {
+        match call::receive(socket, Deadline::PASSED) {
+            Ok(Some((_, some))) => objects.extend(some),
+            Ok(None) => break,
+            Err(source) => {
+                let error = || Error::os("receive", "the result of a task", source);
+                failure.get_or_insert_with(error);
+            }
+        }
+    }
+    match failure {
+        Some(error) => Err(error),
+        None if objects.len() == count => Ok(objects),
+        None => Err(
+            Error::new(ErrorKind::Corrupt, "receive", "the result of a task")
+                .with_detail(format!("{} of {count} objects came with it", objects.len())),
+        ),
     }
 }
 

@@ -1,18 +1,20 @@
 //! A worker: takes packets, runs their tasks, pushes the outcomes.
 
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::{self, Deadline};
+use mp_os::process_id::ProcessIdentity;
 use mp_os::wakeup::Wakeup;
-use mp_process::call::{self, Callable, Function, Outcome};
+use mp_process::call::{self as message, Callable, Function, Outcome};
 use mp_process::take_passed_fd;
 use mp_shm::Segment;
 use mp_sync::Wait;
 
 use crate::board::{Board, Claim, Next, PIECE};
 use crate::packet::{next_part, split_head};
-use crate::record::{Head, tag};
+use crate::record::{Head, OBJECTS_PER_MESSAGE, tag};
 use crate::results::Results;
 
 /// The task of a worker's process. The first three are descriptors; `most_tasks` is how many it
@@ -34,18 +36,39 @@ pub(crate) fn run(
         last_function: None,
         context: 0,
     };
-    if !worker.initialise()? {
-        return Ok(());
+    WORKER.store(own_word(), Ordering::Relaxed);
+    let ended = worker.run(most_tasks);
+    // A copy that came back from a task ends without a word: the task is the worker's.
+    if is_worker() { ended } else { Ok(()) }
+}
+
+/// The worker's process. A copy that a task forks finds another one's here.
+static WORKER: AtomicU64 = AtomicU64::new(0);
+
+/// The word of this process, which it looks up once; a fork forgets it. So each task asks without
+/// a system call.
+fn own_word() -> u64 {
+    ProcessIdentity::current().map_or(0, ProcessIdentity::word)
+}
+
+fn is_worker() -> bool {
+    // Relaxed: each process reads what it, or the one that it is a copy of, stored.
+    WORKER.load(Ordering::Relaxed) == own_word()
+}
+
+/// Calls a function that the parent sent. Ring, socket and packet are the worker's: a copy that
+/// the function forks, and that comes back from it, gets an error.
+fn call(function: Callable, arguments: &[u8], descriptors: Vec<OwnedFd>) -> Result<Outcome> {
+    let outcome = function.call(arguments, descriptors);
+    if is_worker() {
+        Ok(outcome)
+    } else {
+        Err(Error::new(
+            ErrorKind::InvalidState,
+            "run",
+            "tasks in a forked copy of a worker",
+        ))
     }
-    let mut ran = 0;
-    while let Next::Run(claim) = worker.next()? {
-        worker.run_packet(&claim)?;
-        ran += claim.items as u64;
-        if most_tasks != 0 && ran >= most_tasks {
-            return worker.push(tag::RETIRED, Head::default(), &[]);
-        }
-    }
-    Ok(())
 }
 
 fn passed(number: RawFd) -> Result<OwnedFd> {
@@ -78,10 +101,25 @@ enum Kept {
 fn prepare(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Option<String>> {
     let mut rest = bytes;
     let function = Function::from_bytes(next_part(&mut rest)?)?.find()?;
-    Ok(function.call(next_part(&mut rest)?, descriptors).failure())
+    Ok(call(function, next_part(&mut rest)?, descriptors)?.failure())
 }
 
 impl Worker<'_> {
+    fn run(&mut self, most_tasks: u64) -> Result<()> {
+        if !self.initialise()? {
+            return Ok(());
+        }
+        let mut ran = 0;
+        while let Next::Run(claim) = self.next()? {
+            self.run_packet(&claim)?;
+            ran += claim.items as u64;
+            if most_tasks != 0 && ran >= most_tasks {
+                return self.push(tag::RETIRED, Head::default(), &[]);
+            }
+        }
+        Ok(())
+    }
+
     /// Runs the initializer that the parent sent, if any; returns whether it succeeded.
     fn initialise(&mut self) -> Result<bool> {
         let (bytes, descriptors) = self.receive()?;
@@ -131,7 +169,7 @@ impl Worker<'_> {
             let now = clock::now_millis();
             self.board.begin(self.number, claim.generation, item, now)?;
             let outcome = match &function {
-                Ok(function) => function.call(arguments, descriptors.take().unwrap_or_default()),
+                Ok(function) => call(*function, arguments, descriptors.take().unwrap_or_default())?,
                 Err(error) => Outcome::refused(error),
             };
             self.push_outcome(claim, item, outcome)?;
@@ -173,7 +211,7 @@ impl Worker<'_> {
     }
 
     fn receive(&self) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
-        call::receive(self.socket.as_fd(), Deadline::NEVER)
+        message::receive(self.socket.as_fd(), Deadline::NEVER)
             .map_err(|source| Error::os("receive", "tasks of a pool", source))?
             .ok_or_else(|| Error::new(ErrorKind::Closed, "receive", "tasks of a pool"))
     }
@@ -190,21 +228,33 @@ impl Worker<'_> {
     }
 
     fn push_outcome(&mut self, claim: &Claim, item: usize, outcome: Outcome) -> Result<()> {
-        let (bytes, descriptors) = outcome.into_message();
+        let (mut bytes, descriptors) = outcome.into_message();
+        let mut sent = 0;
+        if !descriptors.is_empty() {
+            // The parent receives what is before it when it is told of that.
+            self.results.ring_parent(&self.wakeup, true)?;
+            if let Err(error) = self.send_objects(&descriptors, &mut sent) {
+                bytes = Outcome::refused(&error).into_message().0;
+            }
+        }
         let head = Head {
             generation: claim.generation,
             packet: claim.packet as u32,
             item: item as u32,
-            descriptors: descriptors.len() as u32,
+            descriptors: sent as u32,
         };
-        if !descriptors.is_empty() {
-            // The parent receives what is before it when it is told of that.
-            self.results.ring_parent(&self.wakeup, true)?;
-            let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-            call::send(self.socket.as_fd(), &[], &borrowed, Deadline::NEVER)
-                .map_err(|source| Error::os("send", "the result of a task", source))?;
-        }
         self.push(tag::OUTCOME, head, &bytes)
+    }
+
+    /// Sends the objects of an outcome, and counts in `sent` how many were, also after an error.
+    fn send_objects(&self, objects: &[OwnedFd], sent: &mut usize) -> Result<()> {
+        for some in objects.chunks(OBJECTS_PER_MESSAGE) {
+            let borrowed: Vec<_> = some.iter().map(AsFd::as_fd).collect();
+            message::send(self.socket.as_fd(), &[], &borrowed, Deadline::NEVER)
+                .map_err(|source| Error::os("send", "the result of a task", source))?;
+            *sent += some.len();
+        }
+        Ok(())
     }
 
     /// Pushes bytes, in pieces of which the last has the tag.

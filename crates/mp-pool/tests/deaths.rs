@@ -468,11 +468,39 @@ fn no_worker_outlives_a_parent_that_is_killed() {
 
 #[test]
 fn a_parent_that_exits_without_dropping_its_pool_ends() {
-    fn parent() -> u32 {
+    fn parent() -> Vec<u32> {
         let pool = Box::leak(Box::new(Pool::new(2).unwrap()));
-        pool.apply(|n: u32| n, (7,)).unwrap()
+        // One of them runs a task that does not end.
+        let _never = pool.apply_async(
+            || loop {
+                std::thread::park();
+            },
+            (),
+        );
+        assert_eq!(pool.apply(|n: u32| n, (7,)).unwrap(), 7);
+        pool.worker_pids()
     }
     let _watchdog = Watchdog::new(LONG);
     let process = spawn(parent, ()).unwrap();
-    assert_eq!(process.result().unwrap(), 7);
+    let pids = process.result().unwrap();
+    assert_eq!(pids.len(), 2);
+    pids.into_iter().for_each(assert_ends);
+}
+
+#[test]
+fn a_task_that_forks_and_returns_in_both_processes_is_done_once() {
+    fn forks(n: u32) -> u32 {
+        // SAFETY: the copy returns from the task and ends; it needs no other thread.
+        assert!(unsafe { libc::fork() } >= 0);
+        n
+    }
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    let worker = pool.worker_pids();
+    for n in 0..10 {
+        assert_eq!(pool.apply(forks, (n,)).unwrap(), n);
+    }
+    let each = pool.chunk_size(5).map(forks, 0..20).unwrap();
+    assert_eq!(each, (0..20).collect::<Vec<_>>());
+    assert_eq!(pool.worker_pids(), worker, "it pushed what it must not");
 }

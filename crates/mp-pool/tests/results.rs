@@ -1,0 +1,166 @@
+//! How results come: when, to which waits, and with objects that have no room.
+
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use mp_layout::ErrorKind;
+use mp_object::Event;
+use mp_os::clock::Deadline;
+use mp_pool::Pool;
+use mp_process::spawn;
+use mp_testkit::{Watchdog, refuse};
+
+/// More than any wait in a test needs.
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn imap_gives_what_is_ready_before_it_takes_more_items() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    let taken = AtomicUsize::new(0);
+    let items = (0..100_u32).inspect(|_| {
+        taken.fetch_add(1, Ordering::Relaxed);
+    });
+    let mut results = pool.imap(|n: u32| n, items);
+    let ahead = taken.load(Ordering::Relaxed);
+    assert!(ahead > 1, "{ahead}");
+    // The only worker has run what was submitted before.
+    pool.apply(|| (), ()).unwrap();
+    for n in 0..ahead {
+        assert_eq!(results.next().unwrap().unwrap() as usize, n);
+        assert_eq!(taken.load(Ordering::Relaxed), ahead);
+    }
+    assert_eq!(results.map(Result::unwrap).last(), Some(99));
+    assert_eq!(taken.load(Ordering::Relaxed), 100);
+}
+
+/// The first task of a packet returns, the second does not.
+fn first_returns(n: u32) -> u32 {
+    if n == 0 {
+        return n;
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn the_first_result_of_a_packet_comes_while_its_second_task_runs() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    let mut results = pool.chunk_size(2).imap(first_returns, 0..2);
+    assert_eq!(results.next().unwrap().unwrap(), 0);
+}
+
+#[test]
+fn the_first_result_of_a_packet_is_counted_while_its_second_task_runs() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    let results = pool.chunk_size(2).map_async(first_returns, 0..2);
+    while results.completed() == 0 {
+        std::thread::yield_now();
+    }
+    assert!(!results.ready());
+}
+
+static ASKED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+
+/// Ends a wait when both were asked several times, so that they wait together.
+fn is_asked<const WHICH: usize>() -> bool {
+    ASKED[WHICH].fetch_add(1, Ordering::Relaxed);
+    ASKED.iter().all(|asked| asked.load(Ordering::Relaxed) > 3)
+}
+
+#[test]
+fn hooks_end_the_waits_of_two_threads() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    let result = pool.apply_async(first_returns, (1,));
+    let timed_out = |hook: fn() -> bool| {
+        let deadline = Deadline::NEVER.interruptible_by(hook);
+        assert_eq!(
+            result.get_timeout(deadline).unwrap_err().kind(),
+            ErrorKind::TimedOut
+        );
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| timed_out(is_asked::<0>));
+        scope.spawn(|| timed_out(is_asked::<1>));
+    });
+}
+
+#[test]
+fn many_threads_wait_for_results_of_one_pool() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..6_u64 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for n in 0..200 {
+                    let sum = pool.apply(|a: u64, b: u64| a + b, (thread, n));
+                    assert_eq!(sum.unwrap(), thread + n);
+                }
+                let doubled = pool.map(|n: u64| 2 * n, 0..500).unwrap();
+                assert!(doubled.into_iter().eq((0..500).map(|n| 2 * n)));
+            });
+        }
+    });
+}
+
+fn events(count: usize) -> Vec<Event> {
+    (0..count).map(|_| Event::new().unwrap()).collect()
+}
+
+#[test]
+fn a_result_with_more_objects_than_a_message_carries_arrives() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    assert_eq!(pool.apply(events, (260,)).unwrap().len(), 260);
+}
+
+#[test]
+fn objects_without_room_in_the_parent_fail_their_task_alone() {
+    /// In a process of its own: the limit is the whole process's.
+    fn parent() -> Vec<String> {
+        let pool = Pool::new(1).unwrap();
+        let worker = pool.worker_pids();
+        assert_eq!(pool.apply(events, (3,)).unwrap().len(), 3);
+        let free = std::fs::File::open("/dev/null").unwrap().as_raw_fd() as u64;
+        let limit = libc::rlimit {
+            rlim_cur: free + 20,
+            rlim_max: free + 20,
+        };
+        // SAFETY: the kernel reads a structure that lives as long as the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+        let fails = |count: usize| {
+            let error = pool.apply(events, (count,)).unwrap_err();
+            assert_eq!(pool.apply(events, (1,)).unwrap().len(), 1);
+            error.to_string()
+        };
+        let errors = vec![fails(30), fails(260)];
+        assert_eq!(pool.worker_pids(), worker);
+        errors
+    }
+    let _watchdog = Watchdog::new(LONG);
+    for error in spawn(parent, ()).unwrap().result().unwrap() {
+        assert!(error.contains("raise ulimit -n"), "{error}");
+    }
+}
+
+#[test]
+fn objects_that_a_worker_cannot_send_fail_their_task_alone() {
+    fn without_messages() {
+        // What the kernel answers to a user with too many descriptors on their way.
+        refuse(libc::SYS_sendmsg, libc::ETOOMANYREFS, None);
+    }
+    let _watchdog = Watchdog::new(LONG);
+    let builder = Pool::builder().workers(1);
+    let pool = builder.initializer(without_messages, ()).build().unwrap();
+    let worker = pool.worker_pids();
+    let error = pool.apply(events, (2,)).unwrap_err();
+    assert!(error.to_string().contains("Too many references"), "{error}");
+    assert_eq!(pool.map(|n: u32| n, 0..10).unwrap().len(), 10);
+    assert_eq!(pool.worker_pids(), worker);
+}
