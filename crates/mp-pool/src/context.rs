@@ -32,7 +32,7 @@ where
     A: Arguments,
 {
     let function = Function::of::<F, A, W>(task)?;
-    let (arguments, objects) = write(arguments)?;
+    let (arguments, objects) = write(arguments, Vec::new())?;
     let mut bytes = Vec::new();
     append_part(&mut bytes, &function.to_bytes());
     append_part(&mut bytes, &arguments);

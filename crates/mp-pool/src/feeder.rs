@@ -10,11 +10,11 @@ use mp_process::call::{self, Function, Outcome};
 use mp_process::{Argument, Arguments, Returned, Stateless, Task};
 
 use crate::async_result::MapResult;
-use crate::board::MAX_ITEMS;
+use crate::board::{LINE, MAX_ITEMS};
 use crate::context::Context;
 use crate::error::{Cause, TaskError};
 use crate::job::{Job, Progress, Read};
-use crate::packet::{Attention, MAX_ARGUMENTS, Packet, head, room_for, room_in_line};
+use crate::packet::{Attention, MAX_ARGUMENTS, Packet, append_part, head};
 use crate::shared::Shared;
 
 /// Arguments in bytes, with the descriptors of the objects among them.
@@ -33,19 +33,19 @@ const PACKETS_PER_WORKER: usize = 4;
 /// whatever its packets.
 const RUN_AHEAD: usize = 1024;
 
-/// Writes an item that is the only argument of its task.
-pub(crate) fn write_one<T: Argument>(item: T) -> Result<Written> {
-    write(&(item,))
+/// Writes an item that is the only argument of its task, into memory that is used again.
+pub(crate) fn write_one<T: Argument>(item: T, memory: Vec<u8>) -> Result<Written> {
+    write(&(item,), memory)
 }
 
 /// Writes an item that is the tuple of its task's arguments.
-pub(crate) fn write_all<A: Arguments>(item: A) -> Result<Written> {
-    write(&item)
+pub(crate) fn write_all<A: Arguments>(item: A, memory: Vec<u8>) -> Result<Written> {
+    write(&item, memory)
 }
 
 /// Writes arguments, unless they are too many to travel.
-pub(crate) fn write<A: Arguments>(arguments: &A) -> Result<Written> {
-    let written = call::write_arguments(arguments)?;
+pub(crate) fn write<A: Arguments>(arguments: &A, memory: Vec<u8>) -> Result<Written> {
+    let written = call::append_arguments(arguments, memory)?;
     let size = written.0.len();
     if size > MAX_ARGUMENTS {
         let error = Error::new(ErrorKind::InvalidInput, "send", "the arguments");
@@ -62,7 +62,9 @@ pub(crate) struct Feeder<'p, I: Iterator, R> {
     pub(crate) job: Arc<Job>,
     call: Result<Call, Arc<Error>>,
     items: I,
-    write: fn(I::Item) -> Result<Written>,
+    write: fn(I::Item, Vec<u8>) -> Result<Written>,
+    /// Memory for the next item.
+    memory: Vec<u8>,
     /// How values are read from outcomes.
     pub(crate) read: Read<R>,
     /// Tasks of a packet.
@@ -83,7 +85,7 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
         shared: &'p Arc<Shared>,
         task: F,
         items: I,
-        write: fn(I::Item) -> Result<Written>,
+        write: fn(I::Item, Vec<u8>) -> Result<Written>,
         chunk: Option<usize>,
     ) -> Self
     where
@@ -100,7 +102,7 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
         context: Result<Option<Context>>,
         task: F,
         items: I,
-        write: fn(I::Item) -> Result<Written>,
+        write: fn(I::Item, Vec<u8>) -> Result<Written>,
         chunk: Option<usize>,
     ) -> Self
     where
@@ -123,6 +125,7 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
             call: call.map_err(Arc::new),
             items,
             write,
+            memory: Vec::new(),
             read: Outcome::value::<R, W>,
             chunk: chunk.clamp(1, MAX_ITEMS),
             submitted: 0,
@@ -187,15 +190,15 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
         let mut packet = Packet {
             job: Arc::clone(&self.job),
             first: self.submitted,
-            head,
             context,
-            items: Vec::new(),
+            bytes: Vec::new(),
+            items: 0,
             descriptors: Vec::new(),
             moves: 0,
             attention: self.attention,
         };
-        let mut room = room_in_line(&packet.head);
-        while packet.items.len() < self.chunk && packet.descriptors.is_empty() {
+        append_part(&mut packet.bytes, &head);
+        while packet.items < self.chunk && packet.descriptors.is_empty() {
             let (item, objects) = match self.take() {
                 None => break,
                 Some(Ok(written)) => written,
@@ -205,15 +208,17 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
                     return true;
                 }
             };
-            let needed = room_for(&item);
             // What has descriptors or does not fit into a line travels alone.
-            if !packet.items.is_empty() && (needed > room || !objects.is_empty()) {
+            if packet.items > 0 && (!packet.has_room_for(&item) || !objects.is_empty()) {
                 self.held = Some((item, objects));
                 break;
             }
-            room = room.saturating_sub(needed);
-            packet.items.push(item);
+            packet.push(&item);
             packet.descriptors = objects;
+            if item.capacity() <= LINE {
+                self.memory = item;
+                self.memory.clear();
+            }
         }
         self.submit(packet);
         !self.is_at_end
@@ -228,13 +233,13 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
         }
         let item = self.items.next();
         self.is_at_end = item.is_none();
-        item.map(self.write)
+        item.map(|item| (self.write)(item, std::mem::take(&mut self.memory)))
     }
 
     fn submit(&mut self, packet: Packet) {
-        if !packet.items.is_empty() {
-            self.submitted += packet.items.len();
-            self.job.expect(packet.items.len());
+        if packet.items > 0 {
+            self.submitted += packet.items;
+            self.job.expect(packet.items);
             self.shared.submit(packet);
         }
     }

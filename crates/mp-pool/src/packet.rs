@@ -25,12 +25,12 @@ pub(crate) struct Packet {
     pub(crate) job: Arc<Job>,
     /// The index of the first of them in the job.
     pub(crate) first: usize,
-    /// The number of the context and the name of the function.
-    pub(crate) head: Arc<[u8]>,
     /// What the tasks are given next to their arguments.
     pub(crate) context: Option<Arc<Context>>,
-    /// The arguments of each, at least of one.
-    pub(crate) items: Vec<Vec<u8>>,
+    /// What a worker gets, as the module's documentation shows it.
+    pub(crate) bytes: Vec<u8>,
+    /// How many tasks it has, at least one when it is submitted.
+    pub(crate) items: usize,
     /// Those of the only task: a task with descriptors travels alone.
     pub(crate) descriptors: Vec<OwnedFd>,
     /// How often it came back from a worker that died with it, and had begun nothing of it.
@@ -52,50 +52,47 @@ pub(crate) enum Attention {
 const LENGTH: usize = size_of::<u32>();
 
 impl Packet {
-    /// The bytes that a worker gets.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.size());
-        append_part(&mut bytes, &self.head);
-        self.items
-            .iter()
-            .for_each(|item| append_part(&mut bytes, item));
-        bytes
+    /// Adds a task, whose arguments are `item`.
+    pub(crate) fn push(&mut self, item: &[u8]) {
+        append_part(&mut self.bytes, item);
+        self.items += 1;
     }
 
-    /// How many bytes that are.
-    pub(crate) fn size(&self) -> usize {
-        let items = self.items.iter().map(|item| LENGTH + item.len());
-        LENGTH + self.head.len() + items.sum::<usize>()
+    /// Whether its line has room for one task more.
+    pub(crate) fn has_room_for(&self, item: &[u8]) -> bool {
+        self.bytes.len() + LENGTH + item.len() <= LINE
     }
 
     /// Whether its bytes and nothing else go into a line.
     pub(crate) fn fits_line(&self) -> bool {
-        self.descriptors.is_empty() && self.size() <= LINE
+        self.descriptors.is_empty() && self.bytes.len() <= LINE
     }
 
     /// Takes the tasks from number `at` on out of it; `None` if there are none.
     pub(crate) fn split_off(mut self, at: usize) -> Option<Self> {
-        self.items.drain(..at.min(self.items.len()));
-        self.first += at;
-        if at > 0 {
-            self.moves = 0;
+        if at == 0 {
+            return Some(self);
         }
-        (!self.items.is_empty()).then_some(self)
+        if at >= self.items {
+            return None;
+        }
+        let mut rest = &*self.bytes;
+        // This process wrote them: they have as many parts.
+        let head = LENGTH + next_part(&mut rest).ok()?.len();
+        for _ in 0..at {
+            next_part(&mut rest).ok()?;
+        }
+        let kept = self.bytes.len() - rest.len();
+        self.bytes.drain(head..kept);
+        self.items -= at;
+        self.first += at;
+        self.moves = 0;
+        Some(self)
     }
 }
 
 /// The most bytes of arguments that one task may have.
 pub(crate) const MAX_ARGUMENTS: usize = (u32::MAX / 2) as usize;
-
-/// Room for tasks in a line, next to their head.
-pub(crate) fn room_in_line(head: &[u8]) -> usize {
-    LINE - LENGTH - head.len()
-}
-
-/// What a task takes of that room.
-pub(crate) fn room_for(item: &[u8]) -> usize {
-    LENGTH + item.len()
-}
 
 /// The head of a packet.
 pub(crate) fn head(context: Option<&Context>, function: &[u8]) -> Vec<u8> {

@@ -302,7 +302,7 @@ struct Watch {
 }
 /// Delivers one cause for each task.
 pub(crate) fn fail(packet: Packet, cause: &Cause) {
-    for at in 0..packet.items.len() {
+    for at in 0..packet.items {
         packet.job.deliver(packet.first + at, Err(cause.clone()));
     }
 }

@@ -174,11 +174,11 @@ impl State {
 
     /// Tasks that have not begun, and tasks that run.
     pub(crate) fn unfinished(&self, board: &Board) -> (usize, usize) {
-        let mut tasks: usize = self.pending.iter().map(|packet| packet.items.len()).sum();
+        let mut tasks: usize = self.pending.iter().map(|packet| packet.items).sum();
         let mut running = 0;
         for (place, slot) in self.slots.iter().enumerate() {
             if let Some(packet) = &slot.packet {
-                tasks += packet.items.len() - slot.done;
+                tasks += packet.items - slot.done;
                 running += usize::from(matches!(board.taken_by(place), Ok(Some(_))));
             }
         }
@@ -214,14 +214,13 @@ impl State {
             let slot = &mut self.slots[self.next_slot];
             slot.generation += 1;
             slot.done = 0;
-            let bytes = packet.fits_line().then(|| packet.to_bytes());
-            let items = packet.items.len();
             let hurry = packet.attention != Attention::All;
-            slot.packet = Some(packet);
+            let generation = slot.generation;
+            let packet = slot.packet.insert(packet);
+            let bytes = packet.fits_line().then_some(&*packet.bytes);
             self.on_board += 1;
             filled += 1;
-            let bytes = bytes.as_deref();
-            board.publish(self.next_slot, slot.generation, bytes, items, hurry)?;
+            board.publish(self.next_slot, generation, bytes, packet.items, hurry)?;
             self.next_slot = (self.next_slot + 1) % self.slots.len();
         }
         Ok(filled)
@@ -291,23 +290,22 @@ impl State {
             .slots
             .get_mut(place)
             .filter(|slot| slot.generation == head.generation && slot.done == head.item as usize);
-        let Some((slot, packet)) = slot.and_then(|slot| {
-            let packet = slot.packet.take()?;
-            Some((slot, packet))
-        }) else {
+        let Some((done, packet)) =
+            slot.and_then(|slot| Some((&mut slot.done, slot.packet.as_ref()?)))
+        else {
             occupant.kill_damaged();
             return Ok(());
         };
         let delivered = delivered(occupant, bytes, head.descriptors);
-        packet.job.deliver(packet.first + slot.done, delivered);
-        slot.done += 1;
+        packet.job.deliver(packet.first + *done, delivered);
+        *done += 1;
         self.in_vain = 0;
-        if slot.done < packet.items.len() {
-            slot.packet = Some(packet);
-            return Ok(());
+        if *done == packet.items {
+            self.slots[place].packet = None;
+            self.on_board -= 1;
+            board.free(place)?;
         }
-        self.on_board -= 1;
-        board.free(place)
+        Ok(())
     }
 
     /// Sends a packet, or its context, to a worker that has taken it.
@@ -331,7 +329,7 @@ impl State {
                 let (bytes, descriptors) = &context.preparation;
                 send(socket, bytes, descriptors)
             }
-            _ => send(socket, &packet.to_bytes(), &packet.descriptors),
+            _ => send(socket, &packet.bytes, &packet.descriptors),
         };
         match sent {
             Ok(()) => slot.packet = Some(packet),

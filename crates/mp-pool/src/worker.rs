@@ -12,7 +12,7 @@ use mp_process::take_passed_fd;
 use mp_shm::Segment;
 use mp_sync::Wait;
 
-use crate::board::{Board, Claim, Next, PIECE};
+use crate::board::{Board, Claim, LINE, Next, PIECE};
 use crate::packet::{next_part, split_head};
 use crate::record::{Head, OBJECTS_PER_MESSAGE, tag};
 use crate::results::Results;
@@ -34,6 +34,7 @@ pub(crate) fn run(
         wakeup: Wakeup::from(passed(wakeup)?),
         socket: passed(socket)?,
         last_function: None,
+        bytes: Vec::with_capacity(LINE),
         context: 0,
     };
     WORKER.store(own_word(), Ordering::Relaxed);
@@ -84,6 +85,8 @@ struct Worker<'a> {
     socket: OwnedFd,
     /// The function of the last packet, which is mostly that of the next as well.
     last_function: Option<(Vec<u8>, Callable)>,
+    /// Memory for the next packet.
+    bytes: Vec<u8>,
     /// The number of the context that it keeps; 0 for none.
     context: u64,
 }
@@ -147,7 +150,7 @@ impl Worker<'_> {
         let (bytes, descriptors) = match claim.size {
             None => self.ask(tag::ASK, claim)?,
             Some(size) => {
-                let mut bytes = Vec::new();
+                let mut bytes = std::mem::take(&mut self.bytes);
                 self.board.read_line(claim.packet, size, &mut bytes)?;
                 (bytes, Vec::new())
             }
@@ -175,6 +178,9 @@ impl Worker<'_> {
             self.push_outcome(claim, item, outcome)?;
             // A task that closed the descriptor ends its worker, before another task begins.
             self.results.ring_parent(&self.wakeup, claim.hurry)?;
+        }
+        if bytes.capacity() <= LINE {
+            self.bytes = bytes;
         }
         Ok(())
     }

@@ -206,7 +206,19 @@ impl Outcome {
 ///
 /// [`ErrorKind::Encode`] if an argument does not serialise; [`ErrorKind::TooManyDescriptors`].
 pub fn write_arguments<A: Arguments>(arguments: &A) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let (bytes, objects) = transfer::outgoing(|| message::write(arguments));
+    append_arguments(arguments, Vec::new())
+}
+
+/// As [`write_arguments`], after what `bytes` holds, whose memory it uses.
+///
+/// # Errors
+///
+/// As for [`write_arguments`]; the bytes are lost then.
+pub fn append_arguments<A: Arguments>(
+    arguments: &A,
+    bytes: Vec<u8>,
+) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let (bytes, objects) = transfer::outgoing(|| message::append(arguments, bytes));
     let bytes = bytes.map_err(|error| {
         let detail = format!("{error} while writing {}", type_name::<A>());
         Error::new(ErrorKind::Encode, "send", "the arguments").with_detail(detail)
