@@ -1,7 +1,8 @@
-//! Tasks in a pool of two workers: one there and back, and ten thousand in one call, beside
-//! CPython's pool.
+//! Tasks in a pool of two workers: one there and back, ten thousand in one call, long ones on two
+//! cores, beside CPython's pools; the start of a pool, and what an idle one costs.
 
 use std::env;
+use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,12 @@ const TASKS: u64 = 10_000;
 
 const APPLY: &str = "mp-pool apply";
 const CPYTHON_APPLY: &str = "CPython Pool.apply";
+const CPYTHON_SUBMIT: &str = "CPython ProcessPoolExecutor.submit";
+const START: &str = "mp-pool start, one task, end";
+const CPYTHON_START: &str = "CPython Pool start, one task, end";
+const CPYTHON_EXECUTOR_START: &str = "CPython ProcessPoolExecutor start, one task, end";
+const ONE_WORKER: &str = "mp-pool, one worker";
+const TWO_WORKERS: &str = "mp-pool, two workers";
 const SINGLE: &str = "mp-pool map, packets of one";
 const AUTOMATIC: &str = "mp-pool map";
 const CPYTHON_SINGLE: &str = "CPython Pool.map, chunksize 1";
@@ -22,23 +29,52 @@ const CPYTHON_AUTOMATIC: &str = "CPython Pool.map";
 /// Prints the nanoseconds of each call, of which the first is not counted. The task is a builtin
 /// function, so that workers need no module.
 const PYTHON: &str = "
-import multiprocessing, sys, time
+import concurrent.futures, multiprocessing, sys, time
 what, count, pause = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+fork = multiprocessing.get_context('fork')
+
+def start_pool():
+    with fork.Pool(2) as pool:
+        pool.apply(abs, (-7,))
+
+def start_executor():
+    with concurrent.futures.ProcessPoolExecutor(2, fork) as executor:
+        executor.submit(abs, -7).result()
+
+def calls():
+    for _ in range(count + 1):
+        if pause: time.sleep(pause)
+        start = time.perf_counter_ns()
+        call()
+        print(time.perf_counter_ns() - start)
+
 if __name__ == '__main__':
-    with multiprocessing.get_context('fork').Pool(2) as pool:
-        calls = {
-            'apply': lambda: pool.apply(abs, (-7,)),
-            'single': lambda: pool.map(abs, range(10_000), 1),
-            'automatic': lambda: pool.map(abs, range(10_000)),
-        }
-        for _ in range(count + 1):
-            if pause: time.sleep(pause)
-            start = time.perf_counter_ns()
-            calls[what]()
-            print(time.perf_counter_ns() - start)
+    if what == 'start':
+        call = start_pool
+        calls()
+    elif what == 'start executor':
+        call = start_executor
+        calls()
+    elif what == 'submit':
+        with concurrent.futures.ProcessPoolExecutor(2, fork) as executor:
+            call = lambda: executor.submit(abs, -7).result()
+            calls()
+    else:
+        with fork.Pool(2) as pool:
+            call = {
+                'apply': lambda: pool.apply(abs, (-7,)),
+                'single': lambda: pool.map(abs, range(10_000), 1),
+                'automatic': lambda: pool.map(abs, range(10_000)),
+            }[what]
+            calls()
 ";
 
+/// Additions that depend on each other, for about a millisecond.
+const LONG_TASK: u64 = 1_000_000;
+
 fn main() {
+    #[cfg(feature = "compare")]
+    procspawn::init();
     let mut bench = Bench::start("pool", env!("CARGO_TARGET_TMPDIR"));
     let python = has_python();
     if !python {
@@ -54,7 +90,10 @@ fn main() {
             python,
         );
         many(&mut bench, placement, python);
+        start(&mut bench, placement, python);
     }
+    long_tasks(&mut bench);
+    idle(&mut bench);
     with_criterion(&mut bench.finish());
 }
 
@@ -75,6 +114,9 @@ fn there_and_back(
     });
     if python {
         contest.peer(CPYTHON_APPLY, || cpython(placement, "apply", count, pause));
+        contest.peer(CPYTHON_SUBMIT, || {
+            cpython(placement, "submit", count, pause)
+        });
     }
     let outcome = bench.contest(contest);
     if python {
@@ -106,6 +148,102 @@ fn many(bench: &mut Bench, placement: Placement, python: bool) {
         let text = format!("map of 10 000 tasks in packets of one / CPython's, {placement}");
         bench.goal_at_most(text, 1.0, cost);
     }
+}
+
+fn start(bench: &mut Bench, placement: Placement, python: bool) {
+    let count = bench.count(10);
+    let mut contest = Contest::of_times(format!("a pool's start, one task and end, {placement}"));
+    contest.ours(START, || {
+        placement.spread();
+        each(count, Duration::ZERO, || {
+            let pool = pool(placement);
+            assert_eq!(pool.apply(i64::abs, (-7,)).expect("it returns"), 7);
+        })
+    });
+    #[cfg(feature = "compare")]
+    contest.peer("procspawn Pool start, one task, end", || {
+        placement.spread();
+        each(count, Duration::ZERO, || {
+            let pool = procspawn::Pool::new(WORKERS).expect("workers start");
+            let returned = pool.spawn(-7_i64, i64::abs).join();
+            assert_eq!(returned.expect("it returns"), 7);
+        })
+    });
+    if python {
+        for (name, what) in [
+            (CPYTHON_START, "start"),
+            (CPYTHON_EXECUTOR_START, "start executor"),
+        ] {
+            contest.peer(name, move || {
+                cpython(placement, what, count, Duration::ZERO)
+            });
+        }
+    }
+    bench.contest(contest);
+}
+
+/// A task that keeps its core busy.
+fn work(seed: u64) -> u64 {
+    (0..LONG_TASK).fold(seed, |sum, n| {
+        std::hint::black_box(sum ^ n).wrapping_add(sum)
+    })
+}
+
+fn long_tasks(bench: &mut Bench) {
+    if !Placement::TwoCores.is_available() {
+        return;
+    }
+    let count = bench.count(2);
+    let mut contest = Contest::of_times("map of 64 tasks of a millisecond, two cores");
+    for (name, workers) in [(ONE_WORKER, 1), (TWO_WORKERS, 2)] {
+        contest.ours(name, move || {
+            Placement::TwoCores.spread();
+            let pool = Pool::new(workers).expect("workers start");
+            each(count, Duration::ZERO, || {
+                assert_eq!(pool.map(work, 0..64).expect("they return").len(), 64);
+            })
+        });
+    }
+    let outcome = bench.contest(contest);
+    let speed = outcome.map(|outcome| outcome.speed(TWO_WORKERS, ONE_WORKER));
+    bench.goal_at_least("two workers for long tasks / one", 1.8, speed);
+}
+
+/// Notes what a pool of eight costs while it has nothing to do.
+fn idle(bench: &mut Bench) {
+    let pool = Pool::new(8).expect("workers start");
+    assert_eq!(
+        pool.map(u64::count_ones, 0..64).expect("they return").len(),
+        64
+    );
+    let pids = pool.worker_pids();
+    std::thread::sleep(Duration::from_millis(500));
+    let before: u64 = pids.iter().map(|pid| ran_for(*pid)).sum();
+    let start = Instant::now();
+    std::thread::sleep(Duration::from_secs(2));
+    let ran: u64 = pids.iter().map(|pid| ran_for(*pid)).sum::<u64>() - before;
+    let share = ran as f64 / start.elapsed().as_nanos() as f64;
+    let private = pids.iter().map(|pid| private_kib(*pid)).max();
+    bench.note(format!(
+        "an idle pool of 8 workers takes {:.3} % of a core; a worker has at most {} KiB of memory of its own",
+        100.0 * share,
+        private.unwrap_or(0)
+    ));
+}
+
+/// Nanoseconds that a process's first thread has run.
+fn ran_for(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("it lives");
+    let ran = text.split(' ').next().and_then(|ran| ran.parse().ok());
+    ran.expect("a number")
+}
+
+/// Memory of a process that no other has.
+fn private_kib(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it lives");
+    let lines = text.lines().filter(|line| line.starts_with("Private_"));
+    let sizes = lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    sizes.sum()
 }
 
 fn pool(placement: Placement) -> Pool {
