@@ -4,11 +4,13 @@
 use std::env;
 use std::fs;
 use std::process::Command;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use mp_benches::{Bench, Contest, Placement, Sample};
 use mp_pool::Pool;
+use rustix::process::{Pid, Signal, kill_process};
 
 const WORKERS: usize = 2;
 const TASKS: u64 = 10_000;
@@ -21,6 +23,8 @@ const CPYTHON_START: &str = "CPython Pool start, one task, end";
 const CPYTHON_EXECUTOR_START: &str = "CPython ProcessPoolExecutor start, one task, end";
 const ONE_WORKER: &str = "mp-pool, one worker";
 const TWO_WORKERS: &str = "mp-pool, two workers";
+const UNDISTURBED: &str = "mp-pool, no kill";
+const KILLED: &str = "mp-pool, one kill a second";
 const SINGLE: &str = "mp-pool map, packets of one";
 const AUTOMATIC: &str = "mp-pool map";
 const CPYTHON_SINGLE: &str = "CPython Pool.map, chunksize 1";
@@ -93,6 +97,7 @@ fn main() {
         start(&mut bench, placement, python);
     }
     long_tasks(&mut bench);
+    kills(&mut bench);
     idle(&mut bench);
     with_criterion(&mut bench.finish());
 }
@@ -207,6 +212,52 @@ fn long_tasks(bench: &mut Bench) {
     let outcome = bench.contest(contest);
     let speed = outcome.map(|outcome| outcome.speed(TWO_WORKERS, ONE_WORKER));
     bench.goal_at_least("two workers for long tasks / one", 1.8, speed);
+}
+
+/// The same tasks while workers are killed. So long that a kill is as rare as its name says.
+fn kills(bench: &mut Bench) {
+    if !Placement::TwoCores.is_available() {
+        return;
+    }
+    let tasks = bench.count(2000) as u64;
+    let mut contest = Contest::of_times("map of 2000 tasks of a millisecond, two cores");
+    for (name, is_killed) in [(UNDISTURBED, false), (KILLED, true)] {
+        contest.ours(name, move || {
+            let pool = pool(Placement::TwoCores);
+            pool.map(work, 0..4).expect("they return");
+            let start = Instant::now();
+            std::thread::scope(|scope| {
+                let (done, is_done) = channel::<()>();
+                if is_killed {
+                    scope.spawn(|| kill_each_second(&pool, is_done));
+                }
+                let results = pool.chunk_size(8).try_map(work, 0..tasks);
+                drop(done);
+                assert!(
+                    results
+                        .into_iter()
+                        .all(|one| one.map_or_else(|error| error.death().is_some(), |_| true))
+                );
+            });
+            Sample::of(start.elapsed(), 1)
+        });
+    }
+    let outcome = bench.contest(contest);
+    let speed = outcome.map(|outcome| outcome.speed(KILLED, UNDISTURBED));
+    bench.goal_at_least("tasks with one kill a second / without", 0.95, speed);
+}
+
+fn kill_each_second(pool: &Pool, is_done: Receiver<()>) {
+    let mut pause = Duration::from_millis(500);
+    while is_done.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+        pause = Duration::from_secs(1);
+        let pids = pool.worker_pids();
+        let pid = pids.first().and_then(|pid| Pid::from_raw(*pid as i32));
+        // It may be between two workers; one that has ended is not reaped before it is replaced.
+        if let Some(pid) = pid {
+            kill_process(pid, Signal::KILL).expect("a child may be killed");
+        }
+    }
 }
 
 /// Notes what a pool of eight costs while it has nothing to do.

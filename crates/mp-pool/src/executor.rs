@@ -302,11 +302,13 @@ impl Watcher {
         *self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until another one ends than the `seen` before.
+    /// Waits until another one ends than the `seen` before, at most as long as one call may.
     fn wait(&self, seen: u64, deadline: Deadline) {
+        // The caller asks the hook, without a lock.
+        let deadline = deadline.of_one_call().uninterruptible();
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         while *ends == seen && !deadline.is_expired() {
-            ends = match deadline.of_one_call().remaining() {
+            ends = match deadline.remaining() {
                 None => {
                     let woken = self.changed.wait(ends);
                     woken.unwrap_or_else(PoisonError::into_inner)

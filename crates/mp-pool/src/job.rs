@@ -134,22 +134,39 @@ impl Job {
         deadline: Deadline,
         mut test: impl FnMut(&mut Progress) -> Option<R>,
     ) -> Option<R> {
-        let result = test(&mut self.locked());
-        if result.is_some() || deadline == Deadline::PASSED {
-            return result;
+        loop {
+            let result = test(&mut self.locked());
+            // The hook of a deadline may use the pool itself: no lock is held, and no other thread
+            // waits for this one.
+            if result.is_some() || deadline.is_expired() {
+                return result;
+            }
+            let turn = deadline.of_one_call().uninterruptible();
+            let pool = self.pool.upgrade();
+            let result = match pool.as_ref().map(|pool| Leading::begin(pool)) {
+                Some(Ok(leading)) => leading.collect_until(turn, || test(&mut self.locked())),
+                Some(Err(_following)) => self.sleep(most, turn, &mut test),
+                // All has been delivered.
+                None => self.sleep(most, turn, &mut test),
+            };
+            if result.is_some() {
+                return result;
+            }
         }
-        if let Some(pool) = self.pool.upgrade()
-            && let Some(leading) = Leading::begin(&pool)
-        {
-            return leading.collect_until(deadline, || test(&mut self.locked()));
-        }
+    }
+
+    /// Sleeps until another thread has delivered what `test` needs, or the deadline passes.
+    fn sleep<R>(
+        &self,
+        most: usize,
+        deadline: Deadline,
+        test: &mut impl FnMut(&mut Progress) -> Option<R>,
+    ) -> Option<R> {
         let mut progress = self.locked();
         loop {
-            if let Some(result) = test(&mut progress) {
-                return Some(result);
-            }
-            if deadline.is_expired() {
-                return None;
+            let result = test(&mut progress);
+            if result.is_some() || deadline.is_expired() {
+                return result;
             }
             let others = if progress.waiters > 0 {
                 progress.wakes_at
@@ -158,7 +175,7 @@ impl Job {
             };
             progress.wakes_at = others.max(most);
             progress.waiters += 1;
-            progress = match deadline.of_one_call().remaining() {
+            progress = match deadline.remaining() {
                 None => {
                     let woken = self.changed.wait(progress);
                     woken.unwrap_or_else(PoisonError::into_inner)

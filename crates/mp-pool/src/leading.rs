@@ -7,7 +7,7 @@
 
 use std::os::fd::AsFd;
 
-use mp_layout::{Error, Result};
+use mp_layout::Error;
 use mp_os::clock::Deadline;
 use mp_os::wakeup;
 
@@ -15,20 +15,30 @@ use crate::look::look_for_a_while;
 use crate::shared::Shared;
 use crate::state::Leader;
 
+/// The calling thread waits for what others deliver, until this is dropped.
+pub(crate) struct Following<'a>(&'a Shared);
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        self.0.locked().followers -= 1;
+    }
+}
+
 /// The calling thread leads, until this is dropped.
 pub(crate) struct Leading<'a>(&'a Shared);
 
 impl<'a> Leading<'a> {
-    /// `None` if another thread leads.
-    pub(crate) fn begin(pool: &'a Shared) -> Option<Self> {
+    /// An error, which is to be kept as long as the caller waits, if another thread leads.
+    pub(crate) fn begin(pool: &'a Shared) -> Result<Self, Following<'a>> {
         let mut state = pool.locked();
         if state.leader != Leader::None {
-            return None;
+            state.followers += 1;
+            return Err(Following(pool));
         }
         state.leader = Leader::Awake;
         let awake = pool.board.wakes();
         pool.end_if_failed(&mut state, awake);
-        Some(Self(pool))
+        Ok(Self(pool))
     }
 
     /// Delivers what workers push until `test` gives something; `None` if the deadline passed
@@ -63,7 +73,7 @@ impl<'a> Leading<'a> {
         &self,
         deadline: Deadline,
         test: &mut impl FnMut() -> Option<R>,
-    ) -> Result<Option<R>> {
+    ) -> mp_layout::Result<Option<R>> {
         let pool = self.0;
         let failed = |source| Error::os("wait for", "the workers of a pool", source);
         let mut state = pool.locked();
@@ -101,8 +111,8 @@ impl Drop for Leading<'_> {
             }
             return;
         }
-        let number = state.next_sleep();
-        if !matches!(pool.board.may_sleep(number, false), Ok(true)) {
+        let (number, each) = (state.next_sleep(), state.followers > 0);
+        if !matches!(pool.board.may_sleep(number, each), Ok(true)) {
             pool.wake_collector();
         }
     }

@@ -257,8 +257,8 @@ impl Shared {
         }
         state.collector_watches = state.leader != Leader::Asleep;
         if state.leader == Leader::None {
-            let number = state.next_sleep();
-            if !matches!(self.board.may_sleep(number, false), Ok(true)) {
+            let (number, each) = (state.next_sleep(), state.followers > 0);
+            if !matches!(self.board.may_sleep(number, each), Ok(true)) {
                 until = Deadline::PASSED;
             }
         }

@@ -67,6 +67,8 @@ pub(crate) enum Leader {
 pub(crate) struct State {
     phase: Phase,
     pub(crate) leader: Leader,
+    /// Threads that wait without leading.
+    pub(crate) followers: usize,
     /// Whether the collector waits to be rung by workers, or is about to.
     pub(crate) collector_watches: bool,
     /// The number of the last sleep of a leader or of the collector.
