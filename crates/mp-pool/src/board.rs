@@ -299,6 +299,9 @@ impl Board {
     /// [`ErrorKind::WrongSize`] for memory that is too small, which this board's is not; so for all
     /// that follow.
     pub fn wake_workers(&self, packets: usize) -> Result<()> {
+        if packets == 0 {
+            return Ok(());
+        }
         let words = self.words()?;
         let here = here();
         if words.shape.submitter.load(Ordering::Relaxed) != here {
