@@ -11,10 +11,10 @@ use crate::job::{Delivered, Progress, value};
 /// The results of [`Pool::imap`](crate::Pool::imap) and
 /// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
 ///
-/// It takes items from its iterator while results are asked for, and is ahead of the results by
-/// four packets of tasks for each worker at most: so the iterator may be endless. Dropped early, it
-/// leaves the tasks that were submitted to run. It knows its length if the iterator does, which is
-/// what progress bars ask for.
+/// It takes items from its iterator when the result that is asked for is not there yet, and is
+/// ahead of the results by four packets of tasks for each worker at most: so the iterator may be
+/// endless. Dropped early, it leaves the tasks that were submitted to run. It knows its length if
+/// the iterator does, which is what progress bars ask for.
 ///
 /// ```
 /// use mp_pool::Pool;
