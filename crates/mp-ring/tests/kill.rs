@@ -1,4 +1,4 @@
-//! SIGKILL before every instruction of each operation of both rings, of claiming a role and giving
+//! SIGKILL before every instruction of each operation of all rings, of claiming a role and giving
 //! it back, and of a sweep.
 //!
 //! A release build takes some seconds, a debug build, of ten times the instructions, a minute.
@@ -10,6 +10,10 @@ mod broken;
 mod byte_ring;
 #[path = "kill/judge.rs"]
 mod judge;
+#[path = "kill/latest.rs"]
+mod latest;
+#[path = "kill/mpmc.rs"]
+mod mpmc;
 #[path = "kill/ring.rs"]
 mod ring;
 

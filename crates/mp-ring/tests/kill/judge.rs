@@ -113,6 +113,11 @@ impl Scene {
         1..=self.before.held
     }
 
+    /// Overwrites a word of the ring, to leave it as a death would.
+    pub(crate) fn overwrite(&self, index: usize, word: u64) {
+        self.area.words()[index].store(word, Ordering::Release);
+    }
+
     /// Records that the victim has popped `number`.
     pub(crate) fn note(&self, number: u64) {
         self.area.note(number);
