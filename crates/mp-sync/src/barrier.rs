@@ -434,14 +434,16 @@ impl Barrier {
             action();
         }
         std::mem::forget(on_panic);
-        let _guard = self.lock()?;
-        let state = self.state();
-        match self.end_of(round) {
-            None => self.complete(state),
-            // A party gave up meanwhile.
-            Some(_) => return Err(self.broken()),
-        }
-        Ok(())
+        on_a_thread_with_room(|| {
+            let _guard = self.lock()?;
+            let state = self.state();
+            match self.end_of(round) {
+                None => self.complete(state),
+                // A party gave up meanwhile.
+                Some(_) => return Err(self.broken()),
+            }
+            Ok(())
+        })
     }
 
     fn await_end(&self, round: u64, deadline: Deadline) -> Result<()> {
@@ -569,7 +571,7 @@ impl Barrier {
 }
 
 impl Barrier {
-    fn break_under_lock(&self, cause: impl FnOnce(State) -> Option<u64>) -> Result<()> {
+    fn break_under_lock(&self, cause: impl Fn(State) -> Option<u64>) -> Result<()> {
         self.count.under_bell(|| {
             let _guard = self.lock()?;
             if let Some(cause) = cause(self.state()) {
@@ -632,6 +634,20 @@ impl fmt::Debug for Barrier {
     }
 }
 
+/// Ends the round of an action; if that has left this thread with as many locks as one can hold, on
+/// another thread, or the other parties would wait forever.
+fn on_a_thread_with_room(end: impl Fn() -> Result<()> + Sync) -> Result<()> {
+    match end() {
+        Err(error) if error.kind() == ErrorKind::TooManyHeld => std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .spawn_scoped(scope, &end)
+                .map_err(|source| Error::os("start a thread for", "a barrier", source))?;
+            thread.join().unwrap_or(Err(error))
+        }),
+        ended => ended,
+    }
+}
+
 /// Breaks the barrier when it is dropped, which a panic does.
 struct BreaksOnPanic<'a> {
     barrier: &'a Barrier,
@@ -643,9 +659,7 @@ impl Drop for BreaksOnPanic<'_> {
         let is_this_round = |state: State| (state.round() == self.round).then_some(PANICKED);
         // Where the lock cannot be had, the others find this arrival dead or get the lock's error
         // themselves.
-        self.barrier
-            .break_under_lock(is_this_round)
-            .unwrap_or_default();
+        on_a_thread_with_room(|| self.barrier.break_under_lock(is_this_round)).unwrap_or_default();
     }
 }
 

@@ -185,8 +185,9 @@ impl Condition {
         match outcome {
             Outcome::Acquired => Ok(guard),
             Outcome::OwnerDied => {
-                // It may have been a waiter that was notified.
-                self.sweep();
+                // It may have been a waiter that was notified. The bell rings if this thread dies
+                // before it has passed the notification on.
+                self.count.under_bell(|| self.sweep());
                 Err(LockError::OwnerDied(guard))
             }
         }

@@ -448,7 +448,8 @@ impl RawMutex {
     /// Whether the calling thread holds it.
     #[must_use]
     pub fn is_held_here(&self) -> bool {
-        owner(self.word.load(Ordering::Relaxed)) == owner::tid()
+        // A dead owner that the kernel did not mark may have had this thread's number.
+        owner(self.word.load(Ordering::Relaxed)) == owner::tid() && self.is_of_this_thread()
     }
 
     /// Releases the mutex whose guard this thread forgot.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mp_layout::{Described, ErrorKind, Region};
 use mp_os::clock::Deadline;
-use mp_sync::Barrier;
+use mp_sync::{Barrier, Lock};
 
 #[path = "shared/processes.rs"]
 mod processes;
@@ -68,6 +68,37 @@ fn no_party_is_ahead_of_the_others() {
     let others = [1, 2].map(|me| child(move || walk(me)));
     walk(0);
     others.into_iter().for_each(Child::join);
+}
+
+/// The locks that an action keeps do not keep the other parties from going on.
+#[test]
+fn an_action_that_keeps_1024_locks_ends_its_round() {
+    for panics in [false, true] {
+        let (memory, barrier) = barrier_of(2);
+        let other = waiter(
+            barrier,
+            if panics {
+                Err(ErrorKind::Broken)
+            } else {
+                Ok(0)
+            },
+        );
+        let kept = RefCell::new(Vec::new());
+        let keep_locks = || {
+            let locks = (0..1024).map(|index| place::<Lock>(memory, AFTER_BARRIER + index * 64));
+            let guards = locks.map(|lock| lock.lock().expect("free"));
+            kept.borrow_mut().extend(guards);
+            assert!(!panics, "with all locks kept");
+        };
+        let ended = catch_unwind(AssertUnwindSafe(|| barrier.wait_and_run(keep_locks)));
+        assert_eq!(ended.is_err(), panics);
+        if let Ok(ended) = ended {
+            assert_eq!(kind(ended), Ok(1));
+        }
+        assert_eq!(kept.borrow().len(), 1024);
+        other.join();
+        assert_eq!(barrier.is_broken(), panics);
+    }
 }
 
 #[test]

@@ -237,3 +237,19 @@ fn overwritten_words_end_every_operation() {
         assert!(lock.read().is_ok() && lock.write().is_ok());
     }
 }
+
+/// Where the kernel marks no deaths, a dead reader's number stays in its slot, and may be that of a
+/// thread that started later.
+#[test]
+fn a_dead_reader_that_had_this_threads_number_is_not_this_thread() {
+    let (memory, lock) = lock();
+    let [used, word, owner_start]: [&AtomicU32; 3] =
+        [52, 64, 64 + 20].map(|offset| place(memory, offset));
+    let me = mp_os::robust::tid();
+    let started = mp_os::robust::thread_start_time(me).expect("/proc is there");
+    used.store(1, Ordering::SeqCst);
+    word.store(me, Ordering::SeqCst);
+    owner_start.store((started as u32).wrapping_sub(1).max(1), Ordering::SeqCst);
+    drop(lock.write().expect("the reader is dead"));
+    assert_eq!(word.load(Ordering::SeqCst), 0);
+}

@@ -100,7 +100,7 @@ impl RawMutex {
     ///
     /// An owner with a list has no start there, and the kernel marks its death before the number is
     /// used again. One without a list has its own start (I4).
-    fn is_of_this_thread(&self) -> bool {
+    pub(super) fn is_of_this_thread(&self) -> bool {
         let start = self.owner_start.load(Ordering::Relaxed);
         start == 0 || start == owner::start()
     }
