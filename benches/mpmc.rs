@@ -223,7 +223,7 @@ impl Seqlock {
             let value = self.words.each_ref().map(|word| word.load(Relaxed));
             // Acquire: pairs with the fence in `write`.
             fence(Acquire);
-            if version % 2 == 0 && self.version.load(Relaxed) == version {
+            if version.is_multiple_of(2) && self.version.load(Relaxed) == version {
                 return value;
             }
             spin_loop();
