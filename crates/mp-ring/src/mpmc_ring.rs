@@ -361,9 +361,8 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
                 if let Some(late) = self.came_late(passed, at) {
                     (at, passed) = late;
                 } else if self.release(cell, at) {
-                    if passed.is_none() {
-                        advance(&self.words.head, self.laps.next(at));
-                    }
+                    // All before is done, but for what was passed over.
+                    advance(&self.words.head, passed.unwrap_or(self.laps.next(at)));
                     return crate::payload::checked(value);
                 }
                 continue;
@@ -440,9 +439,7 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
     /// All before `at` is done, but for what was passed over.
     #[cold]
     fn nothing_up_to(&self, at: u64, passed: Option<u64>) -> PopError {
-        if passed.is_none() {
-            advance(&self.words.head, at);
-        }
+        advance(&self.words.head, passed.unwrap_or(at));
         PopError::Empty
     }
 
@@ -501,6 +498,7 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
             }
             // Not given back since one lap before.
             Cell::Claimed { .. } | Cell::Full(_) if self.laps.lap_after(position) == at => {
+                advance(&self.words.tail, at);
                 Err(NoCell::Full)
             }
             // Given back: it was taken one lap before that.
@@ -589,19 +587,39 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
         }
     }
 
-    /// The owner of the push that producers or consumers meet first and that is not finished, if
-    /// there is one: if that owner is dead, [`sweep`](Self::sweep) makes room.
+    /// The owner of the oldest push that has claimed a position and not finished, if there is one.
+    ///
+    /// It is the first that consumers pass over, and the one that makes the ring full where values
+    /// do not: if its owner is dead, [`sweep`](Self::sweep) makes room. To find it costs a look at
+    /// each cell from the oldest value on.
+    #[cold]
     pub fn unfinished(&self) -> Option<NonZeroU64> {
-        [&self.words.head, &self.words.tail]
-            .into_iter()
-            .find_map(|hint| {
-                let at = hint.load(Ordering::Acquire) & POSITIONS;
-                let word = self.cell(at).ok()?[0].load(Ordering::Acquire);
-                match CellWord(word).cell() {
-                    Some(Cell::Claimed { seat, .. }) => self.seats.get(seat)?.owner(),
-                    _ => None,
-                }
-            })
+        // As `pop` walks, past values, too: what the hints say does not matter.
+        let start = self.words.head.load(Ordering::Acquire) & POSITIONS;
+        let mut at = start;
+        loop {
+            let word = self.cell(at).ok()?[0].load(Ordering::Acquire);
+            if word == CellWord::full(at).0 {
+                at = self.laps.next(at);
+                continue;
+            }
+            // An error is the end of a walk around a full ring, or what `pop` reports.
+            let (further, passed) = self.after_no_value(start, at, word, None).ok()??;
+            if passed.is_some()
+                && let Some(owner) = self.claimant(word)
+            {
+                return Some(owner);
+            }
+            at = further;
+        }
+    }
+
+    /// The owner of the seat that `word` names; `None` if the claim ended meanwhile.
+    fn claimant(&self, word: u64) -> Option<NonZeroU64> {
+        match CellWord(word).cell()? {
+            Cell::Claimed { seat, .. } => self.seats.get(seat)?.owner(),
+            Cell::Empty(_) | Cell::Full(_) => None,
+        }
     }
 
     /// The most values there can be.

@@ -54,6 +54,11 @@ impl<'a> Opened<'a> {
         place.store(word, Ordering::SeqCst);
     }
 
+    fn word(&self, offset: usize) -> u64 {
+        let place: &AtomicU64 = self.region.place(offset).unwrap();
+        place.load(Ordering::SeqCst)
+    }
+
     /// Overwrites the word of the cell of `index`.
     fn set_cell(&self, index: usize, word: u64) {
         self.overwrite(CELLS + index * 16, word);
@@ -240,6 +245,87 @@ fn hints_may_be_behind() {
         opened.overwrite(HEAD, behind / 2);
         assert_eq!(opened.ring.pop(), Err(PopError::Empty));
     }
+}
+
+/// Two deaths left their positions claimed, and a consumer's death the head behind. The second is
+/// swept first: the ring stays full because of the other, and says so.
+#[test]
+fn the_death_that_fills_the_ring_is_named() {
+    let mut memory = memory::<u64>(2);
+    let opened = Opened::new(&mut memory, 2);
+    let ring = opened.ring;
+    let [living, first, second] = [1, 2, 3].map(|owner| ring.claim_producer(id(owner)).unwrap());
+    living.push(0).unwrap();
+    ring.pop().unwrap();
+    first.push(1).unwrap();
+    opened.set_cell(1, CLAIMED | 1 << 52 | 1);
+    second.push(2).unwrap();
+    opened.set_cell(0, CLAIMED | 2 << 52 | 2);
+    opened.overwrite(HEAD, 0);
+    opened.overwrite(TAIL, 2);
+    std::mem::forget([first, second]);
+    // SAFETY: 2 and 3 never run again.
+    let sweep = |dead| unsafe { ring.sweep(|owner| owner == dead) };
+    assert_eq!(living.push(7), Err(PushError::Full(7)));
+    assert_eq!(ring.unfinished(), Some(id(2)));
+    assert_eq!(sweep(id(3)), 1);
+    assert_eq!(living.push(7), Err(PushError::Full(7)));
+    assert_eq!(ring.pop(), Err(PopError::Empty));
+    assert_eq!(ring.unfinished(), Some(id(2)));
+    assert_eq!(sweep(id(2)), 1);
+    assert_eq!(ring.unfinished(), None);
+    assert_eq!((living.push(7), living.push(8)), (Ok(()), Ok(())));
+    assert_eq!(drain(ring), [7, 8]);
+}
+
+/// As above, but the second is alive and stopped in its push: to sweep the first is what helps.
+#[test]
+fn a_stopped_push_of_a_later_lap_is_not_named_for_the_dead() {
+    let mut memory = memory::<u64>(2);
+    let opened = Opened::new(&mut memory, 2);
+    let ring = opened.ring;
+    let [living, dead, stopped] = [1, 2, 3].map(|owner| ring.claim_producer(id(owner)).unwrap());
+    living.push(0).unwrap();
+    ring.pop().unwrap();
+    dead.push(1).unwrap();
+    opened.set_cell(1, CLAIMED | 1 << 52 | 1);
+    std::mem::forget(dead);
+    stopped.push(2).unwrap();
+    opened.set_cell(0, CLAIMED | 2 << 52 | 2);
+    opened.overwrite(HEAD, 0);
+    assert_eq!(living.push(7), Err(PushError::Full(7)));
+    assert_eq!(ring.unfinished(), Some(id(2)));
+    // SAFETY: 2 never runs again.
+    assert_eq!(unsafe { ring.sweep(|owner| owner == id(2)) }, 1);
+    assert_eq!(living.push(7), Ok(()));
+    opened.set_cell(0, FULL | 2);
+    assert_eq!(drain(ring), [2, 7]);
+}
+
+/// Both sides move a hint as far as they know it to be, also when they find no room or no value.
+#[test]
+fn hints_that_are_behind_are_moved_on() {
+    let mut memory = memory::<u64>(4);
+    let opened = Opened::new(&mut memory, 4);
+    let ring = opened.ring;
+    let stopped = ring.claim_producer(id(1)).unwrap();
+    let producer = ring.claim_producer(id(2)).unwrap();
+    producer.push(0).unwrap();
+    stopped.push(1).unwrap();
+    opened.set_cell(1, CLAIMED | 1);
+    for value in [2, 3] {
+        producer.push(value).unwrap();
+    }
+    assert_eq!(drain(ring), [0, 2, 3]);
+    producer.push(4).unwrap();
+    opened.overwrite(TAIL, 0);
+    opened.overwrite(HEAD, 0);
+    assert_eq!(producer.push(5), Err(PushError::Full(5)));
+    assert_eq!(ring.pop(), Ok(4));
+    assert_eq!((opened.word(HEAD), opened.word(TAIL)), (1, 5));
+    opened.overwrite(HEAD, 0);
+    assert_eq!(ring.pop(), Err(PopError::Empty));
+    assert_eq!(opened.word(HEAD), 1);
 }
 
 #[test]
