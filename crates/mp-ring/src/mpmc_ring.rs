@@ -666,6 +666,9 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
     /// forward; one that has come to before its start would go around for ever.
     fn checked_word(&self, start: u64, at: u64, word: u64) -> Result<Cell, Corrupt> {
         match CellWord(word).cell() {
+            Some(Cell::Claimed { seat, .. }) if seat >= self.seats.len() => {
+                Err(self.corrupt(at, word))
+            }
             Some(cell)
                 if self.laps.index(cell.position()) == self.laps.index(at)
                     && !is_after(start, at) =>
