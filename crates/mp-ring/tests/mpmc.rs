@@ -355,7 +355,14 @@ fn impossible_words_are_named() {
         assert_eq!(opened.ring.pop(), Err(PopError::Corrupt(corrupt)));
     };
     let no_seat = CLAIMED | 4 << 52;
-    for word in [3 << 62, FULL | 1, EMPTY | 2, CLAIMED | 7, EMPTY | 1 << 53, no_seat] {
+    for word in [
+        3 << 62,
+        FULL | 1,
+        EMPTY | 2,
+        CLAIMED | 7,
+        EMPTY | 1 << 53,
+        no_seat,
+    ] {
         opened.set_cell(0, word);
         refused(0, word);
     }
