@@ -117,29 +117,40 @@ fn half_a_value_is_never_seen() {
     }
 }
 
+/// Values that the writer writes without a pause.
 const VALUES: u64 = if cfg!(miri) { 40 } else { 100_000 };
+
+/// Values that each reader sees: the writer goes on until both have.
+const SEEN: u64 = if cfg!(miri) { 4 } else { 100 };
 
 #[test]
 fn readers_see_whole_values_in_order() {
     let mut memory = memory::<[u64; 5]>();
     let value = |number: u64| [number, !number, number << 1, number ^ 7, number];
     let latest = Latest::new(&mut memory, value(0)).unwrap();
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                let mut last = 0;
-                while last < VALUES {
-                    let (found, version) = latest.read_versioned().unwrap();
-                    assert_eq!(found, value(version), "torn");
-                    assert!(last <= version, "{version} after {last}");
-                    last = version;
-                    thread::yield_now();
-                }
-            });
+    let read = || {
+        let (mut last, mut seen) = (0, 0);
+        while seen < SEEN {
+            let (found, version) = latest.read_versioned().unwrap();
+            assert_eq!(found, value(version), "torn");
+            assert!(last <= version, "{version} after {last}");
+            seen += u64::from(last != version);
+            last = version;
+            thread::yield_now();
         }
+    };
+    thread::scope(|scope| {
+        let readers = [(); 2].map(|()| scope.spawn(read));
         let mut writer = latest.claim_writer(ANONYMOUS).unwrap();
-        for number in 1..=VALUES {
+        for number in 1.. {
             writer.write(value(number));
+            if number > VALUES {
+                if readers.iter().all(|reader| reader.is_finished()) {
+                    break;
+                }
+                // a writer that never pauses could keep them busy
+                thread::yield_now();
+            }
         }
     });
 }

@@ -417,23 +417,30 @@ proptest! {
     /// Arbitrary words, of positions that may each seem to be after the one before: an error or
     /// some value, never a panic, a hang or a read out of bounds.
     #[test]
-    fn bears_any_words(words in vec((0_usize..5, 0_u64..4, 0_u64..4, 0_u64..40), 1..8)) {
+    fn bears_any_words(
+        words in vec((0_usize..5, 0_u64..4, 0_u64..6, 0_u64..4, 0_u64..40), 1..8),
+    ) {
         let mut memory = memory::<u64>(3);
         let opened = Opened::new(&mut memory, 3);
         let producer = opened.ring.claim_producer(id(1)).unwrap();
-        for (place, state, third, position) in words {
+        for (place, state, seat, third, position) in words {
             let position = (third * (POSITIONS / 3) + position).min(POSITIONS - 1);
             match place {
                 3 => opened.overwrite(TAIL, position),
                 4 => opened.overwrite(HEAD, position),
+                index if state << 62 == CLAIMED => {
+                    opened.set_cell(index, CLAIMED | seat << 52 | position);
+                }
                 index => opened.set_cell(index, state << 62 | position),
             }
+            let _named = opened.ring.unfinished();
             for _ in 0..5 {
                 let (_pushed, _popped) = (producer.push(1), opened.ring.pop());
             }
             prop_assert!(opened.ring.len() <= 3);
-            // SAFETY: one thread, between two operations.
-            unsafe { opened.ring.sweep(|_| false) };
+            std::mem::forget(opened.ring.claim_producer(id(2)).unwrap());
+            // SAFETY: 2 never runs.
+            prop_assert_eq!(unsafe { opened.ring.sweep(|owner| owner == id(2)) }, 1);
         }
     }
 }

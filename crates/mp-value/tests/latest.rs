@@ -14,7 +14,9 @@ fn is_found_by_its_name_and_type() -> Result<()> {
     writer.write([2; 9]);
     assert_eq!(made.read_versioned()?, ([2; 9], 1));
     assert_eq!(Latest::open_or_create(&name, [0_u64; 9])?.read()?, [2; 9]);
-    let wrong = Latest::<u64>::open(&name).expect_err("another type");
+    let wrong = Latest::<[i64; 9]>::open(&name).expect_err("another type of this size");
+    assert_eq!(wrong.kind(), ErrorKind::WrongType);
+    let wrong = Latest::<u64>::open(&name).expect_err("another size");
     assert_eq!(wrong.kind(), ErrorKind::WrongType);
     let wrong = Value::<[u64; 9]>::open(&name).expect_err("another kind");
     assert_eq!(wrong.kind(), ErrorKind::WrongKind);

@@ -219,8 +219,8 @@ const PLACES: usize = 4;
 const KILLS: usize = 120;
 const TIME: Duration = Duration::from_secs(4);
 
-/// Numbers that one process pushes, some ten times what it has time for before it is killed; then it
-/// only pops. So each of its successors has numbers, however fast the machine is.
+/// Numbers that one process pushes: more than it has time for before it is killed, as a rule; else
+/// it only pops then. So each of its successors has numbers, however fast the machine is.
 const LIFE: usize = 1 << 15;
 
 /// Numbers that one place pushes, each once at most.
