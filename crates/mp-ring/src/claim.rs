@@ -6,6 +6,12 @@
 //! # If a process dies
 //!
 //! The word keeps its identity, and claiming fails with it until a sweep.
+//!
+//! # If a process forks
+//!
+//! The child has a copy of the handle, but the role is its parent's: the word names the parent,
+//! whose death says nothing of the child. So the child neither uses nor drops the copy: dropped, it
+//! frees the role that the parent goes on to use. It claims its own.
 
 use core::fmt;
 use core::num::NonZeroU64;

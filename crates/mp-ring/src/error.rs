@@ -10,7 +10,8 @@ use crate::Role;
 /// Shared bytes contradict themselves: a peer wrote where it must not.
 ///
 /// Nothing was read or written on account of them, and nothing will be: every later operation says
-/// the same.
+/// the same. Of a [`Cell`](Self::Cell) only those say so that come to it: the other cells of the
+/// ring go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Corrupt {
@@ -86,7 +87,7 @@ impl From<Corrupt> for Error {
 pub enum PushError<T> {
     /// The ring has no room.
     Full(T),
-    /// The consumer's word is impossible.
+    /// The consumer's word is impossible, or a cell's.
     Corrupt(T, Corrupt),
 }
 
@@ -187,7 +188,7 @@ pub enum PopError {
     /// The next value's bytes are not a value of its type (a `bool` of 2). It was taken; the next
     /// pop gives the one after.
     Invalid,
-    /// The producer's word or a record's length is impossible.
+    /// The producer's word, a record's length or a cell's word is impossible.
     Corrupt(Corrupt),
 }
 

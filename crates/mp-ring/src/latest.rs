@@ -35,7 +35,8 @@
 //! # Progress
 //!
 //! Writing is wait-free: it has no loop other than over the value's words. Reading is lock-free: it
-//! starts again only if three values were written while it copied one.
+//! starts again only if three values were written while it copied one. A writer that never pauses
+//! can keep a reader at it, for as long as it does three writes in the time of one copy.
 //!
 //! # If a process dies
 //!
@@ -43,6 +44,7 @@
 //! writer overwrites the copy that is half written. After it: the value is there. The writer's
 //! claim stays until a sweep. A reader leaves nothing.
 
+use core::hint;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::num::NonZeroU64;
@@ -246,14 +248,15 @@ impl<'a, T: Plain> Latest<'a, T> {
     ///
     /// # Safety
     ///
-    /// `is_dead` says so only of owners that will never run again: two living writers would write
-    /// the same copy.
+    /// `is_dead` says so only of owners that will never run again, and whose handle no forked child
+    /// uses: two living writers would write the same copy.
     pub unsafe fn sweep(&self, is_dead: impl Fn(NonZeroU64) -> bool) -> bool {
         let dead = self.writer().filter(|owner| is_dead(*owner));
         dead.is_some_and(|owner| self.words.shape.writer.release(owner))
     }
 
-    /// A copy of the newest value. It does not wait.
+    /// A copy of the newest value. It waits for no lock, but copies again if three values were
+    /// written meanwhile.
     ///
     /// # Errors
     ///
@@ -282,6 +285,7 @@ impl<'a, T: Plain> Latest<'a, T> {
                 let value = unsafe { checked(value) };
                 return Ok((value.ok_or_else(not_a_value::<T>)?, version));
             }
+            hint::spin_loop();
         }
     }
 
@@ -325,6 +329,9 @@ impl<'a, T: Plain> Latest<'a, T> {
 }
 
 /// The right to write a [`Latest`] value; dropped, it is free again.
+///
+/// In a forked child it is still the parent's, which the child must neither use nor drop: two
+/// writers would write one copy, and readers see a mixture. `mp-value`'s writer takes care of that.
 ///
 /// ```
 /// # use mp_ring::{ANONYMOUS, Latest};

@@ -57,13 +57,20 @@
 //! # If a process dies
 //!
 //! - A producer, before its claim: nothing has happened. Between the claim and the store of the
-//!   full word: the value was not pushed. Consumers pass the cell over, at the price of a look at
-//!   each cell after it. Producers find the ring full when they come to it, at most one lap later;
-//!   [`MpmcRing::unfinished`] names the owner then, and [`MpmcRing::sweep`] frees the cell. After
-//!   the store: the value is pushed.
+//!   full word: the value was not pushed. Consumers pass the cell over. Producers find the ring
+//!   full when they come to it, at most one lap later; [`MpmcRing::unfinished`] names the owner
+//!   then, and [`MpmcRing::sweep`] frees the cell. After the store: the value is pushed.
 //! - A consumer, before its compare-and-swap: nothing has happened. After it: the value is popped,
 //!   and what the consumer had not passed on yet died with it. No value is given twice.
 //! - A sweeper: each cell is freed or not, and the seat after them; the next sweep goes on.
+//! - A process that calls `exec` ends its other threads, one of them perhaps in a push, but its
+//!   identity lives on: the cell stays claimed until the new program ends.
+//!
+//! # If a process stops
+//!
+//! As long as a push is not finished, dead or stopped, each pop looks twice at each cell from that
+//! push to the value that it takes: to pop the `n` values behind it costs about `n * n` looks. So in
+//! a large ring consumers ask for `unfinished`, too, when pops become slow.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -222,6 +229,7 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
     ///   very `T`. The header of the object that the region belongs to is what proves it to an
     ///   attacher.
     /// - No other process or thread uses it before this returns.
+    /// - A forked child neither uses nor drops its copy of a [`MpmcProducer`]: it is the parent's.
     pub unsafe fn create(
         region: Region<'a>,
         capacity: usize,
@@ -256,7 +264,7 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
     ///
     /// # Safety
     ///
-    /// The first condition of [`create`](Self::create).
+    /// The first and the last condition of [`create`](Self::create).
     pub unsafe fn attach(region: Region<'a>) -> mp_layout::Result<Self> {
         let shape = &region.place::<MpmcWords>(0)?.shape;
         // Acquire: pairs with the last store of `create`.
@@ -338,7 +346,8 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
 
     /// Pops the oldest value that is there.
     ///
-    /// A value that is still being written is passed over: its push has not returned.
+    /// A value that is still being written is passed over: its push has not returned. As long as it
+    /// is there, pops are slower by a look at each cell after it.
     ///
     /// # Errors
     ///
@@ -393,7 +402,7 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
             return Ok(match cell {
                 // Its push has not returned; it comes later than what is after it.
                 Cell::Claimed { .. } => Some((self.laps.next(at), passed.or(Some(at)))),
-                // Nothing here yet; also the end of a full ring's walk, if it changed meanwhile.
+                // Nothing here yet. (Full at `at` is what the caller has asked for.)
                 Cell::Empty(_) | Cell::Full(_) => None,
             });
         }
@@ -632,9 +641,13 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
         self.seats.len()
     }
 
-    /// Values in the ring at some time during the call, with those that are being pushed. A process
-    /// killed in a pop or push may leave a value too many, or too few, counted until the next
-    /// pop or push.
+    /// About how many values there are, with those that are being pushed; between 0 and the
+    /// capacity.
+    ///
+    /// All values after a push that is not finished count, popped or not, until it is finished or
+    /// swept and a pop follows: with a producer stopped in its push, a ring may say that it is full
+    /// of nothing. And where many push or pop, the number may lag behind until the next push or
+    /// pop.
     pub fn len(&self) -> usize {
         // the head first: values popped between the two loads make the result larger, never
         // negative
@@ -643,7 +656,8 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
         self.laps.len(head, tail) as usize
     }
 
-    /// Whether [`len`](Self::len) is 0. Only [`pop`](Self::pop) knows.
+    /// Whether [`len`](Self::len) is 0. Only [`pop`](Self::pop) knows: a loop that pops ends when
+    /// that says so.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

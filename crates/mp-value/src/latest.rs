@@ -70,7 +70,7 @@ impl<T: Plain> Latest<T> {
     }
 
     /// A copy of the newest value. It takes no lock and never sees half of a value; it copies again
-    /// only if three values were written meanwhile.
+    /// only if three values were written meanwhile. A writer that never pauses can keep it at that.
     ///
     /// # Errors
     ///
@@ -101,7 +101,9 @@ impl<T: Plain> Latest<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Claimed`] if there is one that is alive, also in this process.
+    /// [`ErrorKind::Claimed`] if there is one that is alive, also in this process, or before the
+    /// `exec` that started its program; [`ErrorKind::Corrupt`] if the writer's word is no process;
+    /// what the system reports if it cannot tell whether that process is alive.
     pub fn claim_writer(&self) -> Result<LatestWriter<T>> {
         let me = this_process()?;
         if let Some(word) = self.view.writer()
