@@ -157,11 +157,15 @@ fn the_death_of_an_idle_worker_is_not_noticed() {
     for _ in 0..20 {
         // So that they are not killed before they have begun.
         assert_eq!(pool.map(|n: u32| n, 0..20).unwrap().len(), 20);
-        for pid in pool.worker_pids() {
-            // It may have been replaced already.
-            if let Ok(process) = PidFd::open(pid) {
-                drop(process.send_signal(libc::SIGKILL));
-            }
+        // One may have been replaced already.
+        let found = pool.worker_pids().into_iter().map(PidFd::open);
+        let killed: Vec<_> = found
+            .filter_map(Result::ok)
+            .inspect(|process| drop(process.send_signal(libc::SIGKILL)))
+            .collect();
+        // Until its end, one that looks may take a packet of the next round.
+        for process in killed {
+            assert!(process.wait_end(Deadline::after(LONG)).unwrap());
         }
     }
     assert_eq!(pool.map(|n: u32| n, 0..20).unwrap().len(), 20);
