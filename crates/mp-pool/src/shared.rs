@@ -255,7 +255,8 @@ impl Shared {
         if state.is_deserted() {
             return None;
         }
-        state.collector_watches = state.leader != Leader::Asleep;
+        // What workers ring is a leader's to clear, and would wake this thread over and over.
+        state.collector_watches = state.leader == Leader::None;
         if state.leader == Leader::None {
             let (number, each) = (state.next_sleep(), state.followers > 0);
             if !matches!(self.board.may_sleep(number, each), Ok(true)) {
@@ -300,9 +301,51 @@ struct Watch {
     is_rung: bool,
     until: Deadline,
 }
+
 /// Delivers one cause for each task.
 pub(crate) fn fail(packet: Packet, cause: &Cause) {
     for at in 0..packet.items {
         packet.job.deliver(packet.first + at, Err(cause.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use mp_os::clock::Deadline;
+    use mp_os::wakeup::wait_any;
+
+    use super::{Config, Shared};
+    use crate::state::Leader;
+
+    /// A pool whose collector is the test.
+    fn pool() -> Shared {
+        let config = Config {
+            workers: 1,
+            ..Config::default()
+        };
+        Shared::new(config).unwrap()
+    }
+
+    fn is_rung(pool: &Shared) -> bool {
+        let rung = wait_any(&[pool.wakeup.as_fd()], Deadline::PASSED).unwrap();
+        !rung.is_empty()
+    }
+
+    #[test]
+    fn the_collector_does_not_wake_for_what_a_leader_sees() {
+        let pool = pool();
+        pool.wakeup.ring().unwrap();
+        for leader in [Leader::Awake, Leader::Asleep] {
+            pool.locked().leader = leader;
+            let watch = pool.step(&[]).unwrap();
+            assert!(!watch.is_rung && !pool.locked().collector_watches);
+            assert!(is_rung(&pool), "it is the leader's to clear");
+        }
+        pool.locked().leader = Leader::None;
+        let watch = pool.step(&[]).unwrap();
+        assert!(watch.is_rung && pool.locked().collector_watches);
+        pool.terminate();
     }
 }
