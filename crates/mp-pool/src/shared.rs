@@ -249,9 +249,13 @@ impl Shared {
             let awake = self.board.wakes().and_then(|()| self.clear(&self.wakeup));
             self.end_if_failed(&mut state, awake);
         }
+        let delivered = self.counts.all();
         self.take_and_fill(&mut state, ended);
         let mut until = state.refill_seats(self);
-        self.wake_leader(&state);
+        // For nothing it would look for a while before it sleeps again.
+        if self.counts.all() != delivered {
+            self.wake_leader(&state);
+        }
         if state.is_deserted() {
             return None;
         }
@@ -312,11 +316,14 @@ pub(crate) fn fail(packet: Packet, cause: &Cause) {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
+    use std::sync::Arc;
 
     use mp_os::clock::Deadline;
     use mp_os::wakeup::wait_any;
 
     use super::{Config, Shared};
+    use crate::job::Job;
+    use crate::packet::{Attention, Packet, append_part, head};
     use crate::state::Leader;
 
     /// A pool whose collector is the test.
@@ -347,5 +354,40 @@ mod tests {
         let watch = pool.step(&[]).unwrap();
         assert!(watch.is_rung && pool.locked().collector_watches);
         pool.terminate();
+    }
+
+    #[test]
+    fn the_collector_wakes_a_leader_that_sleeps_only_for_what_it_delivered() {
+        let pool = Arc::new(pool());
+        pool.locked().leader = Leader::Asleep;
+        pool.step(&[]).unwrap();
+        assert!(!is_rung(&pool));
+        let job = Job::new(&pool);
+        job.expect(1);
+        pool.submit(refused(&job));
+        // The leader's word does not say that it sleeps, so the worker does not ring.
+        while job.locked().outstanding > 0 {
+            assert!(!is_rung(&pool));
+            pool.step(&[]).unwrap();
+        }
+        assert!(is_rung(&pool));
+        pool.terminate();
+    }
+
+    /// One task that its worker refuses: there is no such function.
+    fn refused(job: &Arc<Job>) -> Packet {
+        let mut packet = Packet {
+            job: Arc::clone(job),
+            first: 0,
+            context: None,
+            bytes: Vec::new(),
+            items: 0,
+            descriptors: Vec::new(),
+            moves: 0,
+            attention: Attention::Now,
+        };
+        append_part(&mut packet.bytes, &head(None, b"no function"));
+        packet.push(&[]);
+        packet
     }
 }

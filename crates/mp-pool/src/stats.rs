@@ -29,6 +29,11 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// How many there are.
+    pub(crate) fn all(&self) -> u64 {
+        self.done.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn count(&self, has_returned: bool) {
         let count = if has_returned {
             &self.done
