@@ -80,6 +80,9 @@ pub(crate) struct State {
     /// Where the search for a free slot begins: packets are claimed in about the order of their
     /// slots.
     next_slot: usize,
+    /// The number of the last packet that was put on the board, in whichever slot: so that what a
+    /// worker noted of one packet is never taken for another.
+    generations: u64,
     on_board: usize,
     seats: Vec<Seat>,
     /// Workers that have ended in a row without a task in between.
@@ -214,7 +217,8 @@ impl State {
                 self.next_slot = (self.next_slot + 1) % self.slots.len();
             }
             let slot = &mut self.slots[self.next_slot];
-            slot.generation += 1;
+            self.generations += 1;
+            slot.generation = self.generations;
             slot.done = 0;
             let hurry = packet.attention != Attention::All;
             let generation = slot.generation;

@@ -163,6 +163,21 @@ fn a_context_that_kills_its_readers_fails_its_tasks_and_not_the_pool() {
     assert_eq!(pool.apply(|| 7, ()).unwrap(), 7);
 }
 
+/// The worker's note of the task before is of a packet of another slot.
+#[test]
+fn a_death_before_a_packet_begins_is_not_laid_to_its_first_task() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    assert_eq!(pool.apply(|| 7, ()).unwrap(), 7);
+    let tasks = pool.chunk_size(2);
+    let each = tasks.try_map_with(traveller(Fate::Kills), add, 0..2);
+    let pids = each
+        .into_iter()
+        .map(|one| one.unwrap_err().death().unwrap().pid());
+    let pids: Vec<_> = pids.collect();
+    assert_eq!(pids[0], pids[1], "the packet moves, and fails as a whole");
+}
+
 #[test]
 fn calls_with_contexts_may_run_side_by_side() {
     let _watchdog = Watchdog::new(LONG);
