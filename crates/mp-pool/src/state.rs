@@ -365,12 +365,12 @@ impl State {
             let Some(occupant) = self.seats[number].occupant.take() else {
                 continue;
             };
-            let had_begun = self.take_back(board, number, &occupant)?;
+            let had_taken = self.take_back(board, number, &occupant)?;
             // A ring that it damaged would keep the collector awake until the seat is filled.
             board.reset_worker(number)?;
             // It may have been counted on for a packet, between two looks.
             board.wake_for_ready()?;
-            let is_expected = occupant.is_leaving || self.is_stopped || had_begun;
+            let is_expected = occupant.is_leaving || self.is_stopped || had_taken;
             let is_ended = matches!(self.phase, Phase::Ended(_));
             if !is_expected && !is_ended && occupant.age() < PROVEN_AFTER {
                 self.note_in_vain(occupant.end());
@@ -381,9 +381,10 @@ impl State {
     }
 
     /// Takes a dead worker's packet from the board. The task that it had begun fails, the rest is
-    /// to be done first; a packet that moved too often fails. Returns whether a task failed.
+    /// to be done first; a packet that moved too often fails. Returns whether there was one: such
+    /// a death is not in vain, since so many of them fail a packet.
     fn take_back(&mut self, board: &Board, number: usize, occupant: &Occupant) -> Result<bool> {
-        let mut had_begun = false;
+        let mut had_taken = false;
         for place in 0..self.slots.len() {
             if self.slots[place].packet.is_none() || board.taken_by(place)? != Some(number) {
                 continue;
@@ -392,6 +393,7 @@ impl State {
             let Some(mut packet) = slot.packet.take() else {
                 continue;
             };
+            had_taken = true;
             self.on_board -= 1;
             board.free(place)?;
             let begun = board.begun(number, slot.generation, slot.done)?;
@@ -401,13 +403,11 @@ impl State {
                 let cause = cause_of_death(occupant, Duration::from_millis(ran_for));
                 packet.job.deliver(packet.first + done, Err(cause));
                 done += 1;
-                had_begun = true;
                 self.in_vain = 0;
             } else if done == 0 {
                 packet.moves += 1;
                 if packet.moves > MOVES_MAX {
                     fail(packet, &cause_of_death(occupant, Duration::ZERO));
-                    had_begun = true;
                     self.in_vain = 0;
                     continue;
                 }
@@ -416,7 +416,7 @@ impl State {
                 self.pending.push_front(rest);
             }
         }
-        Ok(had_begun)
+        Ok(had_taken)
     }
 
     fn note_in_vain(&mut self, end: String) {

@@ -163,6 +163,22 @@ fn a_context_that_kills_its_readers_fails_its_tasks_and_not_the_pool() {
     assert_eq!(pool.apply(|| 7, ()).unwrap(), 7);
 }
 
+#[test]
+fn packets_that_kill_their_readers_in_turn_fail_and_the_pool_goes_on() {
+    let _watchdog = Watchdog::new(LONG);
+    for workers in [1, 2] {
+        let pool = Pool::new(workers).unwrap();
+        let tasks = pool.chunk_size(1);
+        // After so many deaths in a row with nothing taken the pool would give up twice.
+        let each = tasks.try_map_with(traveller(Fate::Kills), add, 0..6);
+        for one in each {
+            let error = one.unwrap_err();
+            assert!(error.death().is_some(), "{error}");
+        }
+        assert_eq!(pool.apply(|| 7, ()).unwrap(), 7);
+    }
+}
+
 /// The worker's note of the task before is of a packet of another slot.
 #[test]
 fn a_death_before_a_packet_begins_is_not_laid_to_its_first_task() {
