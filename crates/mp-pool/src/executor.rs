@@ -186,17 +186,15 @@ impl<R> Future<R> {
         self.job.value(timeout.into(), self.read)
     }
 
-    /// Waits for the task, and returns why it has no value; `None` if it has one.
+    /// Waits for the task, and returns why it has no value; `None` if it has one, which is read
+    /// for that.
     pub fn exception(&self) -> Option<TaskError> {
-        self.job.wait_all(Deadline::NEVER);
-        self.error()
+        self.result().err()
     }
 
-    fn error(&self) -> Option<TaskError> {
-        match self.job.locked().outcomes.get(0) {
-            Some(Err(cause)) => Some(TaskError::new(0, cause.clone())),
-            _ => None,
-        }
+    /// Whether the task has failed; the value of one that has not may not be readable.
+    fn has_failed(&self) -> bool {
+        matches!(self.job.locked().outcomes.get(0), Some(Err(_)))
     }
 
     /// Whether the task has ended, or was cancelled.
@@ -388,7 +386,7 @@ pub enum ReturnWhen {
     AllCompleted,
     /// One has ended.
     FirstCompleted,
-    /// One has failed, or all have ended.
+    /// One has failed, or all have ended. One that returned a value that cannot be read has not.
     FirstException,
 }
 
@@ -431,7 +429,7 @@ pub fn wait<R>(
             _ if ended == futures.len() => true,
             ReturnWhen::AllCompleted => false,
             ReturnWhen::FirstCompleted => ended > 0,
-            ReturnWhen::FirstException => futures.iter().any(|future| future.error().is_some()),
+            ReturnWhen::FirstException => futures.iter().any(Future::has_failed),
         };
         if is_enough || deadline.is_expired() {
             break;

@@ -553,8 +553,11 @@ fn delivered(occupant: &Occupant, bytes: Vec<u8>, descriptors: u32) -> Delivered
     let objects = receive_objects(occupant.socket.as_fd(), descriptors as usize)
         .map_err(|error| Cause::Failed(Arc::new(error)))?;
     let outcome = Outcome::from_message(bytes, objects);
-    match outcome.panic() {
-        Some(panic) => Err(Cause::Panicked(Arc::new(panic.clone()))),
+    if let Some(panic) = outcome.panic() {
+        return Err(Cause::Panicked(Arc::new(panic.clone())));
+    }
+    match outcome.refusal() {
+        Some(error) => Err(Cause::Failed(Arc::new(error))),
         None => Ok(outcome),
     }
 }

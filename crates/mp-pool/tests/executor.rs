@@ -120,6 +120,55 @@ fn futures_come_as_they_end() {
     assert!(ended.next().is_none());
 }
 
+/// Arguments, or a value, that no process can read.
+struct Unreadable;
+
+impl serde::Serialize for Unreadable {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Unreadable {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("it does not like it here"))
+    }
+}
+
+#[test]
+fn a_refused_task_is_an_exception() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(2).unwrap();
+    let refused = executor.submit(|_: Unreadable| 1, (Unreadable,));
+    let error = refused.exception().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Decode, "{error}");
+    assert!(error.to_string().contains("the arguments"), "{error}");
+    let stats = executor.pool().stats();
+    assert_eq!((stats.done, stats.failed), (0, 1));
+    let pool = executor.pool();
+    let result = pool.apply_async(|_: Unreadable| 1, (Unreadable,));
+    result.wait();
+    assert!(!result.successful());
+    // With one that does not end.
+    let go = Event::new().unwrap();
+    let futures = [
+        refused,
+        executor.submit(|go: Event| pass(go, 1) as i32, (go.clone(),)),
+    ];
+    let waited = wait(futures, LONG, ReturnWhen::FirstException);
+    assert_eq!((waited.done.len(), waited.not_done.len()), (1, 1));
+    go.set();
+}
+
+#[test]
+fn a_value_that_cannot_be_read_is_an_exception() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let future = executor.submit(|| Unreadable, ());
+    assert_eq!(future.exception().unwrap().kind(), ErrorKind::Decode);
+    assert!(future.result().is_err());
+}
+
 #[test]
 fn a_done_callback_runs_once_also_when_it_comes_late_or_another_panicked() {
     let _watchdog = Watchdog::new(LONG);

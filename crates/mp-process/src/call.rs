@@ -189,6 +189,11 @@ impl Outcome {
         }
     }
 
+    /// Why the call was not made, or its value not sent, if so.
+    pub fn refusal(&self) -> Option<Error> {
+        self.0.refusal()
+    }
+
     /// Why the call failed, as text: its panic, the `Err` that it returned, or the reason why it
     /// was not made; `None` if it did not fail. The `Err` is known to the process that made the
     /// call, and an empty text elsewhere.

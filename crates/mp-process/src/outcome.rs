@@ -63,6 +63,14 @@ impl Outcome {
         }
     }
 
+    /// Why the task was not run, or its value not sent, if so.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        match self {
+            Self::Refused(error) => Some(decode_refusal(error)),
+            _ => None,
+        }
+    }
+
     /// The exit code that goes with it.
     pub(crate) fn code(&self) -> i32 {
         match self {
