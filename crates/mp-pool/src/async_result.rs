@@ -239,11 +239,11 @@ impl<R> MapResult<R> {
 
     fn read_all(&self) -> Vec<Result<R, TaskError>> {
         let progress = self.job.locked();
-        progress
-            .outcomes
-            .iter()
-            .map(|(index, delivered)| value(index, delivered, self.read))
-            .collect()
+        let one = |index| match progress.outcomes.get(index) {
+            Some(delivered) => value(index, delivered, self.read),
+            None => Err(TaskError::new(index, self.job.why_missing())),
+        };
+        (0..self.len).map(one).collect()
     }
 
     /// Waits for all tasks. How they ended is no error here.

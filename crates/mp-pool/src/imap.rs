@@ -74,7 +74,11 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
             self.feeder.job.wait(usize::MAX, timeout.into(), take)
         };
         let Some((index, delivered)) = taken else {
-            return Some(Err(TaskError::new(given, Cause::TimedOut)));
+            let cause = self.feeder.job.why_missing();
+            if !matches!(cause, Cause::TimedOut) {
+                self.given += 1;
+            }
+            return Some(Err(TaskError::new(given, cause)));
         };
         self.given += 1;
         Some(value(index, &delivered, self.feeder.read))

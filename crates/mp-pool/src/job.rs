@@ -14,7 +14,7 @@ use crate::error::{Cause, TaskError};
 use crate::executor::{FutureNumber, Watcher};
 use crate::leading::Leading;
 use crate::outcomes::Outcomes;
-use crate::shared::Shared;
+use crate::shared::{Shared, of_a_copy};
 use crate::stats::Ended;
 
 /// What came of a task.
@@ -101,8 +101,9 @@ impl Job {
     /// last one of this future.
     pub(crate) fn is_done_or_wakes(&self, future: FutureNumber, waker: &Waker) -> bool {
         let waker = waker.clone();
+        let is_of_a_copy = self.is_of_a_copy();
         let mut progress = self.locked();
-        if progress.outstanding == 0 {
+        if progress.outstanding == 0 || is_of_a_copy {
             return true;
         }
         let last = progress.wakers.insert(future, waker);
@@ -125,7 +126,7 @@ impl Job {
     }
 
     /// Waits until `test` gives something, which it can only when no more than `most` tasks are
-    /// outstanding; `None` if the deadline passed before.
+    /// outstanding; `None` if the deadline passed before, or in a copy of the pool.
     ///
     /// The caller takes what workers push itself, unless another thread does.
     pub(crate) fn wait<R>(
@@ -141,8 +142,11 @@ impl Job {
             if result.is_some() || deadline.is_expired() {
                 return result;
             }
-            let turn = deadline.of_one_call().uninterruptible();
             let pool = self.pool.upgrade();
+            if pool.as_ref().is_some_and(|pool| pool.is_copy()) {
+                return None;
+            }
+            let turn = deadline.of_one_call().uninterruptible();
             let result = match pool.as_ref().map(|pool| Leading::begin(pool)) {
                 Some(Ok(leading)) => leading.collect_until(turn, || test(&mut self.locked())),
                 Some(Err(_following)) => self.sleep(most, turn, &mut test),
@@ -192,7 +196,22 @@ impl Job {
     /// Waits until no task is outstanding; false if the deadline passed before.
     pub(crate) fn wait_all(&self, deadline: Deadline) -> bool {
         let all = |progress: &mut Progress| (progress.outstanding == 0).then_some(());
-        self.wait(0, deadline, all).is_some()
+        self.wait(0, deadline, all).is_some() || self.is_of_a_copy()
+    }
+
+    /// Whether its pool is a copy in a forked process, where nothing is delivered any more: tasks
+    /// without an outcome have failed.
+    pub(crate) fn is_of_a_copy(&self) -> bool {
+        self.pool.upgrade().is_some_and(|pool| pool.is_copy())
+    }
+
+    /// Why a task has no outcome after a wait.
+    pub(crate) fn why_missing(&self) -> Cause {
+        if self.is_of_a_copy() {
+            of_a_copy()
+        } else {
+            Cause::TimedOut
+        }
     }
 
     /// The value of the only task, waited for.
@@ -200,7 +219,7 @@ impl Job {
         self.wait_all(deadline);
         match self.locked().outcomes.get(0) {
             Some(delivered) => value(0, delivered, read),
-            None => Err(TaskError::new(0, Cause::TimedOut)),
+            None => Err(TaskError::new(0, self.why_missing())),
         }
     }
 

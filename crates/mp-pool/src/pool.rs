@@ -32,6 +32,9 @@ use crate::stats::Stats;
 /// before they run anything, there are pauses between the starts, and then the pool gives up: every
 /// task fails with the last reason. When this process dies, the kernel kills the workers.
 ///
+/// A copy in a process that was forked runs no task and ends no worker: what is submitted to it, or
+/// waited for, fails with [`ErrorKind::InvalidState`](mp_layout::ErrorKind::InvalidState).
+///
 /// # Examples
 ///
 /// ```
@@ -59,8 +62,6 @@ use crate::stats::Stats;
 pub struct Pool {
     shared: Arc<Shared>,
     collector: Option<JoinHandle<()>>,
-    /// The pid of the process whose children the workers are.
-    made_by: u32,
 }
 
 impl Pool {
@@ -88,7 +89,6 @@ impl Pool {
             Ok(collector) => Ok(Self {
                 shared,
                 collector: Some(collector),
-                made_by: std::process::id(),
             }),
             Err(source) => {
                 shared.terminate();
@@ -415,7 +415,7 @@ impl Pool {
 
     /// Whether this is a copy in a process that was forked: workers and threads are another's.
     pub(crate) fn is_copy(&self) -> bool {
-        std::process::id() != self.made_by
+        self.shared.is_copy()
     }
 
     /// Takes no more tasks. Those that were submitted are run, then the workers end;

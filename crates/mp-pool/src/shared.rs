@@ -23,6 +23,7 @@ use crate::packet::{Attention, Packet};
 use crate::seat::{Occupant, WorkerProcess};
 use crate::state::{Leader, Phase, State};
 use crate::stats::{Ended, Stats};
+use crate::worker::own_word;
 
 /// What every worker of a pool gets.
 #[derive(Debug, Default)]
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) callbacks: Callbacks,
     /// How many tasks have ended; jobs count them.
     pub(crate) counts: Arc<Ended>,
+    /// The word of the process whose children the workers are.
+    made_by: u64,
     state: Mutex<State>,
     ended: Condvar,
 }
@@ -60,6 +63,7 @@ impl Shared {
             control: Wakeup::new().map_err(failed)?,
             callbacks: Callbacks::start().map_err(failed)?,
             counts: Arc::default(),
+            made_by: own_word(),
             state: Mutex::default(),
             config,
             ended: Condvar::new(),
@@ -74,8 +78,17 @@ impl Shared {
         Ok(shared)
     }
 
+    /// Whether this is a copy in a process that was forked: workers and threads are another's, and
+    /// another thread may have had the state's lock.
+    pub(crate) fn is_copy(&self) -> bool {
+        own_word() != self.made_by
+    }
+
     /// Gives tasks to the workers; if they take none any more, the tasks fail.
     pub(crate) fn submit(&self, packet: Packet) {
+        if self.is_copy() {
+            return fail(packet, &of_a_copy());
+        }
         let mut state = self.locked();
         match state.phase() {
             Phase::Open => {
@@ -132,12 +145,18 @@ impl Shared {
 
     /// Takes no more tasks; the workers end when all are done.
     pub(crate) fn close(&self) {
+        if self.is_copy() {
+            return;
+        }
         self.locked().close();
         self.wake_collector();
     }
 
     /// Ends the workers. Their tasks fail.
     pub(crate) fn terminate(&self) {
+        if self.is_copy() {
+            return;
+        }
         let error = Error::new(ErrorKind::Closed, "run", "a task")
             .with_detail("the pool was terminated before");
         let mut state = self.locked();
@@ -148,6 +167,9 @@ impl Shared {
 
     /// Takes back a job's packet that no worker has taken.
     pub(crate) fn cancel(&self, job: &Arc<Job>) {
+        if self.is_copy() {
+            return;
+        }
         let mut state = self.locked();
         let cancelled = state.cancel(&self.board, job).map(|_| ());
         self.end_if_failed(&mut state, cancelled);
@@ -159,18 +181,24 @@ impl Shared {
 
     /// Takes back every packet that no worker has taken.
     pub(crate) fn cancel_all(&self) {
+        if self.is_copy() {
+            return;
+        }
         let jobs = self.locked().jobs();
         jobs.iter().for_each(|job| self.cancel(job));
     }
 
     /// Whether a worker has taken a packet of a job.
     pub(crate) fn is_running(&self, job: &Arc<Job>) -> bool {
-        self.locked().is_running(&self.board, job)
+        !self.is_copy() && self.locked().is_running(&self.board, job)
     }
 
     /// Waits until all workers have ended, and the callbacks have been run; the error says that
     /// nothing makes them.
     pub(crate) fn join(&self) -> Result<()> {
+        if self.is_copy() {
+            return Err(copy_error("join"));
+        }
         let mut state = self.locked();
         if matches!(state.phase(), Phase::Open) {
             return Err(Error::new(ErrorKind::InvalidState, "join", "a pool")
@@ -304,6 +332,16 @@ struct Watch {
     /// Whether it is to be rung by workers.
     is_rung: bool,
     until: Deadline,
+}
+
+/// Why a task has no value in a copy of its pool.
+pub(crate) fn of_a_copy() -> Cause {
+    Cause::Failed(Arc::new(copy_error("use")))
+}
+
+fn copy_error(action: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidState, action, "a pool")
+        .with_detail("this process is a copy of the one that made it; make a pool here")
 }
 
 /// Delivers one cause for each task.

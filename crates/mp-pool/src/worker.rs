@@ -48,8 +48,9 @@ static WORKER: AtomicU64 = AtomicU64::new(0);
 
 /// The word of this process, which it looks up once; a fork forgets it. So each task asks without
 /// a system call.
-fn own_word() -> u64 {
-    ProcessIdentity::current().map_or(0, ProcessIdentity::word)
+pub(crate) fn own_word() -> u64 {
+    // Without /proc the pid tells it from its copies.
+    ProcessIdentity::current().map_or_else(|_| std::process::id().into(), ProcessIdentity::word)
 }
 
 fn is_worker() -> bool {

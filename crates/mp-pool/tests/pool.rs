@@ -86,6 +86,47 @@ fn a_copy_in_a_forked_process_leaves_the_pool_to_its_parent() {
 }
 
 #[test]
+fn a_copy_in_a_forked_process_runs_no_task_and_ends_no_worker() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let pids = (pool.worker_pids(), executor.pool().worker_pids());
+    let (go, runs) = (Event::new().unwrap(), Event::new().unwrap());
+    let wait = |(runs, go): (Event, Event)| {
+        runs.set();
+        go.wait();
+    };
+    let result = pool.apply_async(square, (3,));
+    let held = executor.submit(wait, ((runs.clone(), go.clone()),));
+    let waits = executor.submit(square, (4,));
+    runs.wait();
+    result.wait();
+    let copy = Forked::new(|| {
+        let errors = [
+            pool.map(square, 0..9).unwrap_err(),
+            pool.apply(square, (1,)).unwrap_err(),
+            pool.imap(square, 0..3).last().unwrap().unwrap_err(),
+            waits.result().unwrap_err(),
+            held.exception().unwrap(),
+        ];
+        let are_errors = errors
+            .iter()
+            .all(|error| error.kind() == ErrorKind::InvalidState);
+        let has_cancelled = waits.cancel();
+        executor.kill_workers();
+        pool.terminate();
+        let joined = pool.join().unwrap_err().kind();
+        are_errors && !has_cancelled && joined == ErrorKind::InvalidState
+    });
+    assert!(copy.succeeds());
+    go.set();
+    assert_eq!(waits.result().unwrap(), 16);
+    assert_eq!(result.get().unwrap(), 9);
+    let after = (pool.worker_pids(), executor.pool().worker_pids());
+    assert_eq!(after, pids);
+}
+
+#[test]
 fn tasks_run_in_other_processes_side_by_side() {
     let _watchdog = Watchdog::new(LONG);
     fn meet(mine: Event, other: Event) -> u32 {
