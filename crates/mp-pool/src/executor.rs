@@ -81,6 +81,7 @@ impl ProcessPoolExecutor {
             job,
             read,
             pool: Arc::downgrade(self.pool.shared()),
+            was_polled: false,
         }
     }
 
@@ -161,6 +162,8 @@ pub struct Future<R> {
     job: Arc<Job>,
     read: Read<R>,
     pool: Weak<Shared>,
+    /// Whether the job may have a waker of this one.
+    was_polled: bool,
 }
 
 impl<R> Future<R> {
@@ -243,11 +246,21 @@ impl<R> Future<R> {
 impl<R> std::future::Future for Future<R> {
     type Output = Result<R, TaskError>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.was_polled = true;
         if self.job.is_done_or_wakes(self.number, context.waker()) {
             Poll::Ready(self.result())
         } else {
             Poll::Pending
+        }
+    }
+}
+
+impl<R> Drop for Future<R> {
+    /// Forgets its waker, whose task may never end otherwise.
+    fn drop(&mut self) {
+        if self.was_polled {
+            self.job.forget_waker(self.number);
         }
     }
 }
@@ -259,6 +272,7 @@ impl<R> Clone for Future<R> {
             job: Arc::clone(&self.job),
             read: self.read,
             pool: Weak::clone(&self.pool),
+            was_polled: false,
         }
     }
 }

@@ -113,6 +113,13 @@ impl Job {
         false
     }
 
+    /// Forgets the waker of a future.
+    pub(crate) fn forget_waker(&self, future: FutureNumber) {
+        let waker = self.locked().wakers.remove(&future);
+        // Without the lock, as above.
+        drop(waker);
+    }
+
     fn call(&self, callback: Callback) {
         // The thread lives as long as this sender.
         drop(self.callbacks.send(callback));

@@ -266,6 +266,28 @@ fn each_future_that_was_polled_is_woken_once_by_its_last_waker() {
     assert_eq!(block_on(&mut futures[1]).unwrap(), 5);
 }
 
+#[test]
+fn a_future_that_was_dropped_keeps_no_waker() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let go = Event::new().unwrap();
+    let future = executor.submit(pass, (go.clone(), 5));
+    let count = Arc::new(Counted::default());
+    let waker = Waker::from(Arc::clone(&count));
+    for _ in 0..3 {
+        let mut same = future.clone();
+        let poll = Pin::new(&mut same).poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+        assert_eq!(Arc::strong_count(&count), 3);
+        drop(same);
+        assert_eq!(Arc::strong_count(&count), 2, "the test's two");
+    }
+    go.set();
+    assert_eq!(future.result().unwrap(), 5);
+    executor.shutdown();
+    assert_eq!(count.0.load(Ordering::Relaxed), 0);
+}
+
 /// Counts how often it is woken.
 #[derive(Default)]
 struct Counted(AtomicU64);
