@@ -242,7 +242,8 @@ impl<R> Future<R> {
 
 /// Ready with what [`result`](Future::result) returns.
 ///
-/// Wakers are woken in the thread that runs callbacks. A drop leaves the task where it is.
+/// Wakers are woken in a thread of the pool, next to that of callbacks, so that a callback may wait
+/// for what is awaited. A drop leaves the task where it is.
 impl<R> std::future::Future for Future<R> {
     type Output = Result<R, TaskError>;
 

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
 use mp_os::clock::Deadline;
 use mp_process::call::Outcome;
 
-use crate::callbacks::Callback;
+use crate::callbacks::{Callback, Callbacks};
 use crate::error::{Cause, TaskError};
 use crate::executor::{FutureNumber, Watcher};
 use crate::leading::Leading;
@@ -28,8 +27,7 @@ pub(crate) type Read<R> = fn(&Outcome, &str) -> mp_layout::Result<R>;
 pub(crate) struct Job {
     progress: Mutex<Progress>,
     changed: Condvar,
-    /// To the thread that runs them.
-    callbacks: Sender<Callback>,
+    callbacks: Arc<Callbacks>,
     pool: Weak<Shared>,
     counts: Arc<Ended>,
 }
@@ -57,7 +55,7 @@ impl Job {
         Arc::new(Self {
             progress: Mutex::default(),
             changed: Condvar::new(),
-            callbacks: pool.callbacks.sender(),
+            callbacks: Arc::clone(&pool.callbacks),
             pool: Arc::downgrade(pool),
             counts: Arc::clone(&pool.counts),
         })
@@ -75,10 +73,11 @@ impl Job {
         progress.outcomes.insert(index, delivered);
         progress.outstanding = progress.outstanding.saturating_sub(1);
         if progress.outstanding == 0 {
-            progress.callbacks.drain(..).for_each(|one| self.call(one));
+            let callbacks = progress.callbacks.drain(..);
+            callbacks.for_each(|one| self.callbacks.call(one));
             // Not woken here, under the locks of the pool: what a waker does is not known.
             let wakers = std::mem::take(&mut progress.wakers).into_values();
-            wakers.for_each(|waker| self.call(Box::new(|| waker.wake())));
+            wakers.for_each(|waker| self.callbacks.wake(waker));
         }
         let watchers = progress.watchers.iter().filter_map(Weak::upgrade);
         watchers.for_each(|watcher| watcher.tell());
@@ -91,7 +90,7 @@ impl Job {
     pub(crate) fn when_done(&self, callback: Callback) {
         let mut progress = self.locked();
         if progress.outstanding == 0 {
-            self.call(callback);
+            self.callbacks.call(callback);
         } else {
             progress.callbacks.push(callback);
         }
@@ -100,6 +99,7 @@ impl Job {
     /// Whether no task is outstanding; if one is, `waker` is woken when none is, instead of the
     /// last one of this future.
     pub(crate) fn is_done_or_wakes(&self, future: FutureNumber, waker: &Waker) -> bool {
+        self.callbacks.prepare_wakes();
         let waker = waker.clone();
         let is_of_a_copy = self.is_of_a_copy();
         let mut progress = self.locked();
@@ -118,11 +118,6 @@ impl Job {
         let waker = self.locked().wakers.remove(&future);
         // Without the lock, as above.
         drop(waker);
-    }
-
-    fn call(&self, callback: Callback) {
-        // The thread lives as long as this sender.
-        drop(self.callbacks.send(callback));
     }
 
     /// Tells `watcher` of each outcome that comes from now on.

@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     /// Rung by threads of this process, for the collector.
     control: Wakeup,
     pub(crate) config: Config,
-    pub(crate) callbacks: Callbacks,
+    pub(crate) callbacks: Arc<Callbacks>,
     /// How many tasks have ended; jobs count them.
     pub(crate) counts: Arc<Ended>,
     /// The word of the process whose children the workers are.
@@ -61,7 +61,7 @@ impl Shared {
             board: Board::new(config.workers)?,
             wakeup: Wakeup::new().map_err(failed)?,
             control: Wakeup::new().map_err(failed)?,
-            callbacks: Callbacks::start().map_err(failed)?,
+            callbacks: Arc::new(Callbacks::start().map_err(failed)?),
             counts: Arc::default(),
             made_by: own_word(),
             state: Mutex::default(),

@@ -244,6 +244,40 @@ fn futures_are_awaited() {
 }
 
 #[test]
+fn a_callback_awaits_another_task() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = Arc::new(ProcessPoolExecutor::with_workers(1).unwrap());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let go = Event::new().unwrap();
+    let future = executor.submit(pass, (go.clone(), 5));
+    let submits = Arc::clone(&executor);
+    future.add_done_callback(move |_| {
+        let go = Event::new().unwrap();
+        let waits = submits.submit(pass, (go.clone(), 6));
+        // So that it is polled before it is done.
+        let value = block_on(OpensWhenPending(Box::pin(waits), go));
+        sender.send(value.unwrap()).unwrap();
+    });
+    go.set();
+    assert_eq!(receiver.recv_timeout(LONG).unwrap(), 6);
+}
+
+/// Lets the task of a future go on once that is pending.
+struct OpensWhenPending<F>(Pin<Box<F>>, Event);
+
+impl<F: std::future::Future> std::future::Future for OpensWhenPending<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let poll = self.0.as_mut().poll(context);
+        if poll.is_pending() {
+            self.1.set();
+        }
+        poll
+    }
+}
+
+#[test]
 fn each_future_that_was_polled_is_woken_once_by_its_last_waker() {
     let _watchdog = Watchdog::new(LONG);
     let executor = ProcessPoolExecutor::with_workers(1).unwrap();
