@@ -1,5 +1,6 @@
 //! Results one after the other, of items that are taken as results are asked for.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use mp_os::clock::Deadline;
@@ -27,7 +28,6 @@ use crate::job::{Delivered, Progress, value};
 /// ```
 pub struct Imap<'p, I: Iterator, R> {
     feeder: Feeder<'p, I, R>,
-    is_ordered: bool,
     /// Results that were given.
     given: usize,
     /// How many tasks more than that may have been submitted.
@@ -39,11 +39,13 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
     pub(crate) fn new(feeder: Feeder<'p, I, R>, is_ordered: bool, ahead: usize) -> Self {
         let mut imap = Self {
             feeder,
-            is_ordered,
             given: 0,
             ahead,
             has_more: true,
         };
+        if !is_ordered {
+            imap.feeder.job.locked().arrived = Some(VecDeque::new());
+        }
         imap.feed();
         imap
     }
@@ -53,14 +55,13 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
     ///
     /// A timeout is [`Cause::TimedOut`], and takes no result: the next call waits for the same.
     pub fn next_timeout(&mut self, timeout: impl Into<Deadline>) -> Option<Result<R, TaskError>> {
-        let (given, is_ordered) = (self.given, self.is_ordered);
+        let given = self.given;
         let take = |progress: &mut Progress| -> Option<(usize, Delivered)> {
-            if is_ordered {
-                let delivered = progress.outcomes.remove(given)?;
-                Some((given, delivered))
-            } else {
-                progress.outcomes.take_first()
+            if let Some(arrived) = &mut progress.arrived {
+                return arrived.pop_front();
             }
+            let delivered = progress.outcomes.remove(given)?;
+            Some((given, delivered))
         };
         // What is there is given before the iterator, which may take its time, is asked for more.
         let ready = take(&mut self.feeder.job.locked());
@@ -119,5 +120,28 @@ impl<I: Iterator, R> fmt::Debug for Imap<'_, I, R> {
             .field("submitted", &self.feeder.submitted)
             .field("given", &self.given)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Pool;
+    use crate::error::Cause;
+
+    #[test]
+    fn a_result_that_comes_late_takes_no_room_for_those_that_were_taken() {
+        let pool = Pool::new(1).unwrap();
+        let mut results = pool.imap_unordered(|n: u32| n, 0..3);
+        results.by_ref().for_each(drop);
+        let job = &results.feeder.job;
+        for index in [10_000_000, 10_000_001, 0] {
+            job.deliver(index, Err(Cause::Cancelled));
+        }
+        let progress = job.locked();
+        let arrived = progress.arrived.as_ref().unwrap();
+        let indices: Vec<_> = arrived.iter().map(|one| one.0).collect();
+        assert_eq!(indices, [10_000_000, 10_000_001, 0]);
+        assert!(arrived.capacity() < 100, "{}", arrived.capacity());
+        assert_eq!(progress.outcomes.len(), 0);
     }
 }

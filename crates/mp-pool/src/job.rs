@@ -1,6 +1,6 @@
 //! One call of a pool: the outcomes of its tasks, and who waits for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
@@ -37,6 +37,8 @@ pub(crate) struct Job {
 pub(crate) struct Progress {
     /// By index, until they are taken.
     pub(crate) outcomes: Outcomes,
+    /// Instead, as they come, if they are taken so: between two of them any number was taken.
+    pub(crate) arrived: Option<VecDeque<(usize, Delivered)>>,
     /// Tasks that were submitted and have no outcome.
     pub(crate) outstanding: usize,
     /// Run when no task is outstanding.
@@ -70,7 +72,10 @@ impl Job {
     pub(crate) fn deliver(&self, index: usize, delivered: Delivered) {
         self.counts.count(delivered.is_ok());
         let mut progress = self.locked();
-        progress.outcomes.insert(index, delivered);
+        match &mut progress.arrived {
+            Some(arrived) => arrived.push_back((index, delivered)),
+            None => progress.outcomes.insert(index, delivered),
+        }
         progress.outstanding = progress.outstanding.saturating_sub(1);
         if progress.outstanding == 0 {
             let callbacks = progress.callbacks.drain(..);

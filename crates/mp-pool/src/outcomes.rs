@@ -52,13 +52,6 @@ impl Outcomes {
         Some(taken)
     }
 
-    /// Takes that with the least index.
-    pub(crate) fn take_first(&mut self) -> Option<(usize, Delivered)> {
-        // At the front there is never a gap.
-        let first = self.first;
-        self.remove(first).map(|delivered| (first, delivered))
-    }
-
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -77,7 +70,7 @@ mod tests {
     use crate::error::Cause;
 
     #[test]
-    fn outcomes_that_come_in_any_order_are_taken_by_index_or_the_least_first() {
+    fn outcomes_that_come_in_any_order_are_taken_by_index() {
         let mut outcomes = Outcomes::default();
         for index in [7, 3, 9, 4] {
             outcomes.insert(index, Err(Cause::Cancelled));
@@ -87,13 +80,13 @@ mod tests {
         assert!(outcomes.get(5).is_none() && outcomes.get(9).is_some());
         assert!(outcomes.remove(4).is_some() && outcomes.remove(4).is_none());
         assert!(outcomes.remove(0).is_none() && outcomes.remove(100).is_none());
-        assert_eq!(outcomes.take_first().map(|one| one.0), Some(3));
+        assert!(outcomes.remove(3).is_some());
         assert_eq!((outcomes.len(), indices(&outcomes)), (2, vec![7, 9]));
         outcomes.insert(1, Err(Cause::Cancelled));
         for index in [1, 7, 9] {
-            assert_eq!(outcomes.take_first().map(|one| one.0), Some(index));
+            assert!(outcomes.remove(index).is_some());
         }
-        assert!(outcomes.take_first().is_none() && outcomes.len() == 0);
+        assert_eq!(outcomes.len(), 0);
         outcomes.insert(0, Err(Cause::Cancelled));
         assert_eq!(indices(&outcomes), [0]);
     }
