@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use mp_layout::{ErrorKind, Result};
 use mp_manager::{List, Manager};
-use mp_object::Lock;
-use mp_testkit::{LeakCheck, Watchdog};
+use mp_object::{Lock, ProcessIdentity};
+use mp_testkit::{LeakCheck, PATIENCE, Watchdog};
 
 fn use_one() -> Result<()> {
     let manager = Manager::new()?;
@@ -31,7 +31,9 @@ fn use_a_killed_one() -> Result<()> {
     set.add(&1)?;
     let children = mp_process::active_children();
     let server = children.iter().find(|child| child.pid() == manager.pid());
+    let identity = ProcessIdentity::of(manager.pid())?.expect("it runs");
     server.expect("it runs").kill()?;
+    assert!(identity.wait_end(PATIENCE)?, "it does not end");
     assert_eq!(set.add(&2).unwrap_err().kind(), ErrorKind::ProcessDied);
     Ok(())
 }

@@ -324,6 +324,7 @@ fn a_value_of_many_bytes_comes_back() -> Result<()> {
 
 #[test]
 fn a_proxy_of_another_type_is_refused() -> Result<()> {
+    let _watchdog = watchdog();
     let manager = Manager::new()?;
     let dict = manager.dict::<String, u32>()?;
     let packed = mp_object::message::pack(&dict, Vec::new(), transfer::Way::Descriptors);
