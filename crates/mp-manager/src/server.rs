@@ -285,35 +285,35 @@ mod tests {
         assert_eq!(values, [0, 1, 2], "in their old places");
     }
 
+    /// Takes the only element of a list for a second client, which receives it.
+    fn receive_one(server: &mut Server) -> (u64, Token, Replies) {
+        let mine = connect(server, 1);
+        let (list, token) = create(server, &mine, Kind::List);
+        let extend = ListOperation::Extend(vec![parcel(7)]);
+        ask(server, 1, list, Operation::List(extend));
+        let theirs = connect(server, 2);
+        let take = Operation::List(ListOperation::Take(None));
+        ask(server, 2, list, take);
+        let answer = theirs.recv().unwrap().answer;
+        assert!(matches!(answer, Answer::Value(Some(_))));
+        (list, token, theirs)
+    }
+
     #[test]
     fn what_a_dead_client_had_received_is_gone_with_it() {
         let mut server = server();
-        let mine = connect(&mut server, 1);
-        let (list, _list) = create(&mut server, &mine, Kind::List);
-        ask(
-            &mut server,
-            1,
-            list,
-            Operation::List(ListOperation::Extend(vec![parcel(7)])),
-        );
-        let theirs = connect(&mut server, 2);
-        ask(
-            &mut server,
-            2,
-            list,
-            Operation::List(ListOperation::Take(None)),
-        );
-        assert!(matches!(
-            theirs.recv().unwrap().answer,
-            Answer::Value(Some(_))
-        ));
-        server.sweep().unwrap();
-        assert!(
-            server.clients[&2].lent.is_none(),
-            "the server keeps what was received"
-        );
+        let (list, _token, theirs) = receive_one(&mut server);
         drop(theirs);
         server.sweep().unwrap();
+        assert_eq!(len(&mut server, list), 0);
+    }
+
+    #[test]
+    fn what_was_received_is_not_kept() {
+        let mut server = server();
+        let (list, _token, _theirs) = receive_one(&mut server);
+        server.sweep().unwrap();
+        assert!(server.clients[&2].lent.is_none());
         assert_eq!(len(&mut server, list), 0);
     }
 
