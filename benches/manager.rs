@@ -1,0 +1,140 @@
+//! A managed dictionary: one value got, one value set, beside CPython's manager and a bare round
+//! trip of two futexes.
+
+use std::process::Command;
+use std::time::Instant;
+
+use criterion::Criterion;
+use mp_benches::{Bench, Contest, Placement, Sample, limits};
+use mp_manager::{Dict, Manager};
+
+const GET: &str = "mp-manager get";
+const SET: &str = "mp-manager set";
+const CPYTHON_GET: &str = "CPython get";
+const CPYTHON_SET: &str = "CPython set";
+const FUTEXES: &str = "raw futex ping-pong";
+
+/// Prints the nanoseconds of each call, of which the first is not counted.
+const PYTHON: &str = "
+import multiprocessing, sys, time
+what, count = sys.argv[1], int(sys.argv[2])
+if __name__ == '__main__':
+    with multiprocessing.get_context('fork').Manager() as manager:
+        d = manager.dict()
+        d['key'] = 7
+        def get(): return d['key']
+        def set(): d['key'] = 7
+        call = {'get': get, 'set': set}[what]
+        for _ in range(count + 1):
+            start = time.perf_counter_ns()
+            call()
+            print(time.perf_counter_ns() - start)
+";
+
+fn main() {
+    let mut bench = Bench::start("manager", env!("CARGO_TARGET_TMPDIR"));
+    let python = has_python();
+    if !python {
+        bench.note("CPython is not here: no peer".to_owned());
+    }
+    for placement in bench.placements() {
+        one_value(&mut bench, placement, python);
+    }
+    with_criterion(&mut bench.finish());
+}
+
+fn one_value(bench: &mut Bench, placement: Placement, python: bool) {
+    let count = bench.count(3000);
+    let mut contest = Contest::of_times(format!("one value of a dictionary, {placement}"));
+    contest.ours(GET, || {
+        let (_manager, dict) = dict(placement);
+        Sample::of_latencies(each(count, || assert_eq!(dict.get("key"), 7)))
+    });
+    contest.ours(SET, || {
+        let (_manager, dict) = dict(placement);
+        Sample::of_latencies(each(count, || dict.set("key")))
+    });
+    if python {
+        contest.peer(CPYTHON_GET, || cpython(placement, "get", count));
+        contest.peer(CPYTHON_SET, || cpython(placement, "set", count));
+    }
+    contest.limit(FUTEXES, || limits::futexes(placement, count));
+    let outcome = bench.contest(contest);
+    for (ours, theirs) in [(GET, CPYTHON_GET), (SET, CPYTHON_SET)] {
+        if placement == Placement::OneCore {
+            let cost = outcome.as_ref().map(|outcome| outcome.cost(ours, FUTEXES));
+            bench.goal_at_most(
+                format!("{ours} / blocked round trip, {placement}"),
+                1.7,
+                cost,
+            );
+        }
+        if python {
+            let cost = outcome.as_ref().map(|outcome| outcome.cost(ours, theirs));
+            bench.goal_at_most(format!("{ours} / CPython's, {placement}"), 0.2, cost);
+        }
+    }
+}
+
+/// A dictionary with one value.
+struct OneValue(Dict<String, i64>);
+
+impl OneValue {
+    fn get(&self, key: &str) -> i64 {
+        self.0
+            .get(key)
+            .expect("the server runs")
+            .expect("it is there")
+    }
+
+    fn set(&self, key: &str) {
+        self.0.set(key, 7).expect("the server runs");
+    }
+}
+
+fn dict(placement: Placement) -> (Manager, OneValue) {
+    placement.spread();
+    let manager = Manager::new().expect("a server");
+    let dict = OneValue(manager.dict().expect("a dictionary"));
+    dict.set("key");
+    (manager, dict)
+}
+
+fn each(count: usize, call: impl Fn()) -> Vec<u32> {
+    let one = |_| {
+        let start = Instant::now();
+        call();
+        u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX)
+    };
+    (0..count).map(one).collect()
+}
+
+fn has_python() -> bool {
+    let ran = Command::new("python3").args(["-c", "pass"]).status();
+    ran.is_ok_and(|status| status.success())
+}
+
+/// The same, timed by CPython itself.
+fn cpython(placement: Placement, what: &str, count: usize) -> Sample {
+    placement.spread();
+    let ran = Command::new("python3")
+        .args(["-c", PYTHON, what])
+        .arg(count.to_string())
+        .output()
+        .expect("it was here");
+    assert!(ran.status.success(), "{ran:?}");
+    let text = String::from_utf8(ran.stdout).expect("numbers");
+    let latencies = text.lines().skip(1).map(|line| {
+        let nanos: u64 = line.parse().expect("a number");
+        u32::try_from(nanos).unwrap_or(u32::MAX)
+    });
+    Sample::of_latencies(latencies.collect())
+}
+
+fn with_criterion(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("manager");
+    let (_manager, dict) = dict(Placement::TwoCores);
+    group.bench_function("get", |bencher| bencher.iter(|| dict.get("key")));
+    group.bench_function("set", |bencher| bencher.iter(|| dict.set("key")));
+    group.finish();
+}
