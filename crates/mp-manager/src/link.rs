@@ -2,14 +2,19 @@
 //!
 //! A thread takes a connection for each request and gives it back with the reply, so that the
 //! requests of several threads are under way at the same time.
+//!
+//! A forked copy of a process has the links, and makes connections of its own: two processes with
+//! one connection would get each other's replies.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_object::ProcessIdentity;
+use mp_os::of_process::OfProcess;
 use mp_queue::{Connection, GetError, Nothing, PutError, Queue, pipe_one_way};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -31,7 +36,8 @@ const KEPT: usize = 64;
 pub(crate) struct Link {
     requests: Queue<Request>,
     server: ProcessIdentity,
-    idle: Mutex<Vec<ReplyConnection>>,
+    /// By which its idle connections are found.
+    number: u64,
     /// Whether the server was found dead.
     is_over: AtomicBool,
 }
@@ -50,7 +56,14 @@ struct ReplyConnection {
 pub(crate) struct LinkHandle(Queue<Request>, u64);
 
 /// The links of this process.
-static LINKS: Mutex<Vec<Weak<Link>>> = Mutex::new(Vec::new());
+static LINKS: OfProcess<Mutex<Vec<Weak<Link>>>> = OfProcess::new(Mutex::default);
+
+/// The connections of this process that wait for no reply, by the numbers of their links. Locked
+/// after `LINKS`.
+static IDLE: OfProcess<Mutex<HashMap<u64, Vec<ReplyConnection>>>> = OfProcess::new(Mutex::default);
+
+/// The number of the last link that was made here, or where this process was forked from.
+static LAST_LINK: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// The manager for which this thread writes or reads a value now. A proxy of the same manager
@@ -61,7 +74,7 @@ thread_local! {
 impl Link {
     /// The link to the manager whose server gets these requests.
     pub(crate) fn new(requests: Queue<Request>, server: ProcessIdentity) -> Arc<Self> {
-        let mut links = LINKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = LINKS.get().lock().unwrap_or_else(PoisonError::into_inner);
         links.retain(|link| link.strong_count() != 0);
         let mut there = links.iter().filter_map(Weak::upgrade);
         if let Some(there) = there.find(|link| link.is_of(&requests)) {
@@ -70,7 +83,8 @@ impl Link {
         let link = Arc::new(Self {
             requests,
             server,
-            idle: Mutex::default(),
+            // Relaxed: the number alone matters.
+            number: LAST_LINK.fetch_add(1, Ordering::Relaxed),
             is_over: AtomicBool::new(false),
         });
         links.push(Arc::downgrade(&link));
@@ -81,9 +95,14 @@ impl Link {
         self.requests.object().is_same(requests.object())
     }
 
+    /// Whether both are to the same manager. A forked copy may have two.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || self.is_of(&other.requests)
+    }
+
     /// What travels with a proxy: nothing in a value for this manager.
-    pub(crate) fn handle(self: &Arc<Self>) -> Option<LinkHandle> {
-        let is_current = current().is_some_and(|current| Arc::ptr_eq(&current, self));
+    pub(crate) fn handle(&self) -> Option<LinkHandle> {
+        let is_current = current().is_some_and(|current| current.is_same(self));
         (!is_current).then(|| LinkHandle(self.requests.clone(), self.server.word()))
     }
 
@@ -119,7 +138,9 @@ impl Link {
 
     /// Sends a request and waits for its answer.
     pub(crate) fn call(&self, object: u64, operation: Operation) -> Result<Answer> {
-        let mut connection = match self.idle().pop() {
+        // In a statement of its own: no other thread waits while this one connects.
+        let kept = idle().get_mut(&self.number).and_then(Vec::pop);
+        let mut connection = match kept {
             Some(connection) => connection,
             None => self.connect()?,
         };
@@ -135,11 +156,7 @@ impl Link {
         })?;
         // A connection that does not answer is dropped.
         let answer = self.wait(&connection)?;
-        let mut idle = self.idle();
-        if idle.len() < KEPT {
-            idle.push(connection);
-        }
-        drop(idle);
+        self.keep(connection);
         match answer {
             Answer::Failed(error) => Err(error),
             answer => Ok(answer),
@@ -151,8 +168,13 @@ impl Link {
         self.requests.close()
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<ReplyConnection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Keeps a connection for the next request, unless there are enough.
+    fn keep(&self, connection: ReplyConnection) {
+        let mut idle = idle();
+        let idle = idle.entry(self.number).or_default();
+        if idle.len() < KEPT {
+            idle.push(connection);
+        }
     }
 
     fn connect(&self) -> Result<ReplyConnection> {
@@ -240,6 +262,17 @@ impl Link {
             self.server.pid()
         ))
     }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let connections = idle().remove(&self.number);
+        drop(connections);
+    }
+}
+
+fn idle() -> MutexGuard<'static, HashMap<u64, Vec<ReplyConnection>>> {
+    IDLE.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cold]

@@ -54,7 +54,7 @@ impl Proxy {
 
     /// Whether both are of the same object.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.object == other.object && Arc::ptr_eq(&self.link, &other.link)
+        self.object == other.object && self.link.is_same(&other.link)
     }
 
     /// Writes the proxy of an object of type `T`.
