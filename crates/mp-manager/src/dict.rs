@@ -82,7 +82,7 @@ impl<K: Argument, V: Argument> Dict<K, V> {
         self.proxy.link.pack(value)
     }
 
-    fn unpack(&self, parcel: &Parcel) -> Result<V> {
+    fn unpack(&self, parcel: Parcel) -> Result<V> {
         self.proxy.link.unpack(parcel)
     }
 
@@ -98,7 +98,7 @@ impl<K: Argument, V: Argument> Dict<K, V> {
     fn stamped(&self, answer: Answer) -> Result<Option<(u64, V)>> {
         match answer {
             Answer::Value(None) => Ok(None),
-            Answer::Value(Some((stamp, value))) => Ok(Some((stamp, self.unpack(&value)?))),
+            Answer::Value(Some((stamp, value))) => Ok(Some((stamp, self.unpack(value)?))),
             _ => Err(unexpected()),
         }
     }
@@ -164,6 +164,8 @@ impl<K: Argument, V: Argument> Dict<K, V> {
     }
 
     /// Removes a key; returns its value, `None` if it was not there.
+    ///
+    /// A value that cannot be read as a `V` is gone, too: then [`ErrorKind::Decode`] is returned.
     pub fn pop<Q>(&self, key: &Q) -> Result<Option<V>>
     where
         K: Borrow<Q>,
@@ -177,7 +179,7 @@ impl<K: Argument, V: Argument> Dict<K, V> {
     pub fn popitem(&self) -> Result<Option<(K, V)>> {
         match self.call(DictOperation::TakeLast)? {
             Answer::Item(None) => Ok(None),
-            Answer::Item(Some((key, value))) => Ok(Some((key.open()?, self.unpack(&value)?))),
+            Answer::Item(Some((key, value))) => Ok(Some((key.open()?, self.unpack(value)?))),
             _ => Err(unexpected()),
         }
     }
@@ -224,15 +226,14 @@ impl<K: Argument, V: Argument> Dict<K, V> {
 
     /// A copy of all values, in the order of their keys.
     pub fn values(&self) -> Result<Vec<V>> {
-        let items = self.parcels()?;
-        items.iter().map(|(_, value)| self.unpack(value)).collect()
+        let items = self.parcels()?.into_iter();
+        items.map(|(_, value)| self.unpack(value)).collect()
     }
 
     /// A copy of all keys with their values, in the order in which the keys came.
     pub fn items(&self) -> Result<Vec<(K, V)>> {
-        let items = self.parcels()?;
+        let items = self.parcels()?.into_iter();
         items
-            .iter()
             .map(|(key, value)| Ok((key.open()?, self.unpack(value)?)))
             .collect()
     }

@@ -131,7 +131,7 @@ impl Link {
     }
 
     /// Reads a value of this manager.
-    pub(crate) fn unpack<T: DeserializeOwned>(self: &Arc<Self>, parcel: &Parcel) -> Result<T> {
+    pub(crate) fn unpack<T: DeserializeOwned>(self: &Arc<Self>, parcel: Parcel) -> Result<T> {
         let _inside = Inside::new(self);
         parcel.open()
     }

@@ -54,7 +54,7 @@ impl<T: Argument> List<T> {
         self.proxy.link.pack(value)
     }
 
-    fn unpack(&self, parcel: &Parcel) -> Result<T> {
+    fn unpack(&self, parcel: Parcel) -> Result<T> {
         self.proxy.link.unpack(parcel)
     }
 
@@ -63,14 +63,17 @@ impl<T: Argument> List<T> {
         values.map(|value| self.pack(&value)).collect()
     }
 
-    fn unpack_all(&self, parcels: &[Parcel]) -> Result<Vec<T>> {
-        parcels.iter().map(|parcel| self.unpack(parcel)).collect()
+    fn unpack_all(&self, parcels: Vec<Parcel>) -> Result<Vec<T>> {
+        parcels
+            .into_iter()
+            .map(|parcel| self.unpack(parcel))
+            .collect()
     }
 
     fn stamped(&self, answer: Answer) -> Result<Option<(u64, T)>> {
         match answer {
             Answer::Value(None) => Ok(None),
-            Answer::Value(Some((stamp, value))) => Ok(Some((stamp, self.unpack(&value)?))),
+            Answer::Value(Some((stamp, value))) => Ok(Some((stamp, self.unpack(value)?))),
             _ => Err(unexpected()),
         }
     }
@@ -117,6 +120,8 @@ impl<T: Argument> List<T> {
     }
 
     /// Removes the last element and returns it; `None` if there is none.
+    ///
+    /// An element that cannot be read as a `T` is gone, too: then [`ErrorKind::Decode`] is returned.
     pub fn pop(&self) -> Result<Option<T>> {
         let taken = self.stamped(self.call(ListOperation::Take(None))?)?;
         Ok(taken.map(|(_, value)| value))
@@ -194,7 +199,7 @@ impl<T: Argument> List<T> {
     /// A copy of the elements of these indices, as far as there are such: Python's `l[a:b]`.
     pub fn slice(&self, indices: Range<usize>) -> Result<Vec<T>> {
         let (_, values) = self.parcels(indices)?;
-        self.unpack_all(&values)
+        self.unpack_all(values)
     }
 
     fn parcels(&self, indices: Range<usize>) -> Result<(u64, Vec<Parcel>)> {
@@ -239,7 +244,7 @@ impl<T: Argument> List<T> {
     pub fn update_all(&self, mut change: impl FnMut(&mut Vec<T>)) -> Result<()> {
         loop {
             let (stamp, values) = self.parcels(0..usize::MAX)?;
-            let mut values = self.unpack_all(&values)?;
+            let mut values = self.unpack_all(values)?;
             change(&mut values);
             let replace = ListOperation::ReplaceAll(self.pack_all(values)?, stamp);
             if flag(self.call(replace)?)? {

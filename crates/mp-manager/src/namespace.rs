@@ -47,7 +47,7 @@ impl Namespace {
         match self.call(DictOperation::Get(Key::of(name)?))? {
             Answer::Value(None) => Ok(None),
             Answer::Value(Some((stamp, value))) => {
-                Ok(Some((stamp, self.proxy.link.unpack(&value)?)))
+                Ok(Some((stamp, self.proxy.link.unpack(value)?)))
             }
             _ => Err(unexpected()),
         }

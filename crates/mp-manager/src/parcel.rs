@@ -1,7 +1,7 @@
 //! Values and keys as the server keeps them: bytes that it never reads.
 
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
@@ -18,10 +18,47 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Debug)]
 pub(crate) struct Parcel(Arc<Contents>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Contents {
     bytes: Vec<u8>,
-    descriptors: Vec<Descriptor>,
+    files: Vec<File>,
+}
+
+/// A descriptor of a shared object in a value.
+#[derive(Clone, Debug)]
+enum File {
+    /// Of an object that this process has.
+    Written(Descriptor),
+    /// As it came in a message.
+    Received(Arc<OwnedFd>),
+}
+
+impl File {
+    fn descriptor(&self) -> Descriptor {
+        match self {
+            Self::Written(descriptor) => descriptor.clone(),
+            Self::Received(file) => Descriptor::new(Arc::clone(file)),
+        }
+    }
+
+    /// The file itself, or a copy if it is of something else, too.
+    fn into_owned(self) -> Result<OwnedFd> {
+        let copied = match self {
+            Self::Written(descriptor) => descriptor.as_fd().try_clone_to_owned(),
+            Self::Received(file) => Arc::try_unwrap(file).or_else(|file| file.try_clone()),
+        };
+        copied
+            .map_err(|source| Error::os("duplicate", "the descriptor of a managed object", source))
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Written(descriptor) => descriptor.as_fd(),
+            Self::Received(file) => file.as_fd(),
+        }
+    }
 }
 
 impl Parcel {
@@ -32,36 +69,29 @@ impl Parcel {
                 .with_detail(format!("it cannot be written: {why}"))
         })?;
         let (bytes, descriptors) = packed.into_parts();
-        let descriptors = descriptors.unwrap_or_default();
-        Ok(Self(Arc::new(Contents { bytes, descriptors })))
+        let descriptors = descriptors.unwrap_or_default().into_iter();
+        let files = descriptors.map(File::Written).collect();
+        Ok(Self(Arc::new(Contents { bytes, files })))
     }
 
     /// The value of no bytes.
     pub(crate) fn empty() -> Self {
-        let (bytes, descriptors) = (Vec::new(), Vec::new());
-        Self(Arc::new(Contents { bytes, descriptors }))
+        let (bytes, files) = (Vec::new(), Vec::new());
+        Self(Arc::new(Contents { bytes, files }))
     }
 
-    /// Reads the value.
-    pub(crate) fn open<T: DeserializeOwned>(&self) -> Result<T> {
-        let copies: Result<Vec<OwnedFd>> = self
-            .0
-            .descriptors
-            .iter()
-            .map(|descriptor| {
-                descriptor.as_fd().try_clone_to_owned().map_err(|source| {
-                    Error::os("duplicate", "the descriptor of a managed object", source)
-                })
-            })
-            .collect();
-        let copies = copies?;
-        let copies = (!copies.is_empty()).then_some(copies);
-        message::unpack(&self.0.bytes, copies).map_err(|why| undecodable::<T>(&self.0.bytes, &why))
+    /// Reads the value. Of one that was received it needs no further descriptor: it is lost if it
+    /// cannot be read.
+    pub(crate) fn open<T: DeserializeOwned>(self) -> Result<T> {
+        let Contents { bytes, files } = Arc::unwrap_or_clone(self.0);
+        let files: Result<Vec<OwnedFd>> = files.into_iter().map(File::into_owned).collect();
+        let files = Some(files?).filter(|files| !files.is_empty());
+        message::unpack(&bytes, files).map_err(|why| undecodable::<T>(&bytes, &why))
     }
 
     /// Whether shared objects are in it.
     pub(crate) fn has_objects(&self) -> bool {
-        !self.0.descriptors.is_empty()
+        !self.0.files.is_empty()
     }
 
     /// Whether both are written alike. A value with shared objects is like no other: its bytes do
@@ -72,17 +102,17 @@ impl Parcel {
 
     /// The highest number of its descriptors.
     pub(crate) fn highest_descriptor(&self) -> Option<RawFd> {
-        let descriptors = self.0.descriptors.iter();
-        descriptors.map(|file| file.as_fd().as_raw_fd()).max()
+        let files = self.0.files.iter();
+        files.map(|file| file.as_fd().as_raw_fd()).max()
     }
 }
 
 impl Serialize for Parcel {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Contents { bytes, descriptors } = &*self.0;
-        let places: Result<Vec<Option<u32>>> = descriptors
+        let Contents { bytes, files } = &*self.0;
+        let places: Result<Vec<Option<u32>>> = files
             .iter()
-            .map(|descriptor| transfer::put(descriptor, None))
+            .map(|file| transfer::put(&file.descriptor(), None))
             .collect();
         let places = places.map_err(|error| transfer::refuse(error, serde::ser::Error::custom))?;
         (Bytes(bytes), places).serialize(serializer)
@@ -92,19 +122,18 @@ impl Serialize for Parcel {
 impl<'de> Deserialize<'de> for Parcel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (ByteBuf(bytes), places) = <(ByteBuf, Vec<Option<u32>>)>::deserialize(deserializer)?;
-        let descriptors: Result<Vec<Descriptor>> =
-            places.into_iter().map(take_descriptor).collect();
-        let descriptors = descriptors.map_err(|error| transfer::refuse(error, D::Error::custom))?;
-        Ok(Self(Arc::new(Contents { bytes, descriptors })))
+        let files: Result<Vec<File>> = places.into_iter().map(take_file).collect();
+        let files = files.map_err(|error| transfer::refuse(error, D::Error::custom))?;
+        Ok(Self(Arc::new(Contents { bytes, files })))
     }
 }
 
-fn take_descriptor(place: Option<u32>) -> Result<Descriptor> {
+fn take_file(place: Option<u32>) -> Result<File> {
     let place = place.ok_or_else(|| {
         Error::new(ErrorKind::Decode, "receive", "a value for a manager")
             .with_detail("a descriptor has no place")
     })?;
-    Ok(Descriptor::new(Arc::new(transfer::take(place)?)))
+    Ok(File::Received(Arc::new(transfer::take(place)?)))
 }
 
 /// A key, as bytes. Equal keys are those of equal bytes.

@@ -281,7 +281,10 @@ mod tests {
         else {
             panic!("no values")
         };
-        let values: Vec<u32> = values.iter().map(|value| value.open().unwrap()).collect();
+        let values: Vec<u32> = values
+            .into_iter()
+            .map(|value| value.open().unwrap())
+            .collect();
         assert_eq!(values, [0, 1, 2], "in their old places");
     }
 

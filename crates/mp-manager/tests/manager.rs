@@ -9,7 +9,7 @@ use mp_manager::{Dict, List, Manager, Namespace};
 use mp_object::{Event, Lock, Mutex, PermitSemaphore, transfer};
 use mp_process::spawn;
 use mp_queue::Queue;
-use mp_testkit::{PATIENCE, Watchdog};
+use mp_testkit::{Forked, PATIENCE, Watchdog, leave_descriptors};
 
 fn watchdog() -> Watchdog {
     Watchdog::new(PATIENCE * 3)
@@ -274,6 +274,27 @@ fn shared_objects_are_values() -> Result<()> {
         keys.set(&Lock::new()?, 1).unwrap_err().kind(),
         ErrorKind::Encode
     );
+    Ok(())
+}
+
+#[test]
+fn a_value_is_taken_by_a_process_with_descriptors_for_one_copy_of_it() -> Result<()> {
+    const LOCKS: usize = 40;
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let list = manager.list::<Vec<Lock>>()?;
+    let locks: Result<Vec<Lock>> = (0..LOCKS).map(|_| manager.lock()).collect();
+    list.append(locks?)?;
+    let child = Forked::new(|| {
+        // It is connected then.
+        list.len().unwrap();
+        // Some to work with, but not as many as the locks again.
+        leave_descriptors(LOCKS as u64 + 20);
+        list.pop()
+            .unwrap()
+            .is_some_and(|locks| locks.len() == LOCKS)
+    });
+    assert!(child.succeeds());
     Ok(())
 }
 
