@@ -220,7 +220,8 @@ impl Link {
                 }) => return Err(error),
                 Ok(_) => {}
                 // A server that died before it got the connection cannot close it.
-                Err(GetError::Empty) if self.is_server_dead(Duration::ZERO)? => {
+                // Where its death cannot be proven it counts as alive: the request is under way.
+                Err(GetError::Empty) if self.is_server_dead(Duration::ZERO).unwrap_or(false) => {
                     return Err(self.gone());
                 }
                 Err(GetError::Empty) => {}

@@ -9,7 +9,7 @@ use mp_manager::{Dict, List, Manager};
 use mp_object::{Event, ProcessIdentity};
 use mp_process::{Process, spawn};
 use mp_queue::Queue;
-use mp_testkit::{PATIENCE, Watchdog};
+use mp_testkit::{Forked, PATIENCE, Watchdog, leave_descriptors};
 
 fn watchdog() -> Watchdog {
     Watchdog::new(PATIENCE * 3)
@@ -240,6 +240,27 @@ fn what_a_killed_client_did_not_receive_comes_back() -> Result<()> {
         assert_eq!(list.to_vec()?, [0, 1, 2], "after way {how}");
         assert_eq!(dict.keys()?, [0, 1, 2], "after way {how}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_client_without_descriptors_waits_for_a_slow_server() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let list = manager.list()?;
+    let client = Forked::arriving(|arrival| {
+        // It is connected then.
+        list.append(1).unwrap();
+        send_signal(manager.pid(), libc::SIGSTOP);
+        leave_descriptors(0);
+        arrival.arrive();
+        list.append(2).is_ok()
+    });
+    // It looks twice whether the server lives.
+    thread::sleep(Duration::from_millis(600));
+    send_signal(manager.pid(), libc::SIGCONT);
+    assert!(client.succeeds());
+    assert_eq!(list.to_vec()?, [1, 2]);
     Ok(())
 }
 
