@@ -231,11 +231,9 @@ impl Link {
         }
     }
 
+    /// Whether the server answers no more: while the kernel frees its memory it is not yet dead.
     fn is_server_dead(&self, patience: Duration) -> Result<bool> {
-        let is_dead = match patience {
-            Duration::ZERO => self.server.is_dead(),
-            patience => self.server.wait_end(patience),
-        };
+        let is_dead = self.server.wait_end(patience);
         is_dead.map_err(|source| Error::os("prove the death of", self.server.to_string(), source))
     }
 
