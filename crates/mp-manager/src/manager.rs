@@ -72,18 +72,18 @@ impl Manager {
             .name("Manager")
             .daemon(true);
         process.start()?;
-        let pid = process.pid().unwrap_or_default();
-        let server = ProcessIdentity::of(pid)
-            .map_err(|source| Error::os("read the start time of", "a manager's server", source))?
-            .ok_or_else(|| {
-                Error::new(ErrorKind::ProcessDied, "start", "a manager's server")
-                    .with_detail(format!("it ended: {}", process.status()))
-            })?;
-        Ok(Self {
-            link: Link::new(requests, server),
-            process,
-            owner: std::process::id(),
-        })
+        match identity(&process) {
+            Ok(server) => Ok(Self {
+                link: Link::new(requests, server),
+                process,
+                owner: std::process::id(),
+            }),
+            Err(error) => {
+                process.kill()?;
+                process.join()?;
+                Err(error)
+            }
+        }
     }
 
     /// Makes an empty dictionary.
@@ -248,6 +248,15 @@ impl Manager {
     pub fn barrier(&self, parties: u32) -> Result<Barrier> {
         Barrier::new(parties)
     }
+}
+
+fn identity(process: &Process<Result<()>>) -> Result<ProcessIdentity> {
+    let identity = ProcessIdentity::of(process.pid().unwrap_or_default())
+        .map_err(|source| Error::os("read the start time of", "a manager's server", source))?;
+    identity.ok_or_else(|| {
+        Error::new(ErrorKind::ProcessDied, "start", "a manager's server")
+            .with_detail(format!("it ended: {}", process.status()))
+    })
 }
 
 impl Drop for Manager {
