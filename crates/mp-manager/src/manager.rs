@@ -7,7 +7,7 @@ use std::time::Duration;
 use mp_layout::Plain;
 use mp_layout::{Error, ErrorKind, Result};
 use mp_object::{Barrier, Condition, Event, Lock, PermitSemaphore, ProcessIdentity, RLock};
-use mp_process::{Argument, Process};
+use mp_process::{Argument, Process, SignalAction};
 use mp_queue::{JoinableQueue, Queue};
 use mp_value::{Array, Value};
 use serde::Serialize;
@@ -17,6 +17,9 @@ use crate::link::Link;
 use crate::proxy::{Proxy, number};
 use crate::request::{Kind, Operation};
 use crate::{Dict, List, Namespace, Set, server};
+
+/// Its number on Linux.
+const SIGINT: i32 = 2;
 
 /// How long a server may take to answer what was asked before it was shut down. Then it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -70,7 +73,9 @@ impl Manager {
         let requests = Queue::new()?;
         let mut process = Process::new(server::run, (requests.clone(),))
             .name("Manager")
-            .daemon(true);
+            .daemon(true)
+            // Ctrl-C reaches all processes of a terminal; the owner decides when the server ends.
+            .signal(SIGINT, SignalAction::Block);
         process.start()?;
         match identity(&process) {
             Ok(server) => Ok(Self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::Deadline;
-use mp_os::{descriptor, this_process};
+use mp_os::descriptor;
 use mp_queue::{Connection, GetError, Nothing, PutError, Queue};
 
 use crate::request::{Answer, Operation, Reply, Request, Sender};
@@ -27,8 +27,6 @@ const FREE_DESCRIPTORS: u64 = 300;
 ///
 /// What keeps the server from getting requests. It ends then, and its clients see that.
 pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
-    // Ctrl-C reaches all processes of a terminal; the manager's owner decides when the server ends.
-    this_process::block_interrupts();
     // Where it is forbidden, there are fewer.
     let limit = descriptor::raise_limit().unwrap_or_else(|_| descriptor::limit());
     let mut server = Server {

@@ -135,6 +135,19 @@ fn the_server_ends_with_its_owner() -> Result<()> {
 }
 
 #[test]
+fn ctrl_c_does_not_end_the_server() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    // Before it has answered anything.
+    send_signal(manager.pid(), libc::SIGINT);
+    let list = manager.list()?;
+    send_signal(manager.pid(), libc::SIGINT);
+    list.append(1)?;
+    assert_eq!(list.to_vec()?, [1]);
+    Ok(())
+}
+
+#[test]
 fn objects_of_killed_clients_are_freed() -> Result<()> {
     fn keep(list: List<u32>, has_it: Event) -> Result<()> {
         list.append(1)?;
