@@ -72,6 +72,8 @@ struct Client {
 
 impl Server {
     fn serve(&mut self, request: Request) {
+        // This one was read: the next that is not may be of a sender who is not known.
+        Sender::take_last();
         let Request {
             sender,
             object,
@@ -375,7 +377,6 @@ mod tests {
         let mut server = server();
         let replies = connect(&mut server, 1);
         let bytes = mp_object::message::write(&((1_u64, 9_u64), 0_u64, 200_u8)).unwrap();
-        Sender::take_last();
         let why = mp_object::message::read::<Request>(&bytes).unwrap_err();
         let error =
             Error::new(ErrorKind::Decode, "get from", "a queue").with_detail(why.to_string());
@@ -383,6 +384,19 @@ mod tests {
         let reply = replies.recv().unwrap();
         assert_eq!(reply.number, 9);
         assert!(matches!(reply.answer, Answer::Failed(error) if error.kind() == ErrorKind::Decode));
+    }
+
+    #[test]
+    fn an_unreadable_request_of_an_unknown_sender_is_answered_to_no_other() {
+        let mut server = server();
+        let replies = connect(&mut server, 1);
+        let (list, _list) = create(&mut server, &replies, Kind::List);
+        let bytes = mp_object::message::write(&((1_u64, 9_u64), list, Operation::Len)).unwrap();
+        server.serve(mp_object::message::read(&bytes).unwrap());
+        assert_eq!(replies.recv().unwrap().number, 9);
+        mp_object::message::read::<Request>(&[]).unwrap_err();
+        server.refuse_unreadable(Error::new(ErrorKind::Decode, "get from", "a queue"));
+        assert!(replies.try_recv().is_err());
     }
 
     #[test]
