@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
+use std::thread;
 use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Result};
@@ -21,6 +22,11 @@ const SWEEP: Duration = Duration::from_millis(250);
 /// What would use them up is refused, so that the next request can always be received.
 const FREE_DESCRIPTORS: u64 = 300;
 
+/// How often the server tries again to get a request that the system refuses, and how long it
+/// pauses before each: another program may give back what is short.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Gets requests until the queue is closed.
 ///
 /// # Errors
@@ -35,25 +41,36 @@ pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
         limit: limit.saturating_sub(FREE_DESCRIPTORS),
     };
     let mut next_sweep = Deadline::after(SWEEP);
+    let mut failures = 0;
     loop {
         match requests.get_timeout(next_sweep) {
-            Ok(request) => server.serve(request),
+            Ok(request) => {
+                server.serve(request);
+                failures = 0;
+            }
             Err(GetError::Empty) => {}
             Err(GetError::Closed) => return Ok(()),
             Err(GetError::Decode(error)) => server.refuse_unreadable(error),
             // The message stays; the sweep may find descriptors to close.
-            Err(GetError::Failed(error)) if error.kind() == ErrorKind::TooManyDescriptors => {
-                if server.sweep()? == 0 {
-                    return Err(error);
+            Err(GetError::Failed(error)) if is_passing(&error) && failures < ATTEMPTS => {
+                if server.sweep() == 0 {
+                    failures += 1;
+                    thread::sleep(PAUSE);
                 }
             }
             Err(error) => return Err(error.into()),
         }
         if next_sweep.is_expired() {
-            server.sweep()?;
+            server.sweep();
             next_sweep = Deadline::after(SWEEP);
         }
     }
+}
+
+/// Whether what failed may succeed later.
+fn is_passing(error: &Error) -> bool {
+    use ErrorKind::{NotEnoughMemory, Os, TooManyDescriptors};
+    matches!(error.kind(), TooManyDescriptors | NotEnoughMemory | Os)
 }
 
 struct Server {
@@ -161,10 +178,11 @@ impl Server {
         )
     }
 
-    /// Frees what belonged to processes that are gone; returns how many objects and clients.
-    fn sweep(&mut self) -> Result<usize> {
+    /// Frees what belonged to processes that are gone, and what was received; returns how many
+    /// objects, clients and items.
+    fn sweep(&mut self) -> usize {
         let Self { store, clients, .. } = self;
-        let before = clients.len();
+        let mut freed = 0;
         clients.retain(|_, client| {
             let is_gone = client.replies.is_closed();
             // Asked after that: a client that is gone receives nothing more.
@@ -173,12 +191,13 @@ impl Server {
                 Some(lent) if is_gone && !is_received => store.give_back(lent),
                 // It may die before it receives it.
                 Some(lent) if !is_received => client.lent = Some(lent),
-                _ => {}
+                lent => freed += usize::from(lent.is_some()),
             }
+            freed += usize::from(is_gone);
             !is_gone
         });
-        let gone = before - clients.len();
-        Ok(gone + store.sweep()?)
+        // Where the system refuses to look, the next sweep does.
+        freed + store.sweep().unwrap_or(0)
     }
 }
 
@@ -271,7 +290,7 @@ mod tests {
             ask(&mut server, 2, object, take());
             assert_eq!(len(&mut server, object), before - 1);
             drop(theirs);
-            server.sweep().unwrap();
+            server.sweep();
             assert_eq!(len(&mut server, object), before);
         }
         let Answer::Values(_, values) = server
@@ -307,7 +326,7 @@ mod tests {
         let mut server = server();
         let (list, _token, theirs) = receive_one(&mut server);
         drop(theirs);
-        server.sweep().unwrap();
+        server.sweep();
         assert_eq!(len(&mut server, list), 0);
     }
 
@@ -315,7 +334,11 @@ mod tests {
     fn what_was_received_is_not_kept() {
         let mut server = server();
         let (list, _token, _theirs) = receive_one(&mut server);
-        server.sweep().unwrap();
+        assert_eq!(
+            server.sweep(),
+            2,
+            "the item, and the first client, who is gone"
+        );
         assert!(server.clients[&2].lent.is_none());
         assert_eq!(len(&mut server, list), 0);
     }
@@ -338,7 +361,7 @@ mod tests {
             list,
             Operation::List(ListOperation::Take(None)),
         );
-        server.sweep().unwrap();
+        server.sweep();
         assert_eq!(len(&mut server, list), 1);
         assert_eq!(server.clients.len(), 1);
     }
@@ -423,7 +446,7 @@ mod tests {
             while replies.try_recv().is_ok() {}
         }
         assert!(served > 1000, "only {served} were readable");
-        server.sweep().unwrap();
+        server.sweep();
         assert_eq!(server.store.len(), 2);
     }
 }
