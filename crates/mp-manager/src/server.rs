@@ -11,12 +11,16 @@ use mp_os::descriptor;
 use mp_queue::{Connection, GetError, Nothing, PutError, Queue};
 
 use crate::request::{Answer, Operation, Reply, Request, Sender};
-use crate::store::{Lent, Store};
+use crate::store::{Lent, Store, Swept};
 use crate::token::Token;
 
 /// The longest time between two looks for clients that have died and objects that no process has
 /// any more.
 const SWEEP: Duration = Duration::from_millis(250);
+
+/// After such a time a sweep that has more to free leaves it to the next, and requests are served
+/// for as long.
+const SWEEP_SHARE: Duration = Duration::from_millis(25);
 
 /// So many descriptors the server keeps free: those of the longest message, and some to work with.
 /// What would use them up is refused, so that the next request can always be received.
@@ -53,7 +57,7 @@ pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
             Err(GetError::Decode(error)) => server.refuse_unreadable(error),
             // The message stays; the sweep may find descriptors to close.
             Err(GetError::Failed(error)) if is_passing(&error) && failures < ATTEMPTS => {
-                if server.sweep() == 0 {
+                if server.sweep().freed == 0 {
                     failures += 1;
                     thread::sleep(PAUSE);
                 }
@@ -61,8 +65,8 @@ pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
             Err(error) => return Err(error.into()),
         }
         if next_sweep.is_expired() {
-            server.sweep();
-            next_sweep = Deadline::after(SWEEP);
+            let is_done = server.sweep().is_done;
+            next_sweep = Deadline::after(if is_done { SWEEP } else { SWEEP_SHARE });
         }
     }
 }
@@ -178,9 +182,8 @@ impl Server {
         )
     }
 
-    /// Frees what belonged to processes that are gone, and what was received; returns how many
-    /// objects, clients and items.
-    fn sweep(&mut self) -> usize {
+    /// Frees what belonged to processes that are gone, and what was received.
+    fn sweep(&mut self) -> Swept {
         let Self { store, clients, .. } = self;
         let mut freed = 0;
         clients.retain(|_, client| {
@@ -197,7 +200,10 @@ impl Server {
             !is_gone
         });
         // Where the system refuses to look, the next sweep does.
-        freed + store.sweep().unwrap_or(0)
+        let swept = store.sweep(Deadline::after(SWEEP_SHARE));
+        let mut swept = swept.unwrap_or(Swept::default());
+        swept.freed += freed;
+        swept
     }
 }
 
@@ -334,9 +340,9 @@ mod tests {
     fn what_was_received_is_not_kept() {
         let mut server = server();
         let (list, _token, _theirs) = receive_one(&mut server);
+        let swept = server.sweep();
         assert_eq!(
-            server.sweep(),
-            2,
+            swept.freed, 2,
             "the item, and the first client, who is gone"
         );
         assert!(server.clients[&2].lent.is_none());

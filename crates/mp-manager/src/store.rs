@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 
 use mp_layout::{Error, ErrorKind, Result};
+use mp_os::clock::Deadline;
 use mp_os::poll;
 
 use crate::elements::Elements;
@@ -37,6 +38,15 @@ enum Container {
 pub(crate) struct Lent {
     object: u64,
     item: LentItem,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// How many objects were freed; of a whole server, also clients and items.
+    pub(crate) freed: usize,
+    /// Whether there is no more to free.
+    pub(crate) is_done: bool,
 }
 
 #[derive(Debug)]
@@ -129,9 +139,11 @@ impl Store {
         }
     }
 
-    /// Frees the objects that have no token any more, also those that only these had in them;
-    /// returns how many they were.
-    pub(crate) fn sweep(&mut self) -> Result<usize> {
+    /// Frees the objects that have no token any more, also those that only these had in them.
+    ///
+    /// Each look is at all objects, and finds no object in one that it frees. So a long chain of
+    /// objects takes many looks, of which the rest is left when the deadline has passed.
+    pub(crate) fn sweep(&mut self, deadline: Deadline) -> Result<Swept> {
         let mut freed = 0;
         loop {
             let numbers: Vec<u64> = self.objects.keys().copied().collect();
@@ -142,8 +154,9 @@ impl Store {
                 self.objects.remove(&numbers[*place]);
             }
             freed += hung_up.len();
-            if hung_up.is_empty() {
-                return Ok(freed);
+            let is_done = hung_up.is_empty();
+            if is_done || deadline.is_expired() {
+                return Ok(Swept { freed, is_done });
             }
         }
     }
@@ -316,4 +329,47 @@ fn wrong_kind(container: &Container, operation: &Operation) -> Error {
         found,
         expected,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list in a list in a list, and the token of the outermost.
+    fn chain(store: &mut Store, len: usize) -> Token {
+        let mut last = None;
+        for _ in 0..len {
+            let create = Operation::Create(Kind::List);
+            let Answer::Created(number, token) = store.run(0, create).0 else {
+                panic!("no list")
+            };
+            let inner = last.replace(token);
+            let values = inner.map(|token| Parcel::of(&token).unwrap());
+            let extend = ListOperation::Extend(values.into_iter().collect());
+            store.run(number, Operation::List(extend));
+        }
+        last.unwrap()
+    }
+
+    #[test]
+    fn a_long_chain_is_freed_in_several_sweeps() {
+        let mut store = Store::default();
+        drop(chain(&mut store, 5));
+        for left in (0..5).rev() {
+            let swept = store.sweep(Deadline::PASSED).unwrap();
+            assert_eq!((swept.freed, swept.is_done), (1, false));
+            assert_eq!(store.len(), left);
+        }
+        assert!(store.sweep(Deadline::PASSED).unwrap().is_done);
+    }
+
+    #[test]
+    fn a_chain_is_freed_in_one_sweep_if_there_is_time() {
+        let mut store = Store::default();
+        let token = chain(&mut store, 5);
+        assert_eq!(store.sweep(Deadline::NEVER).unwrap().freed, 0);
+        drop(token);
+        let swept = store.sweep(Deadline::NEVER).unwrap();
+        assert_eq!((swept.freed, swept.is_done), (5, true));
+    }
 }
