@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_object::ProcessIdentity;
+use mp_os::clock::Deadline;
 use mp_os::of_process::OfProcess;
 use mp_queue::{Connection, GetError, Nothing, PutError, Queue, pipe_one_way};
 use serde::de::DeserializeOwned;
@@ -164,8 +165,18 @@ impl Link {
     }
 
     /// Ends the taking of requests; those that were put before are answered.
-    pub(crate) fn close(&self) -> Result<()> {
-        self.requests.close()
+    pub(crate) fn close(&self, deadline: Deadline) -> Result<()> {
+        self.requests.close_timeout(deadline)
+    }
+
+    /// Says that the server has ended.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is known to have ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 
     /// Keeps a connection for the next request, unless there are enough.
@@ -200,7 +211,7 @@ impl Link {
     }
 
     fn put(&self, request: Request) -> Result<()> {
-        if self.is_over.load(Ordering::Relaxed) {
+        if self.is_over() {
             return Err(self.server_died());
         }
         match self.requests.put(request) {
@@ -245,7 +256,7 @@ impl Link {
         }
         match self.is_server_dead(PATIENCE) {
             Ok(true) => {
-                self.is_over.store(true, Ordering::Relaxed);
+                self.end();
                 self.server_died()
             }
             Ok(false) => Error::new(ErrorKind::InvalidState, "ask", "a manager")

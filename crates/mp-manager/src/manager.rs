@@ -7,6 +7,7 @@ use std::time::Duration;
 use mp_layout::Plain;
 use mp_layout::{Error, ErrorKind, Result};
 use mp_object::{Barrier, Condition, Event, Lock, PermitSemaphore, ProcessIdentity, RLock};
+use mp_os::clock::Deadline;
 use mp_process::{Argument, Process, SignalAction};
 use mp_queue::{JoinableQueue, Queue};
 use mp_value::{Array, Value};
@@ -150,12 +151,23 @@ impl Manager {
     /// [`ErrorKind::Corrupt`] if the queue of requests is damaged; the server is ended
     /// nevertheless.
     pub fn shutdown(&self) -> Result<()> {
-        let closed = self.link.close();
-        if closed.is_err() || !self.process.join_timeout(PATIENCE)? {
+        let deadline = Deadline::after(PATIENCE);
+        let closed = match self.link.is_over() {
+            true => Ok(()),
+            false => self.link.close(deadline),
+        };
+        if closed.is_err() || !self.process.join_timeout(deadline)? {
             self.process.kill()?;
             self.process.join()?;
         }
-        closed
+        match closed {
+            // A client was stopped in the middle of a put.
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                self.link.end();
+                Ok(())
+            }
+            closed => closed,
+        }
     }
 }
 

@@ -550,7 +550,24 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// If the producers' lock cannot be had: [`ErrorKind::Corrupt`](mp_layout::ErrorKind::Corrupt)
     /// or [`ErrorKind::TooManyHeld`](mp_layout::ErrorKind::TooManyHeld).
     pub fn close(&self) -> Result<()> {
-        self.raw.close()
+        self.raw.close(Deadline::NEVER)
+    }
+
+    /// The same, for a caller who does not wait for ever where a process is stopped in a put.
+    ///
+    /// ```
+    /// let queue = mp_queue::Queue::<u32>::new()?;
+    /// queue.close_timeout(std::time::Duration::from_secs(5))?;
+    /// assert!(queue.is_closed());
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`close`](Self::close), and [`ErrorKind::TimedOut`](mp_layout::ErrorKind::TimedOut):
+    /// the queue is open still. A put that copies is waited for at least 100 ms.
+    pub fn close_timeout(&self, timeout: impl Into<Deadline>) -> Result<()> {
+        self.raw.close(timeout.into())
     }
 }
 

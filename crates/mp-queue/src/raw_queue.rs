@@ -376,9 +376,9 @@ impl RawQueue {
     }
 
     /// Closes the queue and wakes all that sleep.
-    pub(crate) fn close(&self) -> Result<()> {
+    pub(crate) fn close(&self, deadline: Deadline) -> Result<()> {
         let control = self.control();
-        let guard = lock(&control.producers, Deadline::NEVER)?;
+        let guard = lock(&control.producers, deadline)?;
         if control.tail.is_asked_to_ring.load(Ordering::Relaxed) != 0 {
             self.ring();
         }
@@ -459,6 +459,22 @@ mod tests {
 
     use super::*;
     use crate::{GetError, PutError, Queue};
+
+    #[test]
+    fn a_close_waits_no_longer_than_it_may_for_a_producer_that_is_stopped() {
+        let _watchdog = Watchdog::new(mp_testkit::PATIENCE);
+        let queue = Queue::<u8>::new().expect("a queue");
+        let producers = queue.raw().control().producers.lock().expect("a lock");
+        thread::scope(|scope| {
+            let closed = scope.spawn(|| queue.close_timeout(Duration::from_millis(1)));
+            let error = closed.join().expect("no panic").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+        });
+        assert!(!queue.is_closed());
+        drop(producers);
+        queue.close_timeout(Duration::ZERO).expect("a free lock");
+        assert!(queue.is_closed());
+    }
 
     /// As one does that is stopped in a put or a get: what waits for the lock it has would wait for
     /// ever.
