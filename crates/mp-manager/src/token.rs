@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use mp_layout::{Error, Result};
 use mp_object::transfer::{self, Descriptor};
+use mp_os::descriptor;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -25,6 +26,8 @@ impl Token {
     pub(crate) fn new() -> Result<(TokenWatch, Self)> {
         let (watch, token) =
             io::pipe().map_err(|source| Error::os("make", "the token of an object", source))?;
+        // Nothing is written. Where this fails it only counts for more.
+        drop(descriptor::shrink_pipe(&watch));
         Ok((TokenWatch(watch), Self(Arc::new(token.into()))))
     }
 

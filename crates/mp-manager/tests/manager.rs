@@ -1,6 +1,7 @@
 //! Managed dictionaries and lists: what their methods do, and how proxies travel.
 
 use std::collections::HashMap;
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -329,6 +330,26 @@ fn an_object_is_freed_with_its_last_proxy() -> Result<()> {
     expect_objects(&manager, 2);
     drop(outer);
     expect_objects(&manager, 0);
+    Ok(())
+}
+
+#[test]
+fn a_proxy_takes_one_page_of_a_users_pipes() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let _list = manager.list::<u32>()?;
+    // SAFETY: without pointers.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let is_of_a_page = |number: String| {
+        let file = fs::read_link(format!("/proc/self/fd/{number}"));
+        let is_pipe = file.is_ok_and(|file| file.to_string_lossy().starts_with("pipe:"));
+        // SAFETY: without pointers; another descriptor of this number answers with another size.
+        is_pipe
+            && page
+                == i64::from(unsafe { libc::fcntl(number.parse().unwrap(), libc::F_GETPIPE_SZ) })
+    };
+    let mut open = fs::read_dir("/proc/self/fd").expect("/proc is mounted");
+    assert!(open.any(|entry| is_of_a_page(entry.unwrap().file_name().into_string().unwrap())));
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! Descriptors by their numbers: one that is given a number, others that make room for it.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::fcntl_dupfd_cloexec;
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// How many descriptors this process may have open (`ulimit -n`).
@@ -80,4 +81,26 @@ pub fn move_off(mut file: OwnedFd, numbers: &[RawFd]) -> io::Result<OwnedFd> {
         unfit.push(std::mem::replace(&mut file, copy));
     }
     Ok(file)
+}
+
+/// Takes a pipe all room but one page, the least there is; returns the bytes that are left. A pipe
+/// that only hangs up needs none.
+///
+/// The kernel counts the room of all pipes of a user, written or not (`pipe-user-pages-soft`), and
+/// gives little to new ones when that is used up.
+///
+/// # Errors
+///
+/// `EBUSY` if more is in it, `EBADF` if it is no pipe.
+///
+/// # Examples
+///
+/// ```
+/// let (reader, _writer) = std::io::pipe()?;
+/// assert!(mp_os::descriptor::shrink_pipe(&reader)? < 65536);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn shrink_pipe(pipe: impl AsFd) -> io::Result<usize> {
+    // The kernel makes a page of one byte.
+    Ok(fcntl_setpipe_size(pipe, 1)?)
 }
