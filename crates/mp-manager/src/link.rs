@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
 use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Result};
@@ -28,6 +29,11 @@ const RECHECK: Duration = Duration::from_millis(250);
 
 /// How long a server that has closed its connections may take to end.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often a request is put again that the system refuses although no other waits, and how long
+/// the pause before each is.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Connections that are kept for the next requests. More threads than these make new ones.
 const KEPT: usize = 64;
@@ -210,13 +216,27 @@ impl Link {
         })
     }
 
-    fn put(&self, request: Request) -> Result<()> {
-        if self.is_over() {
-            return Err(self.server_died());
-        }
-        match self.requests.put(request) {
-            Err(PutError::Closed(_)) => Err(shut_down()),
-            put => put.map_err(Error::from),
+    /// Puts a request. While those of other clients take the room for it, it waits for the server,
+    /// as for a reply.
+    fn put(&self, mut request: Request) -> Result<()> {
+        let mut attempts = 0;
+        loop {
+            if self.is_over() {
+                return Err(self.server_died());
+            }
+            attempts += u32::from(self.requests.is_empty());
+            match self.requests.put(request) {
+                Ok(()) => return Ok(()),
+                Err(PutError::Closed(_)) => return Err(shut_down()),
+                Err(PutError::Failed(back, error)) if is_passing(&error) && attempts < ATTEMPTS => {
+                    if self.is_server_dead(Duration::ZERO).unwrap_or(false) {
+                        return Err(self.gone());
+                    }
+                    request = back;
+                    thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(refused(error)),
+            }
         }
     }
 
@@ -285,6 +305,32 @@ fn idle() -> MutexGuard<'static, HashMap<u64, Vec<ReplyConnection>>> {
     IDLE.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether there may be room for the request later.
+fn is_passing(error: &Error) -> bool {
+    use ErrorKind::{NotEnoughMemory, TooManyDescriptors};
+    matches!(error.kind(), NotEnoughMemory | TooManyDescriptors)
+}
+
+/// Why there is no request, for one who knows of no queue.
+#[cold]
+fn refused(error: PutError<Request>) -> Error {
+    let kind = error.kind();
+    let detail = match error {
+        PutError::TooLarge { len, max, .. } => {
+            format!(
+                "a request takes {max} bytes at most, and this one has {len}; send its values in parts"
+            )
+        }
+        PutError::Failed(_, error) if error.kind() == ErrorKind::TooManyDescriptors => {
+            "too many descriptors of this user are in messages on their way; raise ulimit -n or \
+             net.core.wmem_max"
+                .to_owned()
+        }
+        error => return error.into(),
+    };
+    Error::new(kind, "ask", "a manager").with_detail(detail)
+}
+
 #[cold]
 fn shut_down() -> Error {
     Error::new(ErrorKind::Closed, "ask", "a manager").with_detail("it was shut down")
@@ -312,4 +358,41 @@ fn current() -> Option<Arc<Link>> {
 /// While a thread ends there is none any more: proxies travel with their links then.
 fn replace_current(link: Option<Arc<Link>>) -> Option<Arc<Link>> {
     CURRENT.try_with(|current| current.replace(link)).ok()?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::ListOperation;
+
+    /// A request that takes one descriptor.
+    fn request(number: u64, value: &Parcel) -> Request {
+        let connection = 1;
+        let sender = Sender { connection, number };
+        let operation = Operation::List(ListOperation::Insert(0, value.clone()));
+        let object = 1;
+        Request {
+            sender,
+            object,
+            operation,
+        }
+    }
+
+    #[test]
+    fn a_request_waits_while_others_take_the_room_for_its_descriptors() {
+        let value = Parcel::of(&mp_object::Lock::new().unwrap()).unwrap();
+        let requests = Queue::new().unwrap();
+        let server = ProcessIdentity::current().unwrap();
+        let link = Link::new(requests.clone(), server);
+        let full =
+            std::iter::repeat_with(|| requests.put(request(1, &value))).find_map(Result::err);
+        assert_eq!(full.unwrap().kind(), ErrorKind::TooManyDescriptors);
+        thread::scope(|scope| {
+            let put = scope.spawn(|| link.put(request(2, &value)));
+            // It was refused by then; if not, this only checks less.
+            thread::sleep(Duration::from_millis(50));
+            while requests.get_timeout(PATIENCE).unwrap().sender.number == 1 {}
+            put.join().unwrap().unwrap();
+        });
+    }
 }
