@@ -8,6 +8,7 @@ use std::time::Duration;
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::Deadline;
 use mp_os::descriptor;
+use mp_os::socket::MAX_FDS;
 use mp_queue::{Connection, GetError, Nothing, PutError, Queue};
 
 use crate::request::{Answer, Operation, Reply, Request, Sender};
@@ -153,7 +154,7 @@ impl Server {
             self.store.give_back(lent);
         }
         let is_gone = matches!(error, PutError::Closed(_));
-        let answer = Answer::Failed(error.into());
+        let answer = Answer::Failed(unsendable(error));
         if is_gone || client.replies.send(Reply { number, answer }).is_err() {
             self.clients.remove(&sender.connection);
         }
@@ -205,6 +206,24 @@ impl Server {
         swept.freed += freed;
         swept
     }
+}
+
+/// Why the answer cannot be sent, for the client who asked.
+#[cold]
+fn unsendable(error: PutError<Reply>) -> Error {
+    let kind = error.kind();
+    let detail = match error {
+        PutError::TooLarge { len, max, .. } => {
+            format!("the answer has {len} bytes, and {max} are the most")
+        }
+        // What it is made of came in messages: only the sum can be too much.
+        PutError::Encode(..) => format!(
+            "the shared objects and proxies in the answer take more descriptors than the {MAX_FDS} that a message carries"
+        ),
+        error => return error.into(),
+    };
+    Error::new(kind, "read", "a managed object")
+        .with_detail(format!("{detail}; read it in parts, by `get` or `slice`"))
 }
 
 /// A number that the next descriptor could have; the highest there is if there can be none.

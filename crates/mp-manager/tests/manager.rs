@@ -354,6 +354,29 @@ fn a_proxy_takes_one_page_of_a_users_pipes() -> Result<()> {
 }
 
 #[test]
+fn a_list_of_too_many_proxies_for_one_answer_says_how_it_is_read() -> Result<()> {
+    const ROWS: usize = 260;
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let rows = manager.list()?;
+    for _ in 0..ROWS {
+        rows.append(manager.list::<u32>()?)?;
+    }
+    let error = rows.to_vec().unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("read it in parts, by `get` or `slice`"),
+        "{error}"
+    );
+    assert_eq!(
+        rows.slice(0..200)?.len() + rows.slice(200..ROWS)?.len(),
+        ROWS
+    );
+    Ok(())
+}
+
+#[test]
 fn a_value_of_many_bytes_comes_back() -> Result<()> {
     let _watchdog = watchdog();
     let manager = Manager::new()?;
