@@ -332,6 +332,37 @@ mod tests {
         assert_eq!(values, [0, 1, 2], "in their old places");
     }
 
+    #[test]
+    fn what_was_cleared_does_not_come_back() {
+        let mut server = server();
+        let mine = connect(&mut server, 1);
+        let (list, _list) = create(&mut server, &mine, Kind::List);
+        let (dict, _dict) = create(&mut server, &mine, Kind::Dict);
+        let put = DictOperation::Put(Key::of("key").unwrap(), parcel(7), When::Always);
+        let fill = [
+            (
+                list,
+                Operation::List(ListOperation::Extend(vec![parcel(7)])),
+            ),
+            (dict, Operation::Dict(put)),
+        ];
+        for (object, fill) in fill {
+            ask(&mut server, 1, object, fill);
+        }
+        let takes = [
+            (list, Operation::List(ListOperation::Take(None))),
+            (dict, Operation::Dict(DictOperation::TakeLast)),
+        ];
+        for (object, take) in takes {
+            let theirs = connect(&mut server, 2);
+            ask(&mut server, 2, object, take);
+            ask(&mut server, 1, object, Operation::Clear);
+            drop(theirs);
+            server.sweep();
+            assert_eq!(len(&mut server, object), 0);
+        }
+    }
+
     /// Takes the only element of a list for a second client, which receives it.
     fn receive_one(server: &mut Server) -> (u64, Token, Replies) {
         let mine = connect(server, 1);

@@ -25,6 +25,8 @@ pub(crate) struct Store {
 struct Object {
     watch: TokenWatch,
     container: Container,
+    /// How often it was cleared.
+    clears: u64,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,8 @@ enum Container {
 #[derive(Debug)]
 pub(crate) struct Lent {
     object: u64,
+    /// How often the object had been cleared.
+    clears: u64,
     item: LentItem,
 }
 
@@ -67,7 +71,12 @@ impl Store {
     pub(crate) fn run(&mut self, object: u64, operation: Operation) -> (Answer, Option<Lent>) {
         let mut lent = None;
         let answer = self.try_run(object, operation, &mut lent);
-        let lent = lent.map(|item| Lent { object, item });
+        let clears = self.objects.get(&object).map_or(0, |object| object.clears);
+        let lent = lent.map(|item| Lent {
+            object,
+            clears,
+            item,
+        });
         (answer.unwrap_or_else(Answer::Failed), lent)
     }
 
@@ -93,10 +102,12 @@ impl Store {
             (Container::Dict(map), Operation::Len) => Ok(Answer::Number(map.len() as u64)),
             (Container::List(list), Operation::Len) => Ok(Answer::Number(list.len() as u64)),
             (Container::Dict(map), Operation::Clear) => {
+                object.clears += 1;
                 map.clear();
                 Ok(Answer::Done)
             }
             (Container::List(list), Operation::Clear) => {
+                object.clears += 1;
                 list.replace_all(Vec::new(), &mut stamps);
                 Ok(Answer::Done)
             }
@@ -117,16 +128,25 @@ impl Store {
             Kind::List => Container::List(Elements::default()),
         };
         self.last_object += 1;
-        let object = Object { watch, container };
+        let object = Object {
+            watch,
+            container,
+            clears: 0,
+        };
         self.objects.insert(self.last_object, object);
         Ok(Answer::Created(self.last_object, token))
     }
 
-    /// Puts back what was taken out, unless its object is gone.
-    pub(crate) fn give_back(&mut self, Lent { object, item }: Lent) {
-        let container = self
-            .objects
-            .get_mut(&object)
+    /// Puts back what was taken out, unless its object is gone or was cleared since.
+    pub(crate) fn give_back(&mut self, lent: Lent) {
+        let Lent {
+            object,
+            clears,
+            item,
+        } = lent;
+        let object = self.objects.get_mut(&object);
+        let container = object
+            .filter(|object| object.clears == clears)
             .map(|object| &mut object.container);
         match (container, item) {
             (Some(Container::Dict(map)), LentItem::Entry(place, key, entry)) => {
