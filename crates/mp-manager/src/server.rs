@@ -43,7 +43,7 @@ pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
     let mut server = Server {
         store: Store::default(),
         clients: HashMap::new(),
-        limit: limit.saturating_sub(FREE_DESCRIPTORS),
+        limit,
     };
     let mut next_sweep = Deadline::after(SWEEP);
     let mut failures = 0;
@@ -81,7 +81,7 @@ fn is_passing(error: &Error) -> bool {
 struct Server {
     store: Store,
     clients: HashMap<u64, Client>,
-    /// Descriptors of lower numbers may be kept.
+    /// So many descriptors it may have.
     limit: u64,
 }
 
@@ -169,18 +169,18 @@ impl Server {
 
     fn check_descriptor(&self, number: Option<RawFd>) -> Result<()> {
         let number = number.and_then(|number| u64::try_from(number).ok());
-        if number.is_none_or(|number| number < self.limit) {
+        let most = self.limit.saturating_sub(FREE_DESCRIPTORS);
+        if number.is_none_or(|number| number < most) {
             return Ok(());
         }
-        Err(
-            Error::new(ErrorKind::TooManyDescriptors, "keep", "a managed object").with_detail(
-                format!(
-                    "the manager's server has {} descriptors in use, of its objects and of those in them, and keeps \
-                     {FREE_DESCRIPTORS} free; drop some, or raise ulimit -n",
-                    self.limit
-                ),
-            ),
-        )
+        let (objects, threads) = (self.store.len(), self.clients.len());
+        let error = Error::new(ErrorKind::TooManyDescriptors, "ask", "a manager");
+        Err(error.with_detail(format!(
+            "its server may have {} descriptors and keeps {FREE_DESCRIPTORS} free; its {objects} objects take one \
+             each, the {threads} threads that asked two each, and shared objects in values the others; drop some, or \
+             raise ulimit -Hn before its owner starts",
+            self.limit
+        )))
     }
 
     /// Frees what belonged to processes that are gone, and what was received.
