@@ -30,9 +30,10 @@ const RECHECK: Duration = Duration::from_millis(250);
 /// How long a server that has closed its connections may take to end.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How often a request is put again that the system refuses although no other waits, and how long
-/// the pause before each is.
+/// How often a request is put again that the system refuses although no other waits.
 const ATTEMPTS: u32 = 100;
+
+/// The pause before a request that was refused is put again.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Connections that are kept for the next requests. More threads than these make new ones.

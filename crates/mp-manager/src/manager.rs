@@ -152,9 +152,10 @@ impl Manager {
     /// nevertheless.
     pub fn shutdown(&self) -> Result<()> {
         let deadline = Deadline::after(PATIENCE);
-        let closed = match self.link.is_over() {
-            true => Ok(()),
-            false => self.link.close(deadline),
+        let closed = if self.link.is_over() {
+            Ok(())
+        } else {
+            self.link.close(deadline)
         };
         if closed.is_err() || !self.process.join_timeout(deadline)? {
             self.process.kill()?;

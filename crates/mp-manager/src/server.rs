@@ -27,9 +27,11 @@ const SWEEP_SHARE: Duration = Duration::from_millis(25);
 /// What would use them up is refused, so that the next request can always be received.
 const FREE_DESCRIPTORS: u64 = 300;
 
-/// How often the server tries again to get a request that the system refuses, and how long it
-/// pauses before each: another program may give back what is short.
+/// How often the server tries again to get a request that the system refuses: another program may
+/// give back what is short.
 const ATTEMPTS: u32 = 100;
+
+/// The pause before the server tries again to get a request that the system refused.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Gets requests until the queue is closed.
@@ -202,7 +204,7 @@ impl Server {
         });
         // Where the system refuses to look, the next sweep does.
         let swept = store.sweep(Deadline::after(SWEEP_SHARE));
-        let mut swept = swept.unwrap_or(Swept::default());
+        let mut swept = swept.unwrap_or_default();
         swept.freed += freed;
         swept
     }

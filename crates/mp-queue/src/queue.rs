@@ -564,8 +564,9 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// # Errors
     ///
-    /// Those of [`close`](Self::close), and [`ErrorKind::TimedOut`](mp_layout::ErrorKind::TimedOut):
-    /// the queue is open still. A put that copies is waited for at least 100 ms.
+    /// Those of [`close`](Self::close), and
+    /// [`ErrorKind::TimedOut`](mp_layout::ErrorKind::TimedOut): the queue is open still. A put that
+    /// copies is waited for at least 100 ms.
     pub fn close_timeout(&self, timeout: impl Into<Deadline>) -> Result<()> {
         self.raw.close(timeout.into())
     }
