@@ -38,8 +38,12 @@ use crate::request::{Answer, DictOperation, Operation, When};
 ///
 /// An operation was carried out or it was not. A value that a process took out
 /// ([`pop`](Self::pop), [`popitem`](Self::popitem)) comes back to its place within 250 ms if the
-/// process dies before it received it. The dictionary is freed within 250 ms when its last proxy is
-/// gone, by a drop or by a death; a proxy in a message or in another object counts.
+/// process dies before it received it, as if a process put it there at that moment: a
+/// [`remove`](Self::remove) of its key or a sort of the list meanwhile did not see it. What was
+/// cleared meanwhile does not come back.
+///
+/// The dictionary is freed within 250 ms when its last proxy is gone, by a drop or by a death; a
+/// proxy in a message or in another object counts.
 ///
 /// # Examples
 ///
@@ -256,7 +260,8 @@ impl<K: Argument, V: Argument> Dict<K, V> {
     /// Sets the value of a key to what `change` makes of the one that is there, as one step.
     ///
     /// `change` runs in this process. If another process sets the value meanwhile, it runs again
-    /// with the new one; so it may run several times. If it panics or its process dies, nothing is
+    /// with the new one; so it may run several times, and has no turn for as long as others are
+    /// always faster. If it panics or its process dies, nothing is
     /// changed.
     ///
     /// ```

@@ -1,5 +1,5 @@
-//! A server process whose dictionaries and lists other processes use by proxies: Python's
-//! `multiprocessing.Manager`.
+//! A server process whose dictionaries, lists, sets and namespaces other processes use by proxies:
+//! Python's `multiprocessing.Manager`.
 //!
 //! Floor 4 of the workspace.
 //!
@@ -35,8 +35,8 @@
 //!
 //! # Invariants
 //!
-//! - I1: a thread has at most one request under way on a connection. So the last reply is the only
-//!   one that may be unreceived.
+//! - I1: a thread has at most one request under way on a connection, and a forked copy of its
+//!   process has connections of its own. So the last reply is the only one that may be unreceived.
 //! - I2: an object is there while a copy of its token is open in any process, in a message, or in a
 //!   value at the server.
 //! - I3: the server never waits for a client: no operation blocks, and pipes have no bound.
@@ -46,7 +46,7 @@
 //! | a process dies | what the others see |
 //! |---|---|
 //! | a client before its request is in the queue | nothing |
-//! | a client after that | the operation was carried out; what it took out comes back to its place if it had not received the reply |
+//! | a client after that | the operation was carried out; what it took out comes back to its place if it had not received the reply, unless the container was cleared meanwhile |
 //! | the process with the last proxy of an object | the object is freed within 250 ms |
 //! | the server | [`ProcessDied`](mp_layout::ErrorKind::ProcessDied) at each client that waits, within a second, and at each later call |
 //! | the owner of the manager | the same: the kernel kills the server |

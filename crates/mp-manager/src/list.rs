@@ -121,7 +121,8 @@ impl<T: Argument> List<T> {
 
     /// Removes the last element and returns it; `None` if there is none.
     ///
-    /// An element that cannot be read as a `T` is gone, too: then [`ErrorKind::Decode`] is returned.
+    /// An element that cannot be read as a `T` is gone, too: then [`ErrorKind::Decode`] is
+    /// returned.
     pub fn pop(&self) -> Result<Option<T>> {
         let taken = self.stamped(self.call(ListOperation::Take(None))?)?;
         Ok(taken.map(|(_, value)| value))
@@ -168,7 +169,8 @@ impl<T: Argument> List<T> {
 
     /// Sorts the elements. Those that are equal keep their order.
     ///
-    /// It is done in this process, as by [`update_all`](Self::update_all).
+    /// It is done in this process, as by [`update_all`](Self::update_all), and may have no turn for
+    /// as long as others change the list all the time.
     pub fn sort(&self) -> Result<()>
     where
         T: Ord,
@@ -240,7 +242,9 @@ impl<T: Argument> List<T> {
     /// Lets `change` change all elements, as one step.
     ///
     /// `change` gets a copy in this process, which takes the place of all elements afterwards. It
-    /// runs again with a new copy if another process changes the list meanwhile.
+    /// runs again with a new copy if another process changes the list meanwhile: where others
+    /// change it all the time, a slow change has no turn. A [`Lock`](mp_object::Lock) that all
+    /// hold for such changes gives it one.
     pub fn update_all(&self, mut change: impl FnMut(&mut Vec<T>)) -> Result<()> {
         loop {
             let (stamp, values) = self.parcels(0..usize::MAX)?;
