@@ -218,7 +218,10 @@ impl Lane {
                         format!("{most} messages with shared objects, the most that are possible,")
                     },
                 );
-                format!("{most} wait to be got; get some first, or raise net.core.wmem_max")
+                format!(
+                    "{most} wait to be got (those that a poll is rung with count too); get some first, or raise \
+                     net.core.wmem_max"
+                )
             }
             LaneFull::User => format!(
                 "more than {} descriptors of this user are in messages that wait to be got; get some first, or raise \
@@ -302,15 +305,16 @@ impl Lane {
     }
 
     /// Makes the lane's end that is read readable, until a reader discards what was sent: for those
-    /// that poll [`front`](Self::front). Returns whether it is; else the system was short of
-    /// memory.
+    /// that poll [`front`](Self::front). [`find`](Self::find) takes it out only for a message that
+    /// was sent after it.
+    ///
+    /// # Errors
+    ///
+    /// Any [`LaneError`]; [`LaneError::Failed`] if the system is short of memory.
     #[cold]
-    pub fn ring(&self) -> bool {
-        match socket::try_send(&*self.back, &encode(RING, 0), &[]) {
-            Ok(()) => true,
-            // Full is readable, and so is an end whose other side is gone.
-            Err(source) => !matches!(self.refused(source), LaneError::Failed(_)),
-        }
+    pub fn ring(&self) -> Result<(), LaneError> {
+        let sent = socket::try_send(&*self.back, &encode(RING, 0), &[]);
+        sent.map_err(|source| self.refused(source))
     }
 
     /// Discards all messages that this end reads, as [`drain`](Self::drain) does, also where it is

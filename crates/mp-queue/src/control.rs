@@ -25,7 +25,7 @@ shared_struct! {
         pub(crate) oldest: AtomicU32 = "the oldest block that is not in the stack of free blocks",
         pub(crate) backed: AtomicU32 = "blocks that have memory: those that are not in the stack, and those next to be taken from it",
         pub(crate) sent: AtomicU64 = "number of the last message that was sent over the lane of descriptors",
-        pub(crate) is_asked_to_ring: AtomicU32 = "1 if the next put or close makes the lane readable for those that poll it",
+        pub(crate) ring: AtomicU32 = "for those that poll the lane: 0 if none ever did; 1 if the next message without objects, or the close, rings; 2 if a ring is in the lane after the messages of all records",
         reserved: AtomicU32 = "0",
     }
 }

@@ -502,21 +502,28 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// It is asked for again before each poll, and always the same one, so `epoll` may keep it. It
     /// is for looking only: what is in it is the queue's. A readable descriptor is a reason to call
     /// [`try_get`](Self::try_get) until there is nothing, not a promise: another consumer may be
-    /// faster.
+    /// faster. Until this is asked again it stays readable while there is a message, whatever other
+    /// consumers get. A loop ends with [`GetError::Closed`]: `None` is no reason to end it, and no
+    /// reason to sleep.
     ///
-    /// A put looks at one word for it, and makes one system call if it was asked. Where nothing but
-    /// objects of this crate is waited for, [`wait`](mp_object::wait) does without.
+    /// A put looks at one word for it, and makes one system call if it was asked. If that cannot be
+    /// done the message is refused: as one with objects is, where as many of those wait as
+    /// [can](Self::max_with_objects), else with
+    /// [`ErrorKind::Os`](mp_layout::ErrorKind::Os). Where nothing but objects of this crate is
+    /// waited for, [`wait`](mp_object::wait) does without.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unsupported`](mp_layout::ErrorKind::Unsupported) for queues of plain values and
-    /// of bytes and queues with a name; if the producers' lock cannot be acquired,
+    /// of bytes and queues with a name; if a lock of the queue cannot be acquired,
     /// [`ErrorKind::Corrupt`](mp_layout::ErrorKind::Corrupt) or
     /// [`ErrorKind::TooManyHeld`](mp_layout::ErrorKind::TooManyHeld).
     ///
     /// # If a process dies
     ///
-    /// A message that was put makes the descriptor readable, whenever its producer dies.
+    /// A message that was put makes the descriptor readable, whenever its producer dies. While a
+    /// process is stopped in a get, the descriptor may be readable for nothing; this waits up to
+    /// 100 ms for it then, so that a loop does not turn without a rest.
     ///
     /// # Examples
     ///
@@ -548,7 +555,9 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// # Errors
     ///
     /// If the producers' lock cannot be had: [`ErrorKind::Corrupt`](mp_layout::ErrorKind::Corrupt)
-    /// or [`ErrorKind::TooManyHeld`](mp_layout::ErrorKind::TooManyHeld).
+    /// or [`ErrorKind::TooManyHeld`](mp_layout::ErrorKind::TooManyHeld). If the system is too short
+    /// of memory to ring for [`poll_fd`](Self::poll_fd):
+    /// [`ErrorKind::Os`](mp_layout::ErrorKind::Os).
     pub fn close(&self) -> Result<()> {
         self.raw.close(Deadline::NEVER)
     }
@@ -620,7 +629,9 @@ impl<T, C> Queue<T, C> {
     /// for a queue with a name.
     ///
     /// The kernel keeps their descriptors in a socket, whose size `net.core.wmem_max` limits: 556
-    /// messages on most systems. How many descriptors a message has does not count. A process
+    /// messages on most systems. How many descriptors a message has does not count. Where
+    /// [`poll_fd`](Self::poll_fd) was used, each message with objects may be followed by a ring,
+    /// which takes a place as well: at worst, half as many are possible. A process
     /// without `CAP_SYS_RESOURCE` is also held to so many descriptors in messages of all queues
     /// of its user as it may open itself (`ulimit -n`).
     ///

@@ -90,20 +90,27 @@ impl<T: Serialize + DeserializeOwned + 'static> QueueReceiver<T> {
     /// It is asked for again before each poll, and always the same one, so `epoll` may keep it. It
     /// is for looking only: what is in it is the queue's. A readable descriptor is a reason to call
     /// [`try_get`](Self::try_get) until there is nothing, not a promise: another consumer may be
-    /// faster.
+    /// faster. Until this is asked again it stays readable while there is a message, whatever other
+    /// consumers get. A loop ends with [`GetError::Closed`]: `None` is no reason to end it, and no
+    /// reason to sleep.
     ///
-    /// A put looks at one word for it, and makes one system call if it was asked. Where nothing but
-    /// objects of this crate is waited for, [`wait`](mp_object::wait) does without.
+    /// A put looks at one word for it, and makes one system call if it was asked. If that cannot be
+    /// done the message is refused: as one with objects is, where as many of those wait as
+    /// [can](crate::Queue::max_with_objects), else with
+    /// [`ErrorKind::Os`](mp_layout::ErrorKind::Os). Where nothing but objects of this crate is
+    /// waited for, [`wait`](mp_object::wait) does without.
     ///
     /// # Errors
     ///
-    /// If the lock of the producers cannot be acquired,
+    /// If a lock of the queue cannot be acquired,
     /// [`ErrorKind::Corrupt`](mp_layout::ErrorKind::Corrupt) or
     /// [`ErrorKind::TooManyHeld`](mp_layout::ErrorKind::TooManyHeld).
     ///
     /// # If a process dies
     ///
-    /// A message that was put makes the descriptor readable, whenever its producer dies.
+    /// A message that was put makes the descriptor readable, whenever its producer dies. While a
+    /// process is stopped in a get, the descriptor may be readable for nothing; this waits up to
+    /// 100 ms for it then, so that a loop does not turn without a rest.
     ///
     /// # Examples
     ///

@@ -55,8 +55,13 @@
 //! - I7: no thread sleeps holding either lock, or takes one while it has the other; but a producer
 //!   that finds the lane of descriptors full, and one that asks to be rung, try the consumers' lock
 //!   under the producers'.
-//! - I8: `is_asked_to_ring` is written under the producers' lock: set by one that polls, if the
-//!   queue is empty and open, and cleared by the put or close that has rung before it commits.
+//! - I8: once one has polled, the lane is readable while there is a message, or the queue is
+//!   closed. `ring` is written under the producers' lock. `RUNG`: a ring is in the lane, and
+//!   no message of a record comes after it, so that no [`find`](Lane::find) takes it out;
+//!   whoever sends such a message says `ASKED` before. `ASKED`: the newest record has a
+//!   message in the lane, or there is no record; a put without objects rings before it
+//!   commits, or is refused. Only one that polls takes the last ring out, with both locks,
+//!   where the queue is empty and open. A closed queue's consumers may set `RUNG`.
 //!
 //! # Orderings
 //!
@@ -99,7 +104,8 @@
 //! - With handles in a message: see [`Lane`], whose messages are sent before the store of `tail`
 //!   and discarded after that of `head`.
 //! - Ringing for one that polls: before the commit, under the producers' lock, which the one that
-//!   polls takes before it asks again. So it finds what was committed, or its asking stands.
+//!   polls takes before it asks again. So it finds what was committed, or its asking stands. A
+//!   consumer takes nothing out of the lane that it would have to put in again (I8).
 //! - Closing: the store closes; the bell wakes one of those that sleep, and each that sees it wakes
 //!   all others.
 //!
@@ -112,7 +118,7 @@ use std::time::Duration;
 
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Kind, Region, Result, TypeTag};
-use mp_object::{Lane, Object, Placed, Plan};
+use mp_object::{Lane, LaneError, Object, Placed, Plan};
 use mp_os::clock::Deadline;
 use mp_ring::BatchBackoff;
 use mp_sync::{EventCount, Guard, LockError, RawLockError, RawMutex};
@@ -379,8 +385,10 @@ impl RawQueue {
     pub(crate) fn close(&self, deadline: Deadline) -> Result<()> {
         let control = self.control();
         let guard = lock(&control.producers, deadline)?;
-        if control.tail.is_asked_to_ring.load(Ordering::Relaxed) != 0 {
-            self.ring();
+        match self.ring_if_asked(0) {
+            // The consumer rings that makes room in the lane. Until then it is readable.
+            Ok(()) | Err(LaneError::Full(_)) => {}
+            Err(error) => return Err(error.into()),
         }
         // Only the inner bell would ring: it is that of the side that sleeps, where each that wakes
         // wakes all others.
@@ -454,6 +462,7 @@ pub(crate) fn suggest_less_room(error: Error) -> Error {
 mod tests {
     use core::sync::atomic::AtomicBool;
     use std::thread;
+    use std::time::Instant;
 
     use mp_testkit::Watchdog;
 
@@ -498,5 +507,28 @@ mod tests {
             assert!(matches!(got, Err(GetError::Failed(_))), "{got:?}");
         });
         assert_eq!(queue.len(), 1);
+    }
+
+    /// As one does that is stopped in a get: the descriptor shows the old ring for as long.
+    #[test]
+    fn one_that_polls_rests_while_a_consumer_is_stopped() {
+        let _watchdog = Watchdog::new(mp_testkit::PATIENCE);
+        let queue = Queue::<u8>::new().expect("a queue");
+        queue.poll_fd().expect("a lane").expect("empty");
+        queue.put(1).expect("room");
+        queue.get().expect("a message");
+        let consumers = queue.raw().control().consumers.lock().expect("a lock");
+        thread::scope(|scope| {
+            let polls = scope.spawn(|| {
+                let start = Instant::now();
+                assert!(queue.poll_fd().expect("a lane").is_some());
+                start.elapsed()
+            });
+            assert!(polls.join().expect("no panic") >= PATIENCE);
+        });
+        drop(consumers);
+        queue.poll_fd().expect("a lane").expect("empty");
+        let lane = queue.raw().lane().expect("of serde messages");
+        assert!(!lane.silence(), "the old ring was left");
     }
 }

@@ -7,7 +7,7 @@ use mp_layout::ErrorKind;
 use mp_object::Event;
 use mp_os::clock::Deadline;
 use mp_os::wakeup::wait_any;
-use mp_queue::{GetError, Queue, pipe};
+use mp_queue::{GetError, PutError, Queue, pipe};
 use mp_testkit::{PATIENCE, Watchdog};
 
 fn is_readable(fd: BorrowedFd<'_>) -> bool {
@@ -48,10 +48,68 @@ fn puts_that_are_not_asked_to_ring_do_not() {
         .expect("a limit");
     let event = Event::new().expect("an event");
     let fd = objects.poll_fd().expect("a lane").expect("empty");
-    for _ in 1..most {
-        objects.put(Some(event.clone())).expect("room in the lane");
+    for _ in 0..most {
+        objects.put(event.clone()).expect("room in the lane");
     }
     assert!(is_readable(fd));
+}
+
+/// Puts messages with objects while there is room; how the next one is refused.
+fn fill(put: impl Fn(Option<Event>) -> Result<(), PutError<Option<Event>>>) -> String {
+    let event = Event::new().expect("an event");
+    loop {
+        if let Err(refused) = put(Some(event.clone())) {
+            return refused.to_string();
+        }
+    }
+}
+
+#[test]
+fn a_full_lane_refuses_what_it_cannot_ring_for() {
+    let queue = Queue::<Option<Event>>::new().expect("a queue");
+    let fd = queue.poll_fd().expect("a lane").expect("empty");
+    fill(|message| queue.try_put(message));
+    let refused = queue.try_put(None).expect_err("no ring");
+    assert!(matches!(refused, PutError::Failed(None, _)), "{refused}");
+    assert!(refused.to_string().contains("get some first"), "{refused}");
+    assert!(queue.get().expect("a message").is_some());
+    queue.put(None).expect("room for a ring");
+    while queue.get().expect("a message").is_some() {
+        assert!(is_readable(fd));
+    }
+    let bounded = Queue::<Option<Event>>::bounded(5000).expect("a queue");
+    let fd = bounded.poll_fd().expect("a lane").expect("empty");
+    fill(|message| bounded.try_put(message));
+    let refused = bounded.try_put(None);
+    assert!(matches!(refused, Err(PutError::Full(None))), "{refused:?}");
+    while bounded.try_get().is_ok() {
+        assert!(is_readable(fd) || bounded.is_empty());
+    }
+}
+
+#[test]
+fn a_close_with_a_full_lane_shows_to_the_end() {
+    let queue = Queue::<Option<Event>>::new().expect("a queue");
+    let fd = queue.poll_fd().expect("a lane").expect("empty");
+    fill(|message| queue.try_put(message));
+    queue.close().expect("a lock");
+    while queue.get().is_ok() {
+        assert!(is_readable(fd));
+    }
+}
+
+#[test]
+fn a_message_after_one_with_objects_of_the_same_put_shows() {
+    let queue = Queue::new().expect("a queue");
+    let fd = queue.poll_fd().expect("a lane").expect("empty");
+    let event = Event::new().expect("an event");
+    queue
+        .put_many(&[None, Some(event), None])
+        .expect("room for all");
+    for _ in 0..3 {
+        assert!(is_readable(fd));
+        queue.try_get().expect("a message");
+    }
 }
 
 #[test]
@@ -69,6 +127,79 @@ fn a_ring_before_a_message_with_objects_is_passed_over() {
     queue.put(event.clone()).expect("room");
     assert!(queue.poll_fd().expect("a lane").is_none());
     queue.get().expect("asking discards nothing that waits");
+}
+
+/// One that polls has the descriptor and has not looked yet; another consumer gets. While there is
+/// a message, a poll returns.
+fn shows_what_others_leave<'a>(
+    kind: &str,
+    put: impl Fn(Option<Event>),
+    get: impl Fn() -> bool,
+    poll_fd: impl Fn() -> Option<BorrowedFd<'a>>,
+) {
+    const STEPS: u32 = 6;
+    let event = Event::new().expect("an event");
+    for sequence in 0..4_u32.pow(STEPS) {
+        while get() {}
+        let fd = poll_fd().expect("empty");
+        assert!(!is_readable(fd), "{kind}: nothing was put");
+        let (mut len, mut steps) = (0, Vec::new());
+        for place in 0..STEPS {
+            let step = ["put", "put objects", "get", "ask"][(sequence >> (2 * place)) as usize % 4];
+            steps.push(step);
+            match step {
+                "put" => put(None),
+                "put objects" => put(Some(event.clone())),
+                "get" => assert_eq!(get(), len > 0),
+                _ => assert_eq!(poll_fd().is_none(), len > 0),
+            }
+            match step {
+                "get" => len -= len.min(1),
+                "ask" => {}
+                _ => len += 1,
+            }
+            assert!(
+                len == 0 || is_readable(fd),
+                "{kind}: {len} messages do not show after {steps:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_queue_shows_what_other_consumers_leave() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let queue = Queue::<Option<Event>>::new().expect("a queue");
+    shows_what_others_leave(
+        "queue",
+        |message| queue.put(message).expect("room"),
+        || queue.try_get().is_ok(),
+        || queue.poll_fd().expect("a lane"),
+    );
+}
+
+#[test]
+fn an_end_shows_what_other_receivers_leave() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let (sender, receiver) = Queue::<Option<Event>>::ends().expect("a queue");
+    shows_what_others_leave(
+        "end",
+        |message| sender.put(message).expect("room"),
+        || receiver.try_get().is_ok(),
+        || receiver.poll_fd().expect("a lane"),
+    );
+}
+
+#[test]
+fn a_connection_shows_what_others_of_its_side_leave() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let (left, right) = pipe::<Option<Event>, Option<Event>>().expect("a pipe");
+    shows_what_others_leave(
+        "connection",
+        |message| left.send(message).expect("room"),
+        || right.try_recv().is_ok(),
+        || right.poll_fd().expect("a lane"),
+    );
 }
 
 #[test]

@@ -30,22 +30,38 @@ impl RawQueue {
         let Some(lane) = &self.lane else {
             return Ok(BY_NAME);
         };
+        self.ask_to_ring_again();
         let sent = &self.control().tail.sent;
-        let mut result = lane.send(sent, descriptors);
-        // Not if the lane has messages of records that are about to be committed.
-        let may_drain = uncommitted == 0 && matches!(result, Err(LaneError::Full(_)));
-        if may_drain && self.drain(lane) {
-            result = lane.send(sent, descriptors);
+        self.send_or_drain(lane, uncommitted, |lane| lane.send(sent, descriptors))
+            .map_err(|error| self.not_sent(error))
+    }
+
+    /// Sends, again if the lane was full of what is no record's.
+    pub(super) fn send_or_drain<R>(
+        &self,
+        lane: &Lane,
+        uncommitted: usize,
+        send: impl Fn(&Lane) -> Result<R, LaneError>,
+    ) -> Result<R, LaneError> {
+        match send(lane) {
+            // Not if the lane has messages of records that are about to be committed.
+            Err(LaneError::Full(_)) if uncommitted == 0 && self.drain(lane) => send(lane),
+            result => result,
         }
-        match result {
-            Ok(tag) => Ok(tag),
+    }
+
+    /// Why a message is not put that has to send something over the lane.
+    #[cold]
+    pub(super) fn not_sent(&self, error: LaneError) -> PutError<()> {
+        let Some(lane) = &self.lane else {
+            return PutError::Closed(());
+        };
+        match error {
             // A get makes room, and wakes.
-            Err(LaneError::Full(_)) if self.is_bounded() && !lane.is_empty() => {
-                Err(PutError::Full(()))
-            }
-            Err(LaneError::Full(full)) => Err(lane.explain(full).into()),
-            Err(LaneError::Closed) => Err(PutError::Closed(())),
-            Err(LaneError::Failed(error)) => Err(error.into()),
+            LaneError::Full(_) if self.is_bounded() && !lane.is_empty() => PutError::Full(()),
+            LaneError::Full(full) => lane.explain(full).into(),
+            LaneError::Closed => PutError::Closed(()),
+            LaneError::Failed(error) => error.into(),
         }
     }
 
@@ -78,6 +94,7 @@ impl RawQueue {
     pub(super) fn discard_objects(&self) {
         if let Some(lane) = &self.lane {
             lane.discard();
+            self.ring_if_closed(lane);
         }
     }
 }

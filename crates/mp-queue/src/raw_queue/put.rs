@@ -1,6 +1,5 @@
 //! Putting bytes.
 
-use mp_layout::atomic::Ordering;
 use mp_os::clock::Deadline;
 use mp_sync::Wait;
 
@@ -8,7 +7,6 @@ use super::draft::Draft;
 use super::{RawQueue, lock};
 use crate::PutError;
 use crate::codec::sealed::Encoded;
-use crate::control::Control;
 use crate::record_header::RecordHeader;
 
 impl RawQueue {
@@ -89,7 +87,12 @@ impl RawQueue {
             let room = draft.reserve(bytes.len()).and_then(|slot| {
                 // The room is there and nothing has changed.
                 let tag = match message.descriptors() {
-                    None => RecordHeader::BYTES,
+                    None => {
+                        // I8
+                        self.ring_if_asked(draft.count())
+                            .map_err(|error| self.not_sent(error))?;
+                        RecordHeader::BYTES
+                    }
                     Some(descriptors) => self.send_objects(descriptors, draft.count())?,
                 };
                 Ok((slot, tag))
@@ -105,12 +108,7 @@ impl RawQueue {
         if count == 0 {
             return Ok(0);
         }
-        let Control {
-            not_empty, tail, ..
-        } = self.control();
-        if tail.is_asked_to_ring.load(Ordering::Relaxed) != 0 {
-            self.ring();
-        }
+        let not_empty = self.not_empty();
         // Rule (a): begun after the lock was taken, so that the bell is what is pending.
         not_empty.under_bell(|| {
             draft.commit();

@@ -17,10 +17,10 @@ use super::{STRIDE, WHICH_PROCESSOR, begin, expect_one_of};
 
 /// A handle of a file that is all that it is.
 #[derive(Clone)]
-struct File(Arc<OwnedFd>);
+pub(super) struct File(Arc<OwnedFd>);
 
 impl File {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (read, _) = std::io::pipe().expect("a pipe");
         Self(Arc::new(read.into()))
     }

@@ -4,7 +4,10 @@ use killcheck::Check;
 use mp_os::clock::Deadline;
 use mp_os::wakeup::wait_any;
 use mp_queue::Queue;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use super::objects::File;
 use super::{STRIDE, begin};
 
 /// Asks anew; whether there is something to get already.
@@ -15,7 +18,10 @@ fn ask(queue: &Queue<u64>) -> Result<bool, String> {
 
 /// Whether a poll returns. The descriptor is asked for only if the queue is empty, so it is found
 /// out by what is sent with it.
-fn is_rung(queue: &Queue<u64>) -> Result<bool, String> {
+fn is_rung<T>(queue: &Queue<T>) -> Result<bool, String>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
     let lane = queue.object().lane().ok_or("no lane")?;
     let shown = wait_any(&[lane.front()], Deadline::PASSED);
     shown
@@ -57,6 +63,35 @@ fn a_put_that_is_asked_to_ring() {
         .without_timeouts()
         .stride(STRIDE)
         .run(&queue)
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+/// One that polls was rung for, and has not looked yet.
+#[test]
+fn a_get_of_objects_that_comes_before_one_that_polls() {
+    let _watchdog = begin();
+    let messages = [None, Some(File::new()), None];
+    let report = Check::new("get before one that polls")
+        .setup(|queue: &Queue<Option<File>>| {
+            while queue.try_get().is_ok() {}
+            assert!(queue.poll_fd().expect("a lane").is_some());
+            for message in &messages {
+                queue.put(message.clone()).expect("room");
+            }
+        })
+        .victim(|queue| drop(queue.get().and_then(|_| queue.get()).expect("two messages")))
+        .survivor(|queue| {
+            if is_rung(queue)? {
+                Ok(())
+            } else {
+                Err("a poll would not return".to_owned())
+            }
+        })
+        .without_timeouts()
+        .stride(STRIDE)
+        .run(&Queue::new().expect("a queue"))
         .expect("the check runs");
     println!("{report}");
     report.assert_safe();
