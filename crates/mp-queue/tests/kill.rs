@@ -197,12 +197,12 @@ fn a_get_while_a_producer_sleeps() {
     report.assert_safe();
 }
 
-/// Asks whether the bell that lies in a page at `bell` stays silent when a thread dies: it has
-/// announced something else to the kernel, or nothing. Each process may have mapped the page
-/// elsewhere.
+/// Asks whether the bell that lies in a page at `bell` stays silent when a thread dies that has
+/// announced something else to the kernel. One that has announced nothing should have announced
+/// the bell. Each process may have mapped the page elsewhere.
 fn is_unheard(bell: usize, pending: usize) -> bool {
     const PAGE: usize = 4096;
-    pending == 0 || (pending % PAGE).wrapping_sub(bell % PAGE) >= size_of::<EventCount>()
+    pending != 0 && (pending % PAGE).wrapping_sub(bell % PAGE) >= size_of::<EventCount>()
 }
 
 /// The bell wakes the other consumer but for two stretches. Where the victim acquires the
