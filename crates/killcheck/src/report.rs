@@ -271,12 +271,19 @@ impl Report {
             "{missed} of {all} points were missed, so nothing is proved there; if the operation has \
              chance or time in it, take that out, or allow_missed\n{self}",
         );
-        let rescues = self.allowed_rescues.as_ref().map_or(0, |some| some.most);
+        let (rescued, allowed) = self.too_many_rescued().unwrap_or_default();
         assert!(
-            self.rescued.len() <= rescues,
-            "{} sleepers were woken by their timeouts only, {rescues} are allowed\n{self}",
-            self.rescued.len(),
+            rescued == 0,
+            "{rescued} sleepers were woken by their timeouts only, {allowed} are allowed\n{self}",
         );
+    }
+
+    /// Returns how many sleepers were rescued and how many may be, if the check does not allow so
+    /// many.
+    pub(crate) fn too_many_rescued(&self) -> Option<(usize, usize)> {
+        let allowed = self.allowed_rescues.as_ref().map_or(0, |some| some.most);
+        let rescued = self.rescued.len();
+        (rescued > allowed).then_some((rescued, allowed))
     }
 
     /// Returns how many points were missed of how many, if the check does not allow so many.

@@ -130,7 +130,9 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
         self.rehearse()?;
         let mut report = self.kill_at_each_point(1, start)?;
         for traces in 2..=TRACES {
-            if !report.findings.is_empty() || report.too_many_missed().is_none() {
+            // What another trace would forget ends it as well.
+            let is_unsafe = !report.findings.is_empty() || report.too_many_rescued().is_some();
+            if is_unsafe || report.too_many_missed().is_none() {
                 break;
             }
             report = self.kill_at_each_point(traces, start)?;
