@@ -27,7 +27,9 @@ pub const UNLIMITED: u64 = u64::MAX;
 pub enum Resource {
     /// Processor time in seconds: SIGXCPU at the soft limit, SIGKILL at the hard one.
     ProcessorTime,
-    /// Bytes of a file that it writes; more is SIGXFSZ.
+    /// Bytes of a file that it writes or makes longer; more is SIGXFSZ. Objects in shared memory
+    /// are files, and so are results of a task above 64 KiB; a queue is a file of some GiB, most of
+    /// which has no memory.
     FileSize,
     /// Bytes of its heap and its writable private memory.
     DataSize,

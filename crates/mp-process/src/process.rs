@@ -266,7 +266,10 @@ impl<R> Process<R> {
     /// function in a shared library, for a program that its loader runs, and where the system lacks
     /// process descriptors; [`ErrorKind::NotFound`] or [`ErrorKind::PermissionDenied`] if the
     /// directory cannot be entered or the program cannot be run; [`ErrorKind::NotEnoughMemory`];
-    /// [`ErrorKind::Os`] at the limit of processes (`ulimit -u`).
+    /// [`ErrorKind::Os`] at the limit of processes (`ulimit -u`). Where this waits for the child's
+    /// word, because the kernel may refuse what was asked for: [`ErrorKind::ProcessDied`] if the
+    /// child is killed before. That wait has no timeout: a child that is stopped before its word
+    /// stops this as well.
     pub fn start(&mut self) -> Result<()> {
         let arguments = self.arguments.get_mut();
         let arguments = arguments.unwrap_or_else(PoisonError::into_inner);

@@ -71,7 +71,11 @@ impl Start<'_> {
         let Started { pid, process } =
             run_self(theirs, &options).map_err(|source| self.explain(source))?;
         starting.started(pid);
-        let watch = ExitWatch::new(process).map_err(|source| self.explain(source))?;
+        let watch = ExitWatch::new(process).map_err(|source| {
+            // Nothing will reap it here: its number may become another process's.
+            for_children.late.forget(pid);
+            self.explain(source)
+        })?;
         let running = Running::new(self.name.to_owned(), self.daemon, pid, watch, ours);
         if self.setup.attributes.may_be_refused() {
             running
