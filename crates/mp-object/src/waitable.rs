@@ -120,19 +120,10 @@ pub fn wait(items: &[&dyn Waitable], timeout: impl Into<Deadline>) -> Result<Vec
         object.suspect();
     }
     let mut has_slept = false;
-    loop {
-        let ready = watched.ready()?;
-        if !ready.is_empty() || deadline.is_expired() {
-            watched.pass_on(has_slept);
-            return Ok(ready);
-        }
-        match (watched.memory.is_empty(), watched.descriptors.is_empty()) {
-            (true, _) => drop(poll(&watched.descriptors, deadline)?),
-            (_, true) => sleep_in_memory(&watched.memory, deadline),
-            _ => watched.sleep_in_both(deadline)?,
-        }
-        has_slept = true;
-    }
+    let ready = watched.sleep_until_ready(deadline, &mut has_slept);
+    // Also after an error: this thread may have been woken in place of another.
+    watched.pass_on(has_slept);
+    ready
 }
 
 /// The items by how they are waited for, with their places.
@@ -173,6 +164,22 @@ impl<'a> Watched<'a> {
                 "{count} objects in shared memory where {MOST} are the most; wait for them in several threads"
             ))),
             _ => Ok(watched),
+        }
+    }
+
+    /// The places of those that are ready first, none if the deadline passes before.
+    fn sleep_until_ready(&self, deadline: Deadline, has_slept: &mut bool) -> Result<Vec<usize>> {
+        loop {
+            let ready = self.ready()?;
+            if !ready.is_empty() || deadline.is_expired() {
+                return Ok(ready);
+            }
+            *has_slept = true;
+            match (self.memory.is_empty(), self.descriptors.is_empty()) {
+                (true, _) => drop(poll(&self.descriptors, deadline)?),
+                (_, true) => sleep_in_memory(&self.memory, deadline),
+                _ => self.sleep_in_both(deadline)?,
+            }
         }
     }
 
