@@ -231,19 +231,32 @@ impl Barrier {
     /// For a party that has other work until all others are there. Two that only try never meet: at
     /// least one party waits.
     ///
+    /// Looks for the dead where it finds another party missing: one or two system calls for each
+    /// that waits or holds a [`Party`].
+    ///
     /// # Errors
     ///
     /// Those of [`Barrier::wait`].
     pub fn try_wait(&self) -> Result<Option<usize>> {
         self.count.under_bell(|| {
-            let _guard = self.lock()?;
-            let (state, parties) = (self.usable_state()?, self.parties());
-            let is_last = state.arrived() + 1 == parties;
-            if is_last {
-                self.complete(state);
+            let index = self.complete_as_last()?;
+            if index.is_none() {
+                // Those that wait look for the dead, and may be the dead.
+                self.sweep();
+                self.usable_state()?;
             }
-            Ok(is_last.then_some(state.arrived()))
+            Ok(index)
         })
+    }
+
+    fn complete_as_last(&self) -> Result<Option<usize>> {
+        let _guard = self.lock()?;
+        let (state, parties) = (self.usable_state()?, self.parties());
+        let is_last = state.arrived() + 1 == parties;
+        if is_last {
+            self.complete(state);
+        }
+        Ok(is_last.then_some(state.arrived()))
     }
 
     /// [`wait`](Self::wait); if this party is the last to arrive, it runs `action` before all go
@@ -641,7 +654,12 @@ fn on_a_thread_with_room(end: impl Fn() -> Result<()> + Sync) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::TooManyHeld => std::thread::scope(|scope| {
             let thread = std::thread::Builder::new()
                 .spawn_scoped(scope, &end)
-                .map_err(|source| Error::os("start a thread for", "a barrier", source))?;
+                .map_err(|source| {
+                    Error::os("start a thread for", "a barrier", source).with_detail(
+                        "this thread holds too many locks to end the round; release some, and let `abort` or `reset` \
+                         end it for the other parties",
+                    )
+                })?;
             thread.join().unwrap_or(Err(error))
         }),
         ended => ended,

@@ -344,6 +344,31 @@ fn the_death_of_a_registered_process_breaks_it_wherever_it_dies() {
 }
 
 #[test]
+fn one_that_only_tries_finds_the_dead() {
+    let (memory, barrier) = barrier_of(3);
+    let ready: &AtomicU32 = place(memory, AFTER_BARRIER);
+    let member = child(|| {
+        let _party = barrier.register().expect("room");
+        ready.store(1, Ordering::SeqCst);
+        loop {
+            std::thread::park();
+        }
+    });
+    until(|| ready.load(Ordering::SeqCst) == 1);
+    assert_eq!(barrier.try_wait().expect("all live"), None);
+    member.kill();
+    until(|| barrier.try_wait().is_err());
+    barrier.reset().expect("the lock is free");
+    // The only party that waits, and would look.
+    let waiting = waiter(barrier, Ok(0));
+    until(|| barrier.waiting() == 1);
+    assert_eq!(barrier.try_wait().expect("all live"), None);
+    waiting.kill();
+    until(|| barrier.try_wait().is_err());
+    assert_eq!(kind(barrier.try_wait().map(|_| 0)), Err(ErrorKind::Broken));
+}
+
+#[test]
 fn a_process_that_dropped_its_party_may_end() {
     let (_, barrier) = barrier_of(2);
     child(|| {
