@@ -8,7 +8,7 @@ use std::time::Duration;
 use mp_layout::ErrorKind;
 use mp_object::transfer::{self, Descriptor};
 use mp_object::{Event, Lock, Mutex};
-use mp_queue::{GetError, PutError, Queue, channel};
+use mp_queue::{GetError, PutError, Queue, channel, pipe_bounded};
 use mp_testkit::{
     Forked, PATIENCE, UniqueName, Watchdog, leave_descriptors, not_checked, refuse,
     set_descriptor_limit,
@@ -388,6 +388,7 @@ fn another_user_than_root_is_held_to_its_limit() {
         (Queue::new().expect("a queue"), bounded)
     };
     let (unbounded, bounded) = queues();
+    let (left, right) = pipe_bounded::<(), Option<Event>>(9).unwrap();
     let child = Forked::new(|| {
         set_descriptor_limit(12_000);
         // SAFETY: takes numbers; the child has one thread.
@@ -413,6 +414,12 @@ fn another_user_than_root_is_held_to_its_limit() {
             .put((0, event.clone()))
             .expect_err("nothing of this queue to wait for");
         assert_eq!(error.kind(), ErrorKind::TooManyDescriptors);
+        // A ring that is left over is nothing to wait for either.
+        left.poll_fd().expect("a lane").expect("empty");
+        right.send(None).expect("room");
+        left.recv().expect("a message");
+        let refused = right.try_send(Some(event.clone()));
+        assert!(matches!(refused, Err(PutError::Failed(..))), "{refused:?}");
         while unbounded.try_get().is_ok() {}
         let (put, error) = fill(&bounded, &event);
         assert!(

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use mp_layout::Result;
 use mp_object::transfer::Descriptor;
-use mp_object::{Lane, LaneError};
+use mp_object::{Lane, LaneError, LaneFull};
 
 use super::RawQueue;
 use crate::PutError;
@@ -56,9 +56,16 @@ impl RawQueue {
         let Some(lane) = &self.lane else {
             return PutError::Closed(());
         };
+        // A get makes room, and wakes. A ring, which can be all that is in the lane, has no
+        // descriptors.
+        let a_get_makes_room = |full| match full {
+            LaneFull::Socket => !lane.is_empty(),
+            LaneFull::User => !lane.is_empty() && self.len() != 0,
+        };
         match error {
-            // A get makes room, and wakes.
-            LaneError::Full(_) if self.is_bounded() && !lane.is_empty() => PutError::Full(()),
+            LaneError::Full(full) if self.is_bounded() && a_get_makes_room(full) => {
+                PutError::Full(())
+            }
             LaneError::Full(full) => lane.explain(full).into(),
             LaneError::Closed => PutError::Closed(()),
             LaneError::Failed(error) => error.into(),
