@@ -299,7 +299,9 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// # Errors
     ///
-    /// Those of [`put`](Self::put), and [`PutError::Full`] if it timed out.
+    /// Those of [`put`](Self::put), and [`PutError::Full`] if it timed out. If that was while
+    /// another process held the producers' lock, [`PutError::Failed`], as for
+    /// [`get_timeout`](Self::get_timeout).
     #[inline]
     pub fn put_timeout(&self, value: T, timeout: impl Into<Deadline>) -> Result<(), PutError<T>> {
         match self.send(&value, timeout.into()) {
@@ -416,7 +418,10 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// # Errors
     ///
-    /// Those of [`get`](Self::get), and [`GetError::Empty`] if it timed out.
+    /// Those of [`get`](Self::get), and [`GetError::Empty`] if it timed out. If it timed out, or
+    /// its hook ended it, while another process held the consumers' lock, [`GetError::Failed`]
+    /// with [`ErrorKind::TimedOut`](mp_layout::ErrorKind::TimedOut): that process is stopped in a
+    /// get, or copies a long message. A hook is asked there at least every 500 ms.
     #[inline]
     pub fn get_timeout(&self, timeout: impl Into<Deadline>) -> Result<T, GetError> {
         self.get_noting(timeout.into(), || ())
