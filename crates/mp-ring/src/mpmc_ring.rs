@@ -69,8 +69,8 @@
 //! # If a process stops
 //!
 //! As long as a push is not finished, dead or stopped, each pop looks twice at each cell from that
-//! push to the value that it takes: to pop the `n` values behind it costs about `n * n` looks. So in
-//! a large ring consumers ask for `unfinished`, too, when pops become slow.
+//! push to the value that it takes: to pop the `n` values behind it costs about `n * n` looks. So
+//! in a large ring consumers ask for `unfinished`, too, when pops become slow.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
