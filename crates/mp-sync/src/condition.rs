@@ -9,24 +9,32 @@
 //! ```text
 //!    0 raw       the mutex, 48 bytes
 //!   48 count     the eventcount, of which only the bell is used, 48 bytes
-//!   96 reserved  0
+//!   96 woken     tickets below this one were woken, or their notifier's bell rings
 //!  104 notified  tickets below this one may return
 //!  112 next      the ticket of the next waiter
 //!  120 swept     how many looks for the dead were finished
 //!  128 wakes     16 futex words; the waiter with ticket t sleeps on the one at t % 16
-//!  192 waiters   500 identities of processes; that of ticket t at t % 500
-//! 4192 tickets   500 tickets, of the same waiters
+//!  192 notifier  a mutex: held by a notifier until it wakes, 48 bytes
+//!  240 reserved  0
+//!  256 waiters   496 identities of processes; that of ticket t at t % 496
+//! 4224 tickets   496 tickets, of the same waiters
 //! ```
 //!
 //! # Invariants
-//! - I1 All words are written by the owner of `raw` only, but `swept`, which is a hint. `notified`
-//!   and `wakes` are read without it.
+//! - I1 All words are written by the owner of `raw` only, but `swept`, which is a hint, `wakes` and
+//!   `woken`. `notified` and `wakes` are read without it.
 //! - I2 notified <= next, and both only grow. A ticket whose place is taken is left out, so one
 //!   that waits for long does not keep others from coming and going.
 //! - I3 A place holds the identity of a waiter that has not returned, or 0, and its ticket, which
 //!   is written before the identity. It is there before `next` goes beyond the ticket.
 //! - I4 The notifier that moves `notified` beyond a ticket then changes its word in `wakes`, and
-//!   wakes the sleepers on it.
+//!   wakes the sleepers on it, after it has released `raw`: one that is woken before that meets a
+//!   held lock, and sleeps again.
+//! - I5 From before `notified` is moved until `raw` is released the notifier holds `notifier`, with
+//!   the mark that others sleep on its word. Waiters do, so one is woken if it dies. Then it is
+//!   under the bell, says so in `woken`, and wakes all from where `woken` was when it notified. A
+//!   notifier that finds `notifier` held (the one before it is about to release it) wakes under the
+//!   lock and the bell.
 //!
 //! # Orderings
 //! A notifier stores `notified`, then adds to the word in `wakes` (Release each); a waiter loads
@@ -43,12 +51,14 @@
 //!   not yet returned: the notification goes to the next one. What the bell does not cover (a death
 //!   while the mutex is acquired again) the others find at their recheck, within 250 ms, or 500 ms
 //!   where more than 16 wait.
-//! - A notifier, between two of its stores: each store is a whole step. Its bell wakes a sleeper,
-//!   which wakes again all that are notified and have not returned.
+//! - A notifier, between two of its stores: each store is a whole step. The word of `notifier`,
+//!   then the bell, wakes a sleeper, which wakes again all that are notified and have not returned.
+//!   The bell alone would not do: while `raw` is released, the pending slot names `raw`.
 //! - The owner of the mutex: the next one gets [`LockError::OwnerDied`], as from a
 //!   [`Lock`](crate::Lock).
 
 use std::fmt;
+use std::sync::atomic::AtomicU64 as LocalU64;
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering};
 use mp_layout::{Described, Error, ErrorKind, Kind, TypeTag, shared_struct};
@@ -60,7 +70,7 @@ use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
 use crate::{EventCount, Holder, LockError, Sleep, futex, participant};
 
 /// How many can wait.
-const MOST: u64 = if cfg!(loom) { 4 } else { 500 };
+const MOST: u64 = if cfg!(loom) { 4 } else { 496 };
 
 /// Futex words: so many waiters sleep on words of their own.
 const WORDS: u64 = 16;
@@ -114,12 +124,14 @@ shared_struct! {
     pub struct Condition: 8192 bytes {
         raw: RawMutex = "the mutex",
         count: EventCount = "its bell rings when a waiter or a notifier dies",
-        reserved: AtomicU64 = "0",
+        woken: AtomicU64 = "tickets below this one were woken, or their notifier's bell rings",
         notified: AtomicU64 = "tickets below this one may return",
         next: AtomicU64 = "the ticket of the next waiter",
         swept: AtomicU64 = "how many looks for the dead were finished",
         wakes: [AtomicU32; 16] = "what the waiter with ticket t sleeps on, at t % 16",
-        waiters: [AtomicU64; MOST as usize] = "0, or the process of the waiter with ticket t, at t % 500",
+        notifier: RawMutex = "held by a notifier until it wakes",
+        reserved: [AtomicU64; 2] = "0",
+        waiters: [AtomicU64; MOST as usize] = "0, or the process of the waiter with ticket t, at t % 496",
         tickets: [AtomicU64; MOST as usize] = "the ticket of the waiter in the same place",
     }
 }
@@ -180,7 +192,7 @@ impl Condition {
         raw.recover();
         let guard = ConditionGuard {
             raw,
-            condition: self,
+            owed: OwedWakes::none(self),
         };
         match outcome {
             Outcome::Acquired => Ok(guard),
@@ -283,31 +295,50 @@ impl Condition {
         })
     }
 
-    /// Lets the `count` waiters return that have waited longest.
-    fn notify(&self, count: u64) {
+    /// The end of the tickets whose waiters return next: the `count` that have waited longest.
+    fn end_of(&self, count: u64) -> u64 {
         let first = self.notified.load(Ordering::Relaxed);
         let next = self.next.load(Ordering::Relaxed);
         let all = next.max(first);
         let one_more = |end: u64| self.next_waiter(end, next).map(|ticket| ticket + 1);
-        let end = match count {
+        match count {
             0..MOST => (0..count)
                 .try_fold(first, |end, _| one_more(end))
                 .unwrap_or(all),
             _ => all,
-        };
-        // Release: before the words below (I4).
+        }
+    }
+
+    /// Lets the waiters below ticket `end` return; gives the first of those to be woken.
+    fn notify_until(&self, end: u64) -> u64 {
+        let first = self.notified.load(Ordering::Relaxed);
+        // Release: before the words that `wake` changes (I4).
         self.notified.store(end, Ordering::Release);
+        // Smaller than `first` if a notifier has yet to wake (I5).
+        first.min(self.woken.load(Ordering::Relaxed))
+    }
+
+    /// Lets the `count` waiters return that have waited longest, and wakes them; under the bell.
+    fn notify(&self, count: u64) {
+        let end = self.end_of(count);
+        let first = self.notify_until(end);
         self.wake(first, end);
     }
 
-    /// Wakes the waiters with tickets from `first` to below `end`, all that sleep on their words.
-    fn wake(&self, first: u64, end: u64) {
-        for ticket in first..end.min(first.saturating_add(WORDS)) {
-            let word = self.wake_word(ticket);
-            // Release pairs with the Acquire of a waiter.
-            word.fetch_add(1, Ordering::Release);
-            futex::wake(word, u32::MAX);
+    /// Takes `notifier` for the owner of the lock; false if it must wake under the lock (I5).
+    fn begin_handover(&self) -> bool {
+        // The guard may be lent to this thread by the one that will release the lock.
+        if !self.raw.is_held_here() {
+            return false;
         }
+        let Ok(mut guard) = self.notifier.try_lock() else {
+            return false;
+        };
+        guard.recover();
+        // Released by `end_handover`.
+        std::mem::forget(guard);
+        self.notifier.tell_of_death();
+        true
     }
 
     /// Takes the dead off the list, passes on what they had been notified of, and wakes again who
@@ -337,18 +368,43 @@ impl Condition {
 }
 
 impl Condition {
+    /// Wakes the waiters with tickets from `first` to below `end`, all that sleep on their words;
+    /// under the bell.
+    fn wake(&self, first: u64, end: u64) {
+        // Release: the bell was begun before (I5).
+        self.woken.fetch_max(end, Ordering::Release);
+        for ticket in first..end.min(first.saturating_add(WORDS)) {
+            let word = self.wake_word(ticket);
+            // Release pairs with the Acquire of a waiter.
+            word.fetch_add(1, Ordering::Release);
+            futex::wake(word, u32::MAX);
+        }
+    }
+
+    /// After the lock was released: wakes who was notified under it.
+    fn end_handover(&self, first: u64, end: u64) {
+        self.count.under_bell(|| {
+            // Before the wakes: the first that runs may notify the next.
+            self.notifier.release_forgotten_quietly();
+            self.wake(first, end);
+        });
+    }
+
     /// Blocks until the ticket is notified or the deadline passes; looks after the dead meanwhile.
     fn sleep(&self, ticket: u64, deadline: Deadline) {
         let word = self.wake_word(ticket);
         let mut looks = self.swept.load(Ordering::Relaxed);
         let mut next_look = Deadline::after(RECHECK);
         loop {
-            // Acquire: before `notified` is looked at (I4).
+            // Acquire both: before `notified` is looked at (I4, I5).
             let seen = word.load(Ordering::Acquire);
+            let notifier = self.notifier.word_and_value();
             if self.is_notified(ticket) || deadline.is_expired() {
                 return;
             }
-            let suspects = match self.count.sleep_on(word, seen, deadline.earlier(next_look)) {
+            let until = deadline.earlier(next_look);
+            let slept = self.count.sleep_beside((word, seen), notifier, until);
+            let suspects = match slept {
                 // A wake for another on the same word does not put the next look off.
                 Sleep::Woken if !next_look.is_expired() => continue,
                 Sleep::Bell => true,
@@ -358,9 +414,14 @@ impl Condition {
                 }
             };
             next_look = Deadline::after(RECHECK);
-            // A busy lock leaves it to the next recheck. A dead owner is not hidden from the next
-            // one: nothing is recovered.
-            if suspects && let Ok(guard) = self.raw.try_lock() {
+            // After a death the lock may be the dead thread's, and marked in a moment; else a busy
+            // lock leaves it to the next recheck. A dead owner is not hidden from the next one:
+            // nothing is recovered.
+            let patience = match slept {
+                Sleep::Bell => deadline.earlier(next_look),
+                Sleep::Woken | Sleep::TimedOut => Deadline::PASSED,
+            };
+            if suspects && let Ok(guard) = self.raw.lock_timeout(patience) {
                 self.sweep();
                 drop(guard);
                 self.swept.fetch_add(1, Ordering::Relaxed);
@@ -388,8 +449,62 @@ impl fmt::Debug for Condition {
 #[must_use = "the lock is released when the guard is dropped"]
 #[derive(Debug)]
 pub struct ConditionGuard<'a> {
+    #[expect(dead_code, reason = "held for its drop")]
     raw: Guard<'a>,
+    /// Dropped after `raw`, in the fields' order: the lock is released, then they are woken.
+    owed: OwedWakes<'a>,
+}
+
+/// The wake-ups that the owner of the lock owes to waiters that it notified.
+#[derive(Debug)]
+struct OwedWakes<'a> {
     condition: &'a Condition,
+    /// The first ticket, and the one after the last. Only the thread that holds the lock writes.
+    first: LocalU64,
+    end: LocalU64,
+}
+
+impl<'a> OwedWakes<'a> {
+    fn none(condition: &'a Condition) -> Self {
+        Self {
+            condition,
+            first: LocalU64::new(0),
+            end: LocalU64::new(0),
+        }
+    }
+
+    fn are_there(&self) -> bool {
+        self.first.load(Ordering::Relaxed) < self.end.load(Ordering::Relaxed)
+    }
+
+    fn notify(&self, count: u64) {
+        let condition = self.condition;
+        let end = condition.end_of(count);
+        if end == condition.notified.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.are_there() {
+            condition.notify_until(end);
+            self.end.store(end, Ordering::Relaxed);
+        } else if condition.begin_handover() {
+            let first = condition.notify_until(end);
+            self.first.store(first, Ordering::Relaxed);
+            self.end.store(end, Ordering::Relaxed);
+        } else {
+            condition.count.under_bell(|| condition.notify(count));
+        }
+    }
+}
+
+impl Drop for OwedWakes<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // A forked child has a copy of what its parent owes.
+        if self.are_there() && self.condition.notifier.is_held_here() {
+            let (first, end) = (*self.first.get_mut(), *self.end.get_mut());
+            self.condition.end_handover(first, end);
+        }
+    }
 }
 
 impl<'a> ConditionGuard<'a> {
@@ -401,7 +516,7 @@ impl<'a> ConditionGuard<'a> {
     /// # Errors
     ///
     /// - [`LockError::OwnerDied`] has the guard: it was notified, and the owner before it died.
-    /// - [`LockError::Failed`] with [`ErrorKind::InvalidInput`] if 500 wait already, with
+    /// - [`LockError::Failed`] with [`ErrorKind::InvalidInput`] if 496 wait already, with
     ///   [`ErrorKind::Corrupt`] if the lock's bytes were overwritten, or if `/proc` does not tell
     ///   this process's start time. The lock is released then.
     pub fn wait(self) -> Locked<'a> {
@@ -419,12 +534,12 @@ impl<'a> ConditionGuard<'a> {
     /// notified.
     pub fn wait_timeout(self, timeout: impl Into<Deadline>) -> Locked<'a, (Self, bool)> {
         let deadline = timeout.into();
-        let condition = self.condition;
+        let condition = self.owed.condition;
         let me = participant::this_process()?;
         // The bell rings from before the waiter is on the list until it is off it.
         condition.count.under_bell(|| {
             let ticket = condition.enter(me)?;
-            drop(self.raw);
+            drop(self);
             condition.sleep(ticket, deadline);
             let locked = condition.lock();
             // Of a lock that cannot be had again nothing can be said, and nothing written under it.
@@ -471,11 +586,15 @@ impl<'a> ConditionGuard<'a> {
 
     /// Lets the `count` waiters return that have waited longest, or all if there are fewer.
     ///
-    /// They return when they have the lock, one after the other.
+    /// They are woken when this guard is dropped or waits, and return when they have the lock, one
+    /// after the other.
+    ///
+    /// # If a process dies
+    ///
+    /// From here on they are notified, whenever this process dies: one of them then gets
+    /// [`LockError::OwnerDied`] if it held the lock.
     pub fn notify(&self, count: usize) {
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
-        let condition = self.condition;
-        condition.count.under_bell(|| condition.notify(count));
+        self.owed.notify(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Lets all return that wait.

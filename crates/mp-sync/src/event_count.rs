@@ -352,12 +352,27 @@ impl EventCount {
     /// Sleeps while `word` holds `seen`, or until the bell rings; at most until the deadline, and
     /// at most one recheck period (rule e). For what has a word of its own to be woken by.
     pub(crate) fn sleep_on(&self, word: &AtomicU32, seen: u32, deadline: Deadline) -> Sleep {
-        let words = [(word, seen), (&self.bell, 0)];
-        match futex::wait_any(&words, deadline.earlier(Deadline::after(RECHECK))) {
-            WaitAny::Woken(1) => Sleep::Bell,
-            WaitAny::Woken(_) | WaitAny::Changed | WaitAny::Interrupted => Sleep::Woken,
+        Self::sleep_in(&[(word, seen), (&self.bell, 0)], deadline)
+    }
+
+    /// [`sleep_on`](Self::sleep_on) with another word on which the kernel wakes one sleeper when a
+    /// thread dies: that of a [`RawMutex`](crate::RawMutex) whose owner asked for it.
+    pub(crate) fn sleep_beside(
+        &self,
+        word: (&AtomicU32, u32),
+        other_bell: (&AtomicU32, u32),
+        deadline: Deadline,
+    ) -> Sleep {
+        Self::sleep_in(&[word, (&self.bell, 0), other_bell], deadline)
+    }
+
+    /// All words but the first are woken by deaths.
+    fn sleep_in(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Sleep {
+        match futex::wait_any(words, deadline.earlier(Deadline::after(RECHECK))) {
+            WaitAny::Woken(0) | WaitAny::Changed | WaitAny::Interrupted => Sleep::Woken,
+            WaitAny::Woken(_) => Sleep::Bell,
             WaitAny::TimedOut => Sleep::TimedOut,
-            WaitAny::Unsupported => Self::sleep_without_waitv(word, seen, deadline),
+            WaitAny::Unsupported => Self::sleep_without_waitv(words[0].0, words[0].1, deadline),
         }
     }
 

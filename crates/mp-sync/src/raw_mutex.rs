@@ -69,7 +69,7 @@ use mp_layout::atomic::{AtomicU32, Ordering, fence};
 use mp_os::clock::Deadline;
 use mp_os::robust::{Links, PendingOp, ThreadList, UnlinkError};
 
-use crate::word::{has_waiters, owner};
+use crate::word::{WAITERS, has_waiters, owner};
 use crate::{Holder, futex, owner};
 
 mod contended;
@@ -351,14 +351,19 @@ impl RawMutex {
     /// thread has another number: the lock is its parent's.
     #[inline]
     fn release(&self, tid: u32) {
+        self.release_by(tid, Self::release_word);
+    }
+
+    #[inline]
+    fn release_by(&self, tid: u32, release_word: fn(&Self)) {
         match owner::known_list() {
-            Some(list) if list.tid() == tid => self.release_linked(list),
-            _ => self.release_slow(tid),
+            Some(list) if list.tid() == tid => self.release_linked(list, release_word),
+            _ => self.release_slow(tid, release_word),
         }
     }
 
     #[inline]
-    fn release_linked(&self, list: ThreadList) {
+    fn release_linked(&self, list: ThreadList, release_word: fn(&Self)) {
         // SAFETY: as in `lock_noting_owner`.
         let op = unsafe { list.begin(&self.links) };
         // SAFETY: `op` is open, and the memory of locks stays mapped while this thread
@@ -366,33 +371,38 @@ impl RawMutex {
         if unsafe { list.unlink(&self.links) } == Err(UnlinkError::Corrupt) {
             self.mark_unrecoverable();
         }
-        self.release_word();
+        release_word(self);
         drop(op);
     }
 
     #[cold]
     #[inline(never)]
-    fn release_slow(&self, tid: u32) {
+    fn release_slow(&self, tid: u32, release_word: fn(&Self)) {
         if owner::tid() != tid {
             return;
         }
         match owner::list() {
-            Some(list) => self.release_linked(list),
+            Some(list) => self.release_linked(list, release_word),
             None => {
                 self.links.vacate();
                 self.owner_start.store(0, Ordering::Relaxed);
-                self.release_word();
+                release_word(self);
             }
         }
     }
 
     #[inline]
     fn release_word(&self) {
-        // Release pairs with the Acquire of the next acquirer.
-        let old = self.word.swap(0, Ordering::Release);
-        if has_waiters(old) {
+        if has_waiters(self.free_word()) {
             self.wake_one();
         }
+    }
+
+    /// Returns what the word was.
+    #[inline]
+    fn free_word(&self) -> u32 {
+        // Release pairs with the Acquire of the next acquirer.
+        self.word.swap(0, Ordering::Release)
     }
 
     #[cold]
@@ -455,6 +465,25 @@ impl RawMutex {
     /// Releases the mutex whose guard this thread forgot.
     pub(crate) fn release_forgotten(&self) {
         self.release(owner::tid());
+    }
+
+    /// The same for a mutex whose word is slept on only to hear of its owner's death: wakes no
+    /// thread. If this thread dies in here, the kernel wakes one.
+    pub(crate) fn release_forgotten_quietly(&self) {
+        self.release_by(owner::tid(), |mutex| {
+            mutex.free_word();
+        });
+    }
+
+    /// For the holder: from now on its death wakes one that sleeps on the word.
+    pub(crate) fn tell_of_death(&self) {
+        self.word.fetch_or(WAITERS, Ordering::Relaxed);
+    }
+
+    /// The word, and what it is to be for a sleep on it.
+    pub(crate) fn word_and_value(&self) -> (&AtomicU32, u32) {
+        // Acquire pairs with the mark of a dead owner: what it did is seen.
+        (&self.word, self.word.load(Ordering::Acquire))
     }
 }
 

@@ -16,6 +16,8 @@ use mp_sync::{Event, EventCount, LockError, Mutex, Outcome, RLock, RawMutex, Sem
 mod barrier;
 #[path = "kill/condition.rs"]
 mod condition;
+#[path = "kill/handover.rs"]
+mod handover;
 #[path = "kill/permit_semaphore.rs"]
 mod permit_semaphore;
 #[path = "kill/rwlock.rs"]

@@ -363,3 +363,34 @@ fn a_waiter_of_a_condition_is_notified() {
         assert_eq!(shared.0.waiting(), 0);
     });
 }
+
+/// Each wakes after it has released the lock, where the other may be about to notify.
+#[test]
+fn two_notifiers_wake_a_waiter_each() {
+    shallow_model(|| {
+        let shared = Arc::new((Condition::zeroed(), Cell::new()));
+        let notify = |shared: &(Condition, Cell)| {
+            let guard = shared.0.lock().unwrap();
+            shared.1.add();
+            guard.notify_all();
+            drop(guard);
+        };
+        let notifier = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || notify(&shared))
+        };
+        let waiter = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let guard = shared.0.lock().unwrap();
+                drop(guard.wait_for(|| shared.1.get() > 0).unwrap());
+                notify(&shared);
+            })
+        };
+        let guard = shared.0.lock().unwrap();
+        drop(guard.wait_for(|| shared.1.get() == 2).unwrap());
+        notifier.join().unwrap();
+        waiter.join().unwrap();
+        assert_eq!(shared.0.waiting(), 0);
+    });
+}

@@ -12,7 +12,7 @@ use super::{check, is_unheard, word_of};
 const BELL: usize = 48;
 const NOTIFIED: usize = 104;
 const NEXT: usize = 112;
-const FIRST_WAITER: usize = 192;
+const FIRST_WAITER: usize = 256;
 
 /// Why some points need a recheck.
 const GAP: &str = "the pending slot names the mutex while it is acquired again";
