@@ -22,6 +22,8 @@ mod handover;
 mod permit_semaphore;
 #[path = "kill/rwlock.rs"]
 mod rwlock;
+#[path = "kill/try_wait.rs"]
+mod try_wait;
 
 const OWNER_DIED: u32 = 1 << 30;
 
