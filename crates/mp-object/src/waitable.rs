@@ -22,10 +22,10 @@
 //!
 //! # If a process dies
 //!
-//! One that waits here takes nothing: before it returns, it wakes the others that sleep on what it
-//! found ready. If it is killed between its wake-up and that, another sleeper finds what it was
-//! woken for at its recheck, after 250 ms at most, and of a lock after 500 ms. The same holds for
-//! what a process that died left ready without a notification.
+//! One that waits here takes nothing: before it returns, it wakes others that sleep on what it
+//! found ready, of a semaphore one for each permit. If it is killed between its wake-up and that,
+//! another sleeper finds what it was woken for at its recheck, after 250 ms at most, and of a lock
+//! after 500 ms. The same holds for what a process that died left ready without a notification.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,6 +72,12 @@ pub trait InMemory: Sync {
 
     /// What is notified after each change that makes it ready.
     fn event_count(&self) -> &EventCount;
+
+    /// Wakes those that sleep on it, for one that was woken, found it ready and takes nothing: all
+    /// of them, unless it is ready for a few only.
+    fn pass_on(&self) {
+        self.event_count().pass_on_to_all();
+    }
 }
 
 /// The most objects in memory that one call waits for, two words each, of the 128 that the kernel
@@ -207,8 +213,9 @@ impl<'a> Watched<'a> {
     fn pass_on(&self, has_slept: bool) {
         for object in &self.memory {
             match object {
+                // Under the bell: killed in here, it wakes one all the same.
                 Memory::Object(object) if object.is_ready() => {
-                    object.event_count().pass_on_to_all();
+                    object.event_count().under_bell(|| object.pass_on());
                 }
                 Memory::Lock(lock) if has_slept => lock.pass_on(),
                 _ => {}
@@ -398,6 +405,10 @@ macro_rules! waits_for_permits {
             fn event_count(&self) -> &EventCount {
                 mp_sync::Semaphore::event_count(self)
             }
+
+            fn pass_on(&self) {
+                pass_on_permits(self, self.value());
+            }
         }
     )*};
 }
@@ -421,6 +432,19 @@ impl InMemory for PermitSemaphore {
 
     fn event_count(&self) -> &EventCount {
         mp_sync::PermitSemaphore::event_count(self)
+    }
+
+    fn pass_on(&self) {
+        pass_on_permits(self, u32::try_from(self.available()).unwrap_or(u32::MAX));
+    }
+}
+
+/// Wakes one for each permit. One that takes none does the same; so a release wakes each of many
+/// that wait here about once, where waking all each time would be their number squared.
+fn pass_on_permits(semaphore: &dyn InMemory, permits: u32) {
+    let count = semaphore.event_count();
+    if count.has_sleepers() {
+        count.notify(permits);
     }
 }
 
