@@ -9,6 +9,8 @@ mod joinable_queue;
 mod objects;
 #[path = "kill/pipe.rs"]
 mod pipe;
+#[path = "kill/pipe_drop.rs"]
+mod pipe_drop;
 #[path = "kill/poll.rs"]
 mod poll;
 

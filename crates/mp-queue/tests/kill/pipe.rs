@@ -17,10 +17,10 @@ use super::{
 };
 
 /// Large enough to be torn.
-type Message = [u64; 4];
-type Ends = (Connection<Message>, Connection<Message>);
+pub(super) type Message = [u64; 4];
+pub(super) type Ends = (Connection<Message>, Connection<Message>);
 
-fn unbounded() -> Ends {
+pub(super) fn unbounded() -> Ends {
     let (left, right) = pipe().expect("a pipe");
     (left.with_wait(Wait::Sleep), right.with_wait(Wait::Sleep))
 }
@@ -242,7 +242,7 @@ const LEFT_CLOSINGS: usize = 128;
 /// A pipe of which no process has a side yet: both are on their way, in the kernel. So a process
 /// that takes one is the only one that has it, although the others are forked from the same.
 #[derive(Default)]
-struct Scene {
+pub(super) struct Scene {
     stage: RefCell<Option<Stage>>,
     taken: RefCell<Option<Connection<Message>>>,
 }
@@ -284,7 +284,7 @@ impl Carrier {
 
 impl Scene {
     /// A new pipe in which these messages go from left to right.
-    fn set(&self, (left, right): Ends, messages: &[u64]) {
+    pub(super) fn set(&self, (left, right): Ends, messages: &[u64]) {
         for &n in messages {
             send_from(&left, n).expect("room");
         }
@@ -300,7 +300,7 @@ impl Scene {
         with(self.stage.borrow().as_ref().expect("the set-up ran"))
     }
 
-    fn take_left(&self) {
+    pub(super) fn take_left(&self) {
         self.taken
             .replace(Some(self.with_stage(|stage| stage.left.take())));
         super::announce_first_bell();
@@ -310,8 +310,17 @@ impl Scene {
         with(self.taken.borrow().as_ref().expect("taken"))
     }
 
+    /// Drops what was taken.
+    pub(super) fn drop_left(&self) {
+        drop(self.taken.take());
+    }
+
+    pub(super) fn take_right(&self) -> Connection<Message> {
+        self.with_stage(|stage| stage.right.take())
+    }
+
     /// Whether the left side has closed a connection after that of the set-up.
-    fn left_has_closed(&self) -> bool {
+    pub(super) fn left_has_closed(&self) -> bool {
         self.with_stage(|stage| {
             let View((_, _, Memory(object))) = &stage.view;
             // SAFETY: bare words, reached by nobody with a reference to more.
@@ -323,7 +332,7 @@ impl Scene {
 
     /// Takes the right side and receives `n`, or hears that the left side is gone.
     fn receive_or_hear(&self, n: u64) {
-        let right = self.with_stage(|stage| stage.right.take());
+        let right = self.take_right();
         match recv_at(&right, Deadline::NEVER) {
             Ok(got) => assert_eq!(got, n),
             Err(error) => assert!(matches!(error, GetError::Closed), "{error}"),
@@ -332,7 +341,7 @@ impl Scene {
 
     /// Takes the right side and sends, or hears that the left side is gone.
     fn send_or_hear(&self, n: u64) {
-        let right = self.with_stage(|stage| stage.right.take());
+        let right = self.take_right();
         match send_from(&right, n) {
             Ok(()) => {}
             Err(error) => assert!(matches!(error, PutError::Closed(_)), "{error}"),
@@ -408,7 +417,7 @@ fn closing(name: &str, full: bool) -> Check<'static, Scene> {
             scene.set((left, right), &[]);
         })
         .warm_up(Scene::take_left)
-        .victim(|scene| drop(scene.taken.take()))
+        .victim(Scene::drop_left)
 }
 
 /// Once it is counted, the end is heard of without any timeout, whoever dies. Before, it is a death
