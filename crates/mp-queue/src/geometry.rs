@@ -32,6 +32,12 @@ pub(crate) const FIRST_BACKED: u32 = 4;
 /// Where the control page has the first places of the stack of free blocks.
 pub(crate) const STACK: usize = 1024;
 
+/// Blocks that keep their memory at least, of a queue of little room: 1.75 MiB.
+const MIN_KEPT: u32 = 112;
+
+/// Of a queue with more room this part keeps its memory: 16 MiB of the 4 GiB that is the default.
+const KEPT_PART: u32 = 256;
+
 /// As many as that page has room for. The others are only needed where blocks of more than 12 MiB
 /// are in use.
 pub(crate) const FIRST_PLACES: u32 = ((CONTROL_SIZE - STACK) / 4) as u32;
@@ -94,6 +100,12 @@ impl Geometry {
     /// Bytes for messages, with their record headers and the blocks' links.
     pub(crate) const fn room(self) -> usize {
         self.blocks as usize * BLOCK
+    }
+
+    /// Blocks whose memory a queue keeps beyond those that it is in, once it had needed them.
+    pub(crate) const fn kept(self) -> u32 {
+        let part = self.blocks / KEPT_PART;
+        if part > MIN_KEPT { part } else { MIN_KEPT }
     }
 
     /// The most records: each takes a unit at least.

@@ -15,9 +15,6 @@ use crate::geometry::{BLOCK, FIRST_BACKED, FIRST_PLACES, block_offset};
 /// 4 MiB, less than a millisecond.
 const PIECE: u32 = 256;
 
-/// Blocks whose memory a short queue keeps beyond those that it is in: 1.75 MiB.
-const KEPT: u32 = 112;
-
 /// How long a consumer that could give memory back waits for the producers' lock before it leaves
 /// that to the next.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -132,6 +129,13 @@ impl RawQueue {
             })
     }
 
+    /// Blocks that keep their memory while `used` are in use: enough that a queue whose length
+    /// changes by half, or a short one's by its few MiB, does not ask the kernel each time. Memory
+    /// that comes new costs a message of 64 KiB some twenty times its two copies.
+    fn kept(&self, used: u32) -> u32 {
+        used.saturating_mul(2).saturating_add(self.geometry.kept())
+    }
+
     /// Whether much more memory is there than the queue needs. Under the consumers' lock.
     pub(super) fn has_memory_to_spare(&self) -> bool {
         let blocks = &self.blocks;
@@ -144,7 +148,7 @@ impl RawQueue {
             return false;
         };
         let used = newest.wrapping_sub(oldest).saturating_add(1);
-        let spare = self.backed().saturating_sub(kept(used));
+        let spare = self.backed().saturating_sub(self.kept(used));
         // Seldom while a long queue is got, and all in the end.
         spare >= PIECE || (spare > 0 && used <= 2)
     }
@@ -166,7 +170,7 @@ impl RawQueue {
         let Ok(taken) = tail.and_then(|tail| self.reclaim(tail)) else {
             return false;
         };
-        let (backed, least) = (self.backed(), kept(taken));
+        let (backed, least) = (self.backed(), self.kept(taken));
         if backed <= least {
             return false;
         }
@@ -184,12 +188,6 @@ impl RawQueue {
             self.geometry.room()
         ))
     }
-}
-
-/// Blocks that keep their memory while `used` are in use: enough that a queue whose length changes
-/// by half seldom asks the kernel.
-const fn kept(used: u32) -> u32 {
-    used.saturating_mul(2).saturating_add(KEPT)
 }
 
 /// The error of a put that could not reserve memory, and then perhaps could not give back what it
