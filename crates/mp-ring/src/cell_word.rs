@@ -29,7 +29,7 @@ const FULL: u64 = 2;
 /// | empty at p | claimed at p | a compare-and-swap of a producer |
 /// | claimed at p | full at p | a store of that producer: the value is pushed |
 /// | full at p | empty at p, one lap on | a compare-and-swap of a consumer: the value is popped |
-/// | claimed at p | empty at p, one lap on | a sweep, after the producer's death |
+/// | claimed at p | empty at p, one lap on | that producer, which gives it back unused, or a sweep after its death |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CellWord(pub(crate) u64);
 

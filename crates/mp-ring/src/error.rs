@@ -79,6 +79,25 @@ impl From<Corrupt> for Error {
     }
 }
 
+/// Why a producer of a [`MpmcRing`](crate::MpmcRing) has no place to push to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoRoom {
+    /// There are as many values as there can be.
+    Full,
+    /// This owner has claimed the next place one lap before, and neither pushed nor given it back.
+    /// If it is dead, a [`sweep`](crate::MpmcRing::sweep) makes room.
+    Unfinished(NonZeroU64),
+    /// The word of a cell is impossible.
+    Corrupt(Corrupt),
+}
+
+impl From<Corrupt> for NoRoom {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Corrupt(corrupt)
+    }
+}
+
 /// Why a value was not pushed; it comes back.
 // the value at one offset in both variants, or the compiler copies a large one several times even
 // when all goes well

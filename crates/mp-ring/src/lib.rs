@@ -44,8 +44,10 @@ mod error;
 mod grant;
 mod inline_value;
 mod latest;
+mod mpmc_grant;
 mod mpmc_producer;
 mod mpmc_ring;
+mod mpmc_words;
 mod payload;
 mod producer;
 mod record;
@@ -61,9 +63,10 @@ pub use byte_ring::ByteRing;
 pub use chunk::Chunk;
 pub use claim::{ANONYMOUS, Freed, Role};
 pub use consumer::Consumer;
-pub use error::{ClaimError, Corrupt, PopError, PushError, ReserveError};
+pub use error::{ClaimError, Corrupt, NoRoom, PopError, PushError, ReserveError};
 pub use grant::Grant;
 pub use latest::{Latest, LatestWriter};
+pub use mpmc_grant::MpmcGrant;
 pub use mpmc_producer::MpmcProducer;
 pub use mpmc_ring::MpmcRing;
 pub use producer::Producer;
@@ -83,9 +86,9 @@ pub const TABLES: &[mp_layout::Table] = &[
     byte_ring_words::Side::TABLE,
     claim::Roles::TABLE,
     record_header::TABLE,
-    mpmc_ring::MpmcWords::TABLE,
-    mpmc_ring::MpmcShape::TABLE,
-    mpmc_ring::MpmcCell::TABLE,
+    mpmc_words::MpmcWords::TABLE,
+    mpmc_words::MpmcShape::TABLE,
+    mpmc_words::MpmcCell::TABLE,
     latest::LatestWords::TABLE,
     latest::LatestShape::TABLE,
 ];

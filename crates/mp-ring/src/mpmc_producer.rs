@@ -3,8 +3,7 @@
 use mp_layout::Plain;
 
 use crate::claim::Claim;
-use crate::mpmc_ring::NoCell;
-use crate::{MpmcRing, PushError};
+use crate::{MpmcGrant, MpmcRing, NoRoom, PushError};
 
 /// A seat of a [`MpmcRing`], to push from; dropped, the seat is free again.
 ///
@@ -55,12 +54,44 @@ impl<'a, T: Plain> MpmcProducer<'a, T> {
     pub fn push(&self, value: T) -> Result<(), PushError<T>> {
         let (cell, at) = match self.ring.claim_cell(self.seat) {
             Ok(claimed) => claimed,
-            Err(NoCell::Full) => return Err(PushError::Full(value)),
-            Err(NoCell::Corrupt(corrupt)) => return Err(PushError::Corrupt(value, corrupt)),
+            Err(NoRoom::Full | NoRoom::Unfinished(_)) => return Err(PushError::Full(value)),
+            Err(NoRoom::Corrupt(corrupt)) => return Err(PushError::Corrupt(value, corrupt)),
         };
         self.ring.write(cell, &value);
         self.ring.publish(cell, at);
         Ok(())
+    }
+
+    /// Claims the next place, to push to it or to give it back.
+    ///
+    /// The claim is a SeqCst operation: of a SeqCst store to another word and this claim, either
+    /// the producer sees the store in a SeqCst load that follows here, or one that sees the store
+    /// and looks at the ring after a SeqCst fence sees the claim, in
+    /// [`unfinished`](MpmcRing::unfinished), or what became of it. So a flag closes what is built
+    /// on the ring, and no push comes after it.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] says what is in the way.
+    ///
+    /// # If a process dies
+    ///
+    /// Consumers pass the place over, and [`MpmcRing::sweep`] frees it.
+    ///
+    /// ```
+    /// # use mp_ring::{ANONYMOUS, MpmcRing};
+    /// # let mut memory = vec![0; MpmcRing::<u8>::words_for(2, 1)?];
+    /// # let ring = MpmcRing::<u8>::new(&mut memory, 2, 1)?;
+    /// let producer = ring.claim_producer(ANONYMOUS)?;
+    /// drop(producer.reserve().expect("room"));
+    /// producer.reserve().expect("room").commit(7);
+    /// assert_eq!(ring.pop(), Ok(7));
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    #[inline]
+    pub fn reserve(&self) -> Result<MpmcGrant<'_, T>, NoRoom> {
+        let (cell, at) = self.ring.claim_cell(self.seat)?;
+        Ok(MpmcGrant::new(self.ring, cell, at))
     }
 
     /// The ring that it pushes to.

@@ -29,8 +29,9 @@
 //! - I1: a cell's word changes only as its table says, so the positions it states never go back,
 //!   and no word is there twice.
 //! - I2: a position is claimed only by a producer that knows all before it to be claimed. "Done" is
-//!   a position whose cell was given back, by a pop or a sweep; as position `p` waits for the cell
-//!   of `p` one lap before, a claimed `p` says that all up to one lap before it are done.
+//!   a position whose cell was given back, by a pop, a sweep or its own producer; as position `p`
+//!   waits for the cell of `p` one lap before, a claimed `p` says that all up to one lap before it
+//!   are done.
 //! - I3: all positions before `tail` are claimed; all before `head` are done. Both may be any
 //!   number of positions behind, never ahead.
 //! - I4: the words of a value are written only by the producer that has claimed the cell.
@@ -72,53 +73,20 @@
 //! push to the value that it takes: to pop the `n` values behind it costs about `n * n` looks. So
 //! in a large ring consumers ask for `unfinished`, too, when pops become slow.
 
+mod pop;
+mod push;
+mod sweep;
+
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 use core::num::NonZeroU64;
 
 use mp_layout::atomic::{AtomicU64, Ordering};
-use mp_layout::{CACHE_LINE, Error, ErrorKind, OwnerWord, Padded, Plain, Region, shared_struct};
+use mp_layout::{Error, ErrorKind, OwnerWord, Plain, Region};
 
 use crate::cell_word::{Cell, CellWord, Laps, MAX_SEATS, POSITIONS, is_after};
 use crate::claim::Claim;
-use crate::{Corrupt, MpmcProducer, PopError};
-
-const SEATS: usize = 384;
-
-/// Words of the largest value.
-pub(crate) const VALUE_WORDS: usize = 7;
-
-shared_struct! {
-    /// What `create` writes once.
-    #[derive(Debug)]
-    pub(crate) struct MpmcShape as "MpmcRing: shape": 24 bytes {
-        capacity: AtomicU64 = "the most values there can be, and the number of cells",
-        item_size: AtomicU64 = "bytes of a value",
-        seats: AtomicU64 = "the most producers there can be",
-    }
-}
-
-shared_struct! {
-    /// The words before the seats.
-    #[derive(Debug)]
-    pub(crate) struct MpmcWords as "MpmcRing": 384 bytes {
-        shape: Padded<MpmcShape> = "what the creator writes once",
-        tail: Padded<AtomicU64> = "a position up to which all are claimed; written by producers",
-        head: Padded<AtomicU64> = "a position up to which all are popped or swept; written by consumers. The seats follow, and the cells",
-    }
-}
-
-shared_struct! {
-    /// A cell of the largest size.
-    #[derive(Debug)]
-    pub(crate) struct MpmcCell as "MpmcRing: cell": 64 bytes {
-        word: AtomicU64 = "position in the low 52 bits, then 10 bits of a seat, then 2 of a state: 0 empty, 1 claimed by the seat, 2 full",
-        value: [AtomicU64; VALUE_WORDS] = "the value, padded to 8 bytes; the cell of a smaller one has 8, 16 or 32 bytes",
-    }
-}
-
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<MpmcWords>() == SEATS);
+use crate::mpmc_words::{MpmcWords, SEATS, VALUE_WORDS, cells_at};
+use crate::{Corrupt, MpmcProducer};
 
 /// A ring of `T` of up to 56 bytes placed in shared memory, for any number of consumers and up to a
 /// stated number of producers, in threads and processes.
@@ -161,18 +129,6 @@ pub struct MpmcRing<'a, T> {
 
 /// A cell as its words: the first says what it is for.
 pub(crate) type CellWords<'a> = &'a [AtomicU64];
-
-/// Why no cell was claimed.
-pub(crate) enum NoCell {
-    Full,
-    Corrupt(Corrupt),
-}
-
-impl From<Corrupt> for NoCell {
-    fn from(corrupt: Corrupt) -> Self {
-        Self::Corrupt(corrupt)
-    }
-}
 
 impl<'a, T: Plain> MpmcRing<'a, T> {
     /// Words of a cell: a power of two, so that none lies in two lines.
@@ -344,293 +300,6 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
         Err(no_seat(self.seats.len()))
     }
 
-    /// Pops the oldest value that is there.
-    ///
-    /// A value that is still being written is passed over: its push has not returned. As long as it
-    /// is there, pops are slower by a look at each cell after it.
-    ///
-    /// # Errors
-    ///
-    /// [`PopError::Empty`] if there was none; [`PopError::Invalid`] if its bytes are not a `T`.
-    ///
-    /// # If a process dies
-    ///
-    /// Killed before it returns, it has popped a value, which died with the process, or none.
-    #[inline]
-    pub fn pop(&self) -> Result<T, PopError> {
-        // Acquire: what its writer knew to be done (I3).
-        let start = self.words.head.load(Ordering::Acquire) & POSITIONS;
-        let (mut at, mut passed) = (start, None);
-        loop {
-            let cell = self.cell(at)?;
-            // Acquire: pairs with the Release of `publish`; the value is there.
-            let word = cell[0].load(Ordering::Acquire);
-            if word == CellWord::full(at).0 {
-                let value = self.read(cell);
-                if let Some(late) = self.came_late(passed, at) {
-                    (at, passed) = late;
-                } else if self.release(cell, at) {
-                    // All before is done, but for what was passed over.
-                    advance(&self.words.head, passed.unwrap_or(self.laps.next(at)));
-                    return crate::payload::checked(value);
-                }
-                continue;
-            }
-            match self.after_no_value(start, at, word, passed)? {
-                Some(further) => (at, passed) = further,
-                None => match self.came_late(passed, at) {
-                    Some(late) => (at, passed) = late,
-                    None => return Err(self.nothing_up_to(at, passed)),
-                },
-            }
-        }
-    }
-
-    /// Where to look after `at`, whose cell says `word` and has no value for it, and which position
-    /// was the first to be passed over; `None` if `at` is not claimed.
-    #[cold]
-    fn after_no_value(
-        &self,
-        start: u64,
-        at: u64,
-        word: u64,
-        passed: Option<u64>,
-    ) -> Result<Option<(u64, Option<u64>)>, Corrupt> {
-        let cell = self.checked_word(start, at, word)?;
-        let position = cell.position();
-        if position == at {
-            return Ok(match cell {
-                // Its push has not returned; it comes later than what is after it.
-                Cell::Claimed { .. } => Some((self.laps.next(at), passed.or(Some(at)))),
-                // Nothing here yet. (Full at `at` is what the caller has asked for.)
-                Cell::Empty(_) | Cell::Full(_) => None,
-            });
-        }
-        if !is_after(position, at) {
-            // One lap after a cell that was passed over. By I3 it is impossible otherwise.
-            return match passed {
-                Some(_) => Ok(None),
-                None => Err(self.corrupt(at, word)),
-            };
-        }
-        // `at` is done. By I2 so is all up to one lap before the last claim that the cell shows.
-        let last_claim = match cell {
-            Cell::Empty(_) => self.laps.lap_before(position),
-            Cell::Claimed { .. } | Cell::Full(_) => position,
-        };
-        let floor = self.laps.next(self.laps.lap_before(last_claim));
-        Ok(Some(if is_after(floor, at) {
-            (floor, None)
-        } else {
-            (self.laps.next(at), passed)
-        }))
-    }
-
-    /// A value that was passed over while it was written and is there now; asked after the cell at
-    /// `at` was seen.
-    ///
-    /// Without this look a value could be taken whose push began after the push of the one that was
-    /// passed over had returned.
-    #[inline]
-    fn came_late(&self, passed: Option<u64>, at: u64) -> Option<(u64, Option<u64>)> {
-        let first = passed?;
-        let mut position = first;
-        while position != at {
-            let cell = self.cell(position).ok()?;
-            if cell[0].load(Ordering::Acquire) == CellWord::full(position).0 {
-                return Some((position, passed.filter(|first| *first != position)));
-            }
-            position = self.laps.next(position);
-        }
-        None
-    }
-
-    /// All before `at` is done, but for what was passed over.
-    #[cold]
-    fn nothing_up_to(&self, at: u64, passed: Option<u64>) -> PopError {
-        advance(&self.words.head, passed.unwrap_or(at));
-        PopError::Empty
-    }
-
-    /// Takes the value that the caller has copied from the cell, unless another consumer was first.
-    #[inline]
-    fn release(&self, cell: CellWords<'_>, at: u64) -> bool {
-        let next = CellWord::empty(self.laps.lap_after(at));
-        // Release: pairs with the claim of the next producer, who overwrites what was read.
-        cell[0]
-            .compare_exchange(
-                CellWord::full(at).0,
-                next.0,
-                Ordering::Release,
-                Ordering::Relaxed,
-            )
-            .is_ok()
-    }
-
-    /// Claims the next cell for the producer in `seat`.
-    #[inline]
-    pub(crate) fn claim_cell(&self, seat: usize) -> Result<(CellWords<'a>, u64), NoCell> {
-        // Acquire: what its writer knew to be claimed (I3).
-        let start = self.words.tail.load(Ordering::Acquire) & POSITIONS;
-        let mut at = start;
-        loop {
-            let cell = self.cell(at)?;
-            // Acquire: what its writer knew of other cells (I2).
-            let word = cell[0].load(Ordering::Acquire);
-            if word != CellWord::empty(at).0 {
-                at = self.after_no_room(start, at, word)?;
-                continue;
-            }
-            // Acquire: pairs with the Release of `release`. Release: what this one knows (I2).
-            let claim = cell[0].compare_exchange(
-                word,
-                CellWord::claimed(at, seat).0,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            if claim.is_ok() {
-                advance(&self.words.tail, self.laps.next(at));
-                return Ok((cell, at));
-            }
-        }
-    }
-
-    /// The next position that may not be claimed yet, after one whose cell says `word`.
-    #[cold]
-    fn after_no_room(&self, start: u64, at: u64, word: u64) -> Result<u64, NoCell> {
-        let cell = self.checked_word(start, at, word)?;
-        let position = cell.position();
-        match cell {
-            // The position is taken, and by I2 so are all before it.
-            Cell::Claimed { .. } | Cell::Full(_) if !is_after(at, position) => {
-                Ok(self.laps.next(position))
-            }
-            // Not given back since one lap before.
-            Cell::Claimed { .. } | Cell::Full(_) if self.laps.lap_after(position) == at => {
-                advance(&self.words.tail, at);
-                Err(NoCell::Full)
-            }
-            // Given back: it was taken one lap before that.
-            Cell::Empty(_) if is_after(position, at) => {
-                Ok(self.laps.next(self.laps.lap_before(position)))
-            }
-            // Behind the tail: impossible by I3.
-            Cell::Claimed { .. } | Cell::Full(_) | Cell::Empty(_) => {
-                Err(self.corrupt(at, word).into())
-            }
-        }
-    }
-
-    /// Pushes the value: the commit.
-    #[inline]
-    pub(crate) fn publish(&self, cell: CellWords<'_>, at: u64) {
-        // Release: pairs with the load in `pop`; the value is there.
-        cell[0].store(CellWord::full(at).0, Ordering::Release);
-    }
-
-    /// Writes `value` into a claimed cell (I4).
-    #[inline]
-    pub(crate) fn write(&self, cell: CellWords<'_>, value: &T) {
-        let mut words = [0; VALUE_WORDS];
-        let (source, target) = (core::ptr::from_ref(value).cast::<u8>(), words.as_mut_ptr());
-        // SAFETY: a `T` fits into the words, by the assertion at `CELL`; all its bytes are
-        // initialised, by the promise of `Plain`.
-        unsafe { core::ptr::copy_nonoverlapping(source, target.cast(), size_of::<T>()) };
-        for (word, part) in value_words::<T>(cell).zip(words) {
-            word.store(part, Ordering::Relaxed);
-        }
-    }
-
-    /// What the cell has now, which may be a mixture of two values.
-    #[inline]
-    fn read(&self, cell: CellWords<'_>) -> MaybeUninit<T> {
-        let mut words = [0; VALUE_WORDS];
-        for (part, word) in words.iter_mut().zip(value_words::<T>(cell)) {
-            *part = word.load(Ordering::Relaxed);
-        }
-        let mut value = MaybeUninit::<T>::uninit();
-        let (source, target) = (words.as_ptr().cast::<u8>(), value.as_mut_ptr());
-        // SAFETY: a `T` fits into the words, by the assertion at `CELL`, and they are initialised.
-        unsafe { core::ptr::copy_nonoverlapping(source, target.cast(), size_of::<T>()) };
-        value
-    }
-
-    /// Frees the seats whose owners `is_dead` knows to be dead, and the cells that they had claimed
-    /// and not written. Returns how many seats. Any number of processes may sweep together.
-    ///
-    /// # Safety
-    ///
-    /// `is_dead` says so only of owners that will never run again: their cells are given to others
-    /// to write.
-    pub unsafe fn sweep(&self, is_dead: impl Fn(NonZeroU64) -> bool) -> usize {
-        let seats = self.seats.iter().enumerate();
-        seats
-            .filter(|(seat, word)| match word.owner() {
-                Some(owner) if is_dead(owner) => {
-                    self.free_cells(*seat, owner);
-                    word.release(owner)
-                }
-                _ => false,
-            })
-            .count()
-    }
-
-    /// Gives back the cells that `owner`, who is dead, has claimed from `seat`.
-    #[cold]
-    fn free_cells(&self, seat: usize, owner: NonZeroU64) {
-        for cell in self.cells.chunks(Self::CELL) {
-            // Acquire: what the dead knew of other cells (I2).
-            let word = cell[0].load(Ordering::Acquire);
-            let Some(Cell::Claimed { position, seat: of }) = CellWord(word).cell() else {
-                continue;
-            };
-            // Looked at after the word: as long as the seat is the dead one's, so was the claim. A
-            // sweep that ended meanwhile may have given the seat to the living.
-            if of != seat || self.seats[seat].owner() != Some(owner) {
-                continue;
-            }
-            let next = CellWord::empty(self.laps.lap_after(position));
-            // Release: as a consumer's. If it fails, another sweep was first.
-            let _swept =
-                cell[0].compare_exchange(word, next.0, Ordering::AcqRel, Ordering::Relaxed);
-        }
-    }
-
-    /// The owner of the oldest push that has claimed a position and not finished, if there is one.
-    ///
-    /// It is the first that consumers pass over, and the one that makes the ring full where values
-    /// do not: if its owner is dead, [`sweep`](Self::sweep) makes room. To find it costs a look at
-    /// each cell from the oldest value on.
-    #[cold]
-    pub fn unfinished(&self) -> Option<NonZeroU64> {
-        // As `pop` walks, past values, too: what the hints say does not matter.
-        let start = self.words.head.load(Ordering::Acquire) & POSITIONS;
-        let mut at = start;
-        loop {
-            let word = self.cell(at).ok()?[0].load(Ordering::Acquire);
-            if word == CellWord::full(at).0 {
-                at = self.laps.next(at);
-                continue;
-            }
-            // An error is the end of a walk around a full ring, or what `pop` reports.
-            let (further, passed) = self.after_no_value(start, at, word, None).ok()??;
-            if passed.is_some()
-                && let Some(owner) = self.claimant(word)
-            {
-                return Some(owner);
-            }
-            at = further;
-        }
-    }
-
-    /// The owner of the seat that `word` names; `None` if the claim ended meanwhile.
-    fn claimant(&self, word: u64) -> Option<NonZeroU64> {
-        match CellWord(word).cell()? {
-            Cell::Claimed { seat, .. } => self.seats.get(seat)?.owner(),
-            Cell::Empty(_) | Cell::Full(_) => None,
-        }
-    }
-
     /// The most values there can be.
     pub fn capacity(&self) -> usize {
         self.laps.capacity() as usize
@@ -711,19 +380,6 @@ fn advance(hint: &AtomicU64, position: u64) {
         hint.store(position, Ordering::Release);
     }
 }
-
-/// Bytes before the cells.
-const fn cells_at(seats: usize) -> usize {
-    (SEATS + seats * size_of_seat()).next_multiple_of(CACHE_LINE)
-}
-
-/// Bytes of an owner word; under loom it has more.
-const fn size_of_seat() -> usize {
-    8
-}
-
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<OwnerWord>() == size_of_seat());
 
 #[cold]
 fn no_seat(seats: usize) -> Error {

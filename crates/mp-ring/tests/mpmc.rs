@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mp_layout::{ErrorKind, Region};
-use mp_ring::{ANONYMOUS, Corrupt, MpmcProducer, MpmcRing, PopError, PushError};
+use mp_ring::{ANONYMOUS, Corrupt, MpmcProducer, MpmcRing, NoRoom, PopError, PushError};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -506,5 +506,43 @@ fn many_push_and_many_pop() {
             assert_eq!(found, (EACH, sum), "of producer {name}");
         }
         assert_eq!(ring.pop(), Err(PopError::Empty));
+    }
+}
+
+#[test]
+fn a_place_that_was_reserved_is_pushed_or_given_back() {
+    let mut memory = memory::<u64>(3);
+    let ring = Opened::new(&mut memory, 3).ring;
+    let producer = ring.claim_producer(id(1)).unwrap();
+    let (given_back, pushed) = (producer.reserve().unwrap(), producer.reserve().unwrap());
+    producer.push(30).unwrap();
+    assert_eq!((ring.unfinished(), ring.pop()), (Some(id(1)), Ok(30)));
+    drop(given_back);
+    pushed.commit(20);
+    assert_eq!((ring.unfinished(), drain(ring)), (None, vec![20]));
+    for value in 1..=3 {
+        producer.reserve().unwrap().commit(value);
+    }
+    assert_eq!(drain(ring), [1, 2, 3]);
+}
+
+#[test]
+fn a_look_says_what_a_push_and_a_pop_would_find() {
+    let mut memory = memory::<u64>(2);
+    let ring = Opened::new(&mut memory, 2).ring;
+    let producer = ring.claim_producer(id(1)).unwrap();
+    let look = || (ring.has_value(), ring.has_room());
+    for _ in 0..5 {
+        assert_eq!(look(), (false, true));
+        let unfinished = producer.reserve().unwrap();
+        assert_eq!(look(), (false, true));
+        producer.push(1).unwrap();
+        assert_eq!(look(), (true, false));
+        assert_eq!((ring.pop(), look()), (Ok(1), (false, false)));
+        assert_eq!(producer.reserve().unwrap_err(), NoRoom::Unfinished(id(1)));
+        unfinished.commit(2);
+        assert_eq!(look(), (true, false));
+        assert_eq!(producer.reserve().unwrap_err(), NoRoom::Full);
+        assert_eq!(drain(ring), [2]);
     }
 }

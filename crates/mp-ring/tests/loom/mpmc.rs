@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU64;
 
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering, fence};
 use loom::thread;
 use mp_layout::Arena;
 use mp_ring::{ANONYMOUS, MpmcProducer, MpmcRing, PopError};
@@ -105,5 +107,43 @@ fn late_sweep_takes_nothing_from_the_living() {
         assert_ne!(pushed, other_pushed, "there is room for one");
         assert_eq!(pop(ring), if pushed { 1 } else { 2 });
         assert_eq!(ring.pop(), Err(PopError::Empty));
+    });
+}
+
+/// A flag beside the ring closes it: who finds it set, and then no place that is claimed, and then
+/// no value, is right that none comes. A queue that waits is built so.
+#[test]
+fn no_push_comes_after_a_flag_that_closes() {
+    explore(|| {
+        let ring = ring(2);
+        let producer = producer(ring);
+        let closed = Arc::new(AtomicBool::new(false));
+        let pushing = {
+            let closed = Arc::clone(&closed);
+            thread::spawn(move || {
+                let grant = producer.reserve().unwrap();
+                // Loom knows no total order of SeqCst accesses, only of fences.
+                fence(Ordering::SeqCst);
+                let is_open = !closed.load(Ordering::Acquire);
+                if is_open {
+                    grant.commit([1, !1]);
+                }
+                is_open
+            })
+        };
+        let closing = {
+            let closed = Arc::clone(&closed);
+            thread::spawn(move || closed.store(true, Ordering::Release))
+        };
+        if closed.load(Ordering::Acquire) {
+            fence(Ordering::SeqCst);
+            let is_decided = ring.unfinished().is_none();
+            let popped = ring.pop().is_ok();
+            let pushed = pushing.join().unwrap();
+            assert!(!is_decided || popped == pushed, "{popped}, {pushed}");
+        } else {
+            pushing.join().unwrap();
+        }
+        closing.join().unwrap();
     });
 }
