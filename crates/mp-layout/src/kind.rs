@@ -77,6 +77,8 @@ kinds! {
     Pipe = 20, "pipe";
     /// A queue of tasks that can be waited for until they are done.
     JoinableQueue = 21, "joinable queue";
+    /// A bounded queue of small plain values, without a lock.
+    MpmcQueue = 22, "bounded queue of plain values";
     /// Items of different types, each with a lock.
     ShareableList = 30, "list";
     /// The lock and the claimable chunks of an n-dimensional array, whose elements lie apart.

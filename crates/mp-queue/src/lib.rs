@@ -8,6 +8,7 @@
 //! | [`QueueSender<T>`], [`QueueReceiver<T>`] | the two ends of a queue, each in any number of processes | the same; the other end gets what was put, then `Closed`, if it was the last of its end |
 //! | [`JoinableQueue<T>`] | a queue of tasks, of which `join` waits until they are done | `join` reports its tasks, and waits for the others |
 //! | [`pipe()`] | two sides, each a [`Connection`] in any number of processes | the other side gets what was sent, then `Closed`, if it was the last of its side |
+//! | [`MpmcQueue<T>`] | any number of producers and consumers, plain values of up to 56 bytes, a bound, no lock | the same as for a [`Queue`] |
 //! | [`channel`] | one [`Sender`], one [`Receiver`], plain values, no lock | the other end gets what was sent, then `Closed` |
 //!
 //! A queue's messages are written by a [codec](Codec): [`Serde`] (anything that serde can write),
@@ -85,6 +86,7 @@ mod geometry;
 mod iter;
 mod joinable_queue;
 mod lifeline;
+mod mpmc_queue;
 mod pipe;
 mod pipe_end;
 mod queue;
@@ -106,6 +108,7 @@ pub use iter::Iter;
 pub use joinable_queue::JoinableQueue;
 pub use mp_os::clock::Deadline;
 pub use mp_sync::Wait;
+pub use mpmc_queue::MpmcQueue;
 pub use pipe::{Nothing, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded};
 pub use queue::Queue;
 pub use queue_receiver::QueueReceiver;
@@ -125,6 +128,7 @@ pub const TABLES: &[mp_layout::Table] = &[
     channel::ChannelWords::TABLE,
     channel::Ends::TABLE,
     channel::End::TABLE,
+    mpmc_queue::MpmcWords::TABLE,
     unfinished::Unfinished::TABLE,
     unfinished::Counts::TABLE,
     unfinished::Consumer::TABLE,

@@ -11,6 +11,8 @@ mod controls;
 mod joinable_queue;
 #[path = "kill/messages.rs"]
 mod messages;
+#[path = "kill/mpmc_queue.rs"]
+mod mpmc_queue;
 #[path = "kill/objects.rs"]
 mod objects;
 #[path = "kill/pipe.rs"]

@@ -53,8 +53,8 @@ pub use mp_os::clock::Deadline;
 pub use mp_pool::{Pool, ProcessPoolExecutor};
 pub use mp_process::{Process, active_children, cpu_count, current_process, parent_process, spawn};
 pub use mp_queue::{
-    Connection, JoinableQueue, Queue, QueueReceiver, QueueSender, Receiver, Sender, channel, pipe,
-    pipe_bounded, pipe_one_way, pipe_one_way_bounded,
+    Connection, JoinableQueue, MpmcQueue, Queue, QueueReceiver, QueueSender, Receiver, Sender,
+    channel, pipe, pipe_bounded, pipe_one_way, pipe_one_way_bounded,
 };
 pub use mp_shm::{ReadOnlyMemory, SharedMemory};
 pub use mp_value::{

@@ -1,0 +1,126 @@
+//! The bounded queue without a lock as an argument, in a message, and when its users are killed.
+
+use mp::{Error, Event, MpmcQueue, Process, Queue, Result};
+use mp_testkit::{PATIENCE, Watchdog, stay};
+
+type Numbers = MpmcQueue<[u64; 2]>;
+
+const EACH: u64 = 5_000;
+
+fn put_all(numbers: Numbers, side: u64) -> Result<()> {
+    for number in 0..EACH {
+        numbers.put([side, number])?;
+    }
+    Ok(())
+}
+
+fn sum_all(numbers: Numbers, sums: Queue<(u64, u64)>) -> Result<()> {
+    let (mut count, mut sum) = (0, 0);
+    for value in numbers.iter() {
+        count += 1;
+        sum += value?[1];
+    }
+    sums.put((count, sum)).map_err(Error::from)
+}
+
+#[test]
+fn processes_put_and_get_each_value_once() -> Result<()> {
+    let _watchdog = Watchdog::new(PATIENCE * 4);
+    let (numbers, sums) = (Numbers::new(16)?, Queue::new()?);
+    let mut consumers = Vec::new();
+    for _ in 0..2 {
+        let mut consumer = Process::new(sum_all, (numbers.clone(), sums.clone()));
+        consumer.start()?;
+        consumers.push(consumer);
+    }
+    let mut producers = Vec::new();
+    for side in 0..2 {
+        let mut producer = Process::new(put_all, (numbers.clone(), side));
+        producer.start()?;
+        producers.push(producer);
+    }
+    for producer in &producers {
+        producer.join()?;
+    }
+    numbers.close();
+    let (one, other) = (sums.get()?, sums.get()?);
+    for consumer in &consumers {
+        consumer.join()?;
+    }
+    assert_eq!(one.0 + other.0, 2 * EACH);
+    assert_eq!(one.1 + other.1, EACH * (EACH - 1));
+    Ok(())
+}
+
+/// What a killed process had put is there, and the queue goes on, whatever it was doing.
+#[test]
+fn killed_processes_leave_a_queue_that_goes_on() -> Result<()> {
+    fn put_for_ever(numbers: Numbers, begun: Event) -> Result<()> {
+        for number in 0.. {
+            numbers.put([7, number])?;
+            begun.set();
+        }
+        Ok(())
+    }
+    fn get_for_ever(numbers: Numbers, begun: Event) -> Result<()> {
+        begun.set();
+        numbers.iter().try_for_each(|value| value.map(drop))?;
+        Ok(())
+    }
+    let _watchdog = Watchdog::new(PATIENCE * 4);
+    let numbers = Numbers::new(4)?;
+    for _ in 0..5 {
+        for work in [put_for_ever, get_for_ever] {
+            let begun = Event::new()?;
+            let mut process = Process::new(work, (numbers.clone(), begun.clone()));
+            process.start()?;
+            begun.wait();
+            process.kill()?;
+            process.join()?;
+        }
+    }
+    while numbers.try_get().is_ok() {}
+    for number in 0..4 {
+        numbers.try_put([1, number])?;
+    }
+    for number in 0..4 {
+        assert_eq!(numbers.get()?, [1, number]);
+    }
+    Ok(())
+}
+
+/// A process that is killed while it waits takes nothing with it.
+#[test]
+fn a_killed_sleeper_takes_no_value() -> Result<()> {
+    fn announce_and_get(numbers: Numbers, ready: Event) -> Result<()> {
+        ready.set();
+        numbers.get()?;
+        stay();
+    }
+    let _watchdog = Watchdog::new(PATIENCE * 2);
+    let (numbers, ready) = (Numbers::new(2)?, Event::new()?);
+    let mut sleeper = Process::new(announce_and_get, (numbers.clone(), ready.clone()));
+    sleeper.start()?;
+    ready.wait();
+    sleeper.kill()?;
+    sleeper.join()?;
+    numbers.put([1, 2])?;
+    assert_eq!(numbers.get()?, [1, 2]);
+    Ok(())
+}
+
+#[test]
+fn a_handle_travels_in_a_message() -> Result<()> {
+    fn answer(requests: Queue<(u64, Numbers)>) -> Result<()> {
+        let (number, answers) = requests.get()?;
+        answers.put([number, number * number]).map_err(Error::from)
+    }
+    let _watchdog = Watchdog::new(PATIENCE * 2);
+    let (requests, answers) = (Queue::new()?, Numbers::new(1)?);
+    let mut worker = Process::new(answer, (requests.clone(),));
+    worker.start()?;
+    requests.put((12, answers.clone()))?;
+    assert_eq!(answers.get()?, [12, 144]);
+    worker.join()?;
+    Ok(())
+}
