@@ -3,11 +3,10 @@
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::fence;
-use std::thread;
 
 use criterion::{Criterion, Throughput};
 use crossbeam_queue::ArrayQueue;
-use mp_benches::{Bench, Contest, Crowd, Kind, Placement, Sample};
+use mp_benches::{Bench, Contest, Crowd, Kind, Market, Placement, Sample, patiently};
 use mp_layout::Plain;
 use mp_layout::atomic::AtomicU64;
 use mp_ring::{ANONYMOUS, Latest, MpmcProducer, MpmcRing};
@@ -22,6 +21,7 @@ const CAPACITY: usize = 1024;
 
 fn main() {
     let mut bench = Bench::start("mpmc", env!("CARGO_TARGET_TMPDIR"));
+    alone(&mut bench);
     for placement in bench.placements() {
         many::<1>(&mut bench, 1, placement);
     }
@@ -38,6 +38,28 @@ fn main() {
 /// A value of so many words, of which the first is the number.
 type Value<const WORDS: usize> = [u64; WORDS];
 
+/// One thread pushes and pops, one by one: what an operation costs that meets no other.
+fn alone(bench: &mut Bench) {
+    let count = bench.count(200_000);
+    let mut contest = Contest::of_times("push and pop 8 B, one thread");
+    contest.ours(THREADS, || {
+        in_ring::<1, _>(1, |ring, producers| {
+            Sample::time(count, || {
+                producers[0].push([black_box(7)]).expect("room");
+                black_box(ring.pop().expect("a value"));
+            })
+        })
+    });
+    contest.peer(CROSSBEAM, || {
+        let queue = ArrayQueue::new(CAPACITY);
+        Sample::time(count, || {
+            queue.push([black_box(7_u64)]).expect("room");
+            black_box(queue.pop().expect("a value"));
+        })
+    });
+    bench.contest(contest);
+}
+
 /// `sides` producers and as many consumers.
 fn many<const WORDS: usize>(bench: &mut Bench, sides: usize, placement: Placement)
 where
@@ -45,11 +67,9 @@ where
 {
     let count = bench.count(200_000) / sides;
     let market = |kind| Market {
-        crowd: Crowd {
-            kind,
-            placement,
-            members: 2 * sides,
-        },
+        kind,
+        sides,
+        placement,
         count,
     };
     let value = |number| {
@@ -63,8 +83,8 @@ where
         contest.ours(contender, move || {
             in_ring::<WORDS, _>(sides, |ring, producers| {
                 market(kind).trade(
-                    |side, number| producers[side].push(value(number)).is_ok(),
-                    || ring.pop().ok().map(|value| value[0]),
+                    |side, number| patiently(|| producers[side].push(value(number)).ok()),
+                    || patiently(|| ring.pop().ok())[0],
                 )
             })
         });
@@ -72,8 +92,8 @@ where
     contest.peer(CROSSBEAM, || {
         let queue = ArrayQueue::new(CAPACITY);
         market(Kind::Threads).trade(
-            |_, number| queue.push(value(number)).is_ok(),
-            || queue.pop().map(|value| value[0]),
+            |_, number| patiently(|| queue.push(value(number)).ok()),
+            || patiently(|| queue.pop())[0],
         )
     });
     let outcome = bench.contest(contest);
@@ -96,61 +116,6 @@ where
     let claim = |_| ring.claim_producer(ANONYMOUS).expect("a seat");
     let producers: Vec<_> = (0..sides).map(claim).collect();
     work(ring, &producers)
-}
-
-/// Producers that send numbers and consumers that sum them: one half of the crowd each.
-#[derive(Clone, Copy)]
-struct Market {
-    crowd: Crowd,
-    /// Values of each producer, and of each consumer.
-    count: usize,
-}
-
-impl Market {
-    fn trade(
-        self,
-        push: impl Fn(usize, u64) -> bool + Sync,
-        pop: impl Fn() -> Option<u64> + Sync,
-    ) -> Sample {
-        let segment = Segment::anonymous("sum", 4096).expect("a page");
-        let sum: &AtomicU64 = segment.region().place(0).expect("within the page");
-        let sides = self.crowd.members / 2;
-        let elapsed = self.crowd.run(|member| match member.checked_sub(sides) {
-            None => {
-                let first = (member * self.count) as u64;
-                for number in first..first + self.count as u64 {
-                    patiently(|| push(member, number).then_some(()));
-                }
-            }
-            Some(_) => {
-                let popped = (0..self.count).map(|_| patiently(&pop)).sum();
-                sum.fetch_add(popped, Relaxed);
-            }
-        });
-        let total = (sides * self.count) as u64;
-        assert_eq!(
-            sum.load(Relaxed),
-            total * (total - 1) / 2,
-            "each value comes once"
-        );
-        Sample::of(elapsed, total as usize)
-    }
-}
-
-/// Tries until there is a result: spinning at first, then giving the core away.
-fn patiently<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
-    let mut tries = 0;
-    loop {
-        if let Some(result) = attempt() {
-            return result;
-        }
-        tries += 1;
-        if tries < 100 {
-            spin_loop();
-        } else {
-            thread::yield_now();
-        }
-    }
 }
 
 /// Words of the value that is written again and again.

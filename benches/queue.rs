@@ -1,21 +1,18 @@
 //! The blocking queue: many producers and consumers, sizes of messages, round trips.
 
-use std::hint::spin_loop;
+use std::hint::black_box;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering::Relaxed;
-use std::thread;
 
 use criterion::{Criterion, Throughput};
 use crossbeam_queue::ArrayQueue;
 use mp_benches::peers::{self, Stream};
-use mp_benches::{Bench, Contest, Crowd, Kind, Pair, Placement, Sample, limits};
-use mp_layout::atomic::AtomicU64;
+use mp_benches::{Bench, Contest, Kind, Market, Pair, Placement, Sample, limits, patiently};
 use mp_os::socket;
-use mp_queue::{Bytes, Plain, Queue, pipe};
-use mp_shm::Segment;
+use mp_queue::{Bytes, MpmcQueue, Plain, Queue, pipe};
 use mp_value::Array;
 
 const OURS: &str = "mp-queue Queue<u64, Plain>";
+const MPMC: &str = "mp-queue MpmcQueue<u64>";
 const PIPE: &str = "mp-queue pipe of u64";
 const CROSSBEAM: &str = "crossbeam ArrayQueue (threads)";
 
@@ -30,6 +27,7 @@ fn main() {
     for placement in bench.placements() {
         round_trip(&mut bench, placement);
     }
+    alone(&mut bench);
     for placement in bench.placements() {
         many(&mut bench, 1, placement);
     }
@@ -105,6 +103,36 @@ fn queue_round_trips(placement: Placement, count: usize) -> Sample {
     )
 }
 
+/// One thread puts and gets, one by one: what an operation costs that meets no other.
+fn alone(bench: &mut Bench) {
+    let count = bench.count(100_000);
+    let mut contest = Contest::of_times("put and get 8 B, one thread");
+    contest.ours(MPMC, || {
+        let queue = MpmcQueue::new(CAPACITY).expect("memory for a queue");
+        Sample::time(count, || {
+            queue.put(black_box(7_u64)).expect("room");
+            black_box(queue.get().expect("a value"));
+        })
+    });
+    contest.peer(OURS, || {
+        let queue = plain();
+        Sample::time(count, || {
+            queue.put(black_box(7)).expect("room");
+            black_box(queue.get().expect("a value"));
+        })
+    });
+    contest.peer(CROSSBEAM, || {
+        let queue = ArrayQueue::new(CAPACITY);
+        Sample::time(count, || {
+            queue.push(black_box(7)).expect("room");
+            black_box(queue.pop().expect("a value"));
+        })
+    });
+    let outcome = bench.contest(contest);
+    let cost = outcome.map(|outcome| outcome.cost(MPMC, OURS));
+    bench.goal_at_most("put and get 8 B: MpmcQueue / Queue", 0.5, cost);
+}
+
 /// `sides` producers and as many consumers, 8 bytes a message.
 fn many(bench: &mut Bench, sides: usize, placement: Placement) {
     let count = bench.count(100_000) / sides / BATCH * BATCH;
@@ -122,7 +150,14 @@ fn many(bench: &mut Bench, sides: usize, placement: Placement) {
     contest.ours(OURS, || {
         let queue = plain();
         processes.trade(
-            |number| queue.put(number).expect("open"),
+            |_, number| queue.put(number).expect("open"),
+            || queue.get().expect("open"),
+        )
+    });
+    contest.ours(MPMC, || {
+        let queue = MpmcQueue::new(CAPACITY).expect("memory for a queue");
+        processes.trade(
+            |_, number| queue.put(number).expect("open"),
             || queue.get().expect("open"),
         )
     });
@@ -132,7 +167,7 @@ fn many(bench: &mut Bench, sides: usize, placement: Placement) {
     contest.peer(CROSSBEAM, || {
         let queue = ArrayQueue::new(CAPACITY);
         threads.trade(
-            |number| patiently(|| queue.push(number).ok()),
+            |_, number| patiently(|| queue.push(number).ok()),
             || patiently(|| queue.pop()),
         )
     });
@@ -142,59 +177,19 @@ fn many(bench: &mut Bench, sides: usize, placement: Placement) {
             count: count / 4,
             ..processes
         };
-        few.trade(|number| pipe.send_number(number), || pipe.receive_number())
+        few.trade(
+            |_, number| pipe.send_number(number),
+            || pipe.receive_number(),
+        )
     });
     bench.contest(contest);
-}
-
-/// Producers that send numbers and consumers that sum them.
-#[derive(Clone, Copy)]
-struct Market {
-    kind: Kind,
-    /// Producers, and also consumers.
-    sides: usize,
-    placement: Placement,
-    /// Messages of each producer, and of each consumer.
-    count: usize,
-}
-
-impl Market {
-    fn trade(self, put: impl Fn(u64) + Sync, get: impl Fn() -> u64 + Sync) -> Sample {
-        let produce = |first: u64| (first..first + self.count as u64).for_each(&put);
-        self.run(produce, || (0..self.count).map(|_| get()).sum())
-    }
-
-    /// `produce` sends `count` numbers from the given one on; `consume` receives as many and sums
-    /// them.
-    fn run(self, produce: impl Fn(u64) + Sync, consume: impl Fn() -> u64 + Sync) -> Sample {
-        let segment = Segment::anonymous("sum", 4096).expect("a page");
-        let sum: &AtomicU64 = segment.region().place(0).expect("within the page");
-        let crowd = Crowd {
-            kind: self.kind,
-            placement: self.placement,
-            members: 2 * self.sides,
-        };
-        let elapsed = crowd.run(|member| match member.checked_sub(self.sides) {
-            None => produce((member * self.count) as u64),
-            Some(_) => {
-                sum.fetch_add(consume(), Relaxed);
-            }
-        });
-        let total = (self.sides * self.count) as u64;
-        assert_eq!(
-            sum.load(Relaxed),
-            total * (total - 1) / 2,
-            "each message comes once"
-        );
-        Sample::of(elapsed, total as usize)
-    }
 }
 
 fn in_batches(market: Market) -> Sample {
     let queue = plain();
     let batches = market.count / BATCH;
     market.run(
-        |first| {
+        |_, first| {
             for batch in 0..batches as u64 {
                 let start = first + batch * BATCH as u64;
                 let numbers: [u64; BATCH] = std::array::from_fn(|index| start + index as u64);
@@ -212,22 +207,6 @@ fn in_batches(market: Market) -> Sample {
             sum
         },
     )
-}
-
-/// Tries until there is a result: spinning at first, then giving the core away.
-fn patiently<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
-    let mut tries = 0;
-    loop {
-        if let Some(result) = attempt() {
-            return result;
-        }
-        tries += 1;
-        if tries < 100 {
-            spin_loop();
-        } else {
-            thread::yield_now();
-        }
-    }
 }
 
 /// Byte strings of one size, from one process to another.
@@ -389,7 +368,7 @@ fn with_criterion(criterion: &mut Criterion) {
                 placement: Placement::TwoCores,
                 count: iterations as usize,
             };
-            let put = |number| queue.put(number).expect("open");
+            let put = |_, number| queue.put(number).expect("open");
             market
                 .trade(put, || queue.get().expect("open"))
                 .elapsed_for(iterations)

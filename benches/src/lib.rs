@@ -9,6 +9,7 @@
 //!   machine that becomes slower slows all of them. Figures are medians over rounds; a ratio is
 //!   taken per round.
 //! - [`Pair`] and [`Crowd`]: two or more processes, or threads, each pinned to a stated core.
+//! - [`Market`]: producers and consumers of numbers, in a crowd.
 //! - [`limits`]: what no program on this machine can beat; [`peers`]: what users would pick
 //!   instead.
 //! - [`Leftovers`]: files of peers, removed also when a side was killed.
@@ -23,6 +24,7 @@ mod figures;
 mod leftovers;
 pub mod limits;
 mod machine;
+mod market;
 mod mode;
 mod pair;
 pub mod peers;
@@ -39,6 +41,7 @@ pub use contest::{Contest, Outcome, Spread};
 pub use cores::Placement;
 pub use crowd::{Crowd, now};
 pub use leftovers::Leftovers;
+pub use market::{Market, patiently};
 pub use pair::{Kind, Pair};
 pub use sample::Sample;
 pub use summary::Summary;
