@@ -52,32 +52,35 @@ fn processes_put_and_get_each_value_once() -> Result<()> {
     Ok(())
 }
 
-/// What a killed process had put is there, and the queue goes on, whatever it was doing.
+/// Killed in the middle of its puts or gets, a process leaves a queue that goes on.
 #[test]
 fn killed_processes_leave_a_queue_that_goes_on() -> Result<()> {
-    fn put_for_ever(numbers: Numbers, begun: Event) -> Result<()> {
-        for number in 0.. {
-            numbers.put([7, number])?;
-            begun.set();
-        }
+    fn put_for_ever(numbers: Numbers) -> Result<()> {
+        (0..).try_for_each(|number| numbers.put([7, number]))?;
         Ok(())
     }
-    fn get_for_ever(numbers: Numbers, begun: Event) -> Result<()> {
-        begun.set();
+    fn get_for_ever(numbers: Numbers) -> Result<()> {
         numbers.iter().try_for_each(|value| value.map(drop))?;
         Ok(())
     }
+    const MANY: u64 = 200;
     let _watchdog = Watchdog::new(PATIENCE * 4);
     let numbers = Numbers::new(4)?;
     for _ in 0..5 {
-        for work in [put_for_ever, get_for_ever] {
-            let begun = Event::new()?;
-            let mut process = Process::new(work, (numbers.clone(), begun.clone()));
-            process.start()?;
-            begun.wait();
-            process.kill()?;
-            process.join()?;
+        let mut producer = Process::new(put_for_ever, (numbers.clone(),));
+        producer.start()?;
+        for _ in 0..MANY {
+            numbers.get()?;
         }
+        producer.kill()?;
+        producer.join()?;
+        let mut consumer = Process::new(get_for_ever, (numbers.clone(),));
+        consumer.start()?;
+        for number in 0..MANY {
+            numbers.put([8, number])?;
+        }
+        consumer.kill()?;
+        consumer.join()?;
     }
     while numbers.try_get().is_ok() {}
     for number in 0..4 {
