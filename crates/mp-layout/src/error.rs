@@ -74,7 +74,8 @@ error_kinds! {
     TooManyDescriptors = 8, "no file descriptor left";
     /// The bytes are not a segment of this toolkit.
     Foreign = 9, "not a segment of this toolkit";
-    /// The segment is shorter than it says or than anything could be.
+    /// The segment is shorter than it says or than anything could be, or a peer ended in the
+    /// middle of a message.
     Truncated = 10, "the segment is truncated";
     /// The segment's creator has not finished it, or died before it had.
     NotReady = 11, "the segment is half initialised";

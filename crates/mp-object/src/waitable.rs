@@ -59,6 +59,8 @@ pub enum Watch<'a> {
     Lock(LockWatch<'a>),
     /// By a descriptor, until it is readable or hangs up.
     Descriptor(BorrowedFd<'a>),
+    /// Not at all: it is ready, and stays so until its owner takes what it has.
+    Ready,
 }
 
 /// What is in shared memory and becomes ready by a notification.
@@ -138,6 +140,7 @@ struct Watched<'a> {
     memory_places: Vec<usize>,
     descriptors: Vec<BorrowedFd<'a>>,
     descriptor_places: Vec<usize>,
+    ready_places: Vec<usize>,
 }
 
 impl<'a> Watched<'a> {
@@ -147,6 +150,7 @@ impl<'a> Watched<'a> {
             memory_places: Vec::new(),
             descriptors: Vec::new(),
             descriptor_places: Vec::new(),
+            ready_places: Vec::new(),
         };
         for (place, item) in items.iter().enumerate() {
             match item.watch()? {
@@ -162,6 +166,7 @@ impl<'a> Watched<'a> {
                     watched.descriptors.push(descriptor);
                     watched.descriptor_places.push(place);
                 }
+                Watch::Ready => watched.ready_places.push(place),
             }
         }
         match watched.memory.len() {
@@ -195,6 +200,7 @@ impl<'a> Watched<'a> {
         let mut ready: Vec<_> = objects
             .filter(|(object, _)| object.is_ready())
             .map(|(_, place)| *place)
+            .chain(self.ready_places.iter().copied())
             .collect();
         if !self.descriptors.is_empty() {
             let shown = poll(&self.descriptors, Deadline::PASSED)?;
@@ -203,8 +209,8 @@ impl<'a> Watched<'a> {
                     .iter()
                     .filter_map(|index| self.descriptor_places.get(*index)),
             );
-            ready.sort_unstable();
         }
+        ready.sort_unstable();
         Ok(ready)
     }
 

@@ -14,7 +14,7 @@
 //! | [`named`] | files in `/dev/shm`, published whole or not at all |
 //! | [`mod@file`] | files on disk, written by one opening at a time |
 //! | [`descriptor`] | descriptors by their numbers |
-//! | [`poll`] | whether a socket has hung up |
+//! | [`poll`] | whether a descriptor is ready or has hung up |
 //! | [`socket`] | descriptors passed over a socket pair |
 //! | [`listener`] | a socket that is reached by its name |
 //! | [`parent_death`] | children that die with their parent process |

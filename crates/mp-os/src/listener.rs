@@ -120,30 +120,7 @@ impl Listener {
 /// `PermissionDenied` if the name is another process's.
 pub fn connect(name: &[u8], pid: u32, deadline: Deadline) -> io::Result<OwnedFd> {
     let socket = open()?;
-    let address = SocketAddrUnix::new_abstract_name(name)?;
-    loop {
-        // The kernel waits for room on blocking sockets only, up to the time limit of sending.
-        let is_last = deadline.is_expired();
-        rustix::io::ioctl_fionbio(&socket, is_last)?;
-        if !is_last {
-            let left = deadline.of_one_call().remaining();
-            let left = left.map(|left| left.max(SHORTEST_WAIT));
-            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, left)?;
-        }
-        match rustix::net::connect(&socket, &address) {
-            Ok(()) => break,
-            Err(Errno::AGAIN) if is_last => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!(
-                        "as many connections wait at the listener of process {pid} as it has room for"
-                    ),
-                ));
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    connect_socket(&socket, &SocketAddrUnix::new_abstract_name(name)?, deadline)?;
     if socket::peer(&socket)?.pid != Some(pid) {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
@@ -151,6 +128,41 @@ pub fn connect(name: &[u8], pid: u32, deadline: Deadline) -> io::Result<OwnedFd>
         ));
     }
     Ok(socket)
+}
+
+/// Connects a UNIX socket. Where as many connections wait at the listener as it has room for, it
+/// waits until one is accepted. The socket may be left blocking.
+///
+/// # Errors
+///
+/// `TimedOut` if the listener had no room by the deadline, and what `connect` reports.
+pub fn connect_socket(
+    socket: impl AsFd,
+    address: &SocketAddrUnix,
+    deadline: Deadline,
+) -> io::Result<()> {
+    let socket = socket.as_fd();
+    loop {
+        // The kernel waits for room on blocking sockets only, up to the time limit of sending.
+        let is_last = deadline.is_expired();
+        rustix::io::ioctl_fionbio(socket, is_last)?;
+        if !is_last {
+            let left = deadline.of_one_call().remaining();
+            let left = left.map(|left| left.max(SHORTEST_WAIT));
+            sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, left)?;
+        }
+        match rustix::net::connect(socket, address) {
+            Ok(()) => return Ok(()),
+            Err(Errno::AGAIN) if is_last => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "as many connections wait at the listener as it has room for",
+                ));
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn open() -> rustix::io::Result<OwnedFd> {

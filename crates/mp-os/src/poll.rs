@@ -1,4 +1,4 @@
-//! Looking at a descriptor without waiting.
+//! Looking at a descriptor, without waiting or up to a deadline.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::clock::Deadline;
+use crate::ready;
 
 /// Whether all copies of the other end of a socket pair are closed, also those that were on their
 /// way to a process.
@@ -59,6 +60,36 @@ pub fn hung_up<'fd>(ends: impl IntoIterator<Item = BorrowedFd<'fd>>) -> io::Resu
     Ok(fds
         .filter_map(|(place, fd)| is_hung_up(fd).then_some(place))
         .collect())
+}
+
+/// Waits until `fd` is readable, has hung up or shows an error; false once the deadline has passed.
+///
+/// # Errors
+///
+/// What `poll` reports; `EBADF` for a descriptor that is closed.
+///
+/// # Examples
+///
+/// ```
+/// use mp_os::clock::Deadline;
+///
+/// let (reader, writer) = std::io::pipe()?;
+/// assert!(!mp_os::poll::wait_readable(&reader, Deadline::PASSED)?);
+/// drop(writer);
+/// assert!(mp_os::poll::wait_readable(&reader, Deadline::NEVER)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn wait_readable(fd: impl AsFd, deadline: Deadline) -> io::Result<bool> {
+    Ok(!ready::wait(fd.as_fd(), PollFlags::IN, deadline)?.is_empty())
+}
+
+/// Waits until `fd` is writable, has hung up or shows an error, as [`wait_readable`] does.
+///
+/// # Errors
+///
+/// Those of [`wait_readable`].
+pub fn wait_writable(fd: impl AsFd, deadline: Deadline) -> io::Result<bool> {
+    Ok(!ready::wait(fd.as_fd(), PollFlags::OUT, deadline)?.is_empty())
 }
 
 fn is_hung_up(fd: &PollFd<'_>) -> bool {

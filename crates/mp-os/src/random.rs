@@ -12,19 +12,28 @@ use crate::commit::is_refused;
 ///
 /// # Errors
 ///
+/// Those of [`bytes`].
+pub fn random_id() -> io::Result<[u8; 16]> {
+    bytes()
+}
+
+/// Bytes that no process can guess, 256 at most.
+///
+/// # Errors
+///
 /// What the kernel reports; only where it or a sandbox refuses `getrandom` (Linux 3.17) does it
 /// take a descriptor, of `/dev/urandom`.
-pub fn random_id() -> io::Result<[u8; 16]> {
-    let mut id = [0; 16];
+pub fn bytes<const N: usize>() -> io::Result<[u8; N]> {
+    const { assert!(N <= 256, "so many come whole or not at all") };
+    let mut bytes = [0; N];
     loop {
-        // So few bytes come whole or not at all.
-        match getrandom(&mut id[..], GetRandomFlags::empty()) {
-            Ok(_) => return Ok(id),
+        match getrandom(&mut bytes[..], GetRandomFlags::empty()) {
+            Ok(_) => return Ok(bytes),
             Err(Errno::INTR) => {}
             Err(error) if is_refused(error) => break,
             Err(error) => return Err(error.into()),
         }
     }
-    File::open("/dev/urandom")?.read_exact(&mut id)?;
-    Ok(id)
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }

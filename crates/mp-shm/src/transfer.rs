@@ -70,6 +70,8 @@ pub enum Way {
     Descriptors,
     /// By their names; memory without a name is refused.
     Names,
+    /// Not at all: every handle is refused. For bytes that may go to another machine.
+    Nowhere,
 }
 
 /// What the handles of a [`message`] need next to its bytes.
@@ -260,6 +262,9 @@ pub fn put(descriptor: &Descriptor, name: Option<&str>) -> Result<Option<u32>> {
         Scope::Message(Way::Names, _) => Err(unsupported(
             "what has a name itself carries its objects by name, and this one has none; create it under a name, or send \
              it in a queue without a name",
+        )),
+        Scope::Message(Way::Nowhere, _) => Err(unsupported(
+            "shared memory stays on its machine, and a socket's other end may be on another; send what is in it",
         )),
         Scope::Outside | Scope::Incoming(..) => Err(unsupported(
             "a handle travels as an argument or result of a process, or in a message of a serde queue; other bytes \

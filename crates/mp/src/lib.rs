@@ -32,6 +32,7 @@
 //! | share one value | [`Value`], [`RawValue`], [`AnyValue`] |
 //! | share many numbers | [`Array`], [`RawArray`], [`AnyArray`] |
 //! | send messages | [`Queue`]; [`pipe()`] between two sides; [`channel`] from one sender to one receiver |
+//! | talk to other machines, and to Python | `net::Listener`, `net::Client` (feature `net`) |
 //! | take turns | [`Lock`], [`RLock`], [`RwLock`], [`Mutex`] |
 //! | wait for several of them, or for processes, in one call | [`wait`] |
 //! | wait for each other | [`Event`], [`Condition`], [`Barrier`], [`Semaphore`], [`BoundedSemaphore`], [`PermitSemaphore`] |
@@ -98,6 +99,13 @@ pub mod value {
 /// Queues, pipes and channels: their builder, errors and batches.
 pub mod queue {
     pub use mp_queue::{Batch, Builder, GetError, Iter, Nothing, PutError, PutManyError};
+}
+
+/// Connections by sockets, to processes of this machine and of others, and to Python's
+/// `multiprocessing.connection`; with the feature `net`.
+#[cfg(feature = "net")]
+pub mod net {
+    pub use mp_net::{Address, Client, Connection, Listener, Receiver, Sender};
 }
 
 /// How the messages of a [`Queue`] are written: by serde, as the bytes of plain data, or as bytes.
