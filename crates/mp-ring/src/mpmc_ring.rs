@@ -36,6 +36,11 @@
 //!   number of positions behind, never ahead.
 //! - I4: the words of a value are written only by the producer that has claimed the cell.
 //! - I5: a seat is freed after all cells that it claims, or by its owner while it claims none.
+//! - I6: for who has loaded `skip` and then finds a position claimed, all between that position and
+//!   `skip`, if that is later, are done. The writer of `skip` knew two things: the first position
+//!   that it passed over, before which all was done; and that from there to `skip` all was done.
+//!   So what is claimed now was the first, or lies after `skip`; had it been before the first, who
+//!   has loaded `skip` would find it done.
 //!
 //! # Orderings
 //!
@@ -69,9 +74,10 @@
 //!
 //! # If a process stops
 //!
-//! As long as a push is not finished, dead or stopped, each pop looks twice at each cell from that
-//! push to the value that it takes: to pop the `n` values behind it costs about `n * n` looks. So
-//! in a large ring consumers ask for `unfinished`, too, when pops become slow.
+//! A push that is not finished, dead or stopped, costs each pop a few looks more. As long as two
+//! are not, each pop looks twice at each cell from the second to the value that it takes: to pop
+//! the `n` values behind it costs about `n * n` looks. So in a large ring consumers ask for
+//! `unfinished`, too, when pops become slow.
 
 mod pop;
 mod push;
@@ -198,6 +204,7 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
         shape.seats.store(seats, Ordering::Relaxed);
         ring.words.tail.store(0, Ordering::Relaxed);
         ring.words.head.store(0, Ordering::Relaxed);
+        ring.words.skip.store(0, Ordering::Relaxed);
         for seat in ring.seats {
             seat.set(None);
         }

@@ -1,7 +1,7 @@
 //! The words of an MPMC ring.
 
 use mp_layout::atomic::AtomicU64;
-use mp_layout::{CACHE_LINE, OwnerWord, Padded, shared_struct};
+use mp_layout::{CACHE_LINE, Padded, shared_struct};
 
 /// Where the seats start.
 pub(crate) const SEATS: usize = 384;
@@ -25,7 +25,9 @@ shared_struct! {
     pub(crate) struct MpmcWords as "MpmcRing": 384 bytes {
         pub(crate) shape: Padded<MpmcShape> = "what the creator writes once",
         pub(crate) tail: Padded<AtomicU64> = "a position up to which all are claimed; written by producers",
-        pub(crate) head: Padded<AtomicU64> = "a position up to which all are popped or swept; written by consumers. The seats follow, and the cells",
+        pub(crate) head: AtomicU64 = "a position up to which all are popped or swept; written by consumers",
+        pub(crate) skip: AtomicU64 = "a position up to which all are popped or swept, from the last one before it that is claimed; written by consumers",
+        reserved: [AtomicU64; 14] = "0. The seats follow, and the cells",
     }
 }
 
@@ -52,4 +54,4 @@ const fn size_of_seat() -> usize {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<OwnerWord>() == size_of_seat());
+const _: () = assert!(size_of::<mp_layout::OwnerWord>() == size_of_seat());

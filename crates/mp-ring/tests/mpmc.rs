@@ -15,6 +15,7 @@ use proptest::prelude::*;
 
 const TAIL: usize = 128;
 const HEAD: usize = 256;
+const SKIP: usize = 264;
 /// Where the cells of a ring of up to 16 producers start.
 const CELLS: usize = 512;
 
@@ -71,6 +72,7 @@ impl<'a> Opened<'a> {
         }
         self.overwrite(TAIL, position);
         self.overwrite(HEAD, position);
+        self.overwrite(SKIP, position);
     }
 }
 
@@ -418,7 +420,7 @@ proptest! {
     /// some value, never a panic, a hang or a read out of bounds.
     #[test]
     fn bears_any_words(
-        words in vec((0_usize..5, 0_u64..4, 0_u64..6, 0_u64..4, 0_u64..40), 1..8),
+        words in vec((0_usize..6, 0_u64..4, 0_u64..6, 0_u64..4, 0_u64..40), 1..8),
     ) {
         let mut memory = memory::<u64>(3);
         let opened = Opened::new(&mut memory, 3);
@@ -428,6 +430,7 @@ proptest! {
             match place {
                 3 => opened.overwrite(TAIL, position),
                 4 => opened.overwrite(HEAD, position),
+                5 => opened.overwrite(SKIP, position),
                 index if state << 62 == CLAIMED => {
                     opened.set_cell(index, CLAIMED | seat << 52 | position);
                 }
@@ -545,4 +548,71 @@ fn a_look_says_what_a_push_and_a_pop_would_find() {
         assert_eq!(producer.reserve().unwrap_err(), NoRoom::Full);
         assert_eq!(drain(ring), [2]);
     }
+}
+
+/// Behind a push that is not finished each pop is as quick as without: with a look at each cell in
+/// between these would take minutes.
+#[test]
+#[cfg(not(miri))]
+fn values_pass_an_unfinished_push_quickly() {
+    const MANY: usize = 1 << 18;
+    let mut memory = memory::<u64>(MANY);
+    let ring = Opened::new(&mut memory, MANY).ring;
+    let producer = ring.claim_producer(id(1)).unwrap();
+    let start = Instant::now();
+    for lap in 0..2 {
+        let unfinished = producer.reserve().unwrap();
+        for value in 1..MANY as u64 {
+            producer.push(value).unwrap();
+        }
+        for value in 1..MANY as u64 {
+            assert_eq!(ring.pop(), Ok(value));
+            let is_quick = value % 1024 != 0 || start.elapsed() < Duration::from_secs(60);
+            assert!(is_quick, "{value} of {MANY} popped");
+        }
+        let left = (ring.pop(), ring.unfinished());
+        assert_eq!(left, (Err(PopError::Empty), Some(id(1))));
+        unfinished.commit(lap);
+        assert_eq!(drain(ring), [lap]);
+    }
+}
+
+/// The hint is of another unfinished push, of an earlier lap, or of one that is done.
+#[test]
+fn what_is_skipped_is_done() {
+    let mut memory = memory::<u64>(4);
+    let opened = Opened::new(&mut memory, 4);
+    let ring = opened.ring;
+    let producer = ring.claim_producer(id(1)).unwrap();
+    for skip in [0, 1, 4, 5, 100, POSITIONS, 1 << 51] {
+        opened.start_at(4);
+        opened.overwrite(SKIP, skip);
+        let [one, other] = [(); 2].map(|()| producer.reserve().unwrap());
+        producer.push(3).unwrap();
+        producer.push(4).unwrap();
+        assert_eq!(drain(ring), [3, 4], "{skip}");
+        assert_eq!(ring.unfinished(), Some(id(1)));
+        one.commit(1);
+        other.commit(2);
+        assert_eq!(drain(ring), [1, 2], "{skip}");
+    }
+}
+
+/// Of two that are passed over, the second is looked at again, too.
+#[test]
+fn what_is_between_two_that_are_passed_over_is_skipped_alone() {
+    let mut memory = memory::<u64>(8);
+    let ring = Opened::new(&mut memory, 8).ring;
+    let producer = ring.claim_producer(id(1)).unwrap();
+    let one = producer.reserve().unwrap();
+    producer.push(2).unwrap();
+    let other = producer.reserve().unwrap();
+    producer.push(4).unwrap();
+    producer.push(5).unwrap();
+    assert_eq!((ring.pop(), ring.pop()), (Ok(2), Ok(4)));
+    other.commit(3);
+    producer.push(6).unwrap();
+    assert_eq!(drain(ring), [3, 5, 6]);
+    one.commit(1);
+    assert_eq!(drain(ring), [1]);
 }

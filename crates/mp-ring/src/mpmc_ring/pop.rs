@@ -10,11 +10,35 @@ use crate::cell_word::{Cell, CellWord, POSITIONS, is_after};
 use crate::mpmc_words::VALUE_WORDS;
 use crate::{Corrupt, PopError};
 
+/// What a consumer passed over on its way.
+#[derive(Clone, Copy)]
+struct Passed {
+    first: u64,
+    /// Between the first and the second all is done.
+    second: Option<u64>,
+}
+
+impl Passed {
+    /// With `at` passed over, too.
+    fn and(passed: Option<Self>, at: u64) -> Self {
+        match passed {
+            None => Self {
+                first: at,
+                second: None,
+            },
+            Some(Self { first, second }) => Self {
+                first,
+                second: second.or(Some(at)),
+            },
+        }
+    }
+}
+
 impl<T: Plain> MpmcRing<'_, T> {
     /// Pops the oldest value that is there.
     ///
-    /// A value that is still being written is passed over: its push has not returned. As long as it
-    /// is there, pops are slower by a look at each cell after it.
+    /// A value that is still being written is passed over: its push has not returned. As long as
+    /// two are there, pops are slower by a look at each cell after the second.
     ///
     /// What takes the value is a SeqCst operation, so that a look for producers that sleep needs no
     /// fence after it.
@@ -40,8 +64,7 @@ impl<T: Plain> MpmcRing<'_, T> {
                 if let Some(late) = self.came_late(passed, at) {
                     (at, passed) = late;
                 } else if self.release(cell, at) {
-                    // All before is done, but for what was passed over.
-                    advance(&self.words.head, passed.unwrap_or(self.laps.next(at)));
+                    self.done_up_to(self.laps.next(at), passed);
                     return crate::payload::checked(value);
                 }
                 continue;
@@ -50,28 +73,31 @@ impl<T: Plain> MpmcRing<'_, T> {
                 Some(further) => (at, passed) = further,
                 None => match self.came_late(passed, at) {
                     Some(late) => (at, passed) = late,
-                    None => return Err(self.nothing_up_to(at, passed)),
+                    None => {
+                        self.done_up_to(at, passed);
+                        return Err(PopError::Empty);
+                    }
                 },
             }
         }
     }
 
-    /// Where to look after `at`, whose cell says `word` and has no value for it, and which position
-    /// was the first to be passed over; `None` if `at` is not claimed.
+    /// Where to look after `at`, whose cell says `word` and has no value for it, and what was
+    /// passed over; `None` if `at` is not claimed.
     #[cold]
     fn after_no_value(
         &self,
         start: u64,
         at: u64,
         word: u64,
-        passed: Option<u64>,
-    ) -> Result<Option<(u64, Option<u64>)>, Corrupt> {
+        passed: Option<Passed>,
+    ) -> Result<Option<(u64, Option<Passed>)>, Corrupt> {
         let cell = self.checked_word(start, at, word)?;
         let position = cell.position();
         if position == at {
             return Ok(match cell {
                 // Its push has not returned; it comes later than what is after it.
-                Cell::Claimed { .. } => Some((self.laps.next(at), passed.or(Some(at)))),
+                Cell::Claimed { .. } => Some(self.after_claimed(at, word, passed)?),
                 // Nothing here yet. (Full at `at` is what the caller has asked for.)
                 Cell::Empty(_) | Cell::Full(_) => None,
             });
@@ -96,30 +122,62 @@ impl<T: Plain> MpmcRing<'_, T> {
         }))
     }
 
+    /// Where to look after `at`, whose cell says by `word` that it is claimed.
+    fn after_claimed(
+        &self,
+        at: u64,
+        word: u64,
+        passed: Option<Passed>,
+    ) -> Result<(u64, Option<Passed>), Corrupt> {
+        // Acquire: what its writer knew to be done (I6).
+        let skip = self.words.skip.load(Ordering::Acquire) & POSITIONS;
+        // Again, after `skip` (I6).
+        if self.cell(at)?[0].load(Ordering::Acquire) != word {
+            return Ok((at, passed));
+        }
+        let next = self.laps.next(at);
+        let is_within_lap = is_after(skip, next) && !is_after(skip, self.laps.lap_after(at));
+        let further = if is_within_lap { skip } else { next };
+        Ok((further, Some(Passed::and(passed, at))))
+    }
+
     /// A value that was passed over while it was written and is there now; asked after the cell at
     /// `at` was seen.
     ///
     /// Without this look a value could be taken whose push began after the push of the one that was
     /// passed over had returned.
     #[inline]
-    fn came_late(&self, passed: Option<u64>, at: u64) -> Option<(u64, Option<u64>)> {
-        let first = passed?;
-        let mut position = first;
+    fn came_late(&self, passed: Option<Passed>, at: u64) -> Option<(u64, Option<Passed>)> {
+        let Passed { first, second } = passed?;
+        if self.is_full_at(first)? {
+            return Some((first, None));
+        }
+        let mut position = second?;
         while position != at {
-            let cell = self.cell(position).ok()?;
-            if cell[0].load(Ordering::Acquire) == CellWord::full(position).0 {
-                return Some((position, passed.filter(|first| *first != position)));
+            if self.is_full_at(position)? {
+                let second = second.filter(|second| *second != position);
+                return Some((position, Some(Passed { first, second })));
             }
             position = self.laps.next(position);
         }
         None
     }
 
-    /// All before `at` is done, but for what was passed over.
-    #[cold]
-    fn nothing_up_to(&self, at: u64, passed: Option<u64>) -> PopError {
-        advance(&self.words.head, passed.unwrap_or(at));
-        PopError::Empty
+    fn is_full_at(&self, position: u64) -> Option<bool> {
+        let cell = self.cell(position).ok()?;
+        Some(cell[0].load(Ordering::Acquire) == CellWord::full(position).0)
+    }
+
+    /// Moves the hints: all before `at` is done, but for what was passed over.
+    #[inline]
+    fn done_up_to(&self, at: u64, passed: Option<Passed>) {
+        match passed {
+            None => advance(&self.words.head, at),
+            Some(Passed { first, second }) => {
+                advance(&self.words.head, first);
+                advance(&self.words.skip, second.unwrap_or(at));
+            }
+        }
     }
 
     /// Takes the value that the caller has copied from the cell, unless another consumer was first.

@@ -34,6 +34,36 @@ fn pop(ring: MpmcRing<'_, [u64; 2]>) -> u64 {
     }
 }
 
+/// How far one consumer got past a push that is not finished is no hint for another one, which
+/// has seen an earlier push: between them is a value that comes first.
+#[test]
+fn nothing_is_skipped_that_is_not_done() {
+    explore(|| {
+        let ring = ring(4);
+        let producer = producer(ring);
+        let push = |value: u64| producer.push([value, !value]).unwrap();
+        let first = producer.reserve().unwrap();
+        push(2);
+        let popping = thread::spawn(move || ring.pop().ok());
+        first.commit([1, !1]);
+        let third = producer.reserve().unwrap();
+        push(4);
+        let mut values: Vec<_> = [ring.pop().ok(), ring.pop().ok(), ring.pop().ok()].into();
+        third.commit([3, !3]);
+        push(5);
+        let other = popping.join().unwrap();
+        let rest: Vec<_> = std::iter::from_fn(|| ring.pop().ok()).collect();
+        assert!(
+            other != Some([5, !5]) || !rest.contains(&[3, !3]),
+            "3 comes before 5"
+        );
+        values.push(other);
+        let mut values: Vec<_> = values.into_iter().flatten().chain(rest).collect();
+        values.sort_unstable();
+        assert_eq!(values, [1, 2, 3, 4, 5].map(|value: u64| [value, !value]));
+    });
+}
+
 /// The first push returns before the second begins: a consumer that passed the first over while it
 /// was written must not take the second.
 #[test]
