@@ -96,12 +96,30 @@ enum Scope {
     Incoming(Vec<Option<OwnedFd>>, Option<Error>),
 }
 
+/// A scope in which there was no handle yet.
+#[derive(Clone, Copy)]
+enum Untouched {
+    Outgoing,
+    Message(Way),
+    Incoming,
+}
+
+impl Untouched {
+    fn scope(self) -> Scope {
+        match self {
+            Self::Outgoing => Scope::Outgoing(Vec::new()),
+            Self::Message(way) => Scope::Message(way, Baggage::default()),
+            Self::Incoming => Scope::Incoming(Vec::new(), None),
+        }
+    }
+}
+
 thread_local! {
     static SCOPE: RefCell<Scope> = const { RefCell::new(Scope::Outside) };
 
-    /// The scope of a message in which there was no handle yet; then `SCOPE` is outside. Most
-    /// messages have none, and a put of such a message writes this and nothing else.
-    static EMPTY_MESSAGE: Cell<Option<Way>> = const { Cell::new(None) };
+    /// The innermost scope while no handle was in it; then `SCOPE` is outside. Most values have
+    /// none, and for such a value this is written and nothing else.
+    static UNTOUCHED: Cell<Option<Untouched>> = const { Cell::new(None) };
 }
 
 /// A scope that is open, and the one around it, which comes back also when serialising panics.
@@ -129,34 +147,60 @@ impl Drop for Entered {
 
 /// While a thread ends there is no scope any more: handles are refused then.
 fn replace(scope: Scope) -> Scope {
-    let message = EMPTY_MESSAGE.take();
+    let untouched = UNTOUCHED.take();
     let current = SCOPE.try_with(|current| current.replace(scope));
-    match (message, current) {
-        (Some(way), Ok(_)) => Scope::Message(way, Baggage::default()),
+    match (untouched, current) {
+        (Some(untouched), Ok(_)) => untouched.scope(),
         (_, current) => current.unwrap_or_default(),
     }
 }
 
-/// The scope of a message that is written in no other scope.
-struct EmptyMessage;
+/// A scope that was untouched when it was opened, in no other scope.
+struct Opened;
 
-impl Drop for EmptyMessage {
+impl Drop for Opened {
     #[inline]
     fn drop(&mut self) {
-        if EMPTY_MESSAGE.take().is_none() {
+        if UNTOUCHED.take().is_none() {
             drop(replace(Scope::Outside));
         }
     }
 }
 
+/// Runs `run` in a scope of its own, and returns that if there was a handle in it.
+#[inline]
+fn within<R>(scope: Untouched, run: impl FnOnce() -> R) -> (R, Option<Scope>) {
+    let is_in_another = SCOPE
+        .try_with(|scope| !matches!(*scope.borrow(), Scope::Outside))
+        .unwrap_or(true);
+    if is_in_another || UNTOUCHED.get().is_some() {
+        return within_another(scope, run);
+    }
+    UNTOUCHED.set(Some(scope));
+    let opened = Opened;
+    let result = run();
+    if UNTOUCHED.get().is_some() {
+        return (result, None);
+    }
+    let left = replace(Scope::Outside);
+    core::mem::forget(opened);
+    (result, Some(left))
+}
+
+#[cold]
+fn within_another<R>(scope: Untouched, run: impl FnOnce() -> R) -> (R, Option<Scope>) {
+    let entered = Entered::new(scope.scope());
+    let result = run();
+    (result, Some(entered.leave()))
+}
+
 /// Runs `write` and returns, next to its result, duplicates of the descriptors of the objects that
 /// were serialised meanwhile.
+#[inline]
 pub fn outgoing<R>(write: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
-    let scope = Entered::new(Scope::Outgoing(Vec::new()));
-    let written = write();
-    match scope.leave() {
-        Scope::Outgoing(descriptors) => (written, descriptors),
-        _ => (written, Vec::new()),
+    match within(Untouched::Outgoing, write) {
+        (written, Some(Scope::Outgoing(descriptors))) => (written, descriptors),
+        (written, _) => (written, Vec::new()),
     }
 }
 
@@ -178,28 +222,8 @@ pub fn outgoing<R>(write: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
 /// ```
 #[inline]
 pub fn message<R>(way: Way, write: impl FnOnce() -> R) -> (R, Option<Baggage>) {
-    let is_in_another = SCOPE
-        .try_with(|scope| !matches!(*scope.borrow(), Scope::Outside))
-        .unwrap_or(true);
-    if is_in_another || EMPTY_MESSAGE.get().is_some() {
-        return message_in_another(way, write);
-    }
-    EMPTY_MESSAGE.set(Some(way));
-    let scope = EmptyMessage;
-    let written = write();
-    if EMPTY_MESSAGE.get().is_some() {
-        return (written, None);
-    }
-    let left = replace(Scope::Outside);
-    core::mem::forget(scope);
-    (written, baggage_of(left))
-}
-
-#[cold]
-fn message_in_another<R>(way: Way, write: impl FnOnce() -> R) -> (R, Option<Baggage>) {
-    let scope = Entered::new(Scope::Message(way, Baggage::default()));
-    let written = write();
-    (written, baggage_of(scope.leave()))
+    let (written, left) = within(Untouched::Message(way), write);
+    (written, left.and_then(baggage_of))
 }
 
 fn baggage_of(scope: Scope) -> Option<Baggage> {
@@ -216,6 +240,9 @@ fn baggage_of(scope: Scope) -> Option<Baggage> {
 ///
 /// Those that no handle asks for are closed.
 pub fn incoming<R>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> R) -> R {
+    if descriptors.is_empty() {
+        return within(Untouched::Incoming, read).0;
+    }
     incoming_or_why(descriptors, read).0
 }
 
