@@ -141,8 +141,20 @@ impl Callable {
     /// In a process that [`Process`](crate::Process) started the panic has its place and its
     /// backtrace; elsewhere it has its message only.
     pub fn call(self, arguments: &[u8], descriptors: Vec<OwnedFd>) -> Outcome {
+        self.call_in(arguments, descriptors, Vec::new())
+    }
+
+    /// As [`call`](Self::call), with the bytes of the value in `memory` in place of what it holds;
+    /// [`Outcome::into_message`] gives it back.
+    pub fn call_in(
+        self,
+        arguments: &[u8],
+        descriptors: Vec<OwnedFd>,
+        mut memory: Vec<u8>,
+    ) -> Outcome {
+        memory.clear();
         Outcome(
-            panic::catch(|| self.0.run(arguments, descriptors))
+            panic::catch(|| self.0.run(arguments, descriptors, memory))
                 .unwrap_or_else(outcome::Outcome::Panicked),
         )
     }
@@ -163,6 +175,12 @@ impl Outcome {
     /// outcome without a value.
     pub fn from_message(bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Self {
         Self(outcome::Outcome::from_message(bytes, descriptors))
+    }
+
+    /// As [`from_message`](Self::from_message), of bytes that stay where they are. A short value
+    /// takes no memory of its own.
+    pub fn from_bytes(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Self {
+        Self(outcome::Outcome::from_bytes(bytes, descriptors))
     }
 
     /// What the function returned; each call returns an equal value. `callee` names the other
@@ -296,6 +314,24 @@ mod tests {
     }
 
     #[test]
+    fn a_value_of_any_length_is_read_from_bytes_that_stay() {
+        for length in [0, 1, 20, 21, 22, 23, 24, 1000] {
+            let function = Function::of::<_, (String,), _>(|text: String| text).unwrap();
+            let text = "x".repeat(length);
+            let (arguments, _) = write_arguments(&(text.clone(),)).unwrap();
+            let memory = vec![7; 9];
+            let outcome = function
+                .find()
+                .unwrap()
+                .call_in(&arguments, Vec::new(), memory);
+            let (bytes, _) = outcome.into_message();
+            let outcome = Outcome::from_bytes(&bytes, Vec::new());
+            assert_eq!(outcome.value::<String, _>("w").unwrap(), text);
+            assert_eq!(outcome.into_message().0, bytes);
+        }
+    }
+
+    #[test]
     fn a_panic_is_an_outcome() {
         let outcome = called(|n: u32| assert!(n < 3, "{n} is too many"), &(7_u32,));
         assert_eq!(outcome.panic().unwrap().message(), "7 is too many");
@@ -312,6 +348,8 @@ mod tests {
             assert!(found.is_err(), "{length} bytes");
         }
         for bytes in [vec![], vec![9], vec![1, 2, 200]] {
+            let outcome = Outcome::from_bytes(&bytes, Vec::new());
+            assert!(outcome.value::<u32, _>("w").is_err());
             let outcome = Outcome::from_message(bytes, Vec::new());
             assert!(outcome.value::<u32, _>("w").is_err());
         }

@@ -183,8 +183,11 @@ struct Job {
 
 impl Job {
     fn run(self) -> Outcome {
-        panic::catch(|| self.entry.run(&self.arguments, self.descriptors))
-            .unwrap_or_else(Outcome::Panicked)
+        panic::catch(|| {
+            self.entry
+                .run(&self.arguments, self.descriptors, Vec::new())
+        })
+        .unwrap_or_else(Outcome::Panicked)
     }
 }
 

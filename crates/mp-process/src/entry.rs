@@ -28,13 +28,16 @@ use crate::way_back::WayBack;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"mp entry");
 
+/// What runs a task: with its arguments, their descriptors, and memory for the bytes of its value.
+type Run = fn(&[u8], Vec<OwnedFd>, Vec<u8>) -> Outcome;
+
 /// What the executable says of one task.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Entry {
     magic: u64,
     type_hash: fn() -> u64,
-    run: fn(&[u8], Vec<OwnedFd>) -> Outcome,
+    run: Run,
 }
 
 /// An entry, as one process of the program names it to another.
@@ -136,13 +139,23 @@ impl Entry {
         (self.type_hash)()
     }
 
-    /// Decodes the arguments, calls the task and encodes what it returns.
-    pub(crate) fn run(&self, arguments: &[u8], descriptors: Vec<OwnedFd>) -> Outcome {
-        (self.run)(arguments, descriptors)
+    /// Decodes the arguments, calls the task and encodes what it returns, in `memory`, which is
+    /// empty.
+    pub(crate) fn run(
+        &self,
+        arguments: &[u8],
+        descriptors: Vec<OwnedFd>,
+        memory: Vec<u8>,
+    ) -> Outcome {
+        (self.run)(arguments, descriptors, memory)
     }
 }
 
-fn run<F: Task<A> + Stateless, A: Arguments, W>(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Outcome
+fn run<F: Task<A> + Stateless, A: Arguments, W>(
+    bytes: &[u8],
+    descriptors: Vec<OwnedFd>,
+    memory: Vec<u8>,
+) -> Outcome
 where
     F::Output: Returned<W>,
 {
@@ -158,7 +171,7 @@ where
     // SAFETY: `F` has no bytes (asserted in `Entry::of`), is `Copy`, and a value of it was given to
     // the parent.
     let task: F = unsafe { NonNull::<F>::dangling().read() };
-    task.call(arguments).leave()
+    task.call(arguments).leave(memory)
 }
 
 fn another_build(own: &Build, named: &Build) -> Error {
@@ -188,7 +201,11 @@ mod tests {
     fn is_found_again_and_runs() {
         let entry = entry_of(double);
         let found = Entry::at(&entry.address().unwrap()).unwrap();
-        let outcome = found.run(&postcard::to_stdvec(&(21_u32,)).unwrap(), Vec::new());
+        let outcome = found.run(
+            &postcard::to_stdvec(&(21_u32,)).unwrap(),
+            Vec::new(),
+            Vec::new(),
+        );
         assert_eq!(outcome.decode::<u32>("w").unwrap(), 42);
     }
 

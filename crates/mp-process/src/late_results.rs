@@ -241,7 +241,9 @@ mod tests {
         let me = std::process::id();
         let child = Forked::new(|| {
             let socket = listener::connect(late.listener_name(), me, Deadline::PASSED).unwrap();
-            Outcome::returned(&7_u8).send(socket.as_fd()).is_ok()
+            Outcome::returned(&7_u8, Vec::new())
+                .send(socket.as_fd())
+                .is_ok()
         });
         assert!(child.succeeds());
         assert!(late.outcome_of(1).unwrap().is_none());

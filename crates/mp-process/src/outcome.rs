@@ -1,6 +1,7 @@
 //! The outcome of a task, on its way from the child to its parent.
 
 use std::any::type_name;
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mp_layout::{Error, ErrorKind, Result};
@@ -19,12 +20,54 @@ pub enum Outcome {
     Returned {
         /// What its `Err` holds, as text, if it is one; the text stays in the child.
         err: Option<String>,
-        value: Vec<u8>,
+        value: Bytes,
         descriptors: Vec<OwnedFd>,
     },
     Panicked(Panic),
     /// The task was not run, or its value did not encode: an [`Error`] in bytes.
     Refused(Vec<u8>),
+}
+
+/// The bytes of a value: a few without memory of their own.
+#[derive(Debug)]
+pub enum Bytes {
+    Few(u8, [u8; Self::FEW]),
+    Many(Vec<u8>),
+}
+
+impl Bytes {
+    /// As many as make it no larger.
+    const FEW: usize = 22;
+
+    fn of(bytes: &[u8]) -> Self {
+        let mut few = [0; Self::FEW];
+        match few.get_mut(..bytes.len()) {
+            None => Self::Many(bytes.to_vec()),
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                Self::Few(bytes.len() as u8, few)
+            }
+        }
+    }
+
+    fn into_vec(self) -> Vec<u8> {
+        match self {
+            Self::Few(..) => self.to_vec(),
+            Self::Many(bytes) => bytes,
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Few(len, bytes) => &bytes[..usize::from(*len)],
+            Self::Many(bytes) => bytes,
+        }
+    }
 }
 
 /// The last byte on the wire, where adding it moves nothing.
@@ -34,12 +77,13 @@ const PANICKED: u8 = 2;
 const REFUSED: u8 = 3;
 
 impl Outcome {
-    pub(crate) fn returned<R: Serialize>(value: &R) -> Self {
-        let (bytes, descriptors) = transfer::outgoing(|| message::write(value));
+    /// Of a value, whose bytes take `memory`, which is empty.
+    pub(crate) fn returned<R: Serialize>(value: &R, memory: Vec<u8>) -> Self {
+        let (bytes, descriptors) = transfer::outgoing(|| message::append(value, memory));
         match bytes {
             Ok(bytes) => Self::Returned {
                 err: err_text(value),
-                value: bytes,
+                value: Bytes::Many(bytes),
                 descriptors,
             },
             Err(error) => {
@@ -100,10 +144,10 @@ impl Outcome {
                 err: None,
                 value,
                 descriptors,
-            } => (value, descriptors, RETURNED_OK),
+            } => (value.into_vec(), descriptors, RETURNED_OK),
             Self::Returned {
                 value, descriptors, ..
-            } => (value, descriptors, RETURNED_ERR),
+            } => (value.into_vec(), descriptors, RETURNED_ERR),
             Self::Panicked(panic) => (panic.to_bytes(), Vec::new(), PANICKED),
             Self::Refused(error) => (error, Vec::new(), REFUSED),
         };
@@ -126,13 +170,25 @@ impl Outcome {
         match value.pop() {
             Some(tag @ (RETURNED_OK | RETURNED_ERR)) => Self::Returned {
                 err: (tag == RETURNED_ERR).then(String::new),
-                value,
+                value: Bytes::Many(value),
                 descriptors,
             },
             Some(PANICKED) => {
                 Panic::from_bytes(&value).map_or(Self::Refused(value), Self::Panicked)
             }
             _ => Self::Refused(value),
+        }
+    }
+
+    /// As [`from_message`](Self::from_message), of bytes that stay where they are.
+    pub(crate) fn from_bytes(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Self {
+        match bytes.split_last() {
+            Some((&tag @ (RETURNED_OK | RETURNED_ERR), value)) => Self::Returned {
+                err: (tag == RETURNED_ERR).then(String::new),
+                value: Bytes::of(value),
+                descriptors,
+            },
+            _ => Self::from_message(bytes.to_vec(), descriptors),
         }
     }
 

@@ -295,7 +295,9 @@ mod tests {
     #[test]
     fn a_forgotten_child_has_ended_and_left_its_outcome() {
         let (ours, theirs) = mp_os::socket::pair().unwrap();
-        Outcome::returned(&7_u8).send(theirs.as_fd()).unwrap();
+        Outcome::returned(&7_u8, Vec::new())
+            .send(theirs.as_fd())
+            .unwrap();
         drop(theirs);
         let watch = ExitWatch::new(None).unwrap();
         let running = Running::new("short".to_owned(), false, 1, watch, ours);

@@ -29,15 +29,15 @@ impl<R> HasOutput for fn() -> R {
 
 /// Both ends of a way.
 pub trait WayBack<W>: Sized {
-    /// In the child.
-    fn leave(&self) -> Outcome;
+    /// In the child; the bytes of a value take `memory`, which is empty.
+    fn leave(&self, memory: Vec<u8>) -> Outcome;
     /// In the parent; `process` names the child in errors.
     fn arrive(outcome: &Outcome, process: &str) -> Result<Self>;
 }
 
 impl<T: Serialize + DeserializeOwned> WayBack<ByValue> for T {
-    fn leave(&self) -> Outcome {
-        Outcome::returned(self)
+    fn leave(&self, memory: Vec<u8>) -> Outcome {
+        Outcome::returned(self, memory)
     }
 
     fn arrive(outcome: &Outcome, process: &str) -> Result<Self> {
@@ -46,7 +46,7 @@ impl<T: Serialize + DeserializeOwned> WayBack<ByValue> for T {
 }
 
 impl WayBack<Never> for <fn() -> ! as HasOutput>::Output {
-    fn leave(&self) -> Outcome {
+    fn leave(&self, _memory: Vec<u8>) -> Outcome {
         *self
     }
 
