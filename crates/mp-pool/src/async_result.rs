@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mp_os::clock::Deadline;
 
 use crate::error::{Cause, TaskError};
-use crate::job::{Job, Read, value};
+use crate::job::{Job, Progress, Read, value};
 
 /// The result of one task, from [`Pool::apply_async`](crate::Pool::apply_async).
 ///
@@ -195,7 +195,12 @@ impl<R> MapResult<R> {
             let first = (0..self.len).find(is_missing).unwrap_or(0);
             return Err(TaskError::new(first, Cause::TimedOut));
         }
-        self.read_all().into_iter().collect()
+        let progress = self.job.locked();
+        let mut values = Vec::with_capacity(self.len);
+        for index in 0..self.len {
+            values.push(self.read_one(&progress, index)?);
+        }
+        Ok(values)
     }
 
     /// Waits for all tasks, and returns the value or the error of each, in order.
@@ -239,11 +244,15 @@ impl<R> MapResult<R> {
 
     fn read_all(&self) -> Vec<Result<R, TaskError>> {
         let progress = self.job.locked();
-        let one = |index| match progress.outcomes.get(index) {
+        let one = |index| self.read_one(&progress, index);
+        (0..self.len).map(one).collect()
+    }
+
+    fn read_one(&self, progress: &Progress, index: usize) -> Result<R, TaskError> {
+        match progress.outcomes.get(index) {
             Some(delivered) => value(index, delivered, self.read),
             None => Err(TaskError::new(index, self.job.why_missing())),
-        };
-        (0..self.len).map(one).collect()
+        }
     }
 
     /// Waits for all tasks. How they ended is no error here.
@@ -264,12 +273,14 @@ impl<R> MapResult<R> {
 
     /// Whether all tasks have returned; false also while one has not ended.
     pub fn successful(&self) -> bool {
+        self.job.take();
         let progress = self.job.locked();
         progress.outcomes.len() == self.len && progress.outcomes.iter().all(|(_, one)| one.is_ok())
     }
 
     /// How many tasks have ended.
     pub fn completed(&self) -> usize {
+        self.job.take();
         self.job.locked().outcomes.len()
     }
 

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! A packet's tasks lie in its line; those of a packet that does not fit, or has descriptors, are
-//! asked for.
+//! asked for. The first packets have long lines, the others short ones, so that there are many for
+//! tasks that come one by one.
 //!
 //! # Invariants
 //!
@@ -31,11 +32,17 @@
 //!   each task begins.
 //! - I5: a worker that looks for a packet without sleeping says so, and looks once more after it
 //!   has said that it does not.
+//! - I6: the parent counts the packets that it makes ready, and those that it passes over since
+//!   they are not free; the count modulo their number is the next one. No packet before `hint` is
+//!   ready: a worker moves it past what it found not ready, or claimed, of what was counted before.
+//!   So a look costs nothing where nothing was counted since the last one.
 //!
 //! # Orderings
 //!
 //! - Ready is stored with Release and claimed with Acquire: words and line are written before they
 //!   are read.
+//! - `published` is stored with Release after that, and loaded with Acquire: what it counts and is
+//!   not found ready was claimed or withdrawn. `hint` likewise: it is never ahead of `published`.
 //! - A push releases, the parent's pop acquires: see [`ByteRing`].
 //! - `parent`: the parent stores the number of its sleep, then looks at the rings; a worker pushes,
 //!   then looks at the number; both with a SeqCst fence in between, so that one sees the other.
@@ -68,6 +75,7 @@
     reason = "rings and locks in shared memory are placed here"
 )]
 
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -81,8 +89,21 @@ use mp_sync::{EventCount, Wait};
 use crate::look::look_for_a_while;
 use crate::results::Results;
 
-/// Bytes of a packet's line.
+/// Bytes of a packet's line, of the first packets.
 pub const LINE: usize = 16 << 10;
+
+/// Bytes of the lines of the others: the name of a function and a few arguments.
+const SHORT_LINE: usize = 256;
+
+/// As many packets that two workers which run short tasks do not wait for the next one.
+const PACKETS_MIN: usize = 512;
+
+/// As many of them with long lines.
+const LINES_MIN: usize = 64;
+
+/// Packets, and long lines, for each worker where there are many: the next one is there when the
+/// last one is done.
+const PACKETS_PER_WORKER: usize = 2;
 
 /// Bytes of a worker's ring. Outcomes that do not fit travel in pieces of [`PIECE`].
 const RING: usize = 128 << 10;
@@ -108,23 +129,29 @@ const WORKER_MASK: u64 = (1 << 14) - 1;
 const GENERATION_SHIFT: u32 = 16;
 const ITEM_MASK: u64 = (1 << 16) - 1;
 
+/// As many outcomes as the parent can wake for; its sleep's number follows.
+pub(crate) const LEAST_MAX: usize = (1 << LEAST_SHIFT) - 1;
+const LEAST_SHIFT: u32 = 16;
+
 shared_struct! {
     /// What the parent writes once, and whether the workers are to end.
-    pub(crate) struct Shape as "Pool: shape": 16 bytes {
+    pub(crate) struct Shape as "Pool: shape": 20 bytes {
         packets: AtomicU32 = "how many packets there are",
         workers: AtomicU32 = "how many workers there can be",
         stop: AtomicU32 = "1 when a worker that finds no packet is to end",
         submitter: AtomicU32 = "processor of the thread that submitted last, plus one",
+        lines: AtomicU32 = "how many of the packets, the first ones, have a long line",
     }
 }
 
 shared_struct! {
     /// The words before the packets.
-    pub(crate) struct BoardWords as "Pool": 512 bytes {
+    pub(crate) struct BoardWords as "Pool": 640 bytes {
         shape: Padded<Shape> = "what the parent writes once, and whether the workers are to end",
         tasks: Padded<EventCount> = "what workers without a packet sleep on",
-        hint: Padded<AtomicU64> = "where the next claim looks first: after the packet that was claimed last",
-        parent: Padded<AtomicU64> = "bit 0: whether it wakes for each outcome; the rest: the number of the parent's sleep; 0 while it is awake",
+        published: Padded<AtomicU64> = "how many packets were made ready or passed over; modulo their number, the next one",
+        hint: Padded<AtomicU64> = "how many of these are known not to be ready any more: where a claim looks first",
+        parent: Padded<AtomicU64> = "bits 0 to 15: for how many outcomes in a worker's ring it wakes, of a packet that does not hurry; the rest: the number of the parent's sleep; 0 while it is awake",
     }
 }
 
@@ -134,7 +161,7 @@ shared_struct! {
         state: AtomicU64 = "bits 0 and 1: 0 free, 1 ready, 2 taken; bits 2 to 15: worker that took it, counted from 1; the rest: generation",
         size: AtomicU32 = "bytes of its line in use; all ones if the worker has to ask for it",
         items: AtomicU32 = "how many tasks it has",
-        hurry: AtomicU32 = "1 if its outcomes are waited for one by one, 0 if together with those of other packets",
+        hurry: AtomicU32 = "1 if the parent is told of each outcome, 2 of the last, 0 of none before it asks",
         pad: AtomicU32 = "0",
         reserved: [AtomicU64; 5] = "0",
     }
@@ -171,7 +198,38 @@ pub(crate) const TABLES: &[mp_layout::Table] = &[
 pub struct Board {
     segment: Segment,
     packets: usize,
+    /// Of the first packets, which have long ones.
+    lines: usize,
     workers: usize,
+}
+
+/// When the parent is told of a packet's outcomes, if it sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hurry {
+    /// After each.
+    Each,
+    /// After the last.
+    AtEnd,
+    /// When it has a use for them, see [`Board::may_sleep`].
+    No,
+}
+
+impl Hurry {
+    fn from_word(word: u32) -> Self {
+        match word {
+            0 => Self::No,
+            1 => Self::Each,
+            _ => Self::AtEnd,
+        }
+    }
+
+    fn to_word(self) -> u32 {
+        match self {
+            Self::No => 0,
+            Self::Each => 1,
+            Self::AtEnd => 2,
+        }
+    }
 }
 
 /// A packet that a worker has taken.
@@ -185,8 +243,8 @@ pub struct Claim {
     pub size: Option<usize>,
     /// How many tasks it has.
     pub items: usize,
-    /// Whether the parent is woken for each of them.
-    pub hurry: bool,
+    /// When the parent is told of them.
+    pub hurry: Hurry,
 }
 
 /// What a worker does next.
@@ -215,15 +273,18 @@ impl Board {
                 format_args!("1 to {MAX_WORKERS}"),
             ));
         }
-        let packets = (8 * workers).next_power_of_two().max(64);
-        let size = rings_at(packets, workers) + workers * ring_size()?;
+        let many = (PACKETS_PER_WORKER * workers).next_power_of_two();
+        let (packets, lines) = (many.max(PACKETS_MIN), many.max(LINES_MIN));
+        let size = rings_at(packets, lines, workers) + workers * ring_size()?;
         let board = Self {
             segment: Segment::anonymous("pool", size)?,
             packets,
+            lines,
             workers,
         };
         let shape = &board.words()?.shape;
         shape.packets.store(packets as u32, Ordering::Relaxed);
+        shape.lines.store(lines as u32, Ordering::Relaxed);
         shape.workers.store(workers as u32, Ordering::Relaxed);
         (0..workers).try_for_each(|worker| board.reset_worker(worker))?;
         Ok(board)
@@ -237,9 +298,12 @@ impl Board {
     pub fn attach(segment: Segment) -> Result<Self> {
         let words: &BoardWords = segment.region().place(0)?;
         let packets = words.shape.packets.load(Ordering::Relaxed) as usize;
+        let lines = words.shape.lines.load(Ordering::Relaxed) as usize;
         let workers = words.shape.workers.load(Ordering::Relaxed) as usize;
-        let fits = (1..=MAX_WORKERS).contains(&workers) && packets <= 16 * MAX_WORKERS;
-        if !fits || segment.len() != rings_at(packets, workers) + workers * ring_size()? {
+        let fits = (1..=MAX_WORKERS).contains(&workers)
+            && (1..=16 * MAX_WORKERS).contains(&packets)
+            && lines <= packets;
+        if !fits || segment.len() != rings_at(packets, lines, workers) + workers * ring_size()? {
             return Err(
                 Error::new(ErrorKind::WrongSize, "attach", "a pool").with_detail(format!(
                     "{} bytes are not those of {packets} packets and {workers} workers",
@@ -250,6 +314,7 @@ impl Board {
         Ok(Self {
             segment,
             packets,
+            lines,
             workers,
         })
     }
@@ -259,21 +324,31 @@ impl Board {
         self.packets
     }
 
+    /// Bytes of a packet's line.
+    pub fn room(&self, packet: usize) -> usize {
+        if packet < self.lines {
+            LINE
+        } else {
+            SHORT_LINE
+        }
+    }
+
     // The parent's side.
 
-    /// Makes a free packet ready, with its bytes in its line, or to be asked for; `hurry` says
-    /// whether its outcomes are waited for one by one. A worker is not woken.
+    /// Makes a free packet ready, with its bytes in its line, or to be asked for. A worker is not
+    /// woken.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::WrongSize`] if there is no such packet, or the bytes do not fit.
+    /// [`ErrorKind::WrongSize`] if there is no such packet; [`ErrorKind::InvalidInput`] for bytes
+    /// that do not [fit](Self::room).
     pub fn publish(
         &self,
         packet: usize,
         generation: u64,
         bytes: Option<&[u8]>,
         items: usize,
-        hurry: bool,
+        hurry: Hurry,
     ) -> Result<()> {
         let words = self.packet(packet)?;
         let size = match bytes {
@@ -285,10 +360,15 @@ impl Board {
         };
         words.size.store(size, Ordering::Relaxed);
         words.items.store(items as u32, Ordering::Relaxed);
-        words.hurry.store(hurry.into(), Ordering::Relaxed);
+        words.hurry.store(hurry.to_word(), Ordering::Relaxed);
         let ready = generation << GENERATION_SHIFT | READY;
         // pairs with the claim
         words.state.store(ready, Ordering::Release);
+        let published = &self.words()?.published;
+        let before = published.load(Ordering::Relaxed);
+        let passed_over = (packet as u64).wrapping_sub(before) % self.packets as u64;
+        // Release: what is counted is ready (I6).
+        published.store(before + passed_over + 1, Ordering::Release);
         Ok(())
     }
 
@@ -410,21 +490,34 @@ impl Board {
     }
 
     /// Says that the parent is about to sleep, for the time `number`, which is never 0 and never
-    /// the same, and whether it wakes for `each` outcome or only for those that hurry; returns
-    /// whether it may, since [`has_news`](Self::has_news) finds nothing.
-    pub fn may_sleep(&self, number: u64, each: bool) -> Result<bool> {
-        let word = number << 1 | u64::from(each);
+    /// the same. It [drains](Self::drain) the rings next: of what comes after that it is told.
+    pub fn announce_sleep(&self, number: u64) -> Result<()> {
+        self.will_sleep(number, LEAST_MAX)
+    }
+
+    /// Says for how much the parent wakes that has [announced](Self::announce_sleep) its sleep
+    /// `number`: when a worker has `least` outcomes at the end of a packet. Whatever the number,
+    /// it wakes for an outcome that hurries, and when a worker with outcomes finds no packet or no
+    /// room. Returns whether it may sleep, since no worker has as many.
+    pub fn may_sleep(&self, number: u64, least: usize) -> Result<bool> {
+        let least = least.clamp(1, LEAST_MAX);
+        self.will_sleep(number, least)?;
+        Ok(!self.has_news(least))
+    }
+
+    fn will_sleep(&self, number: u64, least: usize) -> Result<()> {
+        let word = number << LEAST_SHIFT | least as u64;
         self.words()?.parent.store(word, Ordering::Relaxed);
         // Pairs with the fence in `ring_parent`: one of the two sees the other.
         fence(Ordering::SeqCst);
-        Ok(!self.has_news())
+        Ok(())
     }
 
-    /// Whether a worker has pushed anything, or damaged its ring, which [`drain`](Self::drain)
-    /// finds.
-    pub fn has_news(&self) -> bool {
-        let is_empty = |worker| self.ring(worker).is_ok_and(|ring| ring.is_empty());
-        !(0..self.workers).all(is_empty)
+    /// Whether a worker has pushed `least` records that were not taken, or damaged its ring, which
+    /// [`drain`](Self::drain) finds.
+    pub fn has_news(&self, least: usize) -> bool {
+        let has_fewer = |worker| self.ring(worker).is_ok_and(|ring| ring.len() < least);
+        !(0..self.workers).all(has_fewer)
     }
 
     /// Says that the parent is awake.
@@ -447,10 +540,12 @@ impl Board {
     pub fn claim(&self, worker: usize) -> Result<Option<Claim>> {
         let words = self.words()?;
         let packets = self.all_packets()?;
-        let first = words.hint.load(Ordering::Relaxed) as usize % self.packets;
-        let (before, after) = packets.split_at(first);
-        let from_first = (first..).zip(after).chain((0..).zip(before));
-        for (packet, found) in from_first {
+        let places = self.places_to_look()?;
+        let end = places.end;
+        let has_places = !places.is_empty();
+        for place in places {
+            let packet = place as usize % self.packets;
+            let found = &packets[packet];
             let state = found.state.load(Ordering::Relaxed);
             if state & TAG != READY {
                 continue;
@@ -464,17 +559,37 @@ impl Board {
             if claimed.is_err() {
                 continue;
             }
-            words.hint.store(packet as u64 + 1, Ordering::Relaxed);
+            // Release: whoever loads it sees as much as was counted (I6).
+            words.hint.store(place + 1, Ordering::Release);
             let size = found.size.load(Ordering::Relaxed);
             return Ok(Some(Claim {
                 packet,
                 generation: state >> GENERATION_SHIFT,
                 size: (size != ASK).then_some(size as usize),
                 items: found.items.load(Ordering::Relaxed) as usize,
-                hurry: found.hurry.load(Ordering::Relaxed) != 0,
+                hurry: Hurry::from_word(found.hurry.load(Ordering::Relaxed)),
             }));
         }
+        if has_places {
+            words.hint.store(end, Ordering::Release);
+        }
         Ok(None)
+    }
+
+    /// Where a packet may be ready, in the parent's count: each packet once at most.
+    fn places_to_look(&self) -> Result<Range<u64>> {
+        let words = self.words()?;
+        let hint = words.hint.load(Ordering::Acquire);
+        // Acquire pairs with `publish`: what is counted is seen ready.
+        let end = words.published.load(Ordering::Acquire);
+        let all = end.saturating_sub(self.packets as u64)..end;
+        // Ahead of the count it would be damaged.
+        let first = if hint <= end {
+            hint.max(all.start)
+        } else {
+            all.start
+        };
+        Ok(first..end)
     }
 
     /// Waits for a packet and takes it, or for the end. Before it sleeps it calls `before_sleep`,
@@ -543,9 +658,13 @@ impl Board {
     }
 
     fn has_ready(&self) -> bool {
-        let is_ready = |words: &PacketWords| words.state.load(Ordering::Relaxed) & TAG == READY;
-        self.all_packets()
-            .is_ok_and(|packets| packets.iter().any(is_ready))
+        let (Ok(packets), Ok(mut places)) = (self.all_packets(), self.places_to_look()) else {
+            return false;
+        };
+        places.any(|place| {
+            let state = &packets[place as usize % self.packets].state;
+            state.load(Ordering::Relaxed) & TAG == READY
+        })
     }
 
     /// Copies the bytes of a packet that this worker has taken into `bytes`, in place of what is
@@ -555,14 +674,16 @@ impl Board {
     ///
     /// [`ErrorKind::Corrupt`] if they are more than a line.
     pub fn read_line(&self, packet: usize, size: usize, bytes: &mut Vec<u8>) -> Result<()> {
-        if size > LINE {
+        let room = self.room(packet);
+        if size > room {
             return Err(Error::new(ErrorKind::Corrupt, "read", "a packet of tasks")
-                .with_detail(format!("{size} bytes in a line of {LINE}")));
+                .with_detail(format!("{size} bytes in a line of {room}")));
         }
-        let line = self.line(packet)?;
+        let line = self.line(packet)?.slice(..size.div_ceil(8));
         bytes.clear();
-        for place in 0..size.div_ceil(8) {
-            bytes.extend_from_slice(&line.get(place).to_ne_bytes());
+        bytes.resize(8 * line.len(), 0);
+        for (place, word) in line.iter().zip(bytes.as_chunks_mut().0) {
+            *word = place.to_ne_bytes();
         }
         bytes.truncate(size);
         Ok(())
@@ -608,23 +729,30 @@ impl Board {
     }
 
     fn line(&self, packet: usize) -> Result<Cells<'_, u64>> {
-        let place = lines_at(self.packets, self.workers) + packet * LINE;
-        Cells::new(self.segment.region().subregion(place, LINE)?)
+        let short = packet.saturating_sub(self.lines);
+        let place = lines_at(self.packets, self.workers)
+            + packet.min(self.lines) * LINE
+            + short * SHORT_LINE;
+        Cells::new(self.segment.region().subregion(place, self.room(packet))?)
     }
 
     fn write_line(&self, packet: usize, bytes: &[u8]) -> Result<()> {
-        let line = self.line(packet)?;
-        for (place, some) in bytes.chunks(8).enumerate() {
+        let line = self.line(packet)?.try_slice(..bytes.len().div_ceil(8))?;
+        let (words, rest) = bytes.as_chunks();
+        for (place, word) in words.iter().enumerate() {
+            line.set(place, u64::from_ne_bytes(*word));
+        }
+        if !rest.is_empty() {
             let mut word = [0; 8];
-            word[..some.len()].copy_from_slice(some);
-            line.try_set(place, u64::from_ne_bytes(word))?;
+            word[..rest.len()].copy_from_slice(rest);
+            line.set(words.len(), u64::from_ne_bytes(word));
         }
         Ok(())
     }
 
     fn ring_region(&self, worker: usize) -> Result<Region<'_>> {
         let size = ring_size()?;
-        let place = rings_at(self.packets, self.workers) + worker * size;
+        let place = rings_at(self.packets, self.lines, self.workers) + worker * size;
         self.segment.region().subregion(place, size)
     }
 
@@ -653,8 +781,8 @@ fn lines_at(packets: usize, workers: usize) -> usize {
     workers_at(packets) + workers * size_of::<WorkerWords>()
 }
 
-fn rings_at(packets: usize, workers: usize) -> usize {
-    lines_at(packets, workers) + packets * LINE
+fn rings_at(packets: usize, lines: usize, workers: usize) -> usize {
+    lines_at(packets, workers) + lines * LINE + (packets - lines) * SHORT_LINE
 }
 
 /// A multiple of 128, as every offset before it is.
@@ -668,7 +796,7 @@ mod tests {
     use mp_os::clock::Deadline;
     use mp_sync::{Sleep, Ticket};
 
-    use super::Board;
+    use super::{Board, Hurry};
 
     /// Whether a sleeper with this ticket would be woken.
     fn is_woken(board: &Board, ticket: Ticket) -> bool {
@@ -682,7 +810,7 @@ mod tests {
         let looking = &board.worker(0).unwrap().current.looking;
         looking.store(1, Ordering::Relaxed);
         let ticket = board.words().unwrap().tasks.prepare();
-        board.publish(0, 1, None, 1, true).unwrap();
+        board.publish(0, 1, None, 1, Hurry::Each).unwrap();
         board.wake_workers(1).unwrap();
         assert!(!is_woken(&board, ticket));
         board.reset_worker(0).unwrap();

@@ -14,6 +14,7 @@ use crate::board::{LINE, MAX_ITEMS};
 use crate::context::Context;
 use crate::error::{Cause, TaskError};
 use crate::job::{Job, Progress, Read};
+use crate::leading::Leading;
 use crate::packet::{Attention, MAX_ARGUMENTS, Packet, append_part, head};
 use crate::shared::Shared;
 
@@ -32,6 +33,9 @@ const PACKETS_PER_WORKER: usize = 4;
 /// Tasks that a call may have submitted beyond those that have ended while it waits for all,
 /// whatever its packets.
 const RUN_AHEAD: usize = 1024;
+
+/// The most outcomes that memory is reserved for before they come.
+const OUTCOMES_RESERVED: usize = 1 << 16;
 
 /// Writes an item that is the only argument of its task, into memory that is used again.
 pub(crate) fn write_one<T: Argument>(item: T, memory: Vec<u8>) -> Result<Written> {
@@ -76,6 +80,8 @@ pub(crate) struct Feeder<'p, I: Iterator, R> {
     is_at_end: bool,
     /// How the outcomes are waited for.
     attention: Attention,
+    /// For a task that is waited for now, no worker has to be told of the wait.
+    leading: Option<Leading<'p>>,
 }
 
 impl<'p, I: Iterator, R> Feeder<'p, I, R> {
@@ -132,17 +138,25 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
             held: None,
             is_at_end: false,
             attention: Attention::Each,
+            leading: None,
         }
     }
 
-    /// The same, with outcomes that are waited for otherwise than each by itself.
-    pub(crate) fn with_attention(self, attention: Attention) -> Self {
-        Self { attention, ..self }
+    /// Submits all tasks, not too many ahead, waits for them and reads their outcomes.
+    pub(crate) fn run(self) -> Vec<Result<R, TaskError>> {
+        self.submit_and_wait().get_each()
     }
 
-    /// Submits all tasks, not too many ahead, waits for them and reads their outcomes.
-    pub(crate) fn run(mut self) -> Vec<Result<R, TaskError>> {
+    /// As [`run`](Self::run), for values only, or the first error.
+    pub(crate) fn values(self) -> Result<Vec<R>, TaskError> {
+        self.submit_and_wait().get()
+    }
+
+    fn submit_and_wait(mut self) -> MapResult<R> {
         self.attention = Attention::All;
+        // The iterator may promise what it does not keep.
+        let count = self.items.size_hint().0.min(OUTCOMES_RESERVED);
+        self.job.locked().outcomes.reserve(count);
         let ahead = (2 * self.tasks_ahead()).max(RUN_AHEAD);
         while self.feed() {
             let is_ahead = self.job.locked().outstanding >= ahead;
@@ -152,7 +166,20 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
                 self.job.wait(ahead / 2, Deadline::NEVER, room);
             }
         }
-        self.into_results().get_each()
+        self.into_results()
+    }
+
+    /// Submits the only task, waits for it and reads its value.
+    pub(crate) fn apply(mut self) -> Result<R, TaskError> {
+        self.attention = Attention::Now;
+        while self.feed() {}
+        if let Some(leading) = self.leading.take() {
+            leading.collect_until(Deadline::NEVER, || match self.job.locked().outstanding {
+                0 => Ok(()),
+                needed => Err(needed),
+            });
+        }
+        self.job.value(Deadline::NEVER, self.read)
     }
 
     /// How many tasks are still to be submitted, at least and at most.
@@ -165,6 +192,9 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
 
     /// Submits all tasks.
     pub(crate) fn submit_all(mut self) -> MapResult<R> {
+        if self.attention == Attention::Each {
+            self.attention = Attention::Together;
+        }
         while self.feed() {}
         self.into_results()
     }
@@ -240,6 +270,10 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
         if packet.items > 0 {
             self.submitted += packet.items;
             self.job.expect(packet.items);
+            if self.attention == Attention::Now && !self.shared.is_copy() {
+                // Before a worker can have it: so that it need not wake whom it finds awake.
+                self.leading = Leading::begin(self.shared).ok();
+            }
             self.shared.submit(packet);
         }
     }

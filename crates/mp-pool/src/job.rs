@@ -19,6 +19,9 @@ use crate::stats::Ended;
 /// What came of a task.
 pub(crate) type Delivered = Result<Outcome, Cause>;
 
+/// What came of the task of an index.
+pub(crate) type Arrived = (usize, Delivered);
+
 /// How a value is read from an outcome: [`Outcome::value`] of its type.
 pub(crate) type Read<R> = fn(&Outcome, &str) -> mp_layout::Result<R>;
 
@@ -38,7 +41,7 @@ pub(crate) struct Progress {
     /// By index, until they are taken.
     pub(crate) outcomes: Outcomes,
     /// Instead, as they come, if they are taken so: between two of them any number was taken.
-    pub(crate) arrived: Option<VecDeque<(usize, Delivered)>>,
+    pub(crate) arrived: Option<VecDeque<Arrived>>,
     /// Tasks that were submitted and have no outcome.
     pub(crate) outstanding: usize,
     /// Run when no task is outstanding.
@@ -70,13 +73,23 @@ impl Job {
 
     /// Stores what came of a task that was expected.
     pub(crate) fn deliver(&self, index: usize, delivered: Delivered) {
-        self.counts.count(delivered.is_ok());
+        self.deliver_all(&mut vec![(index, delivered)]);
+    }
+
+    /// Stores what came of tasks that were expected, and leaves the memory.
+    pub(crate) fn deliver_all(&self, arrived: &mut Vec<Arrived>) {
+        let count = arrived.len();
+        let done = arrived.iter().filter(|(_, one)| one.is_ok()).count();
+        self.counts.count(done, count - done);
         let mut progress = self.locked();
-        match &mut progress.arrived {
-            Some(arrived) => arrived.push_back((index, delivered)),
-            None => progress.outcomes.insert(index, delivered),
+        if let Some(waiting) = &mut progress.arrived {
+            waiting.extend(arrived.drain(..));
+        } else {
+            for (index, delivered) in arrived.drain(..) {
+                progress.outcomes.insert(index, delivered);
+            }
         }
-        progress.outstanding = progress.outstanding.saturating_sub(1);
+        progress.outstanding = progress.outstanding.saturating_sub(count);
         if progress.outstanding == 0 {
             let callbacks = progress.callbacks.drain(..);
             callbacks.for_each(|one| self.callbacks.call(one));
@@ -155,7 +168,10 @@ impl Job {
             }
             let turn = deadline.of_one_call().uninterruptible();
             let result = match pool.as_ref().map(|pool| Leading::begin(pool)) {
-                Some(Ok(leading)) => leading.collect_until(turn, || test(&mut self.locked())),
+                Some(Ok(leading)) => leading.collect_until(turn, || {
+                    let mut progress = self.locked();
+                    test(&mut progress).ok_or_else(|| progress.outstanding.saturating_sub(most))
+                }),
                 Some(Err(_following)) => self.sleep(most, turn, &mut test),
                 // All has been delivered.
                 None => self.sleep(most, turn, &mut test),
@@ -197,6 +213,14 @@ impl Job {
                 }
             };
             progress.waiters -= 1;
+        }
+    }
+
+    /// Takes what workers have pushed, and were not to tell before they have more.
+    pub(crate) fn take(&self) {
+        let is_outstanding = self.locked().outstanding > 0;
+        if let Some(pool) = self.pool.upgrade().filter(|_| is_outstanding) {
+            pool.take_unasked();
         }
     }
 

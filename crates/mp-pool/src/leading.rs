@@ -2,8 +2,10 @@
 //! result reaches it without a switch to another thread.
 //!
 //! One thread leads at a time; the others sleep until it, or the collector, has delivered what they
-//! wait for. A leader looks for a while and then sleeps on the descriptor that workers ring, which
-//! the collector does not wait for meanwhile. The collector finds the dead at all times.
+//! wait for. A leader that needs few outcomes looks for a while and then sleeps on the descriptor
+//! that workers ring, which the collector does not wait for meanwhile. One that needs many sleeps
+//! at once, until a worker has its share of them, so that it is woken seldom and never too late.
+//! The collector finds the dead at all times.
 
 use std::os::fd::AsFd;
 
@@ -14,6 +16,10 @@ use mp_os::wakeup;
 use crate::look::look_for_a_while;
 use crate::shared::Shared;
 use crate::state::Leader;
+
+/// A leader that needs more outcomes does not look for them: it would take its time from those
+/// that run the tasks.
+const LOOKS_FOR: usize = 64;
 
 /// The calling thread waits for what others deliver, until this is dropped.
 pub(crate) struct Following<'a>(&'a Shared);
@@ -33,6 +39,10 @@ impl<'a> Leading<'a> {
         let mut state = pool.locked();
         if state.leader != Leader::None {
             state.followers += 1;
+            if state.leader_share > 1 {
+                // It sleeps for what itself needs.
+                pool.wake_leader(&state);
+            }
             return Err(Following(pool));
         }
         state.leader = Leader::Awake;
@@ -41,38 +51,41 @@ impl<'a> Leading<'a> {
         Ok(Self(pool))
     }
 
-    /// Delivers what workers push until `test` gives something; `None` if the deadline passed
-    /// before.
+    /// Delivers what workers push until `test` gives something, or else how many outcomes it needs
+    /// at least; `None` if the deadline passed before.
     pub(crate) fn collect_until<R>(
         &self,
         deadline: Deadline,
-        mut test: impl FnMut() -> Option<R>,
+        mut test: impl FnMut() -> Result<R, usize>,
     ) -> Option<R> {
+        let mut tested = test();
         loop {
-            let mut look = || self.0.board.has_news().then_some(());
-            let has_news = look_for_a_while(&mut look, || true).is_some();
-            self.0.take();
-            let result = test();
-            if result.is_some() || deadline.is_expired() {
-                return result;
+            let needed = match tested {
+                Ok(result) => return Some(result),
+                Err(_) if deadline.is_expired() => return None,
+                Err(needed) => needed,
+            };
+            let mut look = || self.0.board.has_news(1).then_some(());
+            if needed <= LOOKS_FOR && look_for_a_while(&mut look, || true).is_some() {
+                self.0.take();
+            } else {
+                match self.sleep(deadline, &mut test) {
+                    Ok(None) => {}
+                    Ok(result) => return result,
+                    // Every task has failed now, and `test` sees it.
+                    Err(error) => self.0.end_if_failed(&mut self.0.locked(), Err(error)),
+                }
             }
-            if has_news {
-                continue;
-            }
-            match self.sleep(deadline, &mut test) {
-                Ok(None) => {}
-                Ok(result) => return result,
-                // Every task has failed now, and `test` sees it.
-                Err(error) => self.0.end_if_failed(&mut self.0.locked(), Err(error)),
-            }
+            tested = test();
         }
     }
 
-    /// Sleeps until a worker pushes, another thread delivers, or the deadline passes.
+    /// Sleeps until a worker has its share of what `test` needs, another thread delivers, or the
+    /// deadline passes. Takes what there is, before and after.
     fn sleep<R>(
         &self,
         deadline: Deadline,
-        test: &mut impl FnMut() -> Option<R>,
+        test: &mut impl FnMut() -> Result<R, usize>,
     ) -> mp_layout::Result<Option<R>> {
         let pool = self.0;
         let failed = |source| Error::os("wait for", "the workers of a pool", source);
@@ -82,18 +95,30 @@ impl<'a> Leading<'a> {
             pool.wake_collector();
         }
         let number = state.next_sleep();
-        let may_sleep = pool.board.may_sleep(number, true)?;
-        drop(state);
-        // What was delivered before other threads saw that this one sleeps.
-        let result = test();
-        if result.is_none() && may_sleep {
-            wakeup::wait_any(&[pool.wakeup.as_fd()], deadline).map_err(failed)?;
-        }
-        let mut state = pool.locked();
-        state.leader = Leader::Awake;
+        pool.board.announce_sleep(number)?;
+        pool.take_and_fill(&mut state, &[]);
+        let result = match test() {
+            Ok(result) => Some(result),
+            Err(needed) => {
+                // While each worker has less than its share, not all of it is there.
+                let share = needed.div_ceil(pool.config.workers);
+                state.leader_share = share.min(state.least_to_go_on());
+                let number = state.next_sleep();
+                if pool.board.may_sleep(number, state.leader_share)? {
+                    drop(state);
+                    wakeup::wait_any(&[pool.wakeup.as_fd()], deadline).map_err(failed)?;
+                    state = pool.locked();
+                }
+                None
+            }
+        };
+        (state.leader, state.leader_share) = (Leader::Awake, 0);
         pool.board.wakes()?;
         // Before the next look, so that what is rung after it is seen.
         pool.wakeup.clear().map_err(failed)?;
+        if result.is_none() {
+            pool.take_and_fill(&mut state, &[]);
+        }
         Ok(result)
     }
 }
@@ -111,8 +136,14 @@ impl Drop for Leading<'_> {
             }
             return;
         }
-        let (number, each) = (state.next_sleep(), state.followers > 0);
-        if !matches!(pool.board.may_sleep(number, each), Ok(true)) {
+        if state.has_tasks() {
+            let number = state.next_sleep();
+            let announced = pool.board.announce_sleep(number);
+            pool.end_if_failed(&mut state, announced);
+            pool.take_and_fill(&mut state, &[]);
+        }
+        let (number, least) = (state.next_sleep(), state.least_for_followers());
+        if !matches!(pool.board.may_sleep(number, least), Ok(true)) {
             pool.wake_collector();
         }
     }

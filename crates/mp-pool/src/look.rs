@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use mp_os::clock::Deadline;
 
-/// Looks with a pause between: a few microseconds, more than a short task takes there and back.
-const PAUSES: u32 = 100;
+/// Looks with a pause between: a microsecond or two, as a short task takes there and back. Where
+/// the other side has no other processor, they are in vain.
+const PAUSES: u32 = 50;
 
 /// How long looks with `sched_yield` between go on, as in `mp_sync::Wait`.
 const YIELD_FOR: Duration = Duration::from_micros(100);

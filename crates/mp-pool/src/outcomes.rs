@@ -15,6 +15,11 @@ pub(crate) struct Outcomes {
 }
 
 impl Outcomes {
+    /// Makes room for as many.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.waiting.reserve(count);
+    }
+
     /// Adds that of a task that has none.
     pub(crate) fn insert(&mut self, index: usize, delivered: Delivered) {
         if self.len == 0 {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
 
-use crate::board::LINE;
+use crate::board::{Hurry, LINE};
 use crate::context::Context;
 use crate::job::Job;
 
@@ -43,10 +43,23 @@ pub(crate) struct Packet {
 pub(crate) enum Attention {
     /// Each by itself, now or later.
     Each,
+    /// All of the job, now or later; not each by itself.
+    Together,
     /// By the thread that submits it, when that has submitted all; not each by itself.
     All,
     /// By the thread that submits it, and that waits immediately.
     Now,
+}
+
+impl Attention {
+    /// When workers tell of the outcomes.
+    pub(crate) fn hurry(self) -> Hurry {
+        match self {
+            Self::Each | Self::Now => Hurry::Each,
+            Self::Together => Hurry::AtEnd,
+            Self::All => Hurry::No,
+        }
+    }
 }
 
 const LENGTH: usize = size_of::<u32>();
@@ -63,9 +76,10 @@ impl Packet {
         self.bytes.len() + LENGTH + item.len() <= LINE
     }
 
-    /// Whether its bytes and nothing else go into a line.
-    pub(crate) fn fits_line(&self) -> bool {
-        self.descriptors.is_empty() && self.bytes.len() <= LINE
+    /// How long a line its bytes go into; `None` if they have to be asked for.
+    pub(crate) fn line(&self) -> Option<usize> {
+        let fits = self.descriptors.is_empty() && self.bytes.len() <= LINE;
+        fits.then_some(self.bytes.len())
     }
 
     /// Takes the tasks from number `at` on out of it; `None` if there are none.

@@ -14,7 +14,6 @@ use crate::context::{Context, WithChunk, WithContext};
 use crate::error::{Cause, TaskError};
 use crate::feeder::{Feeder, write_all, write_one};
 use crate::imap::Imap;
-use crate::packet::Attention;
 use crate::shared::{Config, Shared};
 use crate::stats::Stats;
 
@@ -350,7 +349,7 @@ impl Pool {
         F::Output: Returned<W>,
         A: Arguments,
     {
-        self.submit_one(task, arguments, Attention::Now).get()
+        self.one_task(task, arguments).apply()
     }
 
     /// As [`apply`](Self::apply), without waiting: returns what to wait for.
@@ -360,23 +359,20 @@ impl Pool {
         F::Output: Returned<W>,
         A: Arguments,
     {
-        self.submit_one(task, arguments, Attention::Each)
+        AsyncResult::new(self.one_task(task, arguments).submit_all())
     }
 
-    fn submit_one<F, A, W>(
+    fn one_task<F, A, W>(
         &self,
         task: F,
         arguments: A,
-        attention: Attention,
-    ) -> AsyncResult<F::Output>
+    ) -> Feeder<'_, std::option::IntoIter<A>, F::Output>
     where
         F: Task<A> + Stateless,
         F::Output: Returned<W>,
         A: Arguments,
     {
-        let one = Some(arguments).into_iter();
-        let feeder = self.in_chunks(None).star(task, one);
-        AsyncResult::new(feeder.with_attention(attention).submit_all())
+        self.in_chunks(None).star(task, Some(arguments))
     }
 
     /// As [`imap`](Self::imap), with all items taken here.
@@ -502,7 +498,7 @@ impl<'p> Chunked<'p> {
         F::Output: Returned<W>,
         T: Argument,
     {
-        self.try_map(task, items).into_iter().collect()
+        self.one(task, items).values()
     }
 
     /// As [`Pool::try_map`].
@@ -534,7 +530,7 @@ impl<'p> Chunked<'p> {
         F::Output: Returned<W>,
         A: Arguments,
     {
-        self.try_starmap(task, items).into_iter().collect()
+        self.star(task, items).values()
     }
 
     /// As [`Pool::try_starmap`].
@@ -568,8 +564,7 @@ impl<'p> Chunked<'p> {
         R: Returned<W>,
         T: Argument,
     {
-        let each = self.try_map_with(context, task, items);
-        each.into_iter().collect()
+        self.with(context, task, items).values()
     }
 
     /// As [`Pool::try_map_with`].
@@ -585,10 +580,20 @@ impl<'p> Chunked<'p> {
         R: Returned<W>,
         T: Argument,
     {
+        self.with(context, task, items).run()
+    }
+
+    fn with<C, F, I, R, W>(self, context: C, task: F, items: I) -> Feeder<'p, I::IntoIter, R>
+    where
+        C: Argument,
+        F: Fn(&C, I::Item) -> R + Stateless,
+        I: IntoIterator<Item: Argument>,
+        R: Returned<W>,
+    {
         let context = Context::new(context).map(Some);
         let task = WithContext::<F, C>::new(task);
         let items = items.into_iter();
-        Feeder::with_context(self.shared, context, task, items, write_one, self.size).run()
+        Feeder::with_context(self.shared, context, task, items, write_one, self.size)
     }
 
     /// As [`Pool::for_each`].

@@ -7,6 +7,8 @@ use mp_os::wakeup::Wakeup;
 use mp_ring::{ByteProducer, ReserveError};
 use mp_sync::{EventCount, Wait};
 
+use crate::board::LEAST_MAX;
+
 /// The pushing end of a worker's ring.
 #[derive(Debug)]
 pub struct Results<'a> {
@@ -49,8 +51,13 @@ impl<'a> Results<'a> {
         pushed.unwrap_or(Ok(()))
     }
 
-    /// Wakes the parent, if it sleeps and wakes for this: for each outcome, or for one that
-    /// `hurries`.
+    /// Whether the parent has taken all that was pushed.
+    pub fn is_empty(&self) -> bool {
+        self.producer.is_empty()
+    }
+
+    /// Wakes the parent, if it sleeps and wakes for this: for as many outcomes as there are, or for
+    /// one that `hurries`.
     ///
     /// # Errors
     ///
@@ -59,7 +66,8 @@ impl<'a> Results<'a> {
         // Pairs with the fence in `may_sleep`.
         fence(Ordering::SeqCst);
         let sleep = self.parent.load(Ordering::Relaxed);
-        if sleep == 0 || !(hurries || sleep & 1 != 0) {
+        let least = sleep as usize & LEAST_MAX;
+        if sleep == 0 || !hurries && self.producer.len() < least {
             return Ok(());
         }
         // Before the word says so: a worker that dies in between leaves a parent that others wake.

@@ -94,7 +94,7 @@ impl Shared {
             Phase::Open => {
                 let attention = packet.attention;
                 state.push(packet);
-                if state.is_board_full() && state.leader == Leader::None {
+                if state.is_in_want_of_board() && state.leader == Leader::None {
                     let taken = state.take_outcomes(&self.board);
                     self.end_if_failed(&mut state, taken);
                 }
@@ -126,7 +126,20 @@ impl Shared {
         self.take_and_fill(&mut state, &[]);
     }
 
-    fn take_and_fill(&self, state: &mut State, ended: &[usize]) {
+    /// The same in a thread that neither leads nor is the collector.
+    pub(crate) fn take_unasked(&self) {
+        if self.is_copy() {
+            return;
+        }
+        let mut state = self.locked();
+        let delivered = self.counts.all();
+        self.take_and_fill(&mut state, &[]);
+        if self.counts.all() != delivered {
+            self.wake_leader(&state);
+        }
+    }
+
+    pub(crate) fn take_and_fill(&self, state: &mut State, ended: &[usize]) {
         let taken = state
             .take_outcomes(&self.board)
             .and_then(|()| state.bury(&self.board, ended));
@@ -170,13 +183,7 @@ impl Shared {
         if self.is_copy() {
             return;
         }
-        let mut state = self.locked();
-        let cancelled = state.cancel(&self.board, job).map(|_| ());
-        self.end_if_failed(&mut state, cancelled);
-        self.wake_leader(&state);
-        drop(state);
-        // It may have been all that a closed pool waited for.
-        self.wake_collector();
+        self.cancel_by(|state| state.cancel(&self.board, job).map(|_| ()));
     }
 
     /// Takes back every packet that no worker has taken.
@@ -184,8 +191,17 @@ impl Shared {
         if self.is_copy() {
             return;
         }
-        let jobs = self.locked().jobs();
-        jobs.iter().for_each(|job| self.cancel(job));
+        self.cancel_by(|state| state.cancel_all(&self.board));
+    }
+
+    fn cancel_by(&self, cancel: impl FnOnce(&mut State) -> Result<()>) {
+        let mut state = self.locked();
+        let cancelled = cancel(&mut state);
+        self.end_if_failed(&mut state, cancelled);
+        self.wake_leader(&state);
+        drop(state);
+        // It may have been all that a closed pool waited for.
+        self.wake_collector();
     }
 
     /// Whether a worker has taken a packet of a job.
@@ -217,6 +233,8 @@ impl Shared {
 
     /// What was done and is to be done.
     pub(crate) fn stats(&self) -> Stats {
+        // Workers need not have told of what they did last.
+        self.take_unasked();
         let state = self.locked();
         let (queued, running) = state.unfinished(&self.board);
         Stats {
@@ -241,7 +259,7 @@ impl Shared {
     }
 
     /// Lets a leader that sleeps see what another thread delivered.
-    fn wake_leader(&self, state: &State) {
+    pub(crate) fn wake_leader(&self, state: &State) {
         if state.leader == Leader::Asleep {
             // As above, of the leader.
             drop(self.wakeup.ring());
@@ -274,8 +292,10 @@ impl Shared {
         let mut state = self.locked();
         if state.leader == Leader::None {
             // Before the look, so that what is rung after it is seen.
-            let awake = self.board.wakes().and_then(|()| self.clear(&self.wakeup));
-            self.end_if_failed(&mut state, awake);
+            let number = state.next_sleep();
+            let announced = self.clear(&self.wakeup);
+            let announced = announced.and_then(|()| self.board.announce_sleep(number));
+            self.end_if_failed(&mut state, announced);
         }
         let delivered = self.counts.all();
         self.take_and_fill(&mut state, ended);
@@ -290,8 +310,8 @@ impl Shared {
         // What workers ring is a leader's to clear, and would wake this thread over and over.
         state.collector_watches = state.leader == Leader::None;
         if state.leader == Leader::None {
-            let (number, each) = (state.next_sleep(), state.followers > 0);
-            if !matches!(self.board.may_sleep(number, each), Ok(true)) {
+            let (number, least) = (state.next_sleep(), state.least_for_followers());
+            if !matches!(self.board.may_sleep(number, least), Ok(true)) {
                 until = Deadline::PASSED;
             }
         }

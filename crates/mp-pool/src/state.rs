@@ -11,10 +11,10 @@ use mp_os::clock::{self, Deadline};
 use mp_process::Status;
 use mp_process::call::{self, Outcome};
 
-use crate::board::Board;
+use crate::board::{Board, LEAST_MAX};
 use crate::error::{Cause, Death};
-use crate::job::{Delivered, Job};
-use crate::packet::{Attention, Packet};
+use crate::job::{Arrived, Delivered, Job};
+use crate::packet::Packet;
 use crate::record::{Head, OBJECTS_PER_MESSAGE, tag};
 use crate::seat::{Occupant, Seat};
 use crate::shared::{Shared, fail};
@@ -39,6 +39,9 @@ const MOVES_MAX: u32 = 3;
 
 /// So many initializers may fail in a row.
 const FAILED_INITIALIZERS_MAX: usize = 3;
+
+/// The most outcomes that a job is given together.
+const TOGETHER: usize = 256;
 
 /// Whether a pool takes tasks.
 #[derive(Debug, Default)]
@@ -67,6 +70,8 @@ pub(crate) enum Leader {
 pub(crate) struct State {
     phase: Phase,
     pub(crate) leader: Leader,
+    /// For how many outcomes of one worker a leader that sleeps wakes, 0 while it is awake.
+    pub(crate) leader_share: usize,
     /// Threads that wait without leading.
     pub(crate) followers: usize,
     /// Whether the collector waits to be rung by workers, or is about to.
@@ -84,6 +89,8 @@ pub(crate) struct State {
     /// worker noted of one packet is never taken for another.
     generations: u64,
     on_board: usize,
+    /// Outcomes on their way to a job; none while nothing is drained.
+    arrived: Vec<Arrived>,
     seats: Vec<Seat>,
     /// Workers that have ended in a row without a task in between.
     in_vain: usize,
@@ -120,13 +127,29 @@ impl State {
         self.sleeps
     }
 
+    /// For how many outcomes that do not hurry a thread wakes which needs none itself.
+    pub(crate) fn least_for_followers(&self) -> usize {
+        if self.followers > 0 { 1 } else { LEAST_MAX }
+    }
+
+    /// For how many of them a thread wakes at most which needs many: for followers, and to fill the
+    /// board before it is empty.
+    pub(crate) fn least_to_go_on(&self) -> usize {
+        match self.pending.front() {
+            _ if self.followers > 0 => 1,
+            Some(packet) => (packet.items * self.on_board / 2).div_ceil(self.seats.len()),
+            None => LEAST_MAX,
+        }
+    }
+
     /// Whether a task has no outcome yet.
     pub(crate) fn has_tasks(&self) -> bool {
         self.on_board > 0 || !self.pending.is_empty()
     }
 
-    pub(crate) fn is_board_full(&self) -> bool {
-        self.on_board == self.slots.len()
+    /// Whether so many tasks wait for a place on the board that it is time to look for one.
+    pub(crate) fn is_in_want_of_board(&self) -> bool {
+        self.pending.len() > self.slots.len() / 4
     }
 
     pub(crate) fn push(&mut self, packet: Packet) {
@@ -161,11 +184,21 @@ impl State {
         Ok(false)
     }
 
-    /// The jobs of all packets that are not done.
-    pub(crate) fn jobs(&self) -> Vec<Arc<Job>> {
-        let on_board = self.slots.iter().filter_map(|slot| slot.packet.as_ref());
-        let packets = on_board.chain(&self.pending);
-        packets.map(|packet| Arc::clone(&packet.job)).collect()
+    /// Takes back every packet that no worker has taken.
+    pub(crate) fn cancel_all(&mut self, board: &Board) -> Result<()> {
+        for packet in self.pending.drain(..) {
+            fail(packet, &Cause::Cancelled);
+        }
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            if slot.packet.is_some()
+                && board.withdraw(place, slot.generation)?
+                && let Some(packet) = slot.packet.take()
+            {
+                self.on_board -= 1;
+                fail(packet, &Cause::Cancelled);
+            }
+        }
+        Ok(())
     }
 
     /// Whether a worker has taken a packet of a job.
@@ -213,23 +246,33 @@ impl State {
             let Some(packet) = self.pending.pop_front() else {
                 break;
             };
-            while self.slots[self.next_slot].packet.is_some() {
-                self.next_slot = (self.next_slot + 1) % self.slots.len();
-            }
-            let slot = &mut self.slots[self.next_slot];
+            let line = packet.line();
+            let Some(place) = self.free_slot(board, line.unwrap_or(0)) else {
+                self.pending.push_front(packet);
+                break;
+            };
+            let slot = &mut self.slots[place];
             self.generations += 1;
             slot.generation = self.generations;
             slot.done = 0;
-            let hurry = packet.attention != Attention::All;
+            let hurry = packet.attention.hurry();
             let generation = slot.generation;
             let packet = slot.packet.insert(packet);
-            let bytes = packet.fits_line().then_some(&*packet.bytes);
+            let bytes = line.map(|_| &*packet.bytes);
             self.on_board += 1;
             filled += 1;
-            board.publish(self.next_slot, generation, bytes, packet.items, hurry)?;
-            self.next_slot = (self.next_slot + 1) % self.slots.len();
+            board.publish(place, generation, bytes, packet.items, hurry)?;
+            self.next_slot = (place + 1) % self.slots.len();
         }
         Ok(filled)
+    }
+
+    /// The next slot that is free and whose line is as long.
+    fn free_slot(&self, board: &Board, line: usize) -> Option<usize> {
+        let (before, after) = (0..self.next_slot, self.next_slot..self.slots.len());
+        after
+            .chain(before)
+            .find(|&place| self.slots[place].packet.is_none() && board.room(place) >= line)
     }
 
     /// Takes what the workers have pushed.
@@ -242,18 +285,35 @@ impl State {
             return Ok(());
         }
         let mut result = Ok(());
+        let mut job = None;
         let drained = board.drain(seat, |tag, record| {
             if result.is_ok() {
-                result = self.take_record(board, seat, tag, record);
+                result = self.take_record(board, seat, tag, record, &mut job);
             }
         });
+        self.deliver_to(&mut job);
         if let (Err(_), Some(occupant)) = (drained, &mut self.seats[seat].occupant) {
             occupant.kill_damaged();
         }
         result
     }
 
-    fn take_record(&mut self, board: &Board, seat: usize, tag: u32, record: &[u8]) -> Result<()> {
+    /// Gives the outcomes that have arrived to their job, together.
+    fn deliver_to(&mut self, job: &mut Option<Arc<Job>>) {
+        if let Some(job) = job.take() {
+            job.deliver_all(&mut self.arrived);
+        }
+    }
+
+    /// Takes a record; its outcome joins those that have arrived for `job`.
+    fn take_record(
+        &mut self,
+        board: &Board,
+        seat: usize,
+        tag: u32,
+        record: &[u8],
+        job: &mut Option<Arc<Job>>,
+    ) -> Result<()> {
         let Some(occupant) = &mut self.seats[seat].occupant else {
             return Ok(());
         };
@@ -279,18 +339,23 @@ impl State {
                 ));
             }
             tag::ASK | tag::ASK_CONTEXT => return self.answer(board, seat, tag, head),
-            tag::OUTCOME => return self.take_outcome(board, seat, head, rest),
+            tag::OUTCOME => return self.take_outcome(board, seat, head, rest, job),
             _ => occupant.kill_damaged(),
         }
         Ok(())
     }
 
-    fn take_outcome(&mut self, board: &Board, seat: usize, head: Head, rest: &[u8]) -> Result<()> {
+    fn take_outcome(
+        &mut self,
+        board: &Board,
+        seat: usize,
+        head: Head,
+        rest: &[u8],
+        job: &mut Option<Arc<Job>>,
+    ) -> Result<()> {
         let Some(occupant) = &mut self.seats[seat].occupant else {
             return Ok(());
         };
-        let mut bytes = std::mem::take(&mut occupant.pieces);
-        bytes.extend_from_slice(rest);
         let place = head.packet as usize;
         let slot = self
             .slots
@@ -302,8 +367,14 @@ impl State {
             occupant.kill_damaged();
             return Ok(());
         };
-        let delivered = delivered(occupant, bytes, head.descriptors);
-        packet.job.deliver(packet.first + *done, delivered);
+        let delivered = delivered(occupant, rest, head.descriptors);
+        let is_same = |job: &Arc<Job>| Arc::ptr_eq(job, &packet.job);
+        if (self.arrived.len() == TOGETHER || !job.as_ref().is_some_and(is_same))
+            && let Some(last) = job.replace(Arc::clone(&packet.job))
+        {
+            last.deliver_all(&mut self.arrived);
+        }
+        self.arrived.push((packet.first + *done, delivered));
         *done += 1;
         self.in_vain = 0;
         if *done == packet.items {
@@ -549,10 +620,19 @@ fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Re
 }
 
 /// What a worker pushed, with the objects that it sent before.
-fn delivered(occupant: &Occupant, bytes: Vec<u8>, descriptors: u32) -> Delivered {
-    let objects = receive_objects(occupant.socket.as_fd(), descriptors as usize)
-        .map_err(|error| Cause::Failed(Arc::new(error)))?;
-    let outcome = Outcome::from_message(bytes, objects);
+fn delivered(occupant: &mut Occupant, rest: &[u8], descriptors: u32) -> Delivered {
+    let mut pieces = std::mem::take(&mut occupant.pieces);
+    let mut objects = Vec::new();
+    if descriptors > 0 {
+        objects = receive_objects(occupant.socket.as_fd(), descriptors as usize)
+            .map_err(|error| Cause::Failed(Arc::new(error)))?;
+    }
+    let outcome = if pieces.is_empty() {
+        Outcome::from_bytes(rest, objects)
+    } else {
+        pieces.extend_from_slice(rest);
+        Outcome::from_message(pieces, objects)
+    };
     if let Some(panic) = outcome.panic() {
         return Err(Cause::Panicked(Arc::new(panic.clone())));
     }

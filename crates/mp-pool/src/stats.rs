@@ -34,13 +34,12 @@ impl Ended {
         self.done.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn count(&self, has_returned: bool) {
-        let count = if has_returned {
-            &self.done
-        } else {
-            &self.failed
-        };
-        // Relaxed: nothing is published by it.
-        count.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count(&self, done: usize, failed: usize) {
+        for (count, more) in [(&self.done, done), (&self.failed, failed)] {
+            if more > 0 {
+                // Relaxed: nothing is published by it.
+                count.fetch_add(more as u64, Ordering::Relaxed);
+            }
+        }
     }
 }

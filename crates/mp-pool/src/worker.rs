@@ -12,7 +12,7 @@ use mp_process::take_passed_fd;
 use mp_shm::Segment;
 use mp_sync::Wait;
 
-use crate::board::{Board, Claim, LINE, Next, PIECE};
+use crate::board::{Board, Claim, Hurry, LINE, Next, PIECE};
 use crate::packet::{next_part, split_head};
 use crate::record::{Head, OBJECTS_PER_MESSAGE, tag};
 use crate::results::Results;
@@ -35,6 +35,7 @@ pub(crate) fn run(
         socket: passed(socket)?,
         last_function: None,
         bytes: Vec::with_capacity(LINE),
+        value: Vec::new(),
         context: 0,
     };
     WORKER.store(own_word(), Ordering::Relaxed);
@@ -60,8 +61,13 @@ fn is_worker() -> bool {
 
 /// Calls a function that the parent sent. Ring, socket and packet are the worker's: a copy that
 /// the function forks, and that comes back from it, gets an error.
-fn call(function: Callable, arguments: &[u8], descriptors: Vec<OwnedFd>) -> Result<Outcome> {
-    let outcome = function.call(arguments, descriptors);
+fn call(
+    function: Callable,
+    arguments: &[u8],
+    descriptors: Vec<OwnedFd>,
+    memory: Vec<u8>,
+) -> Result<Outcome> {
+    let outcome = function.call_in(arguments, descriptors, memory);
     if is_worker() {
         Ok(outcome)
     } else {
@@ -88,6 +94,8 @@ struct Worker<'a> {
     last_function: Option<(Vec<u8>, Callable)>,
     /// Memory for the next packet.
     bytes: Vec<u8>,
+    /// Memory for the next value.
+    value: Vec<u8>,
     /// The number of the context that it keeps; 0 for none.
     context: u64,
 }
@@ -105,7 +113,8 @@ enum Kept {
 fn prepare(bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Option<String>> {
     let mut rest = bytes;
     let function = Function::from_bytes(next_part(&mut rest)?)?.find()?;
-    Ok(call(function, next_part(&mut rest)?, descriptors)?.failure())
+    let arguments = next_part(&mut rest)?;
+    Ok(call(function, arguments, descriptors, Vec::new())?.failure())
 }
 
 impl Worker<'_> {
@@ -118,7 +127,8 @@ impl Worker<'_> {
             self.run_packet(&claim)?;
             ran += claim.items as u64;
             if most_tasks != 0 && ran >= most_tasks {
-                return self.push(tag::RETIRED, Head::default(), &[]);
+                self.push(tag::RETIRED, Head::default(), &[])?;
+                return self.results.ring_parent(&self.wakeup, true);
             }
         }
         Ok(())
@@ -143,7 +153,10 @@ impl Worker<'_> {
 
     /// Before it sleeps, the parent is told of outcomes that do not hurry.
     fn next(&self) -> Result<Next> {
-        let tell = || self.results.ring_parent(&self.wakeup, true);
+        let tell = || match self.results.is_empty() {
+            true => Ok(()),
+            false => self.results.ring_parent(&self.wakeup, true),
+        };
         self.board.next(self.number, Wait::Adaptive, tell)
     }
 
@@ -170,15 +183,27 @@ impl Worker<'_> {
         let mut descriptors = Some(descriptors);
         for item in 0..claim.items {
             let arguments = next_part(&mut rest)?;
-            let now = clock::now_millis();
+            // Of the last tick: a reading of the clock costs as much as a short task.
+            let now = clock::tick() / 1_000_000;
             self.board.begin(self.number, claim.generation, item, now)?;
             let outcome = match &function {
-                Ok(function) => call(*function, arguments, descriptors.take().unwrap_or_default())?,
+                Ok(function) => {
+                    let descriptors = descriptors.take().unwrap_or_default();
+                    let memory = std::mem::take(&mut self.value);
+                    call(*function, arguments, descriptors, memory)?
+                }
                 Err(error) => Outcome::refused(error),
             };
             self.push_outcome(claim, item, outcome)?;
-            // A task that closed the descriptor ends its worker, before another task begins.
-            self.results.ring_parent(&self.wakeup, claim.hurry)?;
+            if claim.hurry == Hurry::Each {
+                self.results.ring_parent(&self.wakeup, true)?;
+            }
+        }
+        // A task that closed the descriptor ends its worker, before another packet begins.
+        match claim.hurry {
+            Hurry::Each => {}
+            Hurry::AtEnd => self.results.ring_parent(&self.wakeup, true)?,
+            Hurry::No => self.results.ring_parent(&self.wakeup, false)?,
         }
         if bytes.capacity() <= LINE {
             self.bytes = bytes;
@@ -250,7 +275,11 @@ impl Worker<'_> {
             item: item as u32,
             descriptors: sent as u32,
         };
-        self.push(tag::OUTCOME, head, &bytes)
+        self.push(tag::OUTCOME, head, &bytes)?;
+        if bytes.capacity() <= LINE {
+            self.value = bytes;
+        }
+        Ok(())
     }
 
     /// Sends the objects of an outcome, and counts in `sent` how many were, also after an error.

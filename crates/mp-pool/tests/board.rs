@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 
 use mp_os::clock::Deadline;
 use mp_os::wakeup::{Wakeup, wait_any};
-use mp_pool::board::{Board, Next};
+use mp_pool::board::{Board, Hurry, Next};
 use mp_sync::Wait;
 use mp_testkit::Forked;
 
@@ -51,7 +51,7 @@ fn a_task_there_and_back_costs_no_system_call_while_both_sides_are_awake() {
         let mut bytes = Vec::with_capacity(100);
         let mut there_and_back = |generation| {
             let line = Some(&[7; 40][..]);
-            board.publish(3, generation, line, 1, true).unwrap();
+            board.publish(3, generation, line, 1, Hurry::Each).unwrap();
             board.wake_workers(1).unwrap();
             let next = board.next(WORKER, Wait::Adaptive, || unreachable!("a packet is ready"));
             let Next::Run(claim) = next.unwrap() else {
@@ -60,7 +60,8 @@ fn a_task_there_and_back_costs_no_system_call_while_both_sides_are_awake() {
             board.read_line(claim.packet, 40, &mut bytes).unwrap();
             board.begin(WORKER, claim.generation, 0, 1).unwrap();
             results.push(OUTCOME, &[1; 4], &[2; 8], &wakeup).unwrap();
-            results.ring_parent(&wakeup, claim.hurry).unwrap();
+            assert_eq!(claim.hurry, Hurry::Each);
+            results.ring_parent(&wakeup, true).unwrap();
             let mut outcomes = 0;
             board.drain(WORKER, |_, _| outcomes += 1).unwrap();
             assert_eq!(outcomes, 1);
@@ -92,7 +93,7 @@ fn control_a_system_call_ends_the_process_that_must_make_none() {
 fn a_parent_that_sleeps_is_rung_once_for_many_outcomes() {
     let board = Board::new(2).unwrap();
     let wakeup = Wakeup::new().unwrap();
-    assert!(board.may_sleep(1, true).unwrap());
+    assert!(board.may_sleep(1, 1).unwrap());
     for worker in [0, 1] {
         let mut results = board.results(worker).unwrap();
         for _ in 0..50 {
@@ -101,20 +102,29 @@ fn a_parent_that_sleeps_is_rung_once_for_many_outcomes() {
         }
     }
     assert_eq!(rings(&wakeup), 1);
-    assert!(!board.may_sleep(2, true).unwrap(), "there are outcomes");
+    assert!(!board.may_sleep(2, 1).unwrap(), "there are outcomes");
 }
 
 #[test]
-fn a_parent_that_sleeps_while_its_program_submits_is_rung_for_what_hurries_only() {
+fn a_parent_that_waits_for_many_outcomes_is_rung_for_as_many_or_for_what_hurries() {
     let board = Board::new(1).unwrap();
     let wakeup = Wakeup::new().unwrap();
     let mut results = board.results(WORKER).unwrap();
-    assert!(board.may_sleep(1, false).unwrap());
-    results.push(OUTCOME, &[1; 4], &[2; 8], &wakeup).unwrap();
-    results.ring_parent(&wakeup, false).unwrap();
-    assert_eq!(rings(&wakeup), 0);
-    results.ring_parent(&wakeup, true).unwrap();
-    assert_eq!(rings(&wakeup), 1);
+    assert!(board.may_sleep(1, 3).unwrap());
+    let mut push = |hurries| {
+        results.push(OUTCOME, &[1; 4], &[2; 8], &wakeup).unwrap();
+        results.ring_parent(&wakeup, hurries).unwrap();
+        rings(&wakeup)
+    };
+    assert_eq!(
+        [push(false), push(false), push(false), push(false)],
+        [0, 0, 1, 0]
+    );
+    board.drain(WORKER, |_, _| ()).unwrap();
+    assert!(board.may_sleep(2, 3).unwrap());
+    assert_eq!([push(false), push(true)], [0, 1]);
+    assert!(board.may_sleep(3, 3).unwrap());
+    assert!(!board.may_sleep(4, 2).unwrap(), "there are two");
 }
 
 #[test]
@@ -130,5 +140,69 @@ fn a_worker_without_a_packet_tells_its_parent_before_it_sleeps() {
     for wait in [Wait::Sleep, Wait::Adaptive] {
         let error = board.next(WORKER, wait, refused).unwrap_err();
         assert!(error.to_string().contains("told"), "{error}");
+    }
+}
+
+#[test]
+fn a_look_finds_whatever_is_ready_in_whichever_place_it_was_published() {
+    let board = Board::new(2).unwrap();
+    let mut random = 7_u64;
+    let mut next = move |below: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) as usize % below
+    };
+    let (mut ready, mut taken) = (Vec::new(), Vec::new());
+    for generation in 1..20_000 {
+        let place = next(board.packets());
+        let is_free = ready.iter().chain(&taken).all(|(one, _)| *one != place);
+        // Long times with few packets, and with most of them.
+        let is_filling = generation / 2000 % 2 == 0;
+        if is_free && (is_filling || next(3) == 0) {
+            let published = board.publish(place, generation, Some(&[1; 9]), 1, Hurry::No);
+            published.unwrap();
+            ready.push((place, generation));
+        }
+        if next(3) == 0 && !ready.is_empty() {
+            let (place, generation) = ready.swap_remove(next(ready.len()));
+            assert!(board.withdraw(place, generation).unwrap());
+        }
+        for _ in 0..next(if is_filling { 2 } else { 4 }) {
+            let Some(claim) = board.claim(next(2)).unwrap() else {
+                assert_eq!(ready, []);
+                break;
+            };
+            let claimed = (claim.packet, claim.generation);
+            let at = ready.iter().position(|one| *one == claimed);
+            taken.push(ready.swap_remove(at.expect("it is ready")));
+        }
+        if next(2) == 0 && !taken.is_empty() {
+            let (place, _) = taken.swap_remove(next(taken.len()));
+            board.free(place).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_packet_that_is_longer_than_its_line_is_refused() {
+    let board = Board::new(1).unwrap();
+    let last = board.packets() - 1;
+    let (long, short) = (board.room(0), board.room(last));
+    assert!(long > short);
+    for (place, room) in [(0, long), (last, short)] {
+        let mut bytes = vec![7; room];
+        let publish = |bytes: &[u8]| board.publish(place, 1, Some(bytes), 1, Hurry::No);
+        publish(&bytes).unwrap();
+        let claim = board.claim(WORKER).unwrap().expect("it is ready");
+        let mut read = Vec::new();
+        board
+            .read_line(place, claim.size.unwrap(), &mut read)
+            .unwrap();
+        assert_eq!(read, bytes);
+        board.free(place).unwrap();
+        bytes.push(7);
+        assert!(publish(&bytes).is_err());
+        assert!(board.read_line(place, bytes.len(), &mut read).is_err());
     }
 }

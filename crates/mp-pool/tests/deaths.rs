@@ -369,15 +369,15 @@ fn arguments_that_no_worker_can_receive_fail_their_task_alone() {
 #[test]
 fn a_damaged_ring_keeps_the_parent_awake_until_it_is_made_again() {
     let board = Board::new(1).unwrap();
-    assert!(board.may_sleep(1, true).unwrap());
+    assert!(board.may_sleep(1, 1).unwrap());
     let memory = File::from(board.as_fd().try_clone_to_owned().unwrap());
     // All but the words at the beginning of the board.
     let zeros = vec![0; memory.metadata().unwrap().len() as usize - 512];
     memory.write_all_at(&zeros, 512).unwrap();
-    assert!(!board.may_sleep(2, true).unwrap());
+    assert!(!board.may_sleep(2, 1).unwrap());
     assert!(board.drain(0, |_, _| {}).is_err());
     board.reset_worker(0).unwrap();
-    assert!(board.may_sleep(3, true).unwrap());
+    assert!(board.may_sleep(3, 1).unwrap());
 }
 
 #[test]

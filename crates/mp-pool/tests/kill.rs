@@ -9,7 +9,7 @@ use std::time::Duration;
 use killcheck::{Check, SharedArea};
 use mp_os::clock::Deadline;
 use mp_os::wakeup::{Wakeup, wait_any};
-use mp_pool::board::{Board, Claim, Next};
+use mp_pool::board::{Board, Claim, Hurry, Next};
 use mp_sync::Wait;
 use mp_testkit::Watchdog;
 
@@ -57,11 +57,19 @@ fn clear(stage: &Stage) {
     for worker in [VICTIM, OTHER] {
         stage.board.reset_worker(worker).expect("in range");
     }
+    // A claim looks at no other packet than the next one.
+    let board = &stage.board;
+    let published = board.publish(PACKET - 1, GENERATION, None, 1, Hurry::Each);
+    published.expect("it is free");
+    assert!(board.withdraw(PACKET - 1, GENERATION).expect("in range"));
+    assert_eq!(board.claim(OTHER).expect("in range"), None);
 }
 
 fn publish(stage: &Stage) {
     let bytes = Some(&b"two tasks"[..]);
-    let published = stage.board.publish(PACKET, GENERATION, bytes, 2, true);
+    let published = stage
+        .board
+        .publish(PACKET, GENERATION, bytes, 2, Hurry::Each);
     published.expect("it fits");
 }
 
@@ -211,7 +219,9 @@ fn a_worker_killed_after_it_was_woken_for_a_packet_leaves_the_packet_to_another(
         })
         .must_wake(|stage| stage.board.taken_by(PACKET).expect("in range") != Some(VICTIM))
         .survivor(|stage| {
-            let second = stage.board.publish(PACKET + 1, GENERATION, None, 2, true);
+            let second = stage
+                .board
+                .publish(PACKET + 1, GENERATION, None, 2, Hurry::Each);
             second
                 .and_then(|()| stage.board.wake_workers(1))
                 .map_err(|error| error.to_string())
@@ -241,7 +251,7 @@ fn a_worker_killed_while_it_wakes_its_parent_leaves_a_parent_that_others_wake() 
     let report = Check::new("push and wake the parent")
         .setup(|stage: &Stage| {
             clear(stage);
-            assert!(stage.board.may_sleep(5, true).expect("in range"));
+            assert!(stage.board.may_sleep(5, 1).expect("in range"));
         })
         .victim(|stage| push(stage, VICTIM))
         .survivor(|stage| {
