@@ -151,7 +151,11 @@ impl<'s> Child<'s> {
     }
 
     fn is_asleep(&self) -> bool {
-        proc_state::is_asleep(self.pid)
+        if self.is_timeless() {
+            proc_state::is_asleep_in_its_call(self.pid)
+        } else {
+            proc_state::is_asleep(self.pid)
+        }
     }
 
     /// Tells whether it is asleep in a system call, and in no mere pause as far as that is known.

@@ -100,6 +100,9 @@
 //! as long as the closures only run the operation; where they need more, give the test target
 //! `harness = false`. A victim must not start threads or processes: they would not be killed.
 //!
+//! A check runs on one processor, with all processes that it forks: they take turns anyway, and a
+//! turn is several times as cheap there. Checks on several threads take different processors.
+//!
 //! # Platforms
 //!
 //! Linux 5.3 or later. [`Check::run`] needs x86_64 and the right to ptrace one's own children, and
@@ -118,6 +121,7 @@ mod error;
 mod guide;
 mod kill_point;
 mod proc_state;
+mod processor;
 mod report;
 mod route;
 mod runner;

@@ -1,11 +1,13 @@
 //! The carrying out of a check: one trace, then one kill per point.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use crate::check::{Action, Check, Mode};
 use crate::child::{self, Child, ResultSlot, Time};
 use crate::guide::Guide;
 use crate::kill_point::{Kill, KillPoint, Moment};
+use crate::processor::OneProcessor;
 use crate::report::{Failure, Report, Role};
 use crate::route::{self, Route};
 use crate::sleepers::Sleepers;
@@ -43,6 +45,8 @@ pub(crate) struct Runner<'c, 'a, M: ?Sized> {
     /// Result of survivor, waker or invariant, which never run at the same time.
     slot: SharedArea<ResultSlot>,
     sleeper_slots: Vec<SharedArea<ResultSlot>>,
+    /// What the traces of recoveries have found out about the code.
+    recoveries: RefCell<Trace>,
 }
 
 /// The trace, and the ways that lead to its instructions.
@@ -122,11 +126,13 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
             mem,
             slot,
             sleeper_slots,
+            recoveries: RefCell::default(),
         })
     }
 
     pub(crate) fn run(&self) -> Result<Report, Error> {
         let start = Instant::now();
+        let _processor = OneProcessor::take();
         self.rehearse()?;
         let mut report = self.kill_at_each_point(1, start)?;
         for traces in 2..=TRACES {

@@ -8,7 +8,10 @@ use crate::{Error, clock};
 
 /// What is stuck is watched so long all the same: nothing has to happen in that time, since the
 /// kernel does what a death does before the dead process can be reaped.
-const STUCK_FOR: Duration = Duration::from_millis(20);
+pub(crate) const STUCK_FOR: Duration = Duration::from_millis(20);
+
+/// And so long where timeouts pass next and none of them is a finding.
+pub(crate) const STUCK_IN_A_GAP: Duration = Duration::from_millis(1);
 
 /// How the watch over some processes ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +24,8 @@ pub(crate) enum Watch {
     Late,
 }
 
-/// Watches all processes there are, at most for `bound`, until `reached`.
+/// Watches all processes there are, at most for `bound`, until `reached`, or until they have been
+/// stuck for so long.
 ///
 /// A process without timeouts stops when it leaves a system call. So one that sleeps at two looks,
 /// and was not let go on between them, slept all the time; and if all did, there was a moment in
@@ -29,6 +33,7 @@ pub(crate) enum Watch {
 pub(crate) fn watch(
     all: &[&Child<'_>],
     bound: Duration,
+    stuck_for: Duration,
     reached: impl Fn() -> bool,
 ) -> Result<Watch, Error> {
     let end = clock::now() + clock::nanos(bound);
@@ -44,7 +49,7 @@ pub(crate) fn watch(
         let now = clock::now();
         if went_on || !all.iter().all(|one| one.has_ended() || one.must_be_woken()) {
             stuck_since = None;
-        } else if now - *stuck_since.get_or_insert(now) > clock::nanos(STUCK_FOR) {
+        } else if now - *stuck_since.get_or_insert(now) > clock::nanos(stuck_for) {
             return Ok(Watch::Stuck);
         }
         if now > end {
@@ -78,7 +83,7 @@ impl<'s> Sleepers<'s> {
     ) -> Result<Result<(), String>, Error> {
         self.all.push(sleeper);
         let newest = self.all.len() - 1;
-        let came = watch(&self.all(), bound, || {
+        let came = watch(&self.all(), bound, STUCK_FOR, || {
             self.all[newest].has_ended() || self.all.iter().all(Child::rests)
         })?;
         let newest = &mut self.all[newest];
@@ -108,14 +113,19 @@ impl<'s> Sleepers<'s> {
     }
 
     /// Waits at most `bound` until so many have ended; all of them if that is more than there are.
-    pub(crate) fn end_within(&self, bound: Duration, count: usize) -> Result<Watch, Error> {
+    pub(crate) fn end_within(
+        &self,
+        bound: Duration,
+        stuck_for: Duration,
+        count: usize,
+    ) -> Result<Watch, Error> {
         let count = count.min(self.all.len());
-        watch(&self.all(), bound, || self.ended() >= count)
+        watch(&self.all(), bound, stuck_for, || self.ended() >= count)
     }
 
     /// Waits at most `bound` until each has ended or sleeps.
     pub(crate) fn come_to_rest_within(&self, bound: Duration) -> Result<Watch, Error> {
-        watch(&self.all(), bound, || {
+        watch(&self.all(), bound, STUCK_FOR, || {
             let rests = |one: &Child<'_>| one.has_ended() || one.rests();
             self.all.iter().all(rests)
         })
@@ -127,7 +137,12 @@ impl<'s> Sleepers<'s> {
     }
 
     /// Waits at most `bound` for the end of `one`, while the sleepers go on if they are woken.
-    pub(crate) fn wait_beside(&self, one: &Child<'_>, bound: Duration) -> Result<Watch, Error> {
+    pub(crate) fn wait_beside(
+        &self,
+        one: &Child<'_>,
+        bound: Duration,
+        stuck_for: Duration,
+    ) -> Result<Watch, Error> {
         if self.is_empty() && !one.is_timeless() {
             return Ok(match one.ends_within(bound) {
                 true => Watch::Reached,
@@ -136,7 +151,7 @@ impl<'s> Sleepers<'s> {
         }
         let mut all = self.all();
         all.push(one);
-        watch(&all, bound, || one.has_ended())
+        watch(&all, bound, stuck_for, || one.has_ended())
     }
 
     /// Returns of each that is done when it was, in nanoseconds after the kill; `None` if it had

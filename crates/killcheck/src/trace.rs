@@ -34,6 +34,15 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
+    /// A new one, with what an earlier one of the same program has found out about its code.
+    pub(crate) fn after(earlier: &Self) -> Self {
+        Self {
+            plantable: earlier.plantable.clone(),
+            kernel_entries: earlier.kernel_entries.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Steps the victim until it has returned, has slept for `bound`, or has come to what `until`
     /// says; anything but a stop or a sleep is a disorderly end. One step may take `patience`.
     pub(crate) fn record(

@@ -1,11 +1,13 @@
 //! What the others do after the kill, and what was wrong with it.
 
+use std::time::Duration;
+
 use super::{Outcome, Runner, Scene};
 use crate::Error;
 use crate::check::Judgement;
 use crate::child::Child;
 use crate::report::{Failure, Role};
-use crate::sleepers::{Sleepers, Watch};
+use crate::sleepers::{STUCK_FOR, STUCK_IN_A_GAP, Sleepers, Watch};
 
 /// How often the timeouts pass for a rescue: of several that look again, one may leave it to
 /// another, and that one to its next look.
@@ -44,7 +46,7 @@ impl<'a, M: ?Sized> Runner<'_, 'a, M> {
             if let Some(failure) = self.let_act(survivor, scene, outcome)? {
                 return Ok(Some((Role::Survivor, failure)));
             }
-            let failure = match scene.sleepers.end_within(limit, usize::MAX)? {
+            let failure = match scene.sleepers.end_within(limit, STUCK_FOR, usize::MAX)? {
                 Watch::Reached => None,
                 Watch::Stuck => Some(Failure::Stuck),
                 Watch::Late => Some(Failure::Hang(limit)),
@@ -67,14 +69,14 @@ impl<'a, M: ?Sized> Runner<'_, 'a, M> {
         let limit = self.check.limit;
         let sleepers = &scene.sleepers;
         let mut actor = Child::start(&self.slot, self.time(), &|| judgement(self.mem))?;
-        let mut watch = sleepers.wait_beside(&actor, limit)?;
+        let mut watch = sleepers.wait_beside(&actor, limit, self.stuck_at_first(scene))?;
         for _ in 0..TIMEOUTS {
             if watch != Watch::Stuck || !scene.may_be_rescued {
                 break;
             }
             sleepers.pass_timeouts()?;
             actor.pass_timeout()?;
-            watch = sleepers.wait_beside(&actor, limit)?;
+            watch = sleepers.wait_beside(&actor, limit, STUCK_FOR)?;
             outcome.rescued |= watch == Watch::Reached;
         }
         outcome.longest_timeout = outcome.longest_timeout.max(actor.longest_timeout());
@@ -83,6 +85,15 @@ impl<'a, M: ?Sized> Runner<'_, 'a, M> {
             Watch::Stuck => Some(Failure::Stuck),
             Watch::Late => Some(Failure::Hang(limit)),
         })
+    }
+
+    /// How long the others must be stuck before their timeouts pass.
+    fn stuck_at_first(&self, scene: &Scene<'_>) -> Duration {
+        if scene.may_be_rescued && self.check.gap.is_some() {
+            STUCK_IN_A_GAP
+        } else {
+            STUCK_FOR
+        }
     }
 
     /// Sees what the victim has left make of the sleepers; true if more should have woken than
@@ -96,13 +107,14 @@ impl<'a, M: ?Sized> Runner<'_, 'a, M> {
         let ended = sleepers.ended();
         let due = self.check.must_wake.as_ref().map_or(0, |due| due(self.mem));
         let due = ended.saturating_add(due);
-        if sleepers.end_within(limit, due)? != Watch::Reached {
+        if sleepers.end_within(limit, self.stuck_at_first(scene), due)? != Watch::Reached {
             if !scene.may_be_rescued {
                 return Ok(true);
             }
             for _ in 0..TIMEOUTS {
                 sleepers.pass_timeouts()?;
-                outcome.rescued = sleepers.end_within(limit, due)? == Watch::Reached;
+                let watch = sleepers.end_within(limit, STUCK_FOR, due)?;
+                outcome.rescued = watch == Watch::Reached;
                 if outcome.rescued {
                     break;
                 }

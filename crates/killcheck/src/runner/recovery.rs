@@ -64,10 +64,11 @@ impl<M: ?Sized> Runner<'_, '_, M> {
             let Some(recoverer) = scene.recoverer else {
                 return Ok(None);
             };
-            let mut trace = Trace::default();
+            let mut trace = Trace::after(&self.recoveries.borrow());
             let end = self.record(&mut trace, &recoverer, Until::Returned)?;
             if trace.complete {
                 trace.probe(&recoverer);
+                self.recoveries.replace(Trace::after(&trace));
                 return Ok(Some(TracePlan::of(trace, 0, self.check.mode)));
             }
             let failure = match end {
