@@ -69,7 +69,8 @@
 //! With [`Check::recoverer`] a second process meets what the victim left behind, and is killed at
 //! each instruction of that: after every point of the victim's a new trace, and then set-up,
 //! victim, kill, recoverer, kill, and the others. [`Check::stride`] and [`Check::max_points`]
-//! choose among the pairs.
+//! choose among the pairs. [`Check::shares_only_the_area`] traces a recovery once for all points
+//! that leave the same to it.
 //!
 //! # What a hang is
 //!
@@ -122,6 +123,7 @@ mod guide;
 mod kill_point;
 mod proc_state;
 mod processor;
+mod remains;
 mod report;
 mod route;
 mod runner;

@@ -108,6 +108,8 @@ pub struct Report {
     pub(crate) recovery: Option<usize>,
     pub(crate) points: Vec<KillPoint>,
     pub(crate) recoverer_points: Vec<KillPoint>,
+    /// How often a recovery was traced.
+    pub(crate) recoveries: usize,
     /// How many different points of the victim's there are in `points`.
     pub(crate) victims: usize,
     pub(crate) skipped: usize,
@@ -149,6 +151,14 @@ impl Report {
     #[must_use]
     pub fn recoverer_points(&self) -> &[KillPoint] {
         &self.recoverer_points
+    }
+
+    /// Returns how often a recoverer's way was traced: as often as the victim was killed, or as it
+    /// had left something else; see
+    /// [`Check::shares_only_the_area`](crate::Check::shares_only_the_area).
+    #[must_use]
+    pub fn recoveries(&self) -> usize {
+        self.recoveries
     }
 
     /// Returns at how many different points the victim was killed.
@@ -348,10 +358,11 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.name)?;
         write!(f, "  {} instructions", self.instructions)?;
         if let Some(longest) = self.recovery {
-            let victims = self.victims;
+            let (victims, recoveries) = (self.victims, self.recoveries);
             write!(
                 f,
-                ", killed at {victims} points; a recoverer of up to {longest} killed after it"
+                ", killed at {victims} points; a recoverer of up to {longest} killed after it, traced \
+                 {recoveries} times"
             )?;
         }
         writeln!(

@@ -1,6 +1,7 @@
 //! The carrying out of a check: one trace, then one kill per point.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::check::{Action, Check, Mode};
@@ -8,6 +9,7 @@ use crate::child::{self, Child, ResultSlot, Time};
 use crate::guide::Guide;
 use crate::kill_point::{Kill, KillPoint, Moment};
 use crate::processor::OneProcessor;
+use crate::remains::{Remains, Snapshot};
 use crate::report::{Failure, Report, Role};
 use crate::route::{self, Route};
 use crate::sleepers::Sleepers;
@@ -21,6 +23,7 @@ mod recovery;
 mod tally;
 
 use choice::{Choice, spread};
+use recovery::Recovery;
 use tally::Tally;
 
 /// How often a point is tried in which the operation took another way than in the trace.
@@ -45,8 +48,7 @@ pub(crate) struct Runner<'c, 'a, M: ?Sized> {
     /// Result of survivor, waker or invariant, which never run at the same time.
     slot: SharedArea<ResultSlot>,
     sleeper_slots: Vec<SharedArea<ResultSlot>>,
-    /// What the traces of recoveries have found out about the code.
-    recoveries: RefCell<Trace>,
+    last_recovery: RefCell<Option<Rc<Recovery>>>,
 }
 
 /// The trace, and the ways that lead to its instructions.
@@ -57,6 +59,9 @@ struct TracePlan {
     /// From instruction `first` to each one after it.
     routes: Vec<Route>,
     first: usize,
+    /// How often what the victim would leave behind has changed before each instruction; empty if
+    /// that is not known.
+    changes: Vec<usize>,
 }
 
 impl TracePlan {
@@ -74,6 +79,15 @@ impl TracePlan {
             to_sleep,
             routes,
             first,
+            changes: Vec::new(),
+        }
+    }
+
+    /// Which of the states that the victim leaves behind a death at `point` leaves.
+    fn remains_at(&self, point: &KillPoint) -> Option<usize> {
+        match point.moment {
+            Moment::Asleep => None,
+            Moment::Before | Moment::Returned => self.changes.get(point.index).copied(),
         }
     }
 
@@ -126,7 +140,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
             mem,
             slot,
             sleeper_slots,
-            recoveries: RefCell::default(),
+            last_recovery: RefCell::default(),
         })
     }
 
@@ -149,6 +163,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
     /// Traces the operation and kills it at each point of that trace.
     fn kill_at_each_point(&self, traces: usize, start: Instant) -> Result<Report, Error> {
         let plan = self.trace()?;
+        self.last_recovery.replace(None);
         let all = plan.kill_points();
         let chosen = match &self.check.recoverer {
             None => Choice::all(self.check).among(&all),
@@ -217,7 +232,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
             } else {
                 Until::Asleep
             };
-            let end = self.record(&mut trace, &victim, until)?;
+            let end = self.record(&mut trace, &victim, until, None)?;
             trace.expect_orderly(end)?;
             if trace.complete {
                 let message = "the victim returned without falling asleep, so it cannot be woken";
@@ -227,18 +242,38 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
             sleepers = self.start_sleepers()?;
             self.must_wake(&victim)?;
         }
-        let end = self.record(&mut trace, &victim, Until::Returned)?;
+        let area = self.shared_area(first);
+        let words = || area.map_or_else(Vec::new, |area| area(self.mem));
+        let mut remains = area.map(|_| Remains::new(&words));
+        let end = self.record(&mut trace, &victim, Until::Returned, remains.as_mut())?;
         trace.expect_orderly(end)?;
         trace.probe(&victim);
         drop(victim);
         drop(recoverer);
         drop(sleepers);
-        Ok(TracePlan::of(trace, first, self.check.mode))
+        let mut plan = TracePlan::of(trace, first, self.check.mode);
+        plan.changes = remains.map(Remains::into_changes).unwrap_or_default();
+        Ok(plan)
     }
 
-    fn record(&self, trace: &mut Trace, one: &Tracee, until: Until) -> Result<Progress, Error> {
+    /// The area by which points are told apart, if only the victim changes it before its death: a
+    /// waker does, too, and so do sleepers whose timeouts pass.
+    fn shared_area(&self, first: usize) -> Option<&Snapshot<'a, M>> {
+        let check = self.check;
+        let sleepers_stand_still = check.without_timeouts || check.sleepers.is_empty();
+        let area = check.area.as_ref();
+        area.filter(|_| first == 0 && sleepers_stand_still)
+    }
+
+    fn record(
+        &self,
+        trace: &mut Trace,
+        one: &Tracee,
+        until: Until,
+        remains: Option<&mut Remains<'_>>,
+    ) -> Result<Progress, Error> {
         let most = self.check.max_instructions;
-        trace.record(one, self.check.limit, self.patience(), most, until)
+        trace.record(one, self.check.limit, self.patience(), most, until, remains)
     }
 
     fn try_point(

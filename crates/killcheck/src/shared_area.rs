@@ -89,14 +89,21 @@ impl<T: Sync> SharedArea<T> {
 
     /// Zeroes every byte, as a check's set-up wants it before each kill.
     pub fn reset(&self) {
-        // SAFETY: the mapping is page aligned, `size` is a multiple of 8, it lives as long as
-        // `self`, and `zeroed` promises that its bytes may be written through shared references.
-        let words = unsafe {
-            std::slice::from_raw_parts(self.base.as_ptr().cast::<AtomicU64>(), self.size / 8)
-        };
-        for word in words {
+        for word in self.as_words() {
             word.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Returns a copy of every byte.
+    pub(crate) fn words(&self) -> Vec<u64> {
+        let words = self.as_words().iter();
+        words.map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
+    fn as_words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is page aligned, `size` is a multiple of 8, it lives as long as
+        // `self`, and `zeroed` promises that its bytes may be written through shared references.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().cast::<AtomicU64>(), self.size / 8) }
     }
 }
 

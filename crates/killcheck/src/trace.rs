@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::kill_point::{KillPoint, Moment};
+use crate::remains::Remains;
 use crate::tracee::{Progress, Tracee};
 use crate::{Error, ErrorKind, arch};
 
@@ -45,6 +46,7 @@ impl Trace {
 
     /// Steps the victim until it has returned, has slept for `bound`, or has come to what `until`
     /// says; anything but a stop or a sleep is a disorderly end. One step may take `patience`.
+    /// `remains` notes what the victim would leave behind.
     pub(crate) fn record(
         &mut self,
         victim: &Tracee,
@@ -52,9 +54,15 @@ impl Trace {
         patience: Duration,
         most: usize,
         until: Until,
+        mut remains: Option<&mut Remains<'_>>,
     ) -> Result<Progress, Error> {
         loop {
             let address = victim.address()?;
+            if let Some(remains) = remains.as_deref_mut() {
+                let last = self.addresses.last();
+                let was_a_call = last.and_then(|&last| self.enters_kernel(last));
+                remains.note(victim, was_a_call != Some(false))?;
+            }
             if address == victim.end() {
                 self.addresses.push(address);
                 self.complete = true;

@@ -24,6 +24,9 @@ pub(crate) enum Progress {
     Ended(i32),
 }
 
+/// What the kernel goes through when a thread dies: the head of the list, and its three words.
+pub(crate) type RobustList = [u64; 4];
+
 /// A byte of code replaced by a breakpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plant {
@@ -153,8 +156,14 @@ impl Tracee {
     /// Returns the address that its thread has announced to the kernel as the pending one of its
     /// robust locks; 0 if it has not.
     pub(crate) fn pending_lock(&self) -> Result<usize, Error> {
-        /// Distance of the pending lock's address from the start of the list's head.
-        const PENDING: u64 = 16;
+        let [_, _, _, pending] = self.robust_list()?;
+        Ok(pending as usize)
+    }
+
+    /// Returns the address of its robust list's head, and that head's words: the first lock, the
+    /// distance of a lock's word from its place in the list, and the pending lock. Zeros if it has
+    /// no list.
+    pub(crate) fn robust_list(&self) -> Result<RobustList, Error> {
         let (mut head, mut len) = (0_u64, 0_usize);
         // SAFETY: both are writable and as wide as the kernel's.
         let done = unsafe {
@@ -168,10 +177,11 @@ impl Tracee {
         if done == -1 {
             return Err(Error::last_os("asking for the victim's robust list"));
         }
-        match head {
-            0 => Ok(0),
-            head => Ok(peek(self.pid, head + PENDING)? as usize),
+        if head == 0 {
+            return Ok([0; 4]);
         }
+        let word = |number: u64| peek(self.pid, head + 8 * number);
+        Ok([head, word(0)?, word(1)?, word(2)?])
     }
 
     /// Lets it execute one instruction; `wait` tells how that went.

@@ -99,6 +99,68 @@ fn a_death_mended_before_it_is_forgotten_is_safe() {
     assert_eq!(report.missed(), []);
 }
 
+#[test]
+fn a_recovery_is_traced_once_for_all_points_that_leave_the_same() {
+    let forgets = Forgets::BeforeMending;
+    let check = || {
+        pair(forgets)
+            .recoverer(move |pair| pair.recover(forgets))
+            .max_points(PAIRS)
+    };
+    let each = check().run(&area()).expect("it runs");
+    let once = check()
+        .shares_only_the_area()
+        .run(&area())
+        .expect("it runs");
+    println!("{once}");
+    // Four stores, and what is there before and after them.
+    assert!(once.recoveries() <= 6, "{once}");
+    assert!(each.recoveries() >= each.victims(), "{each}");
+    let pairs = |report: &killcheck::Report| {
+        let points = report.kill_points().iter().map(|point| point.index);
+        let recoverers = report.recoverer_points().iter().map(|point| point.index);
+        points.zip(recoverers).collect::<Vec<_>>()
+    };
+    assert_eq!(pairs(&once), pairs(&each));
+    assert_eq!(once.missed(), []);
+    let places = |report: &killcheck::Report| {
+        let findings = report.findings().iter();
+        findings
+            .map(|found| (found.point, found.recoverer))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(places(&once), places(&each));
+    once.assert_caught();
+}
+
+/// The robust list is the thread's own memory, and what the kernel does with it is not.
+#[test]
+fn an_announced_lock_is_something_else_left_behind() {
+    let report = Check::new("announces, then does not")
+        .setup(|words: &SharedArea<[AtomicU64; 2]>| words.reset())
+        .victim(|_| {
+            let (mut head, mut len) = (std::ptr::null_mut::<u64>(), 0_usize);
+            // SAFETY: both are writable; 0 is this thread.
+            unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
+            // SAFETY: the head that the C library has given the kernel has three words.
+            let pending = unsafe { head.add(2) };
+            // SAFETY: aligned, and lives as long as the thread. The kernel skips what is no lock.
+            let pending = unsafe { AtomicU64::from_ptr(pending) };
+            pending.store(0, Ordering::SeqCst);
+            pending.store(1 << 12, Ordering::SeqCst);
+            pending.store(0, Ordering::SeqCst);
+        })
+        .recoverer(|words| words[0].store(1, Ordering::SeqCst))
+        .survivor(|_| Ok(()))
+        .max_points(PAIRS)
+        .shares_only_the_area()
+        .run(&area())
+        .expect("it runs");
+    println!("{report}");
+    // Before the call, after it, announced, and not announced again.
+    assert_eq!(report.recoveries(), 4, "{report}");
+}
+
 type Bytes = SharedArea<[AtomicU8; 256]>;
 
 /// Stores 1 to eight bytes from `$from` on, one store of four bytes of code each.

@@ -1,5 +1,7 @@
 //! The recoverer, which is killed after the victim.
 
+use std::rc::Rc;
+
 use super::choice::Choice;
 use super::tally::Tally;
 use super::{Outcome, RETURNS, Runner, TRIES, TracePlan};
@@ -8,6 +10,13 @@ use crate::kill_point::{Kill, KillPoint};
 use crate::report::{Failure, Role};
 use crate::trace::{Trace, Until};
 use crate::tracee::Progress;
+
+/// How a recoverer goes on from what the victim's death has left.
+pub(super) struct Recovery {
+    plan: TracePlan,
+    /// Which of the states it is that the victim leaves behind; `None` if that is not known.
+    from: Option<usize>,
+}
 
 impl<M: ?Sized> Runner<'_, '_, M> {
     /// Kills the victim at `point` and then a recoverer at each of its instructions; both are new
@@ -19,9 +28,10 @@ impl<M: ?Sized> Runner<'_, '_, M> {
         choice: &Choice,
         tally: &mut Tally,
     ) -> Result<(), Error> {
-        let Some(recovery) = self.trace_recovery(plan, point, tally)? else {
+        let Some(recovery) = self.recovery_from(plan, point, tally)? else {
             return Ok(());
         };
+        let recovery = &recovery.plan;
         let all = recovery.kill_points();
         let mut left = choice.among(&all);
         tally.skipped += all.len() - left.len();
@@ -33,7 +43,7 @@ impl<M: ?Sized> Runner<'_, '_, M> {
                     tally.skipped += 1;
                     continue;
                 }
-                match self.kill_both(plan, &point, &recovery, &recoverer)? {
+                match self.kill_both(plan, &point, recovery, &recoverer)? {
                     Some(outcome) => tally.add(both(point, recoverer), outcome),
                     None => missed.push(recoverer),
                 }
@@ -43,6 +53,30 @@ impl<M: ?Sized> Runner<'_, '_, M> {
         let missed = left.into_iter().map(|recoverer| both(point, recoverer));
         tally.missed.extend(missed);
         Ok(())
+    }
+
+    /// Returns the recovery from the victim's death at `point`: the last one if that was from the
+    /// same state, else one that is traced now.
+    fn recovery_from(
+        &self,
+        plan: &TracePlan,
+        point: KillPoint,
+        tally: &mut Tally,
+    ) -> Result<Option<Rc<Recovery>>, Error> {
+        let from = plan.remains_at(&point);
+        if let Some(last) = &*self.last_recovery.borrow()
+            && from.is_some()
+            && last.from == from
+        {
+            return Ok(Some(Rc::clone(last)));
+        }
+        let Some(plan) = self.trace_recovery(plan, point, tally)? else {
+            return Ok(None);
+        };
+        tally.recoveries += 1;
+        let recovery = Rc::new(Recovery { plan, from });
+        self.last_recovery.replace(Some(Rc::clone(&recovery)));
+        Ok(Some(recovery))
     }
 
     /// Lists the instructions of a recovery from the victim's death at `point`. `None` if there was
@@ -64,11 +98,13 @@ impl<M: ?Sized> Runner<'_, '_, M> {
             let Some(recoverer) = scene.recoverer else {
                 return Ok(None);
             };
-            let mut trace = Trace::after(&self.recoveries.borrow());
-            let end = self.record(&mut trace, &recoverer, Until::Returned)?;
+            let mut trace = match &*self.last_recovery.borrow() {
+                Some(last) => Trace::after(&last.plan.trace),
+                None => Trace::default(),
+            };
+            let end = self.record(&mut trace, &recoverer, Until::Returned, None)?;
             if trace.complete {
                 trace.probe(&recoverer);
-                self.recoveries.replace(Trace::after(&trace));
                 return Ok(Some(TracePlan::of(trace, 0, self.check.mode)));
             }
             let failure = match end {

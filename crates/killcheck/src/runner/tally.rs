@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     longest_timeout: Option<Duration>,
     /// Instructions of the longest recovery.
     pub(crate) longest_recovery: usize,
+    /// How often a recovery was traced.
+    pub(crate) recoveries: usize,
 }
 
 impl Tally {
@@ -84,6 +86,7 @@ impl Tally {
             recovery: check.recoverer.as_ref().map(|_| self.longest_recovery),
             points,
             recoverer_points,
+            recoveries: self.recoveries,
             victims: victims.len(),
             skipped: self.skipped,
             missed_victims: missed_victims.len(),
