@@ -403,7 +403,7 @@ impl Barrier {
                     Arrival::RoundIsFull(full) => {
                         let changed = || (self.state() != full).then_some(());
                         self.sleep_until(deadline, changed)
-                            .ok_or_else(|| self.timed_out())?;
+                            .ok_or_else(|| self.timed_out(self.state()))?;
                     }
                 }
             }
@@ -475,15 +475,19 @@ impl Barrier {
 
     /// Breaks the round because a party's time has passed, unless it has ended meanwhile.
     fn give_up(&self, round: u64) -> Result<()> {
-        let _guard = self.lock()?;
-        match self.end_of(round) {
+        let (end, state) = {
+            let _guard = self.lock()?;
+            let (end, state) = (self.end_of(round), self.state());
+            if end.is_none() {
+                self.break_round(TIMED_OUT);
+            }
+            (end, state)
+        };
+        // The texts are made without the lock, which no other party need wait for meanwhile.
+        match end {
             Some(End::Complete) => Ok(()),
             Some(End::Broken) => Err(self.broken()),
-            None => {
-                let error = self.timed_out();
-                self.break_round(TIMED_OUT);
-                Err(error)
-            }
+            None => Err(self.timed_out(state)),
         }
     }
 
@@ -518,8 +522,8 @@ impl Barrier {
     }
 
     #[cold]
-    fn timed_out(&self) -> Error {
-        let (arrived, parties) = (self.state().arrived(), self.parties());
+    fn timed_out(&self, state: State) -> Error {
+        let (arrived, parties) = (state.arrived(), self.parties());
         Error::new(ErrorKind::TimedOut, "wait at", "a barrier").with_detail(format!(
             "timed out when {arrived} of {parties} parties had arrived"
         ))
