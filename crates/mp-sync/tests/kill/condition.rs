@@ -18,7 +18,7 @@ const FIRST_WAITER: usize = 256;
 const GAP: &str = "the pending slot names the mutex while it is acquired again";
 
 fn condition() -> SharedArea<Condition> {
-    // SAFETY: as in `pair`.
+    // SAFETY: a `Place`: zero is valid, and all of it is atomics or in an `UnsafeCell`.
     unsafe { SharedArea::zeroed() }.expect("a page")
 }
 
