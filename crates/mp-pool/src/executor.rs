@@ -16,6 +16,7 @@ use crate::builder::Builder;
 use crate::error::{Cause, TaskError};
 use crate::imap::Imap;
 use crate::job::{Job, Read};
+use crate::map_options::MapOptions;
 use crate::shared::Shared;
 
 /// Worker processes that run what is submitted to them: a [`Pool`] with [`Future`]s, whose drop
@@ -88,14 +89,32 @@ impl ProcessPoolExecutor {
     /// Calls `task` with each item, all of which are submitted here, and iterates over the results
     /// in order.
     ///
-    /// [`Pool::imap`] takes items only as results are asked for.
+    /// [`map_options`](Self::map_options) has a time limit, the size of packets, and how many tasks
+    /// may be submitted ahead of the results; [`Pool::imap`] takes items as results are asked for.
     pub fn map<F, I, W>(&self, task: F, items: I) -> Imap<'_, I::IntoIter, F::Output>
     where
         I: IntoIterator<Item: Argument>,
         F: Task<(I::Item,)> + Stateless,
         F::Output: Returned<W>,
     {
-        self.pool.map_eagerly(task, items)
+        self.map_options().map(task, items)
+    }
+
+    /// As [`map`](Self::map), of items that are tuples of arguments: Python's `map(pow, a, b)` is
+    /// `starmap(u64::pow, a.zip(b))`.
+    pub fn starmap<F, I, W>(&self, task: F, items: I) -> Imap<'_, I::IntoIter, F::Output>
+    where
+        I: IntoIterator<Item: Arguments>,
+        F: Task<I::Item> + Stateless,
+        F::Output: Returned<W>,
+    {
+        self.map_options().starmap(task, items)
+    }
+
+    /// The options of one [`map`](Self::map) or [`starmap`](Self::starmap): `timeout`, `chunk_size`
+    /// and `buffer_size`.
+    pub fn map_options(&self) -> MapOptions<'_> {
+        MapOptions::new(&self.pool)
     }
 
     /// The pool, for what Python's executor has no word for.
@@ -105,7 +124,7 @@ impl ProcessPoolExecutor {
 
     /// Takes no more tasks, and waits until all are done. A drop does the same.
     pub fn shutdown(&self) {
-        self.pool.close();
+        self.close();
         // It is closed, so there is an end to wait for.
         drop(self.pool.join());
     }
@@ -113,10 +132,39 @@ impl ProcessPoolExecutor {
     /// As [`shutdown`](Self::shutdown); tasks that no worker has taken are
     /// [cancelled](Future::cancel).
     pub fn shutdown_and_cancel(&self) {
-        // Before, so that no task is submitted behind those that are cancelled.
-        self.pool.close();
-        self.pool.shared().cancel_all();
+        self.close_and_cancel();
         self.shutdown();
+    }
+
+    /// Takes no more tasks, and does not wait: Python's `shutdown(wait=False)`. Those that were
+    /// submitted are run; a drop waits for them.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+
+    /// As [`close`](Self::close); tasks that no worker has taken are [cancelled](Future::cancel).
+    ///
+    /// ```
+    /// use mp_object::Event;
+    /// use mp_pool::{Future, ProcessPoolExecutor};
+    ///
+    /// fn wait_for(go: Event) {
+    ///     go.wait();
+    /// }
+    ///
+    /// let (executor, go) = (ProcessPoolExecutor::with_workers(1)?, Event::new()?);
+    /// let tasks = [(); 3].map(|()| executor.submit(wait_for, (go.clone(),)));
+    /// executor.close_and_cancel();
+    /// assert!(tasks.iter().filter(|task| task.cancelled()).count() >= 2);
+    /// go.set();
+    /// executor.shutdown();
+    /// assert!(tasks.iter().all(Future::done));
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    pub fn close_and_cancel(&self) {
+        // First, so that no task is submitted after those that are cancelled.
+        self.close();
+        self.pool.shared().cancel_all();
     }
 
     /// Kills the workers. Futures without a result fail.

@@ -85,25 +85,9 @@ pub(crate) struct Feeder<'p, I: Iterator, R> {
 }
 
 impl<'p, I: Iterator, R> Feeder<'p, I, R> {
-    /// Calls of `task` with the arguments `A`, which `write` makes of each item, in packets of
-    /// `chunk` tasks; `None` for what suits the number of items.
+    /// Calls of `task` with the arguments `A`, which `write` makes of each item, and with `context`
+    /// if there is one, in packets of `chunk` tasks; `None` for what suits the number of items.
     pub(crate) fn new<F, A, W>(
-        shared: &'p Arc<Shared>,
-        task: F,
-        items: I,
-        write: fn(I::Item, Vec<u8>) -> Result<Written>,
-        chunk: Option<usize>,
-    ) -> Self
-    where
-        F: Task<A, Output = R> + Stateless,
-        R: Returned<W>,
-        A: Arguments,
-    {
-        Self::with_context::<F, A, W>(shared, Ok(None), task, items, write, chunk)
-    }
-
-    /// As [`new`](Self::new), for tasks that are given a context.
-    pub(crate) fn with_context<F, A, W>(
         shared: &'p Arc<Shared>,
         context: Result<Option<Context>>,
         task: F,
@@ -197,6 +181,11 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
         }
         while self.feed() {}
         self.into_results()
+    }
+
+    /// Takes back the tasks that no worker has taken.
+    pub(crate) fn cancel(&self) {
+        self.shared.cancel_all_of(&self.job);
     }
 
     fn into_results(self) -> MapResult<R> {

@@ -15,7 +15,8 @@ use crate::job::{Delivered, Progress, value};
 /// It takes items from its iterator when the result that is asked for is not there yet, and is
 /// ahead of the results by four packets of tasks for each worker at most: so the iterator may be
 /// endless. Dropped early, it leaves the tasks that were submitted to run. It knows its length if
-/// the iterator does, which is what progress bars ask for.
+/// the iterator does, which is what progress bars ask for; a timeout of
+/// [`MapOptions`](crate::MapOptions) ends it before that.
 ///
 /// ```
 /// use mp_pool::Pool;
@@ -33,6 +34,8 @@ pub struct Imap<'p, I: Iterator, R> {
     /// How many tasks more than that may have been submitted.
     ahead: usize,
     has_more: bool,
+    /// Until when `next` waits.
+    deadline: Deadline,
 }
 
 impl<'p, I: Iterator, R> Imap<'p, I, R> {
@@ -42,12 +45,18 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
             given: 0,
             ahead,
             has_more: true,
+            deadline: Deadline::NEVER,
         };
         if !is_ordered {
             imap.feeder.job.locked().arrived = Some(VecDeque::new());
         }
         imap.feed();
         imap
+    }
+
+    /// The same, ended by the first [`next`](Iterator::next) that has no result at `deadline`.
+    pub(crate) fn until(self, deadline: Deadline) -> Self {
+        Self { deadline, ..self }
     }
 
     /// The next result, waiting for it up to a [`Duration`](std::time::Duration), an
@@ -85,6 +94,13 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
         Some(value(index, &delivered, self.feeder.read))
     }
 
+    /// Takes back what no worker has taken, and gives nothing more.
+    fn end(&mut self) {
+        self.has_more = false;
+        self.given = self.feeder.submitted;
+        self.feeder.cancel();
+    }
+
     fn feed(&mut self) {
         while self.has_more && self.feeder.submitted - self.given < self.ahead {
             self.has_more = self.feeder.feed();
@@ -96,7 +112,13 @@ impl<I: Iterator, R> Iterator for Imap<'_, I, R> {
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_timeout(Deadline::NEVER)
+        let next = self.next_timeout(self.deadline);
+        let has_none = |error: &TaskError| matches!(error.cause(), Cause::TimedOut);
+        // A hook may have ended the wait before.
+        if self.deadline.is_expired() && matches!(&next, Some(Err(error)) if has_none(error)) {
+            self.end();
+        }
+        next
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

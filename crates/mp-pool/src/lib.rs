@@ -37,6 +37,7 @@ mod async_result;
 pub mod board;
 mod builder;
 mod callbacks;
+mod chunked;
 mod context;
 mod error;
 mod executor;
@@ -45,6 +46,7 @@ mod imap;
 mod job;
 mod leading;
 mod look;
+mod map_options;
 mod outcomes;
 mod packet;
 mod pool;
@@ -58,13 +60,15 @@ mod worker;
 
 pub use async_result::{AsyncResult, MapResult};
 pub use builder::Builder;
+pub use chunked::Chunked;
 pub use error::{Cause, Death, TaskError};
 pub use executor::{
     AsCompleted, Future, ProcessPoolExecutor, ReturnWhen, Waited, as_completed, wait,
 };
 pub use imap::Imap;
+pub use map_options::MapOptions;
 pub use mp_os::clock::Deadline;
-pub use pool::{Chunked, Pool};
+pub use pool::Pool;
 pub use stats::Stats;
 
 /// The tables of this crate's structures in `docs/memory-layout.md`.

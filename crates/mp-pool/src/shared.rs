@@ -180,21 +180,13 @@ impl Shared {
 
     /// Takes back a job's packet that no worker has taken.
     pub(crate) fn cancel(&self, job: &Arc<Job>) {
-        if self.is_copy() {
-            return;
-        }
-        self.cancel_by(|state| state.cancel(&self.board, job).map(|_| ()));
-    }
-
-    /// Takes back every packet that no worker has taken.
-    pub(crate) fn cancel_all(&self) {
-        if self.is_copy() {
-            return;
-        }
-        self.cancel_by(|state| state.cancel_all(&self.board));
+        self.cancel_by(|state| state.cancel(&self.board, job));
     }
 
     fn cancel_by(&self, cancel: impl FnOnce(&mut State) -> Result<()>) {
+        if self.is_copy() {
+            return;
+        }
         let mut state = self.locked();
         let cancelled = cancel(&mut state);
         self.end_if_failed(&mut state, cancelled);
@@ -202,6 +194,20 @@ impl Shared {
         drop(state);
         // It may have been all that a closed pool waited for.
         self.wake_collector();
+    }
+
+    /// Takes back every packet that no worker has taken.
+    pub(crate) fn cancel_all(&self) {
+        self.cancel_if(|_| true);
+    }
+
+    /// Takes back every packet of a job that no worker has taken.
+    pub(crate) fn cancel_all_of(&self, job: &Arc<Job>) {
+        self.cancel_if(|packet| Arc::ptr_eq(&packet.job, job));
+    }
+
+    fn cancel_if(&self, is_meant: impl Fn(&Packet) -> bool) {
+        self.cancel_by(|state| state.cancel_if(&self.board, is_meant));
     }
 
     /// Whether a worker has taken a packet of a job.

@@ -162,35 +162,38 @@ impl State {
         }
     }
 
-    /// Takes back the packet of a job that no worker has taken; returns whether there was one.
-    pub(crate) fn cancel(&mut self, board: &Board, job: &Arc<Job>) -> Result<bool> {
+    /// Takes back the packet of a job that no worker has taken, if there is one.
+    pub(crate) fn cancel(&mut self, board: &Board, job: &Arc<Job>) -> Result<()> {
         let is_of_job = |packet: &Packet| Arc::ptr_eq(&packet.job, job);
+        // Where many wait, this finds the next one to cancel without a look at them all.
         if let Some(place) = self.pending.iter().position(is_of_job) {
             if let Some(packet) = self.pending.remove(place) {
                 fail(packet, &Cause::Cancelled);
             }
-            return Ok(true);
+            return Ok(());
         }
-        for (place, slot) in self.slots.iter_mut().enumerate() {
-            if slot.packet.as_ref().is_some_and(is_of_job)
-                && board.withdraw(place, slot.generation)?
-                && let Some(packet) = slot.packet.take()
-            {
-                self.on_board -= 1;
-                fail(packet, &Cause::Cancelled);
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.withdraw_if(board, is_of_job)
     }
 
-    /// Takes back every packet that no worker has taken.
-    pub(crate) fn cancel_all(&mut self, board: &Board) -> Result<()> {
-        for packet in self.pending.drain(..) {
-            fail(packet, &Cause::Cancelled);
+    /// Takes back all packets that are meant and that no worker has taken.
+    pub(crate) fn cancel_if(
+        &mut self,
+        board: &Board,
+        is_meant: impl Fn(&Packet) -> bool,
+    ) -> Result<()> {
+        for packet in std::mem::take(&mut self.pending) {
+            if is_meant(&packet) {
+                fail(packet, &Cause::Cancelled);
+            } else {
+                self.pending.push_back(packet);
+            }
         }
+        self.withdraw_if(board, is_meant)
+    }
+
+    fn withdraw_if(&mut self, board: &Board, is_meant: impl Fn(&Packet) -> bool) -> Result<()> {
         for (place, slot) in self.slots.iter_mut().enumerate() {
-            if slot.packet.is_some()
+            if slot.packet.as_ref().is_some_and(&is_meant)
                 && board.withdraw(place, slot.generation)?
                 && let Some(packet) = slot.packet.take()
             {

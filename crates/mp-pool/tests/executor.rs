@@ -1,5 +1,6 @@
 //! Futures of an executor.
 
+use std::cell::Cell;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -377,4 +378,63 @@ fn a_shutdown_refuses_and_cancels() {
     assert!(never.iter().all(Future::cancelled));
     let late = executor.submit(|| 1, ()).result().unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn a_map_that_times_out_ends_and_takes_back_what_no_worker_has() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let go = Event::new().unwrap();
+    let items = (0..20).map(|n| (go.clone(), n));
+    let options = executor.map_options().timeout(Duration::from_millis(20));
+    let mut results = options.starmap(pass, items);
+    let error = results.next().unwrap().unwrap_err();
+    let next = results.next();
+    let stats = executor.pool().stats();
+    go.set();
+    assert!(matches!(error.cause(), Cause::TimedOut), "{error}");
+    assert!(next.is_none() && results.len() == 0, "{next:?}");
+    assert_eq!(error.index(), 0);
+    assert!(stats.queued == 0 && stats.running <= 1, "{stats:?}");
+    assert!(stats.failed >= 19, "{stats:?}");
+    executor.shutdown();
+    let stats = executor.pool().stats();
+    assert_eq!(stats.done + stats.failed, 20, "{stats:?}");
+}
+
+#[test]
+fn a_map_gives_what_is_there_after_its_time() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let options = executor.map_options().timeout(Deadline::PASSED);
+    let results = options.map(|n: u32| n + 1, 0..3);
+    // The only worker runs it after them.
+    executor.submit(|| (), ()).result().unwrap();
+    let values: Vec<u32> = results.map(Result::unwrap).collect();
+    assert_eq!(values, [1, 2, 3]);
+}
+
+#[test]
+fn a_map_with_a_buffer_takes_no_more_items_than_it_holds() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(2).unwrap();
+    for (chunk, buffer) in [(1, 1), (2, 5), (16, 3), (4, 4), (0, 0)] {
+        let taken = Cell::new(0);
+        let items = (0_u64..).inspect(|_| taken.set(taken.get() + 1));
+        let options = executor.map_options().chunk_size(chunk);
+        let mut results = options.buffer_size(buffer).map(|n: u64| n * n, items);
+        for given in 0..50 {
+            assert!(taken.get() <= given + buffer.max(1), "{chunk} {buffer}");
+            assert_eq!(results.next().unwrap().unwrap(), (given * given) as u64);
+        }
+    }
+}
+
+#[test]
+fn a_starmap_takes_the_arguments_of_two_iterators() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(2).unwrap();
+    let powers = executor.starmap(u64::pow, (2..5).zip([3, 2, 1]));
+    let powers: Vec<u64> = powers.map(Result::unwrap).collect();
+    assert_eq!(powers, [8, 9, 4]);
 }

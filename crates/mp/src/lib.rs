@@ -77,8 +77,8 @@ pub mod process {
 /// Pools: their builder, what is waited for, and why a task has no value.
 pub mod pool {
     pub use mp_pool::{
-        AsCompleted, AsyncResult, Builder, Cause, Chunked, Death, Future, Imap, MapResult,
-        ReturnWhen, TaskError, Waited, as_completed, wait,
+        AsCompleted, AsyncResult, Builder, Cause, Chunked, Death, Future, Imap, MapOptions,
+        MapResult, ReturnWhen, TaskError, Waited, as_completed, wait,
     };
 }
 
