@@ -243,6 +243,9 @@ impl Pool {
     /// Calls `task` with each chunk of a shared array, in the workers, which write it where it is.
     ///
     /// Nothing is copied: a worker opens the array once, and claims each chunk that it is given.
+    /// [`NdArray::blocks`](mp_value::NdArray::blocks) are chunks, too. A
+    /// [`RawArray`](mp_value::RawArray) has none; [`map_with`](Self::map_with) gives out ranges of
+    /// it.
     ///
     /// ```
     /// use mp_pool::Pool;

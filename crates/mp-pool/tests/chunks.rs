@@ -1,11 +1,12 @@
 //! Chunks of a shared array that workers write in place: `for_each`.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use mp_layout::ErrorKind;
 use mp_pool::Pool;
 use mp_testkit::Watchdog;
-use mp_value::{Array, Chunk, Claim};
+use mp_value::{Array, Chunk, Claim, NdArray, RawArray};
 
 /// More than any wait in a test needs.
 const LONG: Duration = Duration::from_secs(60);
@@ -71,4 +72,48 @@ fn a_chunk_that_another_process_has_is_an_error_of_its_task() {
     drop(mine);
     let array = array.lock().unwrap();
     assert_eq!((array[0], array[10], array[29]), (1, 0, 1));
+}
+
+#[test]
+fn ten_thousand_chunks_of_a_large_array_are_each_given_once() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    let array = Array::<u8>::new(10_000 * 1024).unwrap();
+    let chunks = array.chunks(1024).unwrap();
+    assert_eq!(chunks.count(), 10_000);
+    pool.for_each(chunks, |mut chunk| {
+        chunk[0] += 1;
+        chunk[1023] += 1;
+    })
+    .unwrap();
+    let array = array.lock().unwrap();
+    let is_given_once = |chunk: &[u8]| (chunk[0], chunk[1], chunk[1023]) == (1, 0, 1);
+    assert!(array.chunks(1024).all(is_given_once));
+}
+
+#[test]
+fn blocks_of_rows_are_written_in_place() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    let image = NdArray::<u32>::zeros(&[7, 5]).unwrap();
+    let number = |mut rows: Chunk<u32>| {
+        let first = rows.range().start as u32;
+        rows.iter_mut().zip(first..).for_each(|(one, n)| *one = n);
+    };
+    pool.for_each(image.blocks(2).unwrap(), number).unwrap();
+    assert_eq!(image.get(&[6, 4]).unwrap(), 34);
+    assert!(image.flat().lock().unwrap().iter().copied().eq(0..35));
+}
+
+#[test]
+fn ranges_of_a_raw_array_are_written_in_place() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    let squares = RawArray::<u64>::new(95).unwrap();
+    let ranges = (0..95).step_by(10).map(|start| start..95.min(start + 10));
+    let square = |squares: &RawArray<u64>, range: Range<usize>| {
+        range.for_each(|n| squares.set(n, (n * n) as u64));
+    };
+    pool.map_with(squares.clone(), square, ranges).unwrap();
+    assert!(squares.iter().eq((0..95).map(|n| n * n)));
 }

@@ -11,7 +11,7 @@ use mp_layout::{
 use mp_object::{Object, OwnerWord, Placed, Plan};
 use mp_shm::Segment;
 
-use crate::array_control::{ArrayControl, MAX_CHUNKS};
+use crate::array_control::{ArrayControl, max_chunks};
 use crate::elements::Elements;
 use crate::partition::Partition;
 
@@ -36,7 +36,7 @@ unsafe impl<T: Plain> Sync for ArrayMemory<T> {}
 
 /// Bytes from the start of the payload to the elements, for `len` of them.
 fn elements_offset(len: usize) -> usize {
-    let words = size_of::<ArrayControl>() + len.min(MAX_CHUNKS) * size_of::<OwnerWord>();
+    let words = size_of::<ArrayControl>() + max_chunks(len) * size_of::<OwnerWord>();
     (HEADER_SIZE + words).next_multiple_of(PAGE) - HEADER_SIZE
 }
 
@@ -102,7 +102,7 @@ impl<T: Plain> ArrayMemory<T> {
         payload_size::<T>(len)?;
         // SAFETY: an array is its control, words and elements, reached by its own protocol only.
         let payload = unsafe { object.payload() };
-        let words = payload.place_slice(size_of::<ArrayControl>(), len.min(MAX_CHUNKS))?;
+        let words = payload.place_slice(size_of::<ArrayControl>(), max_chunks(len))?;
         Ok(Self {
             words: NonNull::from(words),
             elements: Elements::locate(payload, elements_offset(len), len)?,
@@ -114,7 +114,7 @@ impl<T: Plain> ArrayMemory<T> {
 
     /// What the control is to be of `len` elements that lie apart.
     pub(crate) fn control_plan(len: usize) -> Plan {
-        let words = len.min(MAX_CHUNKS) * size_of::<OwnerWord>();
+        let words = max_chunks(len) * size_of::<OwnerWord>();
         let size = size_of::<ArrayControl>() + words;
         Plan::new(Kind::NdArray, TypeTag::of::<T>(), size).item_count(len)
     }
@@ -144,7 +144,7 @@ impl<T: Plain> ArrayMemory<T> {
         }
         // SAFETY: a control is the control and its words, reached by their own protocol only.
         let payload = unsafe { control.payload() };
-        let words = payload.place_slice(size_of::<ArrayControl>(), len.min(MAX_CHUNKS))?;
+        let words = payload.place_slice(size_of::<ArrayControl>(), max_chunks(len))?;
         Ok(Self {
             words: NonNull::from(words),
             elements: Elements::locate(data.region(), offset, len)?,

@@ -9,7 +9,7 @@ use mp_object::owner::this_process;
 use mp_os::clock::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::array_control::{MAX_CHUNKS, poisoned};
+use crate::array_control::{max_chunks, poisoned};
 use crate::array_memory::ArrayMemory;
 use crate::partition::Attempt;
 use crate::{Array, Chunk};
@@ -77,11 +77,11 @@ impl<T: PlainSlice> Chunks<T> {
         if chunk_len == 0 {
             return refuse("a chunk has at least one element".to_owned());
         }
-        if len.div_ceil(chunk_len) > MAX_CHUNKS {
+        let (count, most) = (len.div_ceil(chunk_len), max_chunks(len));
+        if count > most {
             return refuse(format!(
-                "{len} elements in chunks of {chunk_len} are {} chunks, {MAX_CHUNKS} are possible; from chunks of {} on",
-                len.div_ceil(chunk_len),
-                len.div_ceil(MAX_CHUNKS)
+                "{len} elements in chunks of {chunk_len} are {count} chunks, {most} are possible; from chunks of {} on",
+                len.div_ceil(most)
             ));
         }
         Ok(Self { memory, chunk_len })

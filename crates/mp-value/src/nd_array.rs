@@ -354,7 +354,8 @@ impl<T: PlainSlice> NdArray<T> {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for blocks of 0 indices, for an array without axes or without
-    /// elements, or if there would be more than 4096 blocks.
+    /// elements, or if there would be more blocks than an array may have
+    /// [chunks](Array::chunks).
     pub fn blocks(&self, count: usize) -> Result<Chunks<T>> {
         let refused = |reason: &str| {
             Error::new(ErrorKind::InvalidInput, "divide", MEMORY).with_detail(reason)

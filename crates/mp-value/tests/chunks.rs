@@ -37,6 +37,35 @@ fn the_last_chunk_may_be_shorter() {
 }
 
 #[test]
+fn a_large_array_has_a_chunk_for_each_1024_elements() {
+    for (len, most) in [
+        (10, 10),
+        (5000, 4096),
+        (4097 * 1024 - 1, 4096),
+        (5000 * 1024, 5000),
+    ] {
+        let array = Array::<u8>::new(len).unwrap();
+        let least = len.div_ceil(most);
+        let chunks = array.chunks(least).unwrap();
+        assert!(chunks.count() <= most, "{len}");
+        let last = chunks.claim(chunks.count() - 1).unwrap().claimed();
+        let mut last = last.expect("no other process is here");
+        last.fill(7);
+        let (at, from) = (last.len() - 1, last.range().start);
+        drop(last);
+        // As the next process that opens it finds it.
+        assert_eq!(array.get(from + at).unwrap(), 7);
+        if least > 1 {
+            let error = array.chunks(least - 1).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            let (possible, from) = (format!("{most} are possible"), format!("of {least} on"));
+            let text = error.to_string();
+            assert!(text.contains(&possible) && text.contains(&from), "{text}");
+        }
+    }
+}
+
+#[test]
 fn timed_claims_name_who_has_the_array_locked() {
     const SHORT: Duration = Duration::from_millis(1);
     let array = Array::<u64>::new(10).unwrap();
