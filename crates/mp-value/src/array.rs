@@ -450,7 +450,7 @@ impl<T: Plain> Array<T> {
         &self.memory
     }
 
-    /// An array whose elements lie apart.
+    /// An array in this memory.
     pub(crate) fn of_memory(memory: ArrayMemory<T>) -> Self {
         Self { memory }
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::array_control::{max_chunks, poisoned};
 use crate::array_memory::ArrayMemory;
 use crate::partition::Attempt;
-use crate::{Array, Chunk};
+use crate::{Array, Chunk, NdArray};
 
 /// An [`Array`](crate::Array) seen as chunks of equal length that processes claim, each to write on
 /// its own.
@@ -45,6 +45,8 @@ use crate::{Array, Chunk};
 pub struct Chunks<T> {
     memory: ArrayMemory<T>,
     chunk_len: usize,
+    /// The array that this divides, if its elements lie apart: what travels with it.
+    blocks_of: Option<NdArray<T>>,
 }
 
 /// How an attempt to claim a chunk ended.
@@ -84,7 +86,21 @@ impl<T: PlainSlice> Chunks<T> {
                 len.div_ceil(most)
             ));
         }
-        Ok(Self { memory, chunk_len })
+        Ok(Self {
+            memory,
+            chunk_len,
+            blocks_of: None,
+        })
+    }
+
+    /// The division of `array` into blocks of `chunk_len` elements.
+    pub(crate) fn of_blocks(array: NdArray<T>, chunk_len: usize) -> Result<Self> {
+        let chunks = array.flat().chunks(chunk_len)?;
+        let blocks_of = Some(array);
+        Ok(Self {
+            blocks_of,
+            ..chunks
+        })
     }
 
     /// Number of chunks.
@@ -269,22 +285,33 @@ impl<T> Clone for Chunks<T> {
         Self {
             memory: self.memory.clone(),
             chunk_len: self.chunk_len,
+            blocks_of: self.blocks_of.clone(),
         }
     }
 }
 
-impl<T> Serialize for Chunks<T> {
+impl<T: PlainSlice> Serialize for Chunks<T> {
     /// Writes the handle of the array, see [`mp_object::transfer`], and how it is divided.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.memory.object(), self.chunk_len as u64).serialize(serializer)
+        let array = match self.blocks_of {
+            None => Some(Array::of_memory(self.memory.clone())),
+            Some(_) => None,
+        };
+        (array, &self.blocks_of, self.chunk_len as u64).serialize(serializer)
     }
 }
 
 impl<'de, T: PlainSlice> Deserialize<'de> for Chunks<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (array, chunk_len) = <(Array<T>, u64)>::deserialize(deserializer)?;
+        let (array, blocks_of, chunk_len) =
+            <(Option<Array<T>>, Option<NdArray<T>>, u64)>::deserialize(deserializer)?;
         let chunk_len = usize::try_from(chunk_len).map_err(de::Error::custom)?;
-        array.chunks(chunk_len).map_err(de::Error::custom)
+        let chunks = match (array, blocks_of) {
+            (Some(array), None) => array.chunks(chunk_len),
+            (None, Some(array)) => Self::of_blocks(array, chunk_len),
+            _ => return Err(de::Error::custom("chunks are those of one array")),
+        };
+        chunks.map_err(de::Error::custom)
     }
 }
 

@@ -364,7 +364,7 @@ impl<T: PlainSlice> NdArray<T> {
         let slowest = strides.iter().max().filter(|_| !self.is_empty());
         let row = slowest.ok_or_else(|| refused("it has no axis, or no elements"))?;
         let len = row.checked_mul(count).unwrap_or(self.len());
-        self.flat.chunks(len)
+        Chunks::of_blocks(self.clone(), len)
     }
 
     /// Makes the array read-only for ever, for every program: the kernel sees to it. `self` has to

@@ -601,3 +601,28 @@ fn views_have_the_axes_of_the_whole_or_of_a_block() {
     let view = columns.view(&column).unwrap();
     assert_eq!((view.shape(), view[[1, 0]]), (&[2, 1][..], 4));
 }
+
+#[test]
+fn blocks_travel_to_another_process() {
+    let _alone = alone();
+    let name = UniqueName::new("blocks");
+    for grid in [
+        NdArray::<u32>::zeros(&[4, 3]).unwrap(),
+        NdArray::create_named(&name, &[4, 3]).unwrap(),
+    ] {
+        let blocks = twin(&grid.blocks(2).unwrap());
+        assert_eq!((blocks.count(), blocks.range(1)), (2, 6..12));
+        let Claim::Claimed(mut rows) = blocks.claim(1).unwrap() else {
+            panic!("no other process is here")
+        };
+        rows.fill(7);
+        drop((rows, blocks));
+        assert_eq!(grid.get(&[1, 2]).unwrap(), 0);
+        assert_eq!(grid.get(&[2, 0]).unwrap(), 7);
+        let flat = grid.flat().chunks(5).unwrap();
+        let (refused, _) =
+            mp_object::transfer::outgoing(|| postcard::to_stdvec(&flat).map_err(drop));
+        assert!(refused.is_err(), "its elements do not go with it");
+    }
+    NdArray::<u32>::unlink(&name).unwrap();
+}
