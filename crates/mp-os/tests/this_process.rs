@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::{Read, Seek, Write, stdin};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
+use mp_os::cpu::time_of;
 use mp_os::memfd::{self, Commit};
 use mp_os::pidfd::Exit;
 use mp_os::this_process;
@@ -98,5 +100,17 @@ fn a_childs_end_is_told_with_its_core_dump() {
         let ended = ended.expect("it ends in time");
         assert_eq!(ended.exit, Exit::Signal(signal));
         assert!(may_dump || !ended.dumped_core);
+    }
+}
+
+#[test]
+fn the_processor_time_of_a_process_grows_while_it_runs() {
+    let pid = std::process::id();
+    let before = time_of(pid).unwrap();
+    while time_of(pid).unwrap() <= before + Duration::from_millis(1) {}
+    // The kernel gives lower numbers only.
+    for pid in [1 << 22, 1 << 29, u32::MAX / 4] {
+        let error = time_of(pid).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ESRCH), "{error}");
     }
 }

@@ -57,6 +57,7 @@ mod shared;
 mod state;
 mod stats;
 mod worker;
+mod worker_stats;
 
 pub use async_result::{AsyncResult, MapResult};
 pub use builder::Builder;
@@ -70,6 +71,7 @@ pub use map_options::MapOptions;
 pub use mp_os::clock::Deadline;
 pub use pool::Pool;
 pub use stats::Stats;
+pub use worker_stats::WorkerStats;
 
 /// The tables of this crate's structures in `docs/memory-layout.md`.
 #[doc(hidden)]

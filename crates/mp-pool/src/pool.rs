@@ -16,6 +16,7 @@ use crate::feeder::Feeder;
 use crate::imap::Imap;
 use crate::shared::{Config, Shared};
 use crate::stats::Stats;
+use crate::worker_stats::WorkerStats;
 
 /// Worker processes that run tasks: functions of this program, with arguments that travel.
 ///
@@ -113,6 +114,16 @@ impl Pool {
     /// ```
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// How much each of its workers has worked. The kernel counts that, so it costs the tasks
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Os`](mp_layout::ErrorKind::Os) if the system does not tell.
+    pub fn worker_stats(&self) -> Result<Vec<WorkerStats>> {
+        self.shared.worker_stats()
     }
 
     /// The pids of its workers. Another may have taken the place of one meanwhile.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::Deadline;
+use mp_os::cpu;
 use mp_os::wakeup::{self, Wakeup};
 use mp_process::Setup;
 
@@ -24,6 +25,7 @@ use crate::seat::{Occupant, WorkerProcess};
 use crate::state::{Leader, Phase, State};
 use crate::stats::{Ended, Stats};
 use crate::worker::own_word;
+use crate::worker_stats::WorkerStats;
 
 /// What every worker of a pool gets.
 #[derive(Debug, Default)]
@@ -256,6 +258,24 @@ impl Shared {
     pub(crate) fn pids(&self) -> Vec<u32> {
         let state = self.locked();
         state.occupants().map(|(_, one)| one.pid()).collect()
+    }
+
+    /// How much the workers have worked.
+    pub(crate) fn worker_stats(&self) -> Result<Vec<WorkerStats>> {
+        let state = self.locked();
+        let stats = |one: &Occupant| {
+            let (pid, age) = (one.pid(), one.age());
+            let cpu_time = cpu::time_of(pid);
+            // If it lives after that, no other process had its pid.
+            one.process.is_alive().then(|| match cpu_time {
+                Ok(cpu_time) => Ok(WorkerStats { pid, age, cpu_time }),
+                Err(source) => Err(Error::os("look at", "a worker of a pool", source)),
+            })
+        };
+        state
+            .occupants()
+            .filter_map(|(_, one)| stats(one))
+            .collect()
     }
 
     pub(crate) fn wake_collector(&self) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex, Semaphore};
+use mp_os::cpu::time_of;
 use mp_pool::{Cause, Pool, ProcessPoolExecutor};
 use mp_process::{Resource, Setup};
 use mp_testkit::{Forked, Watchdog};
@@ -443,6 +444,27 @@ fn a_pool_counts_what_it_has_done_and_has_to_do() {
     let stats = pool.stats();
     assert_eq!((stats.queued, stats.running), (0, 0));
     assert_eq!((stats.done, stats.failed, stats.replaced), (15, 3, 1));
+}
+
+#[test]
+fn a_pool_tells_how_much_each_worker_has_worked() {
+    const WORK: Duration = Duration::from_millis(50);
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    let work = || {
+        let pid = std::process::id();
+        while time_of(pid).unwrap() < WORK {}
+        pid
+    };
+    let busy = pool.apply(work, ()).unwrap();
+    let workers = pool.worker_stats().unwrap();
+    let pids: Vec<u32> = workers.iter().map(|worker| worker.pid).collect();
+    assert_eq!(pids, pool.worker_pids());
+    let worker = workers.iter().find(|worker| worker.pid == busy).unwrap();
+    assert!(worker.cpu_time >= WORK && worker.age >= WORK, "{worker:?}");
+    pool.close();
+    pool.join().unwrap();
+    assert!(pool.worker_stats().unwrap().is_empty());
 }
 
 #[test]
