@@ -78,7 +78,7 @@ pub mod process {
 pub mod pool {
     pub use mp_pool::{
         AsCompleted, AsyncResult, Builder, Cause, Chunked, Death, Future, Imap, MapOptions,
-        MapResult, ReturnWhen, TaskError, Waited, as_completed, wait,
+        MapResult, ReturnWhen, Stats, TaskError, Waited, WorkerStats, as_completed, wait,
     };
 }
 
