@@ -97,6 +97,7 @@ fn main() {
         start(&mut bench, placement, python);
     }
     long_tasks(&mut bench);
+    gain(&mut bench);
     kills(&mut bench);
     idle(&mut bench);
     with_criterion(&mut bench.finish());
@@ -189,9 +190,67 @@ fn start(bench: &mut Bench, placement: Placement, python: bool) {
 
 /// A task that keeps its core busy.
 fn work(seed: u64) -> u64 {
-    (0..LONG_TASK).fold(seed, |sum, n| {
+    add(seed, LONG_TASK)
+}
+
+/// Additions that depend on each other.
+fn add(seed: u64, additions: u64) -> u64 {
+    (0..additions).fold(seed, |sum, n| {
         std::hint::black_box(sum ^ n).wrapping_add(sum)
     })
+}
+
+fn short_work(additions: u64) -> u64 {
+    add(1, additions)
+}
+
+/// Notes from which length of its tasks on a map by two workers takes no more than what 90 % of
+/// both would.
+fn gain(bench: &mut Bench) {
+    if !Placement::TwoCores.is_available() {
+        return;
+    }
+    let pool = pool(Placement::TwoCores);
+    for (packets, size) in [("packets of one", Some(1)), ("packets as they come", None)] {
+        let lengths = (9..20).map(|power| 1 << power);
+        let mut shares = lengths.map(|additions| share_of_two(&pool, additions, size));
+        let reached = shares.find(|(share, _)| *share >= 0.9);
+        bench.note(match reached {
+            Some((share, length)) => format!(
+                "tasks of {:.1} us or more, in {packets}, are done by two workers with {:.0} % of both",
+                length.as_nanos() as f64 / 1000.0,
+                100.0 * share
+            ),
+            None => format!("tasks in {packets} reach 90 % of two workers at no length tried"),
+        });
+    }
+}
+
+/// Which share of two workers' time a map of short tasks spends on them, and how long one takes;
+/// medians.
+fn share_of_two(pool: &Pool, additions: u64, size: Option<usize>) -> (f64, Duration) {
+    let tasks = ((LONG_TASK * 20) / additions) as usize;
+    let items = || std::iter::repeat_n(additions, tasks).collect::<Vec<_>>();
+    let mut rounds: Vec<(f64, Duration)> = (0..7)
+        .map(|_| {
+            let start = Instant::now();
+            items().into_iter().for_each(|one| {
+                std::hint::black_box(short_work(one));
+            });
+            let alone = start.elapsed();
+            let (items, start) = (items(), Instant::now());
+            let mapped = match size {
+                Some(size) => pool.chunk_size(size).map(short_work, items),
+                None => pool.map(short_work, items),
+            };
+            let together = start.elapsed();
+            assert_eq!(mapped.expect("they return").len(), tasks);
+            let share = alone.as_secs_f64() / (WORKERS as f64 * together.as_secs_f64());
+            (share, alone / tasks as u32)
+        })
+        .collect();
+    rounds.sort_unstable_by(|one, other| one.0.total_cmp(&other.0));
+    rounds[rounds.len() / 2]
 }
 
 fn long_tasks(bench: &mut Bench) {
