@@ -10,6 +10,7 @@ use killcheck::{Check, SharedArea};
 use mp_os::clock::Deadline;
 use mp_os::wakeup::{Wakeup, wait_any};
 use mp_pool::board::{Board, Claim, Hurry, Next};
+use mp_shm::Segment;
 use mp_sync::Wait;
 use mp_testkit::Watchdog;
 
@@ -262,6 +263,58 @@ fn a_worker_killed_while_it_wakes_its_parent_leaves_a_parent_that_others_wake() 
                 return Err("the parent sleeps on".to_owned());
             }
             Ok(())
+        })
+        .without_timeouts()
+        .stride(STRIDE)
+        .run(&stage)
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+/// The tag of a worker's first record.
+const READY: u32 = 3;
+
+/// What a worker does before it looks for a packet; then it runs what it finds.
+fn enter(stage: &Stage, worker: usize) {
+    let memory = stage.board.as_fd().try_clone_to_owned();
+    let segment = Segment::from_descriptor(memory.expect("a descriptor"));
+    let board = Board::attach(segment.expect("it is sealed")).expect("a board");
+    let mut results = board.results(worker).expect("the ring");
+    let pushed = results.push(READY, &[0; 20], &[], &stage.wakeup);
+    pushed.expect("room");
+    results
+        .ring_parent(&stage.wakeup, true)
+        .expect("it is open");
+}
+
+/// The seat of one that died while it entered is made ready as the parent does it, and the next
+/// runs what waits there.
+#[test]
+fn a_worker_killed_while_it_enters_leaves_its_seat_to_the_next() {
+    let (_watchdog, stage) = begin();
+    enter(&stage, OTHER);
+    let report = Check::new("attach, push that it is ready, wake the parent")
+        .setup(|stage: &Stage| {
+            clear(stage);
+            publish(stage);
+        })
+        .victim(|stage| enter(stage, VICTIM))
+        .survivor(|stage| {
+            let text = |error: mp_layout::Error| error.to_string();
+            let mut records = Vec::new();
+            let mut note = |tag, record: &[u8]| records.push((tag, record.to_vec()));
+            stage.board.drain(VICTIM, &mut note).map_err(text)?;
+            if records.len() > 1 || records.iter().any(|one| *one != (READY, vec![0; 20])) {
+                return Err(format!("torn: {records:?}"));
+            }
+            stage.board.reset_worker(VICTIM).map_err(text)?;
+            let claim = stage.board.claim(VICTIM).map_err(text)?;
+            run_packet(stage, &claim.ok_or("it has left with the packet")?, VICTIM);
+            match outcomes(stage, VICTIM)? {
+                2 => Ok(()),
+                count => Err(format!("{count} outcomes of two")),
+            }
         })
         .without_timeouts()
         .stride(STRIDE)
