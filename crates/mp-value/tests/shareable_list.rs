@@ -13,6 +13,7 @@ fn mixed() -> Vec<ListItem> {
     vec![
         "".into(),
         "ends in NULs\0\0".into(),
+        "\0 in the middle \0, too".into(),
         "äöü 🦀".into(),
         vec![0_u8; 17].into(),
         i64::MIN.into(),
@@ -26,9 +27,9 @@ fn mixed() -> Vec<ListItem> {
 fn items_come_back_whole() {
     let list = ShareableList::new(mixed()).unwrap();
     assert_eq!(list.to_vec().unwrap(), mixed());
-    assert_eq!((list.len(), list.is_empty()), (8, false));
+    assert_eq!((list.len(), list.is_empty()), (9, false));
     assert_eq!(list.count(&ListItem::None).unwrap(), 1);
-    assert_eq!(list.index(&false.into()).unwrap(), Some(6));
+    assert_eq!(list.index(&false.into()).unwrap(), Some(7));
     assert_eq!(list.index(&"not there".into()).unwrap(), None);
 }
 
