@@ -1,4 +1,8 @@
-//! Ten million numbers: filled and summed in a shared array, and in a plain slice.
+//! Ten million numbers: filled, summed and mapped in a shared array, in a plain slice and by numpy;
+//! and blocks of them that are handed over.
+
+mod hand_over;
+mod numpy;
 
 use std::fs::File;
 use std::hint::black_box;
@@ -10,12 +14,18 @@ use criterion::{Criterion, Throughput};
 use mp_benches::{Bench, Child, Contest, Placement, Sample, limits};
 use mp_shm::Segment;
 use mp_value::{Array, NdArray, NdReader, RawArray, RawValue};
+use ndarray::Array1;
+use rayon::prelude::*;
 
 const OURS: &str = "mp-value Array, locked";
 const SLICE: &str = "plain slice";
 const RAW_SET: &str = "mp-value RawArray, set";
 const RAW_ITER: &str = "mp-value RawArray, iter";
 const ATOMICS: &str = "slice of atomics";
+const NDARRAY: &str = "ndarray Array1";
+
+const TO_WRITE: &str = "mp-value NdArray::open_file";
+const TO_READ: &str = "mp-value NdReader::open_file";
 
 const LEN: usize = 10_000_000;
 
@@ -25,10 +35,12 @@ const CHUNKS: usize = 64;
 fn main() {
     let mut bench = Bench::start("array", env!("CARGO_TARGET_TMPDIR"));
     fill_and_sum(&mut bench);
+    map(&mut bench);
     first_touch(&mut bench);
     open_large(&mut bench);
     if Placement::TwoCores.is_available() {
         fill_in_two(&mut bench);
+        hand_over::there_and_back(&mut bench);
     }
     with_criterion(&mut bench.finish());
 }
@@ -58,6 +70,13 @@ fn fill_and_sum(bench: &mut Bench) {
         let atomics = new_atomics(len);
         again(|| fill_atomics(&atomics))
     });
+    contest.peer(NDARRAY, || {
+        let mut array = Array1::zeros(len);
+        again(|| fill(array.as_slice_mut().expect("in one piece")))
+    });
+    if numpy::is_there() {
+        contest.peer("numpy, multiply(index, 0.5, out)", || numpy::fill(len));
+    }
     #[cfg(feature = "compare")]
     contest.peer("shared_memory, as a slice", || {
         let mut shmem = Shmem::new(len);
@@ -104,6 +123,13 @@ fn fill_and_sum(bench: &mut Bench) {
         fill_atomics(&atomics);
         again(|| check(sum_of(atomics.iter().map(load))))
     });
+    contest.peer("ndarray Array1, sum()", || {
+        let array = Array1::from_iter((0..len).map(element));
+        again(|| check(black_box(&array).sum()))
+    });
+    if numpy::is_there() {
+        contest.peer("numpy, sum()", || numpy::sum(len));
+    }
     #[cfg(feature = "compare")]
     contest.peer("shared_memory, as a slice", || {
         let mut shmem = Shmem::new(len);
@@ -127,6 +153,48 @@ fn fill_and_sum(bench: &mut Bench) {
         1.2,
         cost(RAW_ITER, ATOMICS),
     );
+}
+
+/// In place, each number twice itself and one more.
+fn map(bench: &mut Bench) {
+    let len = bench.count(LEN);
+    let mut contest = Contest::of_times(format!("map {} f64 in place, one core", millions(len)));
+    contest.ours(OURS, || {
+        let array = Array::<f64>::new(len).expect("memory for the array");
+        fill(&mut array.lock().expect("nobody died"));
+        again(|| double(&mut array.lock().expect("nobody died")))
+    });
+    contest.peer(SLICE, || {
+        let mut slice = vec![0.0; len];
+        fill(&mut slice);
+        again(|| double(&mut slice))
+    });
+    contest.peer("ndarray Array1, mapv_inplace", || {
+        let mut array = Array1::from_iter((0..len).map(element));
+        again(|| {
+            array.mapv_inplace(doubled);
+            black_box(&mut array);
+        })
+    });
+    if numpy::is_there() {
+        contest.peer("numpy, multiply and add", || numpy::map(len));
+    }
+    let outcome = bench.contest(contest);
+    let cost = outcome.map(|outcome| outcome.cost(OURS, SLICE));
+    let goal = format!("map {} f64 / plain slice", millions(len));
+    bench.goal_at_most(goal, 1.05, cost);
+}
+
+fn doubled(value: f64) -> f64 {
+    value * 2.0 + 1.0
+}
+
+#[inline(never)]
+fn double(values: &mut [f64]) {
+    for value in values.iter_mut() {
+        *value = doubled(*value);
+    }
+    black_box(values);
 }
 
 /// From nothing: the memory is made, and its pages are touched for the first time.
@@ -166,10 +234,10 @@ fn open_large(bench: &mut Bench) {
         .expect("a sparse file");
 
     let mut contest = Contest::of_times("open an .npy file of 1 GiB");
-    contest.ours("mp-value NdArray::open_file", || {
+    contest.ours(TO_WRITE, || {
         timed(|| drop(black_box(NdArray::<f64>::open_file(&path).expect("a file"))))
     });
-    contest.ours("mp-value NdReader::open_file", || {
+    contest.ours(TO_READ, || {
         timed(|| {
             drop(black_box(
                 NdReader::<f64>::open_file(&path).expect("a file"),
@@ -179,7 +247,13 @@ fn open_large(bench: &mut Bench) {
     contest.limit("open and close", || {
         timed(|| drop(black_box(File::open(&path).expect("a file"))))
     });
-    bench.contest(contest);
+    let outcome = bench.contest(contest);
+    for opens in [TO_WRITE, TO_READ] {
+        let time = outcome
+            .as_ref()
+            .map(|outcome| outcome.multiples_of(1e6, opens));
+        bench.goal_at_most(format!("{opens} of 1 GiB / 1 ms"), 1.0, time);
+    }
     std::fs::remove_file(&path).expect("the file");
 }
 
@@ -229,6 +303,22 @@ fn fill_in_two(bench: &mut Bench) {
                 }
             });
         })
+    });
+    contest.peer("rayon par_chunks_mut, 2 threads", {
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(2)
+            .start_handler(|index| Placement::TwoCores.pin(index))
+            .build()
+            .expect("two threads");
+        let mut slice = vec![0.0; len];
+        move || {
+            timed(|| {
+                threads.install(|| {
+                    let chunks = slice.par_chunks_mut(chunk_len).enumerate();
+                    chunks.for_each(|(index, chunk)| fill_from(chunk, index * chunk_len));
+                });
+            })
+        }
     });
     contest.limit("plain slice, one thread", {
         let mut slice = vec![0.0; len];
