@@ -361,13 +361,28 @@ impl<'a, T: Plain> LatestWriter<'a, T> {
     /// Killed before it returns, it has replaced the value, or the one before is still there.
     #[inline]
     pub fn write(&mut self, value: T) {
-        let next = self.version.wrapping_add(1);
-        // Release: pairs with the fence in `read_versioned`.
-        fence(Ordering::Release);
-        self.latest.copy_in(next, &value);
+        let next = self.write_copy(&value);
         // Release: pairs with the load in `version`.
         self.latest.words.version.store(next, Ordering::Release);
         self.version = next;
+    }
+
+    /// Writes the next copy, which is no value yet, and returns its version.
+    #[inline]
+    fn write_copy(&mut self, value: &T) -> u64 {
+        let next = self.version.wrapping_add(1);
+        // Release: pairs with the fence in `read_versioned`.
+        fence(Ordering::Release);
+        self.latest.copy_in(next, value);
+        next
+    }
+
+    /// Dies in a [`write`](Self::write), before its store of the version.
+    #[cfg(loom)]
+    #[doc(hidden)]
+    pub fn die_writing(mut self, value: T) {
+        self.write_copy(&value);
+        core::mem::forget(self);
     }
 
     /// What it writes to.
