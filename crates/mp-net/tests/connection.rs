@@ -37,6 +37,7 @@ enum Message {
 
 #[test]
 fn messages_of_any_type_come_in_order() {
+    let _watchdog = Watchdog::new(PATIENCE);
     let (mut one, mut other) = both();
     let words = Message::Words(vec!["hello".to_owned(), String::new()]);
     one.send(&words).unwrap();
@@ -94,6 +95,7 @@ fn two_threads_send_and_receive_at_the_same_time() {
 
 #[test]
 fn a_dropped_side_is_closed_after_what_it_sent() {
+    let _watchdog = Watchdog::new(PATIENCE);
     let (mut one, mut other) = both();
     one.send(&5).unwrap();
     drop(one);
@@ -108,6 +110,7 @@ fn a_dropped_side_is_closed_after_what_it_sent() {
 
 #[test]
 fn half_a_message_is_never_received() {
+    let _watchdog = Watchdog::new(PATIENCE);
     for half in [&b"\0\0"[..], b"\0\0\0\x08half", b"\xff\xff\xff\xff\0\0"] {
         let (mut one, mut raw) = with_raw();
         raw.write_all(half).unwrap();
@@ -120,6 +123,7 @@ fn half_a_message_is_never_received() {
 
 #[test]
 fn a_length_that_is_none_ends_the_connection() {
+    let _watchdog = Watchdog::new(PATIENCE);
     for (header, kind) in [
         (&[0x7f, 0xff, 0xff, 0xff][..], ErrorKind::WrongSize),
         (&[0xff; 12], ErrorKind::WrongSize),
@@ -136,6 +140,7 @@ fn a_length_that_is_none_ends_the_connection() {
 
 #[test]
 fn the_limit_holds_for_both_directions() {
+    let _watchdog = Watchdog::new(PATIENCE);
     let (one, other) = both();
     let (mut one, mut other) = (one.with_longest(10), other.with_longest(9));
     let error = one.send_bytes(&[0; 11]).unwrap_err();
@@ -174,6 +179,7 @@ fn what_came_before_the_deadline_stays_for_the_next_call() {
 
 #[test]
 fn a_message_that_poll_has_received_is_ready_for_wait() {
+    let _watchdog = Watchdog::new(PATIENCE);
     let (mut one, mut other) = both();
     one.send_bytes(b"hello").unwrap();
     assert_eq!(mp_object::wait(&[&other], Duration::ZERO).unwrap(), [0]);
@@ -250,6 +256,7 @@ fn a_message_that_was_sent_in_part_ends_the_connection() {
 
 #[test]
 fn shared_objects_stay_on_their_machine() {
+    let _watchdog = Watchdog::new(PATIENCE);
     let (mut one, mut other) = both();
     let name = UniqueName::new("net");
     let lock = Lock::new().unwrap();
@@ -274,6 +281,7 @@ fn shared_objects_stay_on_their_machine() {
 
 #[test]
 fn a_message_of_another_type_is_taken_and_the_next_one_comes() {
+    let _watchdog = Watchdog::new(PATIENCE);
     let (mut one, mut other) = both();
     one.send(&"no number".to_owned()).unwrap();
     one.send(&3_u8).unwrap();
@@ -298,6 +306,7 @@ enum Tree {
 
 #[test]
 fn a_value_that_is_too_deep_is_an_error_and_not_the_end() {
+    let _watchdog = Watchdog::new(PATIENCE);
     let (mut one, mut other) = both();
     let nested = |levels: usize| [vec![1; levels], vec![0]].concat();
     for levels in [10_000, 64] {
