@@ -57,8 +57,8 @@
 //! - The owner of the mutex: the next one gets [`LockError::OwnerDied`], as from a
 //!   [`Lock`](crate::Lock).
 
+use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::AtomicU64 as LocalU64;
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering};
 use mp_layout::{Described, Error, ErrorKind, Kind, TypeTag, shared_struct};
@@ -327,7 +327,7 @@ impl Condition {
 
     /// Takes `notifier` for the owner of the lock; false if it must wake under the lock (I5).
     fn begin_handover(&self) -> bool {
-        // The guard may be lent to this thread by the one that will release the lock.
+        // In a forked child the guard is a copy, which releases nothing.
         if !self.raw.is_held_here() {
             return false;
         }
@@ -445,7 +445,13 @@ impl fmt::Debug for Condition {
 ///
 /// It stays with the thread that acquired it. A leaked guard holds the lock until the thread ends;
 /// then the next owner gets [`LockError::OwnerDied`]. In a forked child the parent's guard does
-/// nothing.
+/// nothing. Nor do threads share it:
+///
+/// ```compile_fail,E0277
+/// # fn notify(guard: mp_sync::ConditionGuard<'_>) {
+/// std::thread::scope(|scope| scope.spawn(|| guard.notify(1)));
+/// # }
+/// ```
 #[must_use = "the lock is released when the guard is dropped"]
 #[derive(Debug)]
 pub struct ConditionGuard<'a> {
@@ -459,22 +465,23 @@ pub struct ConditionGuard<'a> {
 #[derive(Debug)]
 struct OwedWakes<'a> {
     condition: &'a Condition,
-    /// The first ticket, and the one after the last. Only the thread that holds the lock writes.
-    first: LocalU64,
-    end: LocalU64,
+    /// The first ticket, and the one after the last. A cell is not `Sync`: two threads that
+    /// notified by one guard would not exclude each other (I1).
+    first: Cell<u64>,
+    end: Cell<u64>,
 }
 
 impl<'a> OwedWakes<'a> {
     fn none(condition: &'a Condition) -> Self {
         Self {
             condition,
-            first: LocalU64::new(0),
-            end: LocalU64::new(0),
+            first: Cell::new(0),
+            end: Cell::new(0),
         }
     }
 
     fn are_there(&self) -> bool {
-        self.first.load(Ordering::Relaxed) < self.end.load(Ordering::Relaxed)
+        self.first.get() < self.end.get()
     }
 
     fn notify(&self, count: u64) {
@@ -485,11 +492,11 @@ impl<'a> OwedWakes<'a> {
         }
         if self.are_there() {
             condition.notify_until(end);
-            self.end.store(end, Ordering::Relaxed);
+            self.end.set(end);
         } else if condition.begin_handover() {
             let first = condition.notify_until(end);
-            self.first.store(first, Ordering::Relaxed);
-            self.end.store(end, Ordering::Relaxed);
+            self.first.set(first);
+            self.end.set(end);
         } else {
             condition.count.under_bell(|| condition.notify(count));
         }
@@ -501,8 +508,7 @@ impl Drop for OwedWakes<'_> {
     fn drop(&mut self) {
         // A forked child has a copy of what its parent owes.
         if self.are_there() && self.condition.notifier.is_held_here() {
-            let (first, end) = (*self.first.get_mut(), *self.end.get_mut());
-            self.condition.end_handover(first, end);
+            self.condition.end_handover(self.first.get(), self.end.get());
         }
     }
 }
