@@ -508,7 +508,8 @@ impl Drop for OwedWakes<'_> {
     fn drop(&mut self) {
         // A forked child has a copy of what its parent owes.
         if self.are_there() && self.condition.notifier.is_held_here() {
-            self.condition.end_handover(self.first.get(), self.end.get());
+            self.condition
+                .end_handover(self.first.get(), self.end.get());
         }
     }
 }
