@@ -11,6 +11,7 @@ use mp_layout::Result;
 use mp_process::Argument;
 use serde::Serialize;
 
+use crate::Entry;
 use crate::parcel::{Key, Parcel};
 use crate::proxy::{Proxy, done, flag, incomparable, proxy, unexpected};
 use crate::request::{Answer, DictOperation, Operation, When};
@@ -91,12 +92,14 @@ impl<K: Argument, V: Argument> Dict<K, V> {
     }
 
     /// The value of a key, with its stamp.
-    fn get_stamped<Q>(&self, key: &Q) -> Result<Option<(u64, V)>>
-    where
-        K: Borrow<Q>,
-        Q: Serialize + ?Sized,
-    {
-        self.stamped(self.call(DictOperation::Get(Key::of(key)?))?)
+    pub(crate) fn get_stamped(&self, key: Key) -> Result<Option<(u64, V)>> {
+        self.stamped(self.call(DictOperation::Get(key))?)
+    }
+
+    /// Sets the value of a key if its stamp is still this one, 0 if it had none; returns whether.
+    pub(crate) fn put_stamped(&self, key: Key, value: &V, stamp: u64) -> Result<bool> {
+        let put = DictOperation::Put(key, self.pack(value)?, When::Stamp(stamp));
+        flag(self.call(put)?)
     }
 
     fn stamped(&self, answer: Answer) -> Result<Option<(u64, V)>> {
@@ -115,7 +118,7 @@ impl<K: Argument, V: Argument> Dict<K, V> {
         K: Borrow<Q>,
         Q: Serialize + ?Sized,
     {
-        Ok(self.get_stamped(key)?.map(|(_, value)| value))
+        Ok(self.get_stamped(Key::of(key)?)?.map(|(_, value)| value))
     }
 
     /// Sets the value of a key: Python's `d[key] = value`.
@@ -146,16 +149,25 @@ impl<K: Argument, V: Argument> Dict<K, V> {
         K: Borrow<Q>,
         Q: Serialize + ?Sized,
     {
-        let parcel = self.pack(&default)?;
-        loop {
-            if let Some(there) = self.get(key)? {
-                return Ok(there);
-            }
-            let put = DictOperation::Put(Key::of(key)?, parcel.clone(), When::Stamp(0));
-            if flag(self.call(put)?)? {
-                return Ok(default);
-            }
-        }
+        self.entry(key).or_insert(default)
+    }
+
+    /// A key with its value, if it has one, to be read and changed in one step: Rust's
+    /// [`HashMap::entry`].
+    ///
+    /// ```
+    /// let manager = mp_manager::Manager::new()?;
+    /// let hits = manager.dict::<String, u32>()?;
+    /// assert_eq!(hits.entry("page").and_modify(|n| *n += 1).or_insert(1)?, 1);
+    /// assert_eq!(hits.entry("page").and_modify(|n| *n += 1).or_insert(1)?, 2);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    pub fn entry<Q>(&self, key: &Q) -> Entry<'_, K, V>
+    where
+        K: Borrow<Q>,
+        Q: Serialize + ?Sized,
+    {
+        Entry::new(self, Key::of(key))
     }
 
     /// Removes a key; returns whether it was there: Python's `del d[key]`.
@@ -261,8 +273,7 @@ impl<K: Argument, V: Argument> Dict<K, V> {
     ///
     /// `change` runs in this process. If another process sets the value meanwhile, it runs again
     /// with the new one; so it may run several times, and has no turn for as long as others are
-    /// always faster. If it panics or its process dies, nothing is
-    /// changed.
+    /// always faster. If it panics or its process dies, nothing is changed.
     ///
     /// ```
     /// let manager = mp_manager::Manager::new()?;
@@ -280,14 +291,10 @@ impl<K: Argument, V: Argument> Dict<K, V> {
         K: Borrow<Q>,
         Q: Serialize + ?Sized,
     {
+        let key = Key::of(key)?;
         loop {
-            let (stamp, value) = match self.get_stamped(key)? {
-                None => (0, None),
-                Some((stamp, value)) => (stamp, Some(value)),
-            };
-            let value = self.pack(&change(value))?;
-            let put = DictOperation::Put(Key::of(key)?, value, When::Stamp(stamp));
-            if flag(self.call(put)?)? {
+            let (stamp, value) = self.get_stamped(key.clone())?.unzip();
+            if self.put_stamped(key.clone(), &change(value), stamp.unwrap_or(0))? {
                 return Ok(());
             }
         }

@@ -1,11 +1,13 @@
-//! A server process whose dictionaries, lists, sets and namespaces other processes use by proxies:
-//! Python's `multiprocessing.Manager`.
+//! A server process whose dictionaries, lists, sets, namespaces and values of own types other
+//! processes use by proxies: Python's `multiprocessing.Manager`.
 //!
 //! Floor 4 of the workspace.
 //!
-//! - [`Manager`]: starts the server, makes objects, ends the server.
+//! - [`Manager`]: starts the server, makes objects, ends the server. A [`ManagerHandle`] makes
+//!   objects in other processes.
 //! - [`Dict`], [`List`], [`Set`], [`Namespace`]: proxies, which travel to other processes as
 //!   arguments, through queues, and inside other managed objects.
+//! - [`Object`]: a proxy of a value of any type, whose methods run in the server.
 //! - What else Python's manager has (locks, queues, values and so on) are the shared objects of mp,
 //!   which need no server: the manager makes them under Python's names.
 //!
@@ -23,7 +25,7 @@
 //! # Layout
 //!
 //! ```text
-//!  clients                                              server: one thread
+//!  clients                                              server: one thread, and one per `Object`
 //!  thread --- request (sender, object, operation) --->  queue of requests ---> objects
 //!         <--- reply ----------------------------------  one pipe per thread
 //!  proxy  --- write end of a pipe (token) ------------->  read end, one per object
@@ -39,7 +41,8 @@
 //!   process has connections of its own. So the last reply is the only one that may be unreceived.
 //! - I2: an object is there while a copy of its token is open in any process, in a message, or in a
 //!   value at the server.
-//! - I3: the server never waits for a client: no operation blocks, and pipes have no bound.
+//! - I3: the server never waits for a client: no operation blocks, and pipes have no bound. Methods
+//!   of an [`Object`], which may block, run in its own thread.
 //!
 //! # If a process dies
 //!
@@ -59,10 +62,15 @@
 
 mod dict;
 mod elements;
+mod entry;
 mod link;
 mod list;
 mod manager;
+mod manager_handle;
+mod method;
 mod namespace;
+mod object;
+mod object_thread;
 mod ordered_map;
 mod parcel;
 mod proxy;
@@ -73,9 +81,13 @@ mod store;
 mod token;
 
 pub use dict::Dict;
+pub use entry::Entry;
 pub use list::List;
 pub use manager::Manager;
+pub use manager_handle::ManagerHandle;
+pub use method::Method;
 pub use namespace::Namespace;
+pub use object::Object;
 pub use set::Set;
 
 #[doc = include_str!("../README.md")]

@@ -171,6 +171,10 @@ impl Link {
         }
     }
 
+    pub(crate) fn server_pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     /// Ends the taking of requests; those that were put before are answered.
     pub(crate) fn close(&self, deadline: Deadline) -> Result<()> {
         self.requests.close_timeout(deadline)
@@ -363,6 +367,9 @@ fn replace_current(link: Option<Arc<Link>>) -> Option<Arc<Link>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::sync::mpsc;
+
     use super::*;
     use crate::request::ListOperation;
 
@@ -389,9 +396,21 @@ mod tests {
             std::iter::repeat_with(|| requests.put(request(1, &value))).find_map(Result::err);
         assert_eq!(full.unwrap().kind(), ErrorKind::TooManyDescriptors);
         thread::scope(|scope| {
-            let put = scope.spawn(|| link.put(request(2, &value)));
-            // It was refused by then; if not, this only checks less.
-            thread::sleep(Duration::from_millis(50));
+            let (tids, tid) = mpsc::channel();
+            let (link, value) = (&link, &value);
+            let put = scope.spawn(move || {
+                tids.send(mp_os::robust::tid()).unwrap();
+                link.put(request(2, value))
+            });
+            // It sleeps when it was refused; if for another reason, this only checks less.
+            let stat = format!("/proc/self/task/{}/stat", tid.recv().unwrap());
+            let is_asleep = || {
+                let stat = fs::read_to_string(&stat).unwrap();
+                stat.rsplit(") ").next().unwrap().starts_with('S')
+            };
+            while !is_asleep() {
+                thread::yield_now();
+            }
             while requests.get_timeout(PATIENCE).unwrap().sender.number == 1 {}
             put.join().unwrap().unwrap();
         });

@@ -1,23 +1,17 @@
 //! The owner's side of a manager.
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Deref;
 use std::time::Duration;
 
-use mp_layout::Plain;
 use mp_layout::{Error, ErrorKind, Result};
-use mp_object::{Barrier, Condition, Event, Lock, PermitSemaphore, ProcessIdentity, RLock};
+use mp_object::ProcessIdentity;
 use mp_os::clock::Deadline;
-use mp_process::{Argument, Process, SignalAction};
-use mp_queue::{JoinableQueue, Queue};
-use mp_value::{Array, Value};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use mp_process::{Process, SignalAction};
+use mp_queue::Queue;
 
 use crate::link::Link;
-use crate::proxy::{Proxy, number};
-use crate::request::{Kind, Operation};
-use crate::{Dict, List, Namespace, Set, server};
+use crate::{ManagerHandle, server};
 
 /// Its number on Linux.
 const SIGINT: i32 = 2;
@@ -27,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server process whose objects other processes use by proxies: Python's
 /// `multiprocessing.Manager`.
+///
+/// It makes objects by the methods of its [`ManagerHandle`], which travels to other processes.
 ///
 /// The server ends when the manager is dropped or [shut down](Self::shutdown), and when its process
 /// ends, by whatever cause. Proxies that are left then answer with [`ErrorKind::Closed`] or
@@ -58,7 +54,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 pub struct Manager {
-    link: Arc<Link>,
+    handle: ManagerHandle,
     process: Process<Result<()>>,
     /// The process that made it. A forked copy does not end the server.
     owner: u32,
@@ -80,7 +76,7 @@ impl Manager {
         process.start()?;
         match identity(&process) {
             Ok(server) => Ok(Self {
-                link: Link::new(requests, server),
+                handle: ManagerHandle::of(Link::new(requests, server)),
                 process,
                 owner: std::process::id(),
             }),
@@ -92,55 +88,14 @@ impl Manager {
         }
     }
 
-    /// Makes an empty dictionary.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::ProcessDied`], [`ErrorKind::Closed`],
-    /// [`ErrorKind::TooManyDescriptors`] if the server has no descriptor left for it.
-    pub fn dict<K: Argument, V: Argument>(&self) -> Result<Dict<K, V>> {
-        Proxy::create(&self.link, Kind::Dict).map(Dict::of)
-    }
-
-    /// Makes an empty list.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`dict`](Self::dict).
-    pub fn list<T: Argument>(&self) -> Result<List<T>> {
-        Proxy::create(&self.link, Kind::List).map(List::of)
-    }
-
-    /// Makes an empty set.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`dict`](Self::dict).
-    pub fn set<T: Argument>(&self) -> Result<Set<T>> {
-        Proxy::create(&self.link, Kind::Dict).map(Set::of)
-    }
-
-    /// Makes an empty namespace.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`dict`](Self::dict).
-    pub fn namespace(&self) -> Result<Namespace> {
-        Proxy::create(&self.link, Kind::Dict).map(Namespace::of)
-    }
-
-    /// How many objects the server has. One without proxies counts for up to 250 ms.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::ProcessDied`], [`ErrorKind::Closed`].
-    pub fn number_of_objects(&self) -> Result<usize> {
-        number(self.link.call(0, Operation::CountObjects)?)
+    /// What makes objects at the server, for another process. It ends nothing.
+    pub fn handle(&self) -> ManagerHandle {
+        self.handle.clone()
     }
 
     /// The pid of the server.
     pub fn pid(&self) -> u32 {
-        self.process.pid().unwrap_or_default()
+        self.handle.link().server_pid()
     }
 
     /// Ends the server when it has answered what was asked before; kills it if that takes longer
@@ -152,10 +107,11 @@ impl Manager {
     /// nevertheless.
     pub fn shutdown(&self) -> Result<()> {
         let deadline = Deadline::after(PATIENCE);
-        let closed = if self.link.is_over() {
+        let link = self.handle.link();
+        let closed = if link.is_over() {
             Ok(())
         } else {
-            self.link.close(deadline)
+            link.close(deadline)
         };
         if closed.is_err() || !self.process.join_timeout(deadline)? {
             self.process.kill()?;
@@ -164,107 +120,11 @@ impl Manager {
         match closed {
             // A client was stopped in the middle of a put.
             Err(error) if error.kind() == ErrorKind::TimedOut => {
-                self.link.end();
+                link.end();
                 Ok(())
             }
             closed => closed,
         }
-    }
-}
-
-/// Objects that live in shared memory: nothing of them is at the server, no operation asks it, and
-/// they stay when the manager ends.
-///
-/// ```
-/// use mp_manager::Manager;
-/// use mp_object::Lock;
-/// use mp_queue::Queue;
-///
-/// fn worker(lock: Lock, queue: Queue<u32>) -> mp_layout::Result<()> {
-///     let _guard = lock.lock()?;
-///     queue.put(std::process::id())?;
-///     Ok(())
-/// }
-///
-/// let manager = Manager::new()?;
-/// let (lock, queue) = (manager.lock()?, manager.queue()?);
-/// let process = mp_process::spawn(worker, (lock.clone(), queue.clone()))?;
-/// assert_eq!(Some(queue.get()?), process.pid());
-/// # Ok::<(), mp_layout::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// Of all methods: those of the objects' own constructors.
-impl Manager {
-    /// Makes a [`Value`], which is read and written in place: Python's `manager.Value`.
-    pub fn value<T: Plain>(&self, first: T) -> Result<Value<T>> {
-        Value::new(first)
-    }
-
-    /// Makes an [`Array`], which is read and written in place: Python's `manager.Array`.
-    pub fn array<T: Plain>(&self, elements: &[T]) -> Result<Array<T>> {
-        Array::from_slice(elements)
-    }
-
-    /// Makes a [`Queue`] without a bound: Python's `manager.Queue()`.
-    pub fn queue<T: Serialize + DeserializeOwned + 'static>(&self) -> Result<Queue<T>> {
-        Queue::new()
-    }
-
-    /// Makes a [`Queue`] of at most `messages` messages: Python's `manager.Queue(n)`.
-    pub fn queue_bounded<T: Serialize + DeserializeOwned + 'static>(
-        &self,
-        messages: usize,
-    ) -> Result<Queue<T>> {
-        Queue::bounded(messages)
-    }
-
-    /// Makes a [`JoinableQueue`]: Python's `manager.JoinableQueue()`.
-    pub fn joinable_queue<T: Serialize + DeserializeOwned + 'static>(
-        &self,
-    ) -> Result<JoinableQueue<T>> {
-        JoinableQueue::new()
-    }
-
-    /// Makes a [`Lock`]. If a process dies with it, the next owner gets `OwnerDied`.
-    pub fn lock(&self) -> Result<Lock> {
-        Lock::new()
-    }
-
-    /// Makes an [`RLock`], which its owner may lock again.
-    pub fn rlock(&self) -> Result<RLock> {
-        RLock::new()
-    }
-
-    /// Makes a semaphore with so many permits, which come back when their process dies.
-    ///
-    /// A permit is given back by dropping it. So more can never be given back than were taken, as
-    /// with Python's `BoundedSemaphore`.
-    #[doc(alias = "bounded_semaphore")]
-    pub fn semaphore(&self, permits: u32) -> Result<PermitSemaphore> {
-        PermitSemaphore::new(permits)
-    }
-
-    /// Makes a semaphore that refuses to have more permits than these; what it makes is that of
-    /// [`semaphore`](Self::semaphore).
-    pub fn bounded_semaphore(&self, permits: u32) -> Result<PermitSemaphore> {
-        PermitSemaphore::new(permits)
-    }
-
-    /// Makes an [`Event`].
-    pub fn event(&self) -> Result<Event> {
-        Event::new()
-    }
-
-    /// Makes a [`Condition`].
-    pub fn condition(&self) -> Result<Condition> {
-        Condition::new()
-    }
-
-    /// Makes a [`Barrier`] for so many parties.
-    pub fn barrier(&self, parties: u32) -> Result<Barrier> {
-        Barrier::new(parties)
     }
 }
 
@@ -275,6 +135,15 @@ fn identity(process: &Process<Result<()>>) -> Result<ProcessIdentity> {
         Error::new(ErrorKind::ProcessDied, "start", "a manager's server")
             .with_detail(format!("it ended: {}", process.status()))
     })
+}
+
+impl Deref for Manager {
+    type Target = ManagerHandle;
+
+    /// What makes objects, here and in other processes.
+    fn deref(&self) -> &ManagerHandle {
+        &self.handle
+    }
 }
 
 impl Drop for Manager {

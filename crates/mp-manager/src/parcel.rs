@@ -80,12 +80,25 @@ impl Parcel {
         Self(Arc::new(Contents { bytes, files }))
     }
 
+    /// Bytes and descriptors that belong together.
+    pub(crate) fn received(bytes: Vec<u8>, files: Vec<OwnedFd>) -> Self {
+        let files = files.into_iter();
+        let files = files.map(|file| File::Received(Arc::new(file))).collect();
+        Self(Arc::new(Contents { bytes, files }))
+    }
+
+    /// The bytes and the descriptors. Of what was received it needs no further descriptor.
+    pub(crate) fn into_parts(self) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+        let Contents { bytes, files } = Arc::unwrap_or_clone(self.0);
+        let files: Result<Vec<OwnedFd>> = files.into_iter().map(File::into_owned).collect();
+        Ok((bytes, files?))
+    }
+
     /// Reads the value. Of one that was received it needs no further descriptor: it is lost if it
     /// cannot be read.
     pub(crate) fn open<T: DeserializeOwned>(self) -> Result<T> {
-        let Contents { bytes, files } = Arc::unwrap_or_clone(self.0);
-        let files: Result<Vec<OwnedFd>> = files.into_iter().map(File::into_owned).collect();
-        let files = Some(files?).filter(|files| !files.is_empty());
+        let (bytes, files) = self.into_parts()?;
+        let files = Some(files).filter(|files| !files.is_empty());
         message::unpack(&bytes, files).map_err(|why| undecodable::<T>(&bytes, &why))
     }
 

@@ -8,6 +8,7 @@ use mp_object::transfer;
 use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
 use crate::link::{Link, LinkHandle};
+use crate::object::not_made;
 use crate::request::{Answer, Kind, Operation};
 use crate::token::Token;
 
@@ -25,12 +26,18 @@ type Handle<Name> = (Option<LinkHandle>, Name, u64, Token);
 impl Proxy {
     /// Makes an object.
     pub(crate) fn create(link: &Arc<Link>, kind: Kind) -> Result<Self> {
-        match link.call(0, Operation::Create(kind))? {
+        Self::made(link, Operation::Create(kind))
+    }
+
+    /// Has the server make an object.
+    pub(crate) fn made(link: &Arc<Link>, operation: Operation) -> Result<Self> {
+        match link.call(0, operation)? {
             Answer::Created(object, token) => Ok(Self {
                 link: Arc::clone(link),
                 object,
                 token,
             }),
+            Answer::Returned(outcome) => Err(not_made(outcome)),
             _ => Err(unexpected()),
         }
     }

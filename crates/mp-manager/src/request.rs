@@ -56,7 +56,11 @@ pub(crate) enum Operation {
     Connect(Connection<Reply, Nothing>),
     /// Makes an object.
     Create(Kind),
-    /// How many objects there are.
+    /// Makes an object of the program's own type, by a function.
+    Make(Call),
+    /// Calls a function with such an object.
+    Call(Call),
+    /// Frees the objects of which no process has a proxy; how many are left.
     CountObjects,
     Len,
     Clear,
@@ -64,7 +68,15 @@ pub(crate) enum Operation {
     List(ListOperation),
 }
 
-/// What an object is.
+/// A function that the server calls, and its arguments.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Call {
+    /// Its name, as [`Function::to_bytes`](mp_process::call::Function::to_bytes) writes it.
+    pub(crate) function: Vec<u8>,
+    pub(crate) arguments: Parcel,
+}
+
+/// What a container is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Dict,
@@ -144,6 +156,8 @@ pub(crate) enum Answer {
     Items(Vec<(Key, Parcel)>),
     /// Elements with the stamp of the list.
     Values(u64, Vec<Parcel>),
+    /// What came of a call: the bytes of an [`Outcome`](mp_process::call::Outcome).
+    Returned(Parcel),
     Failed(Error),
 }
 
@@ -151,6 +165,7 @@ impl Operation {
     /// The highest number of the descriptors that came with it.
     pub(crate) fn highest_descriptor(&self) -> Option<RawFd> {
         match self {
+            Self::Make(call) | Self::Call(call) => call.arguments.highest_descriptor(),
             Self::Dict(DictOperation::Put(_, value, _) | DictOperation::Replace(_, value))
             | Self::List(ListOperation::Put(_, value, _) | ListOperation::Insert(_, value)) => {
                 value.highest_descriptor()

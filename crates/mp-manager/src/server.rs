@@ -1,4 +1,5 @@
-//! The server: one thread that gets requests and answers them in their order.
+//! The server: one thread that gets requests and answers them in their order, but for the calls of
+//! methods, which the threads of their objects answer.
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
@@ -11,6 +12,7 @@ use mp_os::descriptor;
 use mp_os::socket::MAX_FDS;
 use mp_queue::{Connection, GetError, Nothing, PutError, Queue};
 
+use crate::object_thread::Caller;
 use crate::request::{Answer, Operation, Reply, Request, Sender};
 use crate::store::{Lent, Store, Swept};
 use crate::token::Token;
@@ -56,7 +58,12 @@ pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
                 failures = 0;
             }
             Err(GetError::Empty) => {}
-            Err(GetError::Closed) => return Ok(()),
+            Err(GetError::Closed) => {
+                // A method that waits for this server hears that it has ended.
+                drop(server.clients);
+                server.store.end();
+                return Ok(());
+            }
             Err(GetError::Decode(error)) => server.refuse_unreadable(error),
             // The message stays; the sweep may find descriptors to close.
             Err(GetError::Failed(error)) if is_passing(&error) && failures < ATTEMPTS => {
@@ -131,15 +138,41 @@ impl Server {
         };
         // It sends the next request when it has the reply to the last one.
         client.lent = None;
+        if matches!(operation, Operation::CountObjects) {
+            self.sweep();
+        }
         let descriptor = match operation {
-            Operation::Create(_) => next_descriptor(),
-            ref operation => operation.highest_descriptor(),
+            Operation::Create(_) | Operation::Make(_) => next_descriptor(),
+            _ => None,
         };
-        let (answer, lent) = match self.check_descriptor(descriptor) {
-            Ok(()) => self.store.run(object, operation),
-            Err(error) => (Answer::Failed(error), None),
+        let descriptor = descriptor.max(operation.highest_descriptor());
+        if let Err(error) = self.check_descriptor(descriptor) {
+            return self.reply(sender, Answer::Failed(error), None);
+        }
+        match operation {
+            Operation::Make(call) => self.delegate(sender, |store, to| store.make(call, to)),
+            Operation::Call(call) => {
+                self.delegate(sender, |store, to| store.call(object, call, to));
+            }
+            operation => {
+                let (answer, lent) = self.store.run(object, operation);
+                self.reply(sender, answer, lent);
+            }
+        }
+    }
+
+    /// Has another thread answer a request.
+    fn delegate(&mut self, sender: Sender, run: impl FnOnce(&mut Store, Caller) -> Result<()>) {
+        let Some(client) = self.clients.get(&sender.connection) else {
+            return;
         };
-        self.reply(sender, answer, lent);
+        let caller = Caller {
+            replies: client.replies.clone(),
+            number: sender.number,
+        };
+        if let Err(error) = run(&mut self.store, caller) {
+            self.reply(sender, Answer::Failed(error), None);
+        }
     }
 
     /// Sends a reply. If that cannot be sent, what is in it comes back.
@@ -212,7 +245,7 @@ impl Server {
 
 /// Why the answer cannot be sent, for the client who asked.
 #[cold]
-fn unsendable(error: PutError<Reply>) -> Error {
+pub(crate) fn unsendable(error: PutError<Reply>) -> Error {
     let kind = error.kind();
     let detail = match error {
         PutError::TooLarge { len, max, .. } => {

@@ -8,9 +8,10 @@ use mp_os::clock::Deadline;
 use mp_os::poll;
 
 use crate::elements::Elements;
+use crate::object_thread::{Caller, ObjectThread};
 use crate::ordered_map::{Entry, OrderedMap};
 use crate::parcel::{Key, Parcel};
-use crate::request::{Answer, DictOperation, Kind, ListOperation, Operation, When};
+use crate::request::{Answer, Call, DictOperation, Kind, ListOperation, Operation, When};
 use crate::token::{Token, TokenWatch};
 
 /// All objects of a manager.
@@ -33,6 +34,8 @@ struct Object {
 enum Container {
     Dict(OrderedMap),
     List(Elements),
+    /// A value of the program's own type.
+    Own(ObjectThread),
 }
 
 /// What was taken out of an object and may come back.
@@ -122,19 +125,54 @@ impl Store {
     }
 
     fn create(&mut self, kind: Kind) -> Result<Answer> {
+        self.add(|_| {
+            Ok(match kind {
+                Kind::Dict => Container::Dict(OrderedMap::default()),
+                Kind::List => Container::List(Elements::default()),
+            })
+        })
+    }
+
+    /// Makes an object of the program's own type, which answers the caller.
+    pub(crate) fn make(&mut self, make: Call, caller: Caller) -> Result<()> {
+        // Where it cannot be made, the only token goes with the answer.
+        self.add(|created| ObjectThread::start(make, caller, created).map(Container::Own))
+            .map(drop)
+    }
+
+    fn add(&mut self, container: impl FnOnce(Answer) -> Result<Container>) -> Result<Answer> {
         let (watch, token) = Token::new()?;
-        let container = match kind {
-            Kind::Dict => Container::Dict(OrderedMap::default()),
-            Kind::List => Container::List(Elements::default()),
-        };
-        self.last_object += 1;
+        let number = self.last_object + 1;
         let object = Object {
             watch,
-            container,
+            container: container(Answer::Created(number, token.clone()))?,
             clears: 0,
         };
-        self.objects.insert(self.last_object, object);
-        Ok(Answer::Created(self.last_object, token))
+        self.last_object = number;
+        self.objects.insert(number, object);
+        Ok(Answer::Created(number, token))
+    }
+
+    /// Has an object of the program's own type carry out a call, and answer it.
+    pub(crate) fn call(&mut self, number: u64, call: Call, caller: Caller) -> Result<()> {
+        let object = self.objects.get(&number).ok_or_else(|| unknown(number))?;
+        match &object.container {
+            // Its thread has ended: the object is not made, and is freed at the next look.
+            Container::Own(thread) => thread.call(call, caller).map_err(|_| unknown(number)),
+            container => Err(wrong_kind(container, &Operation::Call(call))),
+        }
+    }
+
+    /// Waits until the objects of the program's own types have carried out their calls.
+    pub(crate) fn end(self) {
+        let containers = self.objects.into_values().map(|object| object.container);
+        let threads: Vec<ObjectThread> = containers
+            .filter_map(|container| match container {
+                Container::Own(thread) => Some(thread),
+                _ => None,
+            })
+            .collect();
+        threads.into_iter().for_each(ObjectThread::end);
     }
 
     /// Puts back what was taken out, unless its object is gone or was cleared since.
@@ -336,10 +374,12 @@ fn wrong_kind(container: &Container, operation: &Operation) -> Error {
     let found = match container {
         Container::Dict(_) => "a dict",
         Container::List(_) => "a list",
+        Container::Own(_) => "an object with methods",
     };
     let expected = match operation {
         Operation::Dict(_) => "a dict",
         Operation::List(_) => "a list",
+        Operation::Call(_) => "an object with methods",
         _ => "an object that can do this",
     };
     Error::mismatch(

@@ -161,13 +161,10 @@ fn objects_of_killed_clients_are_freed() -> Result<()> {
     let client = spawn(keep, (list.clone(), has_it.clone()))?;
     has_it.wait();
     drop(list);
-    // Two sweeps would free it.
-    thread::sleep(Duration::from_millis(600));
     assert_eq!(manager.number_of_objects()?, 1, "the client has it");
     client.kill()?;
-    while manager.number_of_objects()? != 0 {
-        thread::sleep(Duration::from_millis(5));
-    }
+    client.join()?;
+    assert_eq!(manager.number_of_objects()?, 0);
     Ok(())
 }
 

@@ -33,6 +33,15 @@ fn a_forked_copy_gets_no_reply_of_its_parent() -> Result<()> {
 }
 
 #[test]
+fn a_forked_copy_knows_the_servers_pid() -> Result<()> {
+    let _watchdog = Watchdog::new(PATIENCE * 3);
+    let manager = Manager::new()?;
+    let pid = manager.pid();
+    assert!(Forked::new(|| pid != 0 && manager.pid() == pid).succeeds());
+    Ok(())
+}
+
+#[test]
 fn a_proxy_that_a_forked_copy_receives_is_the_same_as_the_one_it_has() -> Result<()> {
     let _watchdog = Watchdog::new(PATIENCE * 3);
     let manager = Manager::new()?;

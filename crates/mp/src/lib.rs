@@ -84,7 +84,7 @@ pub mod pool {
 
 /// Proxies of what lives in a [`Manager`].
 pub mod manager {
-    pub use mp_manager::{Dict, List, Namespace, Set};
+    pub use mp_manager::{Dict, Entry, List, ManagerHandle, Method, Namespace, Object, Set};
 }
 
 /// Values and arrays: their guards, the chunks of an array, and the types of numbers they hold.

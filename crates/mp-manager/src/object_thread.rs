@@ -1,0 +1,100 @@
+//! The thread of the server that has a value of the program's own type, and runs its methods.
+
+use std::sync::mpsc::{self, Receiver, Sender as Calls};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use mp_layout::{Error, Result};
+use mp_process::call::{Function, Outcome};
+use mp_queue::{Connection, Nothing};
+
+use crate::object::{drop_value, has_value};
+use crate::parcel::Parcel;
+use crate::request::{Answer, Call, Reply};
+use crate::server::unsendable;
+
+/// The pause before a reply is sent again for which the system has no memory or descriptors.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) replies: Connection<Reply, Nothing>,
+    pub(crate) number: u64,
+}
+
+/// A thread with its value. It ends, and drops the value, when it has carried out the calls that
+/// were made before this is dropped.
+#[derive(Debug)]
+pub(crate) struct ObjectThread {
+    calls: Calls<(Call, Caller)>,
+    thread: JoinHandle<()>,
+}
+
+impl ObjectThread {
+    /// Starts a thread that makes its value, and then answers `created`.
+    pub(crate) fn start(make: Call, caller: Caller, created: Answer) -> Result<Self> {
+        let (calls, received) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("managed object".to_owned())
+            .spawn(move || run(make, caller, created, &received))
+            .map_err(|source| Error::os("start", "the thread of a managed object", source))?;
+        Ok(Self { calls, thread })
+    }
+
+    /// Has the value's thread carry out a call and answer it.
+    pub(crate) fn call(&self, call: Call, caller: Caller) -> std::result::Result<(), Caller> {
+        let sent = self.calls.send((call, caller));
+        sent.map_err(|unsent| unsent.0.1)
+    }
+
+    /// Waits until all calls are carried out and the value is dropped.
+    pub(crate) fn end(self) {
+        drop(self.calls);
+        // It panics if the drop of the value does: the value is gone either way.
+        drop(self.thread.join());
+    }
+}
+
+fn run(make: Call, caller: Caller, created: Answer, calls: &Receiver<(Call, Caller)>) {
+    let outcome = make.run();
+    if !has_value() {
+        return caller.answer(Answer::Returned(outcome));
+    }
+    caller.answer(created);
+    for (call, caller) in calls {
+        caller.answer(Answer::Returned(call.run()));
+    }
+    drop_value();
+}
+
+impl Call {
+    /// Runs the function; its value or its panic, or why it did not run.
+    fn run(self) -> Parcel {
+        let found = Function::from_bytes(&self.function).and_then(|function| function.find());
+        let outcome = match (found, self.arguments.into_parts()) {
+            (Ok(function), Ok((bytes, descriptors))) => function.call(&bytes, descriptors),
+            (Err(error), _) | (_, Err(error)) => Outcome::refused(&error),
+        };
+        let (bytes, descriptors) = outcome.into_message();
+        Parcel::received(bytes, descriptors)
+    }
+}
+
+impl Caller {
+    /// Sends the answer, or why it cannot be sent. A caller that is gone gets none.
+    fn answer(self, answer: Answer) {
+        let Self { replies, number } = self;
+        let Err(error) = replies.send(Reply { number, answer }) else {
+            return;
+        };
+        let mut answer = Answer::Failed(unsendable(error));
+        while !replies.is_closed() {
+            match replies.send(Reply { number, answer }) {
+                Ok(()) => return,
+                Err(unsent) => answer = unsent.into_inner().answer,
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+}
