@@ -1,11 +1,10 @@
-//! A managed dictionary: one value got, one value set, beside CPython's manager and a bare round
-//! trip of two futexes.
+//! A managed dictionary: one value got, one value set, small and of 1 MiB, beside CPython's manager
+//! and a bare round trip of two futexes.
 
-use std::process::Command;
-use std::time::Instant;
+use std::time::Duration;
 
 use criterion::Criterion;
-use mp_benches::{Bench, Contest, Placement, Sample, limits};
+use mp_benches::{Bench, Contest, Placement, Sample, limits, peers};
 use mp_manager::{Dict, Manager};
 
 const GET: &str = "mp-manager get";
@@ -22,9 +21,13 @@ if __name__ == '__main__':
     with multiprocessing.get_context('fork').Manager() as manager:
         d = manager.dict()
         d['key'] = 7
+        text = 'x' * (1 << 20)
+        d['text'] = text
+        def get_text(): return d['text']
+        def set_text(): d['text'] = text
         def get(): return d['key']
         def set(): d['key'] = 7
-        call = {'get': get, 'set': set}[what]
+        call = {'get': get, 'set': set, 'get text': get_text, 'set text': set_text}[what]
         for _ in range(count + 1):
             start = time.perf_counter_ns()
             call()
@@ -33,12 +36,13 @@ if __name__ == '__main__':
 
 fn main() {
     let mut bench = Bench::start("manager", env!("CARGO_TARGET_TMPDIR"));
-    let python = has_python();
+    let python = peers::python_is_there();
     if !python {
         bench.note("CPython is not here: no peer".to_owned());
     }
     for placement in bench.placements() {
         one_value(&mut bench, placement, python);
+        one_text(&mut bench, placement, python);
     }
     with_criterion(&mut bench.finish());
 }
@@ -48,11 +52,11 @@ fn one_value(bench: &mut Bench, placement: Placement, python: bool) {
     let mut contest = Contest::of_times(format!("one value of a dictionary, {placement}"));
     contest.ours(GET, || {
         let (_manager, dict) = dict(placement);
-        Sample::of_latencies(each(count, || assert_eq!(dict.get("key"), 7)))
+        Sample::of_calls(count, Duration::ZERO, || assert_eq!(dict.get("key"), 7))
     });
     contest.ours(SET, || {
         let (_manager, dict) = dict(placement);
-        Sample::of_latencies(each(count, || dict.set("key")))
+        Sample::of_calls(count, Duration::ZERO, || dict.set("key"))
     });
     if python {
         contest.peer(CPYTHON_GET, || cpython(placement, "get", count));
@@ -74,6 +78,39 @@ fn one_value(bench: &mut Bench, placement: Placement, python: bool) {
             bench.goal_at_most(format!("{ours} / CPython's, {placement}"), 0.2, cost);
         }
     }
+}
+
+/// A value of 1 MiB, which is copied several times on its way.
+fn one_text(bench: &mut Bench, placement: Placement, python: bool) {
+    let count = bench.count(200);
+    let text = "x".repeat(1 << 20);
+    let dict = || {
+        placement.spread();
+        let manager = Manager::new().expect("a server");
+        let dict = manager.dict::<String, String>().expect("a dictionary");
+        dict.set("text", text.clone()).expect("the server runs");
+        (manager, dict)
+    };
+    let mut contest = Contest::of_times(format!("1 MiB of text in a dictionary, {placement}"));
+    contest.ours(GET, || {
+        let (_manager, dict) = dict();
+        Sample::of_calls(count, Duration::ZERO, || {
+            let text = dict.get("text").expect("the server runs");
+            assert_eq!(text.map(|text| text.len()), Some(1 << 20));
+        })
+    });
+    contest.ours(SET, || {
+        let (_manager, dict) = dict();
+        Sample::of_calls(count, Duration::ZERO, || {
+            let text = text.clone();
+            dict.set("text", text).expect("the server runs");
+        })
+    });
+    if python {
+        contest.peer(CPYTHON_GET, || cpython(placement, "get text", count));
+        contest.peer(CPYTHON_SET, || cpython(placement, "set text", count));
+    }
+    bench.contest(contest);
 }
 
 /// A dictionary with one value.
@@ -100,35 +137,9 @@ fn dict(placement: Placement) -> (Manager, OneValue) {
     (manager, dict)
 }
 
-fn each(count: usize, call: impl Fn()) -> Vec<u32> {
-    let one = |_| {
-        let start = Instant::now();
-        call();
-        u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX)
-    };
-    (0..count).map(one).collect()
-}
-
-fn has_python() -> bool {
-    let ran = Command::new("python3").args(["-c", "pass"]).status();
-    ran.is_ok_and(|status| status.success())
-}
-
-/// The same, timed by CPython itself.
 fn cpython(placement: Placement, what: &str, count: usize) -> Sample {
-    placement.spread();
-    let ran = Command::new("python3")
-        .args(["-c", PYTHON, what])
-        .arg(count.to_string())
-        .output()
-        .expect("it was here");
-    assert!(ran.status.success(), "{ran:?}");
-    let text = String::from_utf8(ran.stdout).expect("numbers");
-    let latencies = text.lines().skip(1).map(|line| {
-        let nanos: u64 = line.parse().expect("a number");
-        u32::try_from(nanos).unwrap_or(u32::MAX)
-    });
-    Sample::of_latencies(latencies.collect())
+    let arguments = [what.to_owned(), count.to_string()];
+    peers::python_calls(placement, PYTHON, &arguments)
 }
 
 fn with_criterion(criterion: &mut Criterion) {

@@ -3,12 +3,11 @@
 
 use std::env;
 use std::fs;
-use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use mp_benches::{Bench, Contest, Placement, Sample};
+use mp_benches::{Bench, Contest, Placement, Sample, peers};
 use mp_pool::Pool;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -80,7 +79,7 @@ fn main() {
     #[cfg(feature = "compare")]
     procspawn::init();
     let mut bench = Bench::start("pool", env!("CARGO_TARGET_TMPDIR"));
-    let python = has_python();
+    let python = peers::python_is_there();
     if !python {
         bench.note("CPython is not here: no peer".to_owned());
     }
@@ -114,7 +113,7 @@ fn there_and_back(
     let mut contest = Contest::of_times(format!("one task there and back, {state}, {placement}"));
     contest.ours(APPLY, || {
         let pool = pool(placement);
-        each(count, pause, || {
+        Sample::of_calls(count, pause, || {
             assert_eq!(pool.apply(i64::abs, (-7,)).expect("it returns"), 7);
         })
     });
@@ -138,7 +137,7 @@ fn many(bench: &mut Bench, placement: Placement, python: bool) {
     for (name, size) in [(SINGLE, Some(1)), (AUTOMATIC, None)] {
         contest.ours(name, move || {
             let pool = pool(placement);
-            each(count, Duration::ZERO, || map(&pool, size))
+            Sample::of_calls(count, Duration::ZERO, || map(&pool, size))
         });
     }
     if python {
@@ -161,7 +160,7 @@ fn start(bench: &mut Bench, placement: Placement, python: bool) {
     let mut contest = Contest::of_times(format!("a pool's start, one task and end, {placement}"));
     contest.ours(START, || {
         placement.spread();
-        each(count, Duration::ZERO, || {
+        Sample::of_calls(count, Duration::ZERO, || {
             let pool = pool(placement);
             assert_eq!(pool.apply(i64::abs, (-7,)).expect("it returns"), 7);
         })
@@ -169,7 +168,7 @@ fn start(bench: &mut Bench, placement: Placement, python: bool) {
     #[cfg(feature = "compare")]
     contest.peer("procspawn Pool start, one task, end", || {
         placement.spread();
-        each(count, Duration::ZERO, || {
+        Sample::of_calls(count, Duration::ZERO, || {
             let pool = procspawn::Pool::new(WORKERS).expect("workers start");
             let returned = pool.spawn(-7_i64, i64::abs).join();
             assert_eq!(returned.expect("it returns"), 7);
@@ -263,7 +262,7 @@ fn long_tasks(bench: &mut Bench) {
         contest.ours(name, move || {
             Placement::TwoCores.spread();
             let pool = Pool::new(workers).expect("workers start");
-            each(count, Duration::ZERO, || {
+            Sample::of_calls(count, Duration::ZERO, || {
                 assert_eq!(pool.map(work, 0..64).expect("they return").len(), 64);
             })
         });
@@ -369,38 +368,13 @@ fn map(pool: &Pool, size: Option<usize>) {
     assert_eq!(mapped.expect("they return").len() as u64, TASKS);
 }
 
-fn each(count: usize, pause: Duration, call: impl Fn()) -> Sample {
-    call();
-    let one = |_| {
-        std::thread::sleep(pause);
-        let start = Instant::now();
-        call();
-        u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX)
-    };
-    Sample::of_latencies((0..count).map(one).collect())
-}
-
-fn has_python() -> bool {
-    let ran = Command::new("python3").args(["-c", "pass"]).status();
-    ran.is_ok_and(|status| status.success())
-}
-
-/// The same, timed by CPython itself.
 fn cpython(placement: Placement, what: &str, count: usize, pause: Duration) -> Sample {
-    placement.spread();
-    let ran = Command::new("python3")
-        .args(["-c", PYTHON, what])
-        .arg(count.to_string())
-        .arg(pause.as_secs_f64().to_string())
-        .output()
-        .expect("it was here");
-    assert!(ran.status.success(), "{ran:?}");
-    let text = String::from_utf8(ran.stdout).expect("numbers");
-    let latencies = text.lines().skip(1).map(|line| {
-        let nanos: u64 = line.parse().expect("a number");
-        u32::try_from(nanos).unwrap_or(u32::MAX)
-    });
-    Sample::of_latencies(latencies.collect())
+    let arguments = [
+        what.to_owned(),
+        count.to_string(),
+        pause.as_secs_f64().to_string(),
+    ];
+    peers::python_calls(placement, PYTHON, &arguments)
 }
 
 fn with_criterion(criterion: &mut Criterion) {

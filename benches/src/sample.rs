@@ -1,5 +1,6 @@
 //! What one contender did in one round.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// One contender's round: the time that an operation took, and single latencies where they were
@@ -55,6 +56,18 @@ impl Sample {
             ns: f64::from(latencies[latencies.len() / 2]),
             latencies,
         }
+    }
+
+    /// Times `count` single calls, each after a pause; one before them is not counted.
+    pub fn of_calls(count: usize, pause: Duration, mut call: impl FnMut()) -> Self {
+        call();
+        let one = |_| {
+            thread::sleep(pause);
+            let start = Instant::now();
+            call();
+            u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX)
+        };
+        Self::of_latencies((0..count).map(one).collect())
     }
 
     /// How many operations [`Sample::latency`] does for `count`.

@@ -60,3 +60,25 @@ pub fn python_pipe_round_trips(placement: Placement, count: usize) -> Sample {
     let elapsed = printed.trim().parse().expect("nanoseconds");
     Sample::of(Duration::from_nanos(elapsed), count)
 }
+
+/// Single calls that a program of CPython times itself: it prints the nanoseconds of each, of which
+/// the first is not counted.
+///
+/// # Panics
+///
+/// If there is no Python, or if its program fails.
+pub fn python_calls(placement: Placement, program: &str, arguments: &[String]) -> Sample {
+    placement.spread();
+    let ran = Command::new("python3")
+        .args(["-c", program])
+        .args(arguments)
+        .output()
+        .expect("there is a Python");
+    assert!(ran.status.success(), "{ran:?}");
+    let text = String::from_utf8(ran.stdout).expect("numbers");
+    let latencies = text.lines().skip(1).map(|line| {
+        let nanos: u64 = line.parse().expect("a number");
+        u32::try_from(nanos).unwrap_or(u32::MAX)
+    });
+    Sample::of_latencies(latencies.collect())
+}
