@@ -6,6 +6,9 @@
 //!
 //! - [`write()`] refuses a value if `skip_serializing_if` leaves a named field of it out. [`read`]
 //!   would take the next field for it.
+//! - [`write()`] refuses a value of more than 500 levels: compounds, wrappers and `Some`s in each
+//!   other. So its reader's stack holds what it reads. Boxes in boxes are such a value; a `Vec` of
+//!   any length is one level.
 //! - [`read`] takes all of the bytes, and refuses what is left over.
 //! - [`pack`] reads the value back in debug builds, and refuses what cannot be read. It finds most
 //!   tuple structs and tuple variants with a field left out, which serde does not tell a writer of.
@@ -33,7 +36,7 @@ use mp_os::socket::MAX_FDS;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::whole::{Notes, Whole};
+use self::whole::{MAX_DEPTH, Notes, Whole};
 use crate::transfer::{self, Baggage, Descriptor, Way};
 
 mod whole;
@@ -45,6 +48,7 @@ pub struct Unfit(Flaw);
 #[derive(Debug)]
 enum Flaw {
     FieldLeftOut(&'static str),
+    TooDeep,
     Unwritable(postcard::Error),
     Unreadable(postcard::Error),
     LeftOver(usize),
@@ -61,6 +65,11 @@ impl Display for Unfit {
                 formatter,
                 "its field `{field}` is left out (`skip_serializing_if`), and its reader would take the next one for \
                  it; write all fields, as `None` if need be"
+            ),
+            Flaw::TooDeep => write!(
+                formatter,
+                "it has values in each other on more than {MAX_DEPTH} levels, which its reader's stack may not hold; \
+                 put boxes that have one another into a `Vec`, and let them have its indices"
             ),
             Flaw::Unwritable(error) | Flaw::Unreadable(error) => error.fmt(formatter),
             Flaw::LeftOver(bytes) => write!(formatter, "{bytes} bytes are left over"),
@@ -89,6 +98,7 @@ impl core::error::Error for Unfit {
             Flaw::NotReadBack(why) => Some(why),
             Flaw::Handle(error) => Some(error),
             Flaw::FieldLeftOut(_)
+            | Flaw::TooDeep
             | Flaw::LeftOver(_)
             | Flaw::ReadAsAnother
             | Flaw::TooManyDescriptors(_) => None,
@@ -100,7 +110,7 @@ impl core::error::Error for Unfit {
 ///
 /// # Errors
 ///
-/// A named field is left out, or the value's own `Serialize` fails.
+/// A named field is left out, there are more than 500 levels, or the value's own `Serialize` fails.
 pub fn write<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Unfit> {
     append(value, Vec::new())
 }
@@ -251,6 +261,7 @@ fn append_noting<T: Serialize + ?Sized>(
     postcard::to_extend(&Whole::new(value, notes), bytes).map_err(|error| {
         Unfit(match notes.skipped.get() {
             Some(field) => Flaw::FieldLeftOut(field),
+            None if notes.is_too_deep.get() => Flaw::TooDeep,
             None => Flaw::Unwritable(error),
         })
     })

@@ -1,4 +1,4 @@
-//! Values that leave no field out.
+//! Values that leave no field out, and are not nested too deep.
 
 use core::cell::Cell;
 use core::fmt::Display;
@@ -9,7 +9,13 @@ use serde::ser::{
 };
 use serde::{Serialize, Serializer};
 
-/// A value that is written only with all its fields.
+/// So many levels a value may have: each compound, `Some` and wrapper is one. Its reader's stack
+/// must hold them, which in a thread has 2 MiB; a level takes up to 3 KiB of that without
+/// optimisation.
+pub(super) const MAX_DEPTH: u16 = 500;
+
+/// A value that is written only with all its fields, and if it has no more than [`MAX_DEPTH`]
+/// levels.
 ///
 /// Formats without field names, such as postcard's, cannot tell the reader of a field that
 /// `skip_serializing_if` left out: it would take the next one for it. Serde informs the writer,
@@ -18,6 +24,8 @@ use serde::{Serialize, Serializer};
 pub(super) struct Whole<'a, T: ?Sized> {
     value: &'a T,
     notes: &'a Notes,
+    /// How many levels it is inside of others.
+    depth: u16,
 }
 
 /// What was seen while a value was written.
@@ -25,6 +33,8 @@ pub(super) struct Whole<'a, T: ?Sized> {
 pub(super) struct Notes {
     /// The named field that was left out.
     pub(super) skipped: Cell<Option<&'static str>>,
+    /// There were too many levels.
+    pub(super) is_too_deep: Cell<bool>,
     /// Tuple structs and tuple variants, and their fields, that were written; counted in debug
     /// builds.
     pub(super) tuple_fields: Cell<usize>,
@@ -41,7 +51,7 @@ impl Notes {
 
 impl<'a, T: ?Sized> Whole<'a, T> {
     pub(super) fn new(value: &'a T, notes: &'a Notes) -> Self {
-        Self { value, notes }
+        part(value, notes, 0)
     }
 }
 
@@ -51,6 +61,7 @@ impl<T: Serialize + ?Sized> Serialize for Whole<'_, T> {
         self.value.serialize(Writer {
             inner: serializer,
             notes: self.notes,
+            depth: self.depth,
         })
     }
 }
@@ -59,6 +70,36 @@ impl<T: Serialize + ?Sized> Serialize for Whole<'_, T> {
 struct Writer<'a, S> {
     inner: S,
     notes: &'a Notes,
+    /// The levels of what it writes; of a compound, those of its parts.
+    depth: u16,
+}
+
+/// A value in another one.
+#[inline]
+fn part<'a, T: ?Sized>(value: &'a T, notes: &'a Notes, depth: u16) -> Whole<'a, T> {
+    Whole {
+        value,
+        notes,
+        depth,
+    }
+}
+
+impl<S: Serializer> Writer<'_, S> {
+    /// Goes one level down.
+    #[inline]
+    fn descend(&mut self) -> Result<(), S::Error> {
+        if self.depth == MAX_DEPTH {
+            return Err(too_deep(self.notes));
+        }
+        self.depth += 1;
+        Ok(())
+    }
+}
+
+#[cold]
+fn too_deep<E: serde::ser::Error>(notes: &Notes) -> E {
+    notes.is_too_deep.set(true);
+    E::custom("it has too many levels")
 }
 
 /// Passes scalars on.
@@ -75,11 +116,12 @@ macro_rules! scalars {
 macro_rules! compounds {
     ($($method:ident($($name:ident: $type:ty),*) -> $compound:ident counts $number:literal,)*) => {$(
         #[inline]
-        fn $method(self, $($name: $type),*) -> Result<Self::$compound, S::Error> {
-            let notes = self.notes;
+        fn $method(mut self, $($name: $type),*) -> Result<Self::$compound, S::Error> {
+            self.descend()?;
+            let Self { notes, depth, .. } = self;
             notes.count($number);
             let inner = self.inner.$method($($name),*)?;
-            Ok(Writer { inner, notes })
+            Ok(Writer { inner, notes, depth })
         }
     )*};
 }
@@ -131,8 +173,10 @@ impl<'a, S: Serializer> Serializer for Writer<'a, S> {
     }
 
     #[inline]
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.inner.serialize_some(&Whole::new(value, self.notes))
+    fn serialize_some<T: Serialize + ?Sized>(mut self, value: &T) -> Result<S::Ok, S::Error> {
+        self.descend()?;
+        let value = part(value, self.notes, self.depth);
+        self.inner.serialize_some(&value)
     }
 
     #[inline]
@@ -152,23 +196,25 @@ impl<'a, S: Serializer> Serializer for Writer<'a, S> {
 
     #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
+        mut self,
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let value = Whole::new(value, self.notes);
+        self.descend()?;
+        let value = part(value, self.notes, self.depth);
         self.inner.serialize_newtype_struct(name, &value)
     }
 
     #[inline]
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
+        mut self,
         name: &'static str,
         index: u32,
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let value = Whole::new(value, self.notes);
+        self.descend()?;
+        let value = part(value, self.notes, self.depth);
         self.inner
             .serialize_newtype_variant(name, index, variant, &value)
     }
@@ -196,7 +242,7 @@ macro_rules! parts {
                 #[inline]
                 fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
                     self.notes.count($fields);
-                    self.inner.$method(&Whole::new(value, self.notes))
+                    self.inner.$method(&part(value, self.notes, self.depth))
                 }
             )*
 
@@ -229,7 +275,7 @@ macro_rules! named_parts {
                 name: &'static str,
                 value: &T,
             ) -> Result<(), S::Error> {
-                self.inner.serialize_field(name, &Whole::new(value, self.notes))
+                self.inner.serialize_field(name, &part(value, self.notes, self.depth))
             }
 
             #[cold]
