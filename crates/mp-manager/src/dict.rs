@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::Entry;
 use crate::parcel::{Key, Parcel};
-use crate::proxy::{Proxy, done, flag, incomparable, proxy, unexpected};
-use crate::request::{Answer, DictOperation, Operation, When};
+use crate::proxy::{Proxy, container, done, flag, incomparable, proxy, unexpected};
+use crate::request::{Answer, DictOperation, Operation, Page, When};
 
 /// A dictionary that lives in the server of a [`Manager`](crate::Manager), used by any number of
 /// processes: Python's `manager.dict()`.
@@ -70,13 +70,7 @@ pub struct Dict<K, V> {
 }
 
 proxy!(Dict<K, V>);
-
-impl<K, V> Dict<K, V> {
-    pub(crate) fn of(proxy: Proxy) -> Self {
-        let types = PhantomData;
-        Self { proxy, types }
-    }
-}
+container!(Dict<K, V> of "keys");
 
 impl<K: Argument, V: Argument> Dict<K, V> {
     fn call(&self, operation: DictOperation) -> Result<Answer> {
@@ -210,21 +204,6 @@ impl<K: Argument, V: Argument> Dict<K, V> {
         flag(self.call(DictOperation::Contains(Key::of(key)?))?)
     }
 
-    /// How many keys there are.
-    pub fn len(&self) -> Result<usize> {
-        self.proxy.len()
-    }
-
-    /// Whether there is no key.
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.len()? == 0)
-    }
-
-    /// Removes all keys.
-    pub fn clear(&self) -> Result<()> {
-        self.proxy.clear()
-    }
-
     /// Sets the values of several keys in one step: Python's `update`.
     pub fn extend(&self, items: impl IntoIterator<Item = (K, V)>) -> Result<()> {
         let items = items.into_iter();
@@ -263,10 +242,11 @@ impl<K: Argument, V: Argument> Dict<K, V> {
     }
 
     fn parcels(&self) -> Result<Vec<(Key, Parcel)>> {
-        match self.call(DictOperation::Items)? {
-            Answer::Items(items) => Ok(items),
+        let (_, items) = Page::collect(|from| match self.call(DictOperation::Items(from))? {
+            Answer::Items(page) => Ok(page),
             _ => Err(unexpected()),
-        }
+        })?;
+        Ok(items)
     }
 
     /// Sets the value of a key to what `change` makes of the one that is there, as one step.

@@ -6,6 +6,7 @@ use mp_layout::{Error, ErrorKind, Result};
 
 use crate::ordered_map::Entry;
 use crate::parcel::Parcel;
+use crate::request::Page;
 use crate::store::Stamps;
 
 /// Elements in their order. Each change gives the list another stamp.
@@ -102,11 +103,14 @@ impl Elements {
         self.stamp = stamps.next();
     }
 
-    pub(crate) fn slice(&self, from: u64, to: u64) -> Vec<Parcel> {
+    pub(crate) fn slice(&self, from: u64, to: u64) -> Page<Parcel> {
         let end = usize::try_from(to).unwrap_or(usize::MAX).min(self.len());
         let start = usize::try_from(from).unwrap_or(usize::MAX).min(end);
         let entries = self.entries.range(start..end);
-        entries.map(|entry| entry.value.clone()).collect()
+        let descriptors = |entry: &Entry| entry.value.descriptors();
+        Page::of(self.stamp, entries, descriptors, |entry| {
+            entry.value.clone()
+        })
     }
 
     pub(crate) fn replace_all(&mut self, values: Vec<Parcel>, stamps: &mut Stamps<'_>) {

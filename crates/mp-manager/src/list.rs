@@ -9,8 +9,8 @@ use mp_layout::Result;
 use mp_process::Argument;
 
 use crate::parcel::Parcel;
-use crate::proxy::{Proxy, done, flag, incomparable, number, proxy, unexpected};
-use crate::request::{Answer, ListOperation, Operation, When};
+use crate::proxy::{Proxy, container, done, flag, incomparable, number, proxy, unexpected};
+use crate::request::{Answer, ListOperation, Operation, Page, When};
 
 /// A list that lives in the server of a [`Manager`](crate::Manager), used by any number of
 /// processes: Python's `manager.list()`.
@@ -37,13 +37,7 @@ pub struct List<T> {
 }
 
 proxy!(List<T>);
-
-impl<T> List<T> {
-    pub(crate) fn of(proxy: Proxy) -> Self {
-        let types = PhantomData;
-        Self { proxy, types }
-    }
-}
+container!(List<T> of "elements");
 
 impl<T: Argument> List<T> {
     fn call(&self, operation: ListOperation) -> Result<Answer> {
@@ -178,21 +172,6 @@ impl<T: Argument> List<T> {
         self.update_all(|elements| elements.sort())
     }
 
-    /// How many elements there are.
-    pub fn len(&self) -> Result<usize> {
-        self.proxy.len()
-    }
-
-    /// Whether there is no element.
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.len()? == 0)
-    }
-
-    /// Removes all elements.
-    pub fn clear(&self) -> Result<()> {
-        self.proxy.clear()
-    }
-
     /// A copy of all elements: Python's `list(l)`.
     pub fn to_vec(&self) -> Result<Vec<T>> {
         self.slice(0..usize::MAX)
@@ -205,11 +184,14 @@ impl<T: Argument> List<T> {
     }
 
     fn parcels(&self, indices: Range<usize>) -> Result<(u64, Vec<Parcel>)> {
-        let slice = ListOperation::Slice(indices.start as u64, indices.end as u64);
-        match self.call(slice)? {
-            Answer::Values(stamp, values) => Ok((stamp, values)),
-            _ => Err(unexpected()),
-        }
+        let Range { start, end } = indices;
+        Page::collect(|taken| {
+            let start = (start as u64).saturating_add(taken);
+            match self.call(ListOperation::Slice(start, end as u64))? {
+                Answer::Values(page) => Ok(page),
+                _ => Err(unexpected()),
+            }
+        })
     }
 
     /// Sets the element of an index to what `change` makes of it, as one step.

@@ -101,11 +101,6 @@ thread_local! {
 }
 
 impl<T: 'static> Object<T> {
-    pub(crate) fn of(proxy: Proxy) -> Self {
-        let types = PhantomData;
-        Self { proxy, types }
-    }
-
     /// Calls a function with the value at the server, `&mut T` or `&T`, and these arguments.
     ///
     /// The function is a method, a function or a closure without captures, of up to seven arguments

@@ -18,6 +18,7 @@ pub(crate) struct OrderedMap {
     places: HashMap<Key, u64>,
     entries: BTreeMap<u64, (Key, Entry)>,
     next_place: u64,
+    changes: u64,
 }
 
 impl OrderedMap {
@@ -30,17 +31,24 @@ impl OrderedMap {
         self.entries.get(place).map(|(_, entry)| entry)
     }
 
+    /// How often it was changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &(Key, Entry)> {
         self.entries.values()
     }
 
     pub(crate) fn clear(&mut self) {
+        self.changes += 1;
         self.places.clear();
         self.entries.clear();
     }
 
     /// Sets the entry of a key; returns the one before.
     pub(crate) fn insert(&mut self, key: Key, entry: Entry) -> Option<Entry> {
+        self.changes += 1;
         if let Some(place) = self.places.get(&key)
             && let Some((_, there)) = self.entries.get_mut(place)
         {
@@ -55,6 +63,7 @@ impl OrderedMap {
     /// Removes a key; returns its place and its entry.
     pub(crate) fn remove(&mut self, key: &Key) -> Option<(u64, Entry)> {
         let place = self.places.remove(key)?;
+        self.changes += 1;
         let (_, entry) = self.entries.remove(&place)?;
         Some((place, entry))
     }
@@ -62,6 +71,7 @@ impl OrderedMap {
     /// Removes the key that came last; returns its place and its entry.
     pub(crate) fn remove_last(&mut self) -> Option<(u64, Key, Entry)> {
         let (place, (key, entry)) = self.entries.pop_last()?;
+        self.changes += 1;
         self.places.remove(&key);
         Some((place, key, entry))
     }
@@ -69,6 +79,7 @@ impl OrderedMap {
     /// Gives a removed key its place again, unless it has come again since.
     pub(crate) fn give_back(&mut self, place: u64, key: Key, entry: Entry) {
         if !self.places.contains_key(&key) {
+            self.changes += 1;
             self.insert_at(place, key, entry);
         }
     }

@@ -102,6 +102,11 @@ impl Parcel {
         message::unpack(&bytes, files).map_err(|why| undecodable::<T>(&bytes, &why))
     }
 
+    /// How many descriptors it has.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.0.files.len()
+    }
+
     /// Whether shared objects are in it.
     pub(crate) fn has_objects(&self) -> bool {
         !self.0.files.is_empty()

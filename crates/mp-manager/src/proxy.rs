@@ -119,6 +119,13 @@ macro_rules! proxy {
             }
         }
 
+        impl<$($type),*> $name<$($type),*> {
+            pub(crate) fn of(proxy: Proxy) -> Self {
+                let types = PhantomData;
+                Self { proxy, types }
+            }
+        }
+
         impl<$($type: 'static),*> $name<$($type),*> {
             /// Whether both are proxies of the same object.
             pub fn is_same(&self, other: &Self) -> bool {
@@ -142,7 +149,29 @@ macro_rules! proxy {
     };
 }
 
-pub(crate) use proxy;
+/// Gives a container what all have.
+macro_rules! container {
+    ($name:ident<$($type:ident),*> of $items:literal) => {
+        impl<$($type: Argument),*> $name<$($type),*> {
+            #[doc = concat!("How many ", $items, " there are.")]
+            pub fn len(&self) -> Result<usize> {
+                self.proxy.len()
+            }
+
+            #[doc = concat!("Whether there are no ", $items, ".")]
+            pub fn is_empty(&self) -> Result<bool> {
+                Ok(self.len()? == 0)
+            }
+
+            #[doc = concat!("Removes all ", $items, ".")]
+            pub fn clear(&self) -> Result<()> {
+                self.proxy.clear()
+            }
+        }
+    };
+}
+
+pub(crate) use {container, proxy};
 
 /// The answer of an operation that gives nothing.
 pub(crate) fn done(answer: Answer) -> Result<()> {

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::os::fd::RawFd;
 
-use mp_layout::Error;
+use mp_layout::{Error, Result};
+use mp_os::socket::MAX_FDS;
 use mp_queue::{Connection, Nothing};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -98,7 +99,8 @@ pub(crate) enum DictOperation {
     /// Removes the key that came last, and answers it with its value.
     TakeLast,
     Keys,
-    Items,
+    /// The keys from this place in their order on, with their values.
+    Items(u64),
     /// Sets the values of several keys.
     Extend(Vec<(Key, Parcel)>),
 }
@@ -117,7 +119,7 @@ pub(crate) enum ListOperation {
     Find(Parcel, u64),
     CountEqual(Parcel),
     Reverse,
-    /// The elements from the first index to before the second.
+    /// The elements from the first index to before the second, as many as fit into an answer.
     Slice(u64, u64),
     /// Puts other elements in the place of all, if the list has this stamp.
     ReplaceAll(Vec<Parcel>, u64),
@@ -153,12 +155,69 @@ pub(crate) enum Answer {
     Value(Option<(u64, Parcel)>),
     Item(Option<(Key, Parcel)>),
     Keys(Vec<Key>),
-    Items(Vec<(Key, Parcel)>),
-    /// Elements with the stamp of the list.
-    Values(u64, Vec<Parcel>),
+    Items(Page<(Key, Parcel)>),
+    Values(Page<Parcel>),
     /// What came of a call: the bytes of an [`Outcome`](mp_process::call::Outcome).
     Returned(Parcel),
     Failed(Error),
+}
+
+/// As much of a container as fits into an answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Page<T> {
+    /// The container's number of this state: another one means that it has changed.
+    pub(crate) stamp: u64,
+    pub(crate) items: Vec<T>,
+    /// Whether nothing of what was asked for is left.
+    pub(crate) is_last: bool,
+}
+
+impl<T> Page<T> {
+    /// The first of these whose descriptors fit into a message.
+    pub(crate) fn of<'a, I: 'a>(
+        stamp: u64,
+        all: impl Iterator<Item = &'a I>,
+        descriptors: impl Fn(&I) -> usize,
+        item: impl Fn(&I) -> T,
+    ) -> Self {
+        let mut page = Self {
+            stamp,
+            items: Vec::new(),
+            is_last: true,
+        };
+        let mut taken = 0;
+        for next in all {
+            taken += descriptors(next);
+            // One alone came in a message, and so fits into one.
+            if taken > MAX_FDS && !page.items.is_empty() {
+                page.is_last = false;
+                break;
+            }
+            page.items.push(item(next));
+        }
+        page
+    }
+
+    /// All of what `ask` gives from a place on, of one state of the container: it begins again
+    /// where another process changes that meanwhile.
+    pub(crate) fn collect(mut ask: impl FnMut(u64) -> Result<Self>) -> Result<(u64, Vec<T>)> {
+        'state: loop {
+            let Self {
+                stamp,
+                mut items,
+                mut is_last,
+            } = ask(0)?;
+            while !is_last {
+                let next = ask(items.len() as u64)?;
+                if next.stamp != stamp {
+                    continue 'state;
+                }
+                items.extend(next.items);
+                is_last = next.is_last;
+            }
+            return Ok((stamp, items));
+        }
+    }
 }
 
 impl Operation {

@@ -248,17 +248,17 @@ impl Server {
 pub(crate) fn unsendable(error: PutError<Reply>) -> Error {
     let kind = error.kind();
     let detail = match error {
-        PutError::TooLarge { len, max, .. } => {
-            format!("the answer has {len} bytes, and {max} are the most")
-        }
-        // What it is made of came in messages: only the sum can be too much.
+        PutError::TooLarge { len, max, .. } => format!(
+            "the answer has {len} bytes, and {max} are the most; read it in parts, by `get` or `slice`"
+        ),
+        // Containers are answered in pages: it is the result of a method.
         PutError::Encode(..) => format!(
-            "the shared objects and proxies in the answer take more descriptors than the {MAX_FDS} that a message carries"
+            "the shared objects and proxies in the result take more descriptors than the {MAX_FDS} that a message \
+             carries; return it in parts"
         ),
         error => return error.into(),
     };
-    Error::new(kind, "read", "a managed object")
-        .with_detail(format!("{detail}; read it in parts, by `get` or `slice`"))
+    Error::new(kind, "read", "a managed object").with_detail(detail)
 }
 
 /// A number that the next descriptor could have; the highest there is if there can be none.
@@ -353,14 +353,15 @@ mod tests {
             server.sweep();
             assert_eq!(len(&mut server, object), before);
         }
-        let Answer::Values(_, values) = server
+        let Answer::Values(page) = server
             .store
             .run(list, Operation::List(ListOperation::Slice(0, 9)))
             .0
         else {
             panic!("no values")
         };
-        let values: Vec<u32> = values
+        let values: Vec<u32> = page
+            .items
             .into_iter()
             .map(|value| value.open().unwrap())
             .collect();
@@ -537,7 +538,11 @@ mod tests {
             while replies.try_recv().is_ok() {}
         }
         assert!(served > 1000, "only {served} were readable");
-        server.sweep();
-        assert_eq!(server.store.len(), 2);
+        // A thread that was to make an object has its token until it has answered.
+        let _watchdog = mp_testkit::Watchdog::new(mp_testkit::PATIENCE);
+        while server.store.len() != 2 {
+            server.sweep();
+            thread::yield_now();
+        }
     }
 }

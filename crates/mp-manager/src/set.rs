@@ -10,7 +10,7 @@ use mp_process::Argument;
 use serde::Serialize;
 
 use crate::parcel::{Key, Parcel};
-use crate::proxy::{Proxy, done, flag, proxy, unexpected};
+use crate::proxy::{Proxy, container, done, flag, proxy, unexpected};
 use crate::request::{Answer, DictOperation, Operation, When};
 
 /// A set that lives in the server of a [`Manager`](crate::Manager), used by any number of
@@ -36,13 +36,7 @@ pub struct Set<T> {
 }
 
 proxy!(Set<T>);
-
-impl<T> Set<T> {
-    pub(crate) fn of(proxy: Proxy) -> Self {
-        let types = PhantomData;
-        Self { proxy, types }
-    }
-}
+container!(Set<T> of "elements");
 
 impl<T: Argument> Set<T> {
     fn call(&self, operation: DictOperation) -> Result<Answer> {
@@ -98,21 +92,6 @@ impl<T: Argument> Set<T> {
         let elements = elements.into_iter();
         let items = elements.map(|element| Ok((Key::of(&element)?, Parcel::empty())));
         done(self.call(DictOperation::Extend(items.collect::<Result<_>>()?))?)
-    }
-
-    /// How many elements there are.
-    pub fn len(&self) -> Result<usize> {
-        self.proxy.len()
-    }
-
-    /// Whether there is no element.
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.len()? == 0)
-    }
-
-    /// Removes all elements.
-    pub fn clear(&self) -> Result<()> {
-        self.proxy.clear()
     }
 
     /// A copy of all elements, in the order in which they came.

@@ -11,7 +11,7 @@ use crate::elements::Elements;
 use crate::object_thread::{Caller, ObjectThread};
 use crate::ordered_map::{Entry, OrderedMap};
 use crate::parcel::{Key, Parcel};
-use crate::request::{Answer, Call, DictOperation, Kind, ListOperation, Operation, When};
+use crate::request::{Answer, Call, DictOperation, Kind, ListOperation, Operation, Page, When};
 use crate::token::{Token, TokenWatch};
 
 /// All objects of a manager.
@@ -291,11 +291,15 @@ fn run_on_dict(
             Answer::Item(item)
         }
         DictOperation::Keys => Answer::Keys(map.iter().map(|(key, _)| key.clone()).collect()),
-        DictOperation::Items => {
-            let items = map
-                .iter()
-                .map(|(key, entry)| (key.clone(), entry.value.clone()));
-            Answer::Items(items.collect())
+        DictOperation::Items(from) => {
+            let items = map.iter().skip(usize::try_from(from).unwrap_or(usize::MAX));
+            let descriptors = |(_, entry): &(Key, Entry)| entry.value.descriptors();
+            Answer::Items(Page::of(
+                map.changes(),
+                items,
+                descriptors,
+                |(key, entry)| (key.clone(), entry.value.clone()),
+            ))
         }
         DictOperation::Extend(items) => {
             for (key, value) in items {
@@ -348,7 +352,7 @@ fn run_on_list(
             list.reverse(stamps);
             Answer::Done
         }
-        ListOperation::Slice(from, to) => Answer::Values(list.stamp(), list.slice(from, to)),
+        ListOperation::Slice(from, to) => Answer::Values(list.slice(from, to)),
         ListOperation::ReplaceAll(values, stamp) => {
             let holds = stamp == list.stamp();
             if holds {

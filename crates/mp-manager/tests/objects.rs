@@ -8,6 +8,7 @@ use mp_object::{Event, Mutex};
 use mp_process::spawn;
 use mp_queue::Queue;
 use mp_testkit::{PATIENCE, Watchdog};
+use serde::{Deserialize, Serialize};
 
 fn watchdog() -> Watchdog {
     Watchdog::new(PATIENCE * 3)
@@ -213,6 +214,58 @@ fn an_objects_value_is_dropped_with_its_last_proxy_and_with_the_manager() -> Res
         ErrorKind::Closed
     );
     Ok(())
+}
+
+#[test]
+fn what_has_too_many_levels_ends_neither_client_nor_server() -> Result<()> {
+    #[derive(Serialize, Deserialize)]
+    enum Chain {
+        End,
+        Link(Box<Chain>),
+    }
+    fn chain(levels: u32) -> Chain {
+        (0..levels).fold(Chain::End, |next, _| Chain::Link(Box::new(next)))
+    }
+    fn levels(mut chain: Chain) -> u32 {
+        let mut levels = 0;
+        while let Chain::Link(next) = chain {
+            chain = *next;
+            levels += 1;
+        }
+        levels
+    }
+    fn take(_: &mut Counter, chain: Chain) -> u32 {
+        levels(chain)
+    }
+    fn ask(manager: &Manager) -> Result<()> {
+        let (dict, counter) = (manager.dict()?, manager.object(Counter::new, (5,))?);
+        let refused = [
+            dict.set(&1, chain(10_000)).unwrap_err(),
+            counter.call(take, (chain(10_000),)).unwrap_err(),
+            counter
+                .call(|_: &Counter| chain(2_000), ())
+                .map(drop)
+                .unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!(error.kind(), ErrorKind::Encode, "{error}");
+            assert!(error.to_string().contains("500 levels"), "{error}");
+        }
+        dict.set(&1, chain(490))?;
+        assert_eq!(dict.get(&1)?.map(levels), Some(490));
+        assert_eq!(counter.call(take, (chain(490),))?, 490);
+        Ok(())
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    thread::scope(|scope| {
+        // The drop of such a value takes a large stack, too.
+        let large = thread::Builder::new().stack_size(256 << 20);
+        let asks = large
+            .spawn_scoped(scope, || ask(&manager))
+            .expect("a thread");
+        asks.join().expect("no panic")
+    })
 }
 
 #[test]
