@@ -408,7 +408,8 @@ fn containers_of_more_proxies_than_an_answer_carries_are_read_as_a_whole() -> Re
     const ROWS: usize = 520;
     let _watchdog = watchdog();
     let manager = Manager::new()?;
-    let (rows, dict) = (manager.list()?, manager.dict()?);
+    let rows = manager.list()?;
+    let dict = manager.dict::<usize, List<usize>>()?;
     for number in 0..ROWS {
         let row = manager.list::<usize>()?;
         row.append(number)?;

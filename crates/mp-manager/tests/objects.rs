@@ -238,7 +238,8 @@ fn what_has_too_many_levels_ends_neither_client_nor_server() -> Result<()> {
         levels(chain)
     }
     fn ask(manager: &Manager) -> Result<()> {
-        let (dict, counter) = (manager.dict()?, manager.object(Counter::new, (5,))?);
+        let dict = manager.dict::<u32, Chain>()?;
+        let counter = manager.object(Counter::new, (5,))?;
         let refused = [
             dict.set(&1, chain(10_000)).unwrap_err(),
             counter.call(take, (chain(10_000),)).unwrap_err(),
