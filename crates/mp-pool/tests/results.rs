@@ -1,7 +1,9 @@
 //! How results come: when, to which waits, and with objects that have no room.
 
+use std::iter;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use mp_layout::ErrorKind;
@@ -45,6 +47,11 @@ fn first_returns(n: u32) -> u32 {
     }
 }
 
+fn first_returns_late(n: u32) -> u32 {
+    std::thread::sleep(Duration::from_millis(100));
+    first_returns(n)
+}
+
 #[test]
 fn the_first_result_of_a_packet_comes_while_its_second_task_runs() {
     let _watchdog = Watchdog::new(LONG);
@@ -57,11 +64,34 @@ fn the_first_result_of_a_packet_comes_while_its_second_task_runs() {
 fn the_first_result_of_a_packet_is_counted_while_its_second_task_runs() {
     let _watchdog = Watchdog::new(LONG);
     let pool = Pool::new(1).unwrap();
-    let results = pool.chunk_size(2).map_async(first_returns, 0..2);
+    pool.apply(|| (), ()).unwrap();
+    // So long that the thread which is told of outcomes sleeps when the first one comes.
+    let results = pool.chunk_size(2).map_async(first_returns_late, 0..2);
     while results.completed() == 0 {
         std::thread::yield_now();
     }
     assert!(!results.ready());
+}
+
+#[test]
+fn a_map_ends_with_its_last_outcome_though_its_worker_goes_on_with_another_task() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    let (are_submitted, submitted) = channel();
+    let end = iter::from_fn(move || {
+        are_submitted.send(()).unwrap();
+        None
+    });
+    let short = |_: u32| std::thread::sleep(Duration::from_millis(2));
+    std::thread::scope(|scope| {
+        let pool = &pool;
+        // More than it looks for without sleeping.
+        let map = scope.spawn(move || pool.chunk_size(1).map(short, (0..100).chain(end)));
+        submitted.recv().unwrap();
+        let other = pool.apply_async(first_returns, (1,));
+        assert_eq!(map.join().unwrap().unwrap().len(), 100);
+        assert!(!other.ready());
+    });
 }
 
 static ASKED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
