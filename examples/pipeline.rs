@@ -38,7 +38,7 @@ const BAR: usize = 64;
 
 const BARS: usize = BLOCK / BAR;
 
-/// An array has at most 4096 blocks that are claimed one by one.
+/// An array of any length may have 4096 blocks that are claimed one by one.
 const MOST_MILLIONS: usize = 4096 * BLOCK / 1_000_000;
 
 /// Bars that the statistics look back on.
