@@ -113,8 +113,8 @@ impl<T: 'static> Object<T> {
     /// - [`ErrorKind::ProcessDied`] if the server has ended, [`ErrorKind::Closed`] if the manager
     ///   was shut down.
     /// - [`ErrorKind::Encode`] and [`ErrorKind::Decode`] for what serde cannot write or read,
-    ///   [`ErrorKind::TooLarge`] if that is too long for a message; of a result it is found after
-    ///   the call.
+    ///   [`ErrorKind::InvalidInput`] if that is too long for a message; of a result it is found
+    ///   after the call.
     /// - [`ErrorKind::Unsupported`] if the server runs another build of the program, or the
     ///   function is in a shared library.
     /// - [`ErrorKind::TooManyDescriptors`], [`ErrorKind::NotEnoughMemory`].
