@@ -72,7 +72,7 @@ fn is_unheard<T: Sync>(offset: usize) -> impl Fn(&SharedArea<T>, usize) -> bool 
 
 /// For a recoverer that dies after the victim: so many of all pairs of points. A structure is all
 /// that its users share.
-fn check_pairs<'a, T: Sync>(name: &str) -> Check<'a, SharedArea<T>> {
+fn check_pairs<'a, T: Sync + 'a>(name: &str) -> Check<'a, SharedArea<T>> {
     check(name).shares_only_the_area().max_points(
         match (mp_os::robust::supported(), cfg!(debug_assertions)) {
             (false, _) => 12,
