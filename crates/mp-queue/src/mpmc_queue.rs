@@ -83,10 +83,12 @@ const _: () = assert!(size_of::<MpmcWords>() == RING);
 /// A bounded queue of plain values of up to 56 bytes, for any number of producers and consumers in
 /// any number of processes, without a lock.
 ///
-/// Where a [`Queue`](crate::Queue) has locks it has none: a process that is stopped in a put or get
-/// does not hold up the others. The price: bound and memory are fixed when it is made; a value is
-/// plain and small; values of puts that overlap may come in either order, where a `Queue` has one
-/// order for all; and there are no batches in one step, no descriptor to poll and no ends.
+/// Where a [`Queue`](crate::Queue) has locks it has none. A process that is stopped in a get holds
+/// up nobody; one that is stopped in a put holds up those puts that have come round to its place
+/// again, and the gets of a queue that was closed meanwhile. The price: bound and memory are fixed
+/// when it is made; a value is plain and small; values of puts that overlap may come in either
+/// order, where a `Queue` has one order for all; and there are no batches in one step, no
+/// descriptor to poll and no ends.
 ///
 /// Clones are the same queue. A handle goes to another process as an argument or in a message;
 /// separately started programs open a queue by name. A handle claims one of 1024 seats with its

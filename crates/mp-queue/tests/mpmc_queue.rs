@@ -266,20 +266,38 @@ fn reopened(queue: &MpmcQueue<u64>) -> MpmcQueue<u64> {
     mp_object::ObjectType::of_object(queue.object()).expect("the queue")
 }
 
-/// A forked child puts from its own seat, and gives its parent's not back.
+/// Who has the first seats: the owner words follow the queue's words and the ring's.
+fn seats(queue: &MpmcQueue<u64>) -> [u64; 2] {
+    // SAFETY: bare words, reached by nobody with a reference to more.
+    let payload = unsafe { queue.object().payload() };
+    [768, 776].map(|offset| {
+        let owner: &AtomicU64 = payload.place(offset).expect("a word");
+        owner.load(Ordering::Relaxed)
+    })
+}
+
+/// A forked child puts from a seat of its own, and its copy of the last handle does not give its
+/// parent's back.
 #[test]
 fn a_forked_child_has_its_own_seat() {
     let _watchdog = Watchdog::new(LIMIT);
     let queue = MpmcQueue::new(8).expect("a queue");
     queue.put(1_u64).expect("room");
-    let same = queue.clone();
-    let child = Forked::new(move || {
-        let put = same.put(2).is_ok();
-        drop(same);
-        put
+    let same = reopened(&queue);
+    let [parent, free] = seats(&same);
+    assert_ne!((parent, free), (0, 0));
+    assert_eq!(free, 0);
+    let mut last = Some(queue);
+    let child = Forked::new(|| {
+        let put = last.as_ref().is_some_and(|queue| queue.put(2).is_ok());
+        let [first, second] = seats(&same);
+        drop(last.take());
+        put && first == parent && ![0, parent].contains(&second) && seats(&same)[0] == parent
     });
     assert!(child.succeeds());
+    let queue = last.expect("the parent's handle");
     queue.put(3).expect("room");
+    assert_eq!(seats(&queue)[0], parent);
     queue.close();
     assert_eq!(
         queue.iter().map(Result::unwrap).collect::<Vec<_>>(),
