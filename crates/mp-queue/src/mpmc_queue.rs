@@ -39,7 +39,8 @@
 //! In a put, the value was put or not, by one exchange. Before it, the place stays claimed: gets
 //! pass it over, and a put that comes to it a lap later proves its owner dead and sweeps. In a get,
 //! the value was taken or not, by one compare-and-swap. The bells wake one of the other side in
-//! each case; it looks and, if a place is left claimed, sweeps.
+//! each case; it looks and, if a place is left claimed, sweeps as soon as its owner is proven dead:
+//! a process that is being killed is not yet, and then it is at the recheck after 250 ms.
 //!
 //! The eventcount's **known gap** stands here, for a few instructions: what was woken for room
 //! announces the bell of the consumers while it commits, and what was woken for a value that of the
@@ -100,7 +101,8 @@ const _: () = assert!(size_of::<MpmcWords>() == RING);
 ///
 /// A value is in the queue or not, whole, whenever its producer dies. A value that a consumer has
 /// taken before it died is gone with it. The others go on; a put that was cut short takes one place
-/// of the queue until another process needs it, and sweeps.
+/// of the queue until another process needs it, and sweeps. A put that was cut short by `exec` in
+/// another thread is one that is stopped, for as long as the new program runs.
 ///
 /// # Examples
 ///
