@@ -551,11 +551,12 @@ impl Board {
                 continue;
             }
             let taken = state & !TAG | (worker as u64 + 1) << WORKER_SHIFT | TAKEN;
-            // Acquire pairs with `publish`. The claim and its record are this one step.
+            // Acquire pairs with `publish`. Release: who finds it taken sees what this worker
+            // pushed before (`next`). The claim and its record are this one step.
             let claimed =
                 found
                     .state
-                    .compare_exchange(state, taken, Ordering::Acquire, Ordering::Relaxed);
+                    .compare_exchange(state, taken, Ordering::AcqRel, Ordering::Relaxed);
             if claimed.is_err() {
                 continue;
             }
@@ -592,13 +593,14 @@ impl Board {
         Ok(first..end)
     }
 
-    /// Waits for a packet and takes it, or for the end. Before it sleeps it calls `before_sleep`,
-    /// whose error ends the wait.
+    /// Waits for a packet and takes it, or for the end. Before it sleeps it calls `tell`, whose
+    /// error ends the wait, if any worker has outcomes that the parent has not taken: with them it
+    /// can fill the places of packets that are done.
     pub fn next(
         &self,
         worker: usize,
         wait: Wait,
-        before_sleep: impl FnOnce() -> Result<()>,
+        tell: impl FnOnce() -> Result<()>,
     ) -> Result<Next> {
         let words = self.words()?;
         let looking = &self.worker(worker)?.current.looking;
@@ -619,7 +621,11 @@ impl Board {
                     return next;
                 }
             }
-            before_sleep()?;
+            // Pairs with the claims of the packets that it found taken.
+            fence(Ordering::Acquire);
+            if self.has_news(1) {
+                tell()?;
+            }
             let next = words.tasks.wait_until(Wait::Sleep, Deadline::NEVER, look);
             // Without a deadline there is always an answer.
             next.unwrap_or(Ok(Next::Stop))

@@ -142,7 +142,7 @@ impl Drop for Leading<'_> {
             pool.end_if_failed(&mut state, announced);
             pool.take_and_fill(&mut state, &[]);
         }
-        let (number, least) = (state.next_sleep(), state.least_for_followers());
+        let (number, least) = (state.next_sleep(), state.least_to_go_on());
         if !matches!(pool.board.may_sleep(number, least), Ok(true)) {
             pool.wake_collector();
         }

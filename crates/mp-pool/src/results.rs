@@ -51,11 +51,6 @@ impl<'a> Results<'a> {
         pushed.unwrap_or(Ok(()))
     }
 
-    /// Whether the parent has taken all that was pushed.
-    pub fn is_empty(&self) -> bool {
-        self.producer.is_empty()
-    }
-
     /// Wakes the parent, if it sleeps and wakes for this: for as many outcomes as there are, or for
     /// one that `hurries`.
     ///

@@ -75,11 +75,13 @@ impl Seat {
             .pass_fd(memory)
             .pass_fd(wakeup)
             .pass_fd(theirs);
+        // Before it can use a processor.
+        let started = Instant::now();
         process.start()?;
         self.occupant = Some(Occupant {
             process: Arc::new(process),
             socket: ours,
-            started: Instant::now(),
+            started,
             pieces: Vec::new(),
             is_leaving: false,
             is_damaged: false,

@@ -243,25 +243,37 @@ impl Shared {
     pub(crate) fn stats(&self) -> Stats {
         // Workers need not have told of what they did last.
         self.take_unasked();
-        let state = self.locked();
-        let (queued, running) = state.unfinished(&self.board);
+        // In a copy the lock may be that of a thread which is not here.
+        let (queued, running, replaced) = if self.is_copy() {
+            (0, 0, 0)
+        } else {
+            let state = self.locked();
+            let (queued, running) = state.unfinished(&self.board);
+            (queued, running, state.replaced())
+        };
         Stats {
             queued,
             running,
             done: self.counts.done.load(Ordering::Relaxed),
             failed: self.counts.failed.load(Ordering::Relaxed),
-            replaced: state.replaced(),
+            replaced,
         }
     }
 
     /// The pids of the workers.
     pub(crate) fn pids(&self) -> Vec<u32> {
+        if self.is_copy() {
+            return Vec::new();
+        }
         let state = self.locked();
         state.occupants().map(|(_, one)| one.pid()).collect()
     }
 
     /// How much the workers have worked.
     pub(crate) fn worker_stats(&self) -> Result<Vec<WorkerStats>> {
+        if self.is_copy() {
+            return Err(copy_error("look at the workers of"));
+        }
         let state = self.locked();
         let stats = |one: &Occupant| {
             let (pid, age) = (one.pid(), one.age());
@@ -336,7 +348,7 @@ impl Shared {
         // What workers ring is a leader's to clear, and would wake this thread over and over.
         state.collector_watches = state.leader == Leader::None;
         if state.leader == Leader::None {
-            let (number, least) = (state.next_sleep(), state.least_for_followers());
+            let (number, least) = (state.next_sleep(), state.least_to_go_on());
             if !matches!(self.board.may_sleep(number, least), Ok(true)) {
                 until = Deadline::PASSED;
             }

@@ -127,13 +127,8 @@ impl State {
         self.sleeps
     }
 
-    /// For how many outcomes that do not hurry a thread wakes which needs none itself.
-    pub(crate) fn least_for_followers(&self) -> usize {
-        if self.followers > 0 { 1 } else { LEAST_MAX }
-    }
-
-    /// For how many of them a thread wakes at most which needs many: for followers, and to fill the
-    /// board before it is empty.
+    /// For how many outcomes of a worker that do not hurry a thread wakes at most which needs many
+    /// or none: for followers, and to fill the board before it is empty.
     pub(crate) fn least_to_go_on(&self) -> usize {
         match self.pending.front() {
             _ if self.followers > 0 => 1,

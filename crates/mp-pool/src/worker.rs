@@ -153,10 +153,7 @@ impl Worker<'_> {
 
     /// Before it sleeps, the parent is told of outcomes that do not hurry.
     fn next(&self) -> Result<Next> {
-        let tell = || match self.results.is_empty() {
-            true => Ok(()),
-            false => self.results.ring_parent(&self.wakeup, true),
-        };
+        let tell = || self.results.ring_parent(&self.wakeup, true);
         self.board.next(self.number, Wait::Adaptive, tell)
     }
 

@@ -127,19 +127,26 @@ fn a_parent_that_waits_for_many_outcomes_is_rung_for_as_many_or_for_what_hurries
     assert!(!board.may_sleep(4, 2).unwrap(), "there are two");
 }
 
+/// Also of what another worker pushed, whose next task may be long: the parent could fill the
+/// board.
 #[test]
-fn a_worker_without_a_packet_tells_its_parent_before_it_sleeps() {
-    let board = Board::new(1).unwrap();
+fn a_worker_without_a_packet_tells_of_any_outcome_before_it_sleeps() {
     let refused = || {
-        let detail = "told";
-        Err(
-            mp_layout::Error::new(mp_layout::ErrorKind::Closed, "wake", "a parent")
-                .with_detail(detail),
-        )
+        let told = mp_layout::Error::new(mp_layout::ErrorKind::Closed, "wake", "a parent");
+        Err(told.with_detail("told"))
     };
-    for wait in [Wait::Sleep, Wait::Adaptive] {
-        let error = board.next(WORKER, wait, refused).unwrap_err();
-        assert!(error.to_string().contains("told"), "{error}");
+    for teller in [WORKER, WORKER + 1] {
+        let board = Board::new(2).unwrap();
+        let wakeup = Wakeup::new().unwrap();
+        let mut results = board.results(WORKER).unwrap();
+        assert!(board.may_sleep(1, 100).unwrap());
+        results.push(OUTCOME, &[1; 4], &[2; 8], &wakeup).unwrap();
+        results.ring_parent(&wakeup, false).unwrap();
+        assert_eq!(rings(&wakeup), 0);
+        for wait in [Wait::Sleep, Wait::Adaptive] {
+            let error = board.next(teller, wait, refused).unwrap_err();
+            assert!(error.to_string().contains("told"), "{error}");
+        }
     }
 }
 

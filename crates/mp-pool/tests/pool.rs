@@ -74,8 +74,11 @@ fn a_copy_in_a_forked_process_leaves_the_pool_to_its_parent() {
     let mut pool = Some(Pool::new(2).unwrap());
     let mut executor = Some(ProcessPoolExecutor::with_workers(1).unwrap());
     let copy = Forked::new(|| {
+        let says_so = pool.as_ref().is_some_and(|pool| {
+            pool.worker_stats().is_err() && pool.worker_pids().is_empty() && pool.stats().done == 0
+        });
         drop((pool.take(), executor.take()));
-        true
+        says_so
     });
     assert!(copy.succeeds());
     let (pool, executor) = (pool.unwrap(), executor.unwrap());
@@ -461,7 +464,8 @@ fn a_pool_tells_how_much_each_worker_has_worked() {
     let pids: Vec<u32> = workers.iter().map(|worker| worker.pid).collect();
     assert_eq!(pids, pool.worker_pids());
     let worker = workers.iter().find(|worker| worker.pid == busy).unwrap();
-    assert!(worker.cpu_time >= WORK && worker.age >= WORK, "{worker:?}");
+    assert!(worker.cpu_time >= WORK, "{worker:?}");
+    assert!(worker.age >= worker.cpu_time, "{worker:?}");
     pool.close();
     pool.join().unwrap();
     assert!(pool.worker_stats().unwrap().is_empty());
