@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use mp_layout::{Error, Result};
 use mp_process::call::{Function, Outcome};
-use mp_queue::{Connection, Nothing};
+use mp_queue::{Connection, Nothing, PutError};
 
 use crate::object::{drop_value, has_value};
 use crate::parcel::Parcel;
 use crate::request::{Answer, Call, Reply};
-use crate::server::unsendable;
+use crate::server::{ATTEMPTS, is_passing, unsendable};
 
 /// The pause before a reply is sent again for which the system has no memory or descriptors.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -48,11 +48,9 @@ impl ObjectThread {
         sent.map_err(|unsent| unsent.0.1)
     }
 
-    /// Waits until all calls are carried out and the value is dropped.
-    pub(crate) fn end(self) {
-        drop(self.calls);
-        // It panics if the drop of the value does: the value is gone either way.
-        drop(self.thread.join());
+    /// Lets the thread end when all calls are carried out, and drop the value.
+    pub(crate) fn end(self) -> JoinHandle<()> {
+        self.thread
     }
 }
 
@@ -82,19 +80,23 @@ impl Call {
 }
 
 impl Caller {
-    /// Sends the answer, or why it cannot be sent. A caller that is gone gets none.
-    fn answer(self, answer: Answer) {
+    /// Sends the answer, or why it cannot be sent. A caller that is gone gets none, nor one whose
+    /// memory is damaged: others wait for this thread.
+    fn answer(self, mut answer: Answer) {
         let Self { replies, number } = self;
-        let Err(error) = replies.send(Reply { number, answer }) else {
-            return;
-        };
-        let mut answer = Answer::Failed(unsendable(error));
-        while !replies.is_closed() {
-            match replies.send(Reply { number, answer }) {
-                Ok(()) => return,
-                Err(unsent) => answer = unsent.into_inner().answer,
-            }
-            thread::sleep(PAUSE);
+        for _ in 0..ATTEMPTS {
+            let Err(error) = replies.send(Reply { number, answer }) else {
+                return;
+            };
+            answer = match error {
+                PutError::Closed(_) => return,
+                // The method has run: its own answer is worth the wait.
+                PutError::Failed(reply, error) if is_passing(&error) => {
+                    thread::sleep(PAUSE);
+                    reply.answer
+                }
+                error => Answer::Failed(unsendable(error)),
+            };
         }
     }
 }

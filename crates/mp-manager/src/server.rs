@@ -31,7 +31,7 @@ const FREE_DESCRIPTORS: u64 = 300;
 
 /// How often the server tries again to get a request that the system refuses: another program may
 /// give back what is short.
-const ATTEMPTS: u32 = 100;
+pub(crate) const ATTEMPTS: u32 = 100;
 
 /// The pause before the server tries again to get a request that the system refused.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -82,7 +82,7 @@ pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
 }
 
 /// Whether what failed may succeed later.
-fn is_passing(error: &Error) -> bool {
+pub(crate) fn is_passing(error: &Error) -> bool {
     use ErrorKind::{NotEnoughMemory, Os, TooManyDescriptors};
     matches!(error.kind(), TooManyDescriptors | NotEnoughMemory | Os)
 }

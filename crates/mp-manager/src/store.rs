@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
+use std::thread::JoinHandle;
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::Deadline;
@@ -18,6 +19,8 @@ use crate::token::{Token, TokenWatch};
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     objects: HashMap<u64, Object>,
+    /// Threads of freed values, which carry out calls or drop their value.
+    ending: Vec<JoinHandle<()>>,
     last_object: u64,
     last_stamp: u64,
 }
@@ -163,16 +166,23 @@ impl Store {
         }
     }
 
-    /// Waits until the objects of the program's own types have carried out their calls.
-    pub(crate) fn end(self) {
-        let containers = self.objects.into_values().map(|object| object.container);
-        let threads: Vec<ObjectThread> = containers
-            .filter_map(|container| match container {
-                Container::Own(thread) => Some(thread),
-                _ => None,
-            })
-            .collect();
-        threads.into_iter().for_each(ObjectThread::end);
+    /// Waits until the objects of the program's own types have carried out their calls, also those
+    /// that were freed.
+    pub(crate) fn end(mut self) {
+        let numbers: Vec<u64> = self.objects.keys().copied().collect();
+        // All are told before one is waited for.
+        numbers.into_iter().for_each(|number| self.free(number));
+        // A thread panics if the drop of its value does: the value is gone either way.
+        self.ending
+            .into_iter()
+            .for_each(|thread| drop(thread.join()));
+    }
+
+    fn free(&mut self, number: u64) {
+        let freed = self.objects.remove(&number);
+        if let Some(Container::Own(thread)) = freed.map(|object| object.container) {
+            self.ending.push(thread.end());
+        }
     }
 
     /// Puts back what was taken out, unless its object is gone or was cleared since.
@@ -202,6 +212,7 @@ impl Store {
     /// Each look is at all objects, and finds no object in one that it frees. So a long chain of
     /// objects takes many looks, of which the rest is left when the deadline has passed.
     pub(crate) fn sweep(&mut self, deadline: Deadline) -> Result<Swept> {
+        self.ending.retain(|thread| !thread.is_finished());
         let mut freed = 0;
         loop {
             let numbers: Vec<u64> = self.objects.keys().copied().collect();
@@ -209,7 +220,7 @@ impl Store {
             let hung_up = poll::hung_up(watches)
                 .map_err(|source| Error::os("look at", "the tokens of managed objects", source))?;
             for place in &hung_up {
-                self.objects.remove(&numbers[*place]);
+                self.free(numbers[*place]);
             }
             freed += hung_up.len();
             let is_done = hung_up.is_empty();

@@ -140,6 +140,60 @@ fn a_method_that_ends_the_server_is_an_error_of_every_client() -> Result<()> {
     Ok(())
 }
 
+/// What is left of a panic has a drop of the program's own.
+#[test]
+fn a_panic_whose_payload_panics_as_well_is_an_error_and_the_object_lives_on() -> Result<()> {
+    struct Payload;
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            panic!("once more");
+        }
+    }
+    fn panic(_: &mut Counter) {
+        std::panic::panic_any(Payload);
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let counter = manager.object(Counter::new, (7,))?;
+    for _ in 0..2 {
+        let error = counter.call(panic, ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Panicked, "{error}");
+    }
+    assert_eq!(counter.call(Counter::total, ())?, 7);
+    Ok(())
+}
+
+#[test]
+fn a_shutdown_waits_for_the_drop_of_a_value_that_was_freed_before() -> Result<()> {
+    struct Slow([Event; 3]);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            let [begun, go, done] = &self.0;
+            begun.set();
+            go.wait();
+            done.set();
+        }
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let events = [Event::new()?, Event::new()?, Event::new()?];
+    let [begun, go, done] = &events;
+    drop(manager.object(Slow, (events.clone(),))?);
+    // A sweep has freed it.
+    begun.wait();
+    assert_eq!(manager.number_of_objects()?, 0);
+    thread::scope(|scope| {
+        let shutdown = scope.spawn(|| manager.shutdown());
+        while manager.list::<u8>().is_ok() {
+            thread::yield_now();
+        }
+        go.set();
+        shutdown.join().expect("no panic")
+    })?;
+    assert!(done.is_set());
+    Ok(())
+}
+
 #[test]
 fn a_value_that_cannot_be_made_is_an_error_and_no_object() -> Result<()> {
     fn fail(text: String) -> Result<Counter> {

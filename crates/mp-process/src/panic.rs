@@ -128,8 +128,16 @@ fn is_same(one: &Hook, other: &Hook) -> bool {
 pub(crate) fn catch<R>(task: impl FnOnce() -> R) -> Result<R, Panic> {
     // Nothing of the task is used after its panic.
     catch_unwind(AssertUnwindSafe(task)).map_err(|payload| {
-        LAST.take()
-            .map_or_else(|| Panic::of_payload(&*payload), Noted::resolve)
+        let panic = LAST
+            .take()
+            .map_or_else(|| Panic::of_payload(&*payload), Noted::resolve);
+        // The drop of a payload is the program's, and may panic as well. What that has is leaked:
+        // its drop could be the next one.
+        if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(next);
+            LAST.take();
+        }
+        panic
     })
 }
 
