@@ -75,7 +75,9 @@ pub(crate) struct FrameReader {
     begun: usize,
     /// The length of the message, when its header is whole.
     len: Option<usize>,
-    /// What has come of it.
+    /// How many of its bytes have come.
+    come: usize,
+    /// They, and room for those that follow.
     body: Vec<u8>,
 }
 
@@ -89,7 +91,7 @@ impl FrameReader {
     ) -> Result<Progress> {
         loop {
             let got = match self.len {
-                Some(len) if self.body.len() == len => return Ok(Progress::Whole),
+                Some(len) if self.come == len => return Ok(Progress::Whole),
                 Some(len) => self.receive_body(len, &mut receive)?,
                 None => self.receive_header(longest, &mut receive)?,
             };
@@ -136,24 +138,30 @@ impl FrameReader {
         len: usize,
         receive: &mut impl FnMut(&mut [u8]) -> rustix::io::Result<Got>,
     ) -> Result<Got> {
-        let have = self.body.len();
-        let step = (len - have).min(STEP.max(have));
+        if self.come == self.body.len() {
+            self.grow(len)?;
+        }
+        let got = receive(&mut self.body[self.come..]).map_err(failed)?;
+        if let Got::Bytes(come) = got {
+            self.come += come;
+        }
+        Ok(got)
+    }
+
+    /// Makes room. What is zeroed here stays until bytes have come into it, so that each byte of
+    /// memory is zeroed once, however small the pieces are in which a message comes.
+    fn grow(&mut self, len: usize) -> Result<()> {
+        let step = (len - self.come).min(STEP.max(self.come));
         self.body
             .try_reserve_exact(step)
             .map_err(|_| no_memory(len))?;
-        self.body.resize(have + step, 0);
-        let got = receive(&mut self.body[have..]);
-        let come = match got {
-            Ok(Got::Bytes(come)) => come,
-            _ => 0,
-        };
-        self.body.truncate(have + come);
-        got.map_err(failed)
+        self.body.resize(self.come + step, 0);
+        Ok(())
     }
 
     /// The message, if it is whole.
     pub(crate) fn whole(&self) -> Option<&[u8]> {
-        (self.len == Some(self.body.len())).then_some(&self.body)
+        (self.len == Some(self.come)).then_some(&self.body)
     }
 
     /// Takes the message, which is whole; the next one is read from then on.
@@ -169,7 +177,7 @@ impl FrameReader {
     #[cold]
     fn cut(&self) -> Error {
         let what = match self.len {
-            Some(len) => format!("{} of its {len} bytes", self.body.len()),
+            Some(len) => format!("{} of its {len} bytes", self.come),
             None => format!("{} bytes of its length", self.begun),
         };
         Error::new(ErrorKind::Truncated, "receive from", "a connection").with_detail(format!(

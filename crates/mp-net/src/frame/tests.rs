@@ -112,3 +112,26 @@ fn memory_grows_with_what_has_come() {
     assert!(error.to_string().contains("100 of its 1073741824 bytes"));
     assert!(reader.body.capacity() <= 2 * super::STEP);
 }
+
+#[test]
+fn room_for_a_message_is_zeroed_once_however_small_its_pieces_are() {
+    let mut reader = FrameReader {
+        begun: 4,
+        len: Some(3 * super::STEP),
+        ..FrameReader::default()
+    };
+    let (mut turn, mut zeroed) = (0_usize, 0);
+    // Each look marks the end of the room. The next one finds the mark, unless there is new room.
+    let mut look = |buffer: &mut [u8]| {
+        let end = buffer.len() - 1;
+        zeroed += usize::from(buffer[end] == 0);
+        buffer[end] = 1;
+        turn += 1;
+        Ok(match turn % 2 {
+            0 => Got::Nothing,
+            _ => Got::Bytes(buffer.len().min(100)),
+        })
+    };
+    while reader.advance(3 * super::STEP, &mut look).unwrap() == Progress::Waiting {}
+    assert_eq!(zeroed, 3);
+}
