@@ -98,6 +98,12 @@ pub(crate) fn accept(socket: impl AsFd) -> rustix::io::Result<Option<(OwnedFd, O
                 return Ok(Some((accepted, address.map(Address::Tcp))));
             }
             Err(Errno::AGAIN) => return Ok(None),
+            // Without a free descriptor it fails even if nothing waits.
+            Err(Errno::MFILE | Errno::NFILE)
+                if poll::wait_readable(&socket, Deadline::PASSED).is_ok_and(|waits| !waits) =>
+            {
+                return Ok(None);
+            }
             // What became of one connection before it was accepted; accept(2) lists them.
             Err(
                 Errno::INTR

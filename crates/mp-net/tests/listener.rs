@@ -1,5 +1,6 @@
 //! Who becomes a connection, and who is dropped.
 
+use std::fs::File;
 use std::io::{ErrorKind as IoKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use mp_layout::ErrorKind;
 use mp_net::{Address, Client, Listener};
 use mp_os::clock::Deadline;
-use mp_testkit::{PATIENCE, Watchdog};
+use mp_testkit::{Forked, PATIENCE, Watchdog, leave_descriptors};
 
 const KEY: &[u8] = b"the key";
 
@@ -189,6 +190,40 @@ fn no_more_clients_than_256_wait_without_a_key() {
         45,
         "the client that is served takes the oldest one's place"
     );
+}
+
+#[test]
+fn a_client_that_takes_the_last_descriptor_is_accepted() {
+    let _watchdog = Watchdog::new(PATIENCE * 3);
+    let mut listener = listener();
+    let address = listener.address().clone();
+    let server = Forked::new(|| {
+        leave_descriptors(1);
+        let accepted = listener.accept_timeout(PATIENCE);
+        accepted.is_ok() && listener.refused() == 0
+    });
+    let connected = Client::connect_timeout(address, KEY, PATIENCE);
+    assert!(server.succeeds(), "{connected:?}");
+    connected.unwrap();
+}
+
+#[test]
+fn a_client_stays_while_there_is_no_descriptor_for_it() {
+    let _watchdog = Watchdog::new(PATIENCE * 3);
+    let mut listener = listener();
+    let address = listener.address().clone();
+    let server = Forked::new(|| {
+        leave_descriptors(1);
+        let last = File::open("/dev/null");
+        let error = listener.accept_timeout(PATIENCE).expect_err("no room");
+        assert_eq!(error.kind(), ErrorKind::TooManyDescriptors, "{error}");
+        drop(last);
+        let accepted = listener.accept_timeout(PATIENCE);
+        accepted.is_ok() && listener.refused() == 0
+    });
+    let connected = Client::connect_timeout(address, KEY, PATIENCE);
+    assert!(server.succeeds(), "{connected:?}");
+    connected.unwrap();
 }
 
 #[test]
