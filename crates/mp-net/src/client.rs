@@ -42,6 +42,8 @@ impl Client {
     ///   [`ErrorKind::Corrupt`] for what does not speak this protocol.
     /// - [`ErrorKind::InvalidInput`] for a key that is empty or has more than 4096 bytes,
     ///   [`ErrorKind::InvalidName`] for a name that is empty or too long for a UNIX socket.
+    /// - [`ErrorKind::TimedOut`] if the machine does not answer; the kernel then waits for some
+    ///   minutes.
     /// - [`ErrorKind::Os`] for what else the network reports.
     pub fn connect(address: impl Into<Address>, authkey: impl AsRef<[u8]>) -> Result<Connection> {
         Self::connect_timeout(address, authkey, Deadline::NEVER)
@@ -51,7 +53,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`connect`](Self::connect), and [`ErrorKind::TimedOut`].
+    /// Those of [`connect`](Self::connect), with [`ErrorKind::TimedOut`] after `timeout`.
     pub fn connect_timeout(
         address: impl Into<Address>,
         authkey: impl AsRef<[u8]>,

@@ -21,8 +21,9 @@
 //!   announced; and no message longer than the limit is begun.
 
 use mp_layout::{Error, ErrorKind, Result};
+use rustix::io::Errno;
 
-use crate::socket::Got;
+use crate::socket::{self, Got};
 
 /// What announces a length of 8 bytes.
 const LONG: i32 = -1;
@@ -99,7 +100,7 @@ impl FrameReader {
                 Got::Bytes(_) => {}
                 Got::Nothing => return Ok(Progress::Waiting),
                 Got::End if self.begun == 0 => return Ok(Progress::End),
-                Got::End => return Err(self.cut()),
+                Got::End => return Err(self.cut("the other end closed")),
             }
         }
     }
@@ -110,7 +111,8 @@ impl FrameReader {
         receive: &mut impl FnMut(&mut [u8]) -> rustix::io::Result<Got>,
     ) -> Result<Got> {
         let size = if self.begun >= 4 { HEADER_SIZE } else { 4 };
-        let got = receive(&mut self.header[self.begun..size]).map_err(failed)?;
+        let got =
+            receive(&mut self.header[self.begun..size]).map_err(|error| self.failed(error))?;
         if let Got::Bytes(len) = got {
             self.begun += len;
             self.len = self.announced(longest)?;
@@ -141,7 +143,7 @@ impl FrameReader {
         if self.come == self.body.len() {
             self.grow(len)?;
         }
-        let got = receive(&mut self.body[self.come..]).map_err(failed)?;
+        let got = receive(&mut self.body[self.come..]).map_err(|error| self.failed(error))?;
         if let Got::Bytes(come) = got {
             self.come += come;
         }
@@ -175,20 +177,25 @@ impl FrameReader {
     }
 
     #[cold]
-    fn cut(&self) -> Error {
+    fn cut(&self, why: &str) -> Error {
         let what = match self.len {
             Some(len) => format!("{} of its {len} bytes", self.come),
             None => format!("{} bytes of its length", self.begun),
         };
-        Error::new(ErrorKind::Truncated, "receive from", "a connection").with_detail(format!(
-            "the other end closed in the middle of a message, after {what}"
-        ))
+        Error::new(ErrorKind::Truncated, "receive from", "a connection")
+            .with_detail(format!("{why} in the middle of a message, after {what}"))
     }
-}
 
-#[cold]
-fn failed(error: rustix::io::Errno) -> Error {
-    Error::os("receive from", "a connection", error.into())
+    #[cold]
+    fn failed(&self, error: Errno) -> Error {
+        if !socket::is_lost(error) {
+            return Error::os("receive from", "a connection", error.into());
+        }
+        if self.has_begun() {
+            return self.cut(socket::LOST);
+        }
+        Error::new(ErrorKind::Closed, "receive from", "a connection").with_detail(socket::LOST)
+    }
 }
 
 #[cold]

@@ -72,6 +72,7 @@ impl Greeting {
             Ok(_) => Err(Error::new(ErrorKind::Full, "authenticate", "a connection")
                 .with_detail("the socket has no room for a challenge")),
             Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Err(ended()),
+            Err(error) if socket::is_lost(error) => Err(ended()),
             Err(error) => Err(Error::os("authenticate", "a connection", error.into())),
         }
     }

@@ -19,8 +19,8 @@ pub struct Receiver {
     socket: Arc<OwnedFd>,
     pub(crate) longest: usize,
     reader: FrameReader,
-    /// Nothing more comes, or nothing that can be read.
-    is_over: bool,
+    /// Why nothing more comes, or nothing that can be read.
+    over: Option<&'static str>,
 }
 
 impl Receiver {
@@ -29,7 +29,7 @@ impl Receiver {
             socket,
             longest,
             reader: FrameReader::default(),
-            is_over: false,
+            over: None,
         }
     }
 
@@ -37,8 +37,9 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Closed`] if the other side is gone and everything was received.
-    /// - [`ErrorKind::Truncated`] if it went in the middle of a message.
+    /// - [`ErrorKind::Closed`] if the other side is gone and everything was received, or if the
+    ///   connection to its machine was lost; the error says which.
+    /// - [`ErrorKind::Truncated`] if that was in the middle of a message.
     /// - [`ErrorKind::Decode`] if the message's bytes are not a `T`, or one of more than 128
     ///   levels. It was taken; the next call returns the one after it.
     /// - [`ErrorKind::WrongSize`] for a message that is longer than the limit, and
@@ -126,20 +127,25 @@ impl Receiver {
     /// Waits until the reader has a whole message.
     fn await_message(&mut self, deadline: Deadline) -> Result<()> {
         loop {
-            if self.is_over {
-                return Err(closed());
+            if let Some(why) = self.over {
+                return Err(closed(why));
             }
             let socket = &self.socket;
             let receive = |buffer: &mut [u8]| socket::receive(socket, buffer);
             match self.reader.advance(self.longest, receive) {
                 Ok(Progress::Whole) => return Ok(()),
                 Ok(Progress::Waiting) => self.wait(deadline)?,
-                Ok(Progress::End) => self.is_over = true,
+                Ok(Progress::End) => {
+                    self.over = Some("the other side is gone, and everything was received");
+                }
                 Err(error) => {
                     // What memory is short for may fit later; after any other error nothing says
                     // where the next message begins.
                     if error.kind() != ErrorKind::NotEnoughMemory {
-                        self.is_over = true;
+                        self.over = Some(match error.kind() {
+                            ErrorKind::Closed => socket::LOST,
+                            _ => "it ended with an error before, and nothing can follow",
+                        });
                         socket::hang_up(&self.socket);
                     }
                     return Err(error);
@@ -171,7 +177,7 @@ impl AsFd for Receiver {
 
 impl Waitable for Receiver {
     fn watch(&self) -> Result<Watch<'_>> {
-        if self.is_over || self.reader.whole().is_some() {
+        if self.over.is_some() || self.reader.whole().is_some() {
             return Ok(Watch::Ready);
         }
         Ok(Watch::Descriptor(self.as_fd()))
@@ -179,9 +185,8 @@ impl Waitable for Receiver {
 }
 
 #[cold]
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "receive from", "a connection")
-        .with_detail("the other side is gone, and everything was received")
+fn closed(why: &str) -> Error {
+    Error::new(ErrorKind::Closed, "receive from", "a connection").with_detail(why)
 }
 
 #[cold]

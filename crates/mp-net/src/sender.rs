@@ -40,7 +40,7 @@ impl Sender {
     /// # Errors
     ///
     /// - [`ErrorKind::Closed`] if the other side is gone: its connection is dropped or its process
-    ///   has ended.
+    ///   has ended, or the connection to its machine was lost.
     /// - [`ErrorKind::Encode`] if serde cannot write it, or if there is a shared object in it.
     /// - [`ErrorKind::InvalidInput`] if it is longer than the limit.
     /// - [`ErrorKind::Os`] for what else the network reports.
@@ -121,6 +121,7 @@ impl Sender {
     fn failed(&self, error: Errno) -> Error {
         match error {
             Errno::PIPE | Errno::CONNRESET => closed("the other side is gone"),
+            error if socket::is_lost(error) => closed(socket::LOST),
             error => Error::os("send by", "a connection", error.into()),
         }
     }
@@ -159,3 +160,6 @@ fn too_long(len: usize, longest: usize) -> Error {
          in parts"
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,6 +220,15 @@ pub(crate) fn send(socket: impl AsFd, parts: [&[u8]; 2]) -> rustix::io::Result<u
     }
 }
 
+/// What an error says of which [`is_lost`] is true.
+pub(crate) const LOST: &str = "the connection to the other machine was lost";
+
+/// Whether the other machine, or the way to it, no longer answers. It is the kernel that has lost
+/// its patience: the caller's timeout may have none.
+pub(crate) fn is_lost(error: Errno) -> bool {
+    [Errno::TIMEDOUT, Errno::HOSTUNREACH, Errno::NETUNREACH].contains(&error)
+}
+
 /// Tells the other end that nothing more comes, and takes nothing more from it.
 pub(crate) fn hang_up(socket: impl AsFd) {
     // It fails only if the other end is gone already.

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use mp_layout::ErrorKind;
 use proptest::prelude::*;
+use rustix::io::Errno;
 
 use super::{FrameReader, Header, Progress};
 use crate::socket::Got;
@@ -134,4 +135,19 @@ fn room_for_a_message_is_zeroed_once_however_small_its_pieces_are() {
     };
     while reader.advance(3 * super::STEP, &mut look).unwrap() == Progress::Waiting {}
     assert_eq!(zeroed, 3);
+}
+
+#[test]
+fn a_machine_that_is_lost_is_the_end_and_no_timeout() {
+    for errno in [Errno::TIMEDOUT, Errno::HOSTUNREACH, Errno::NETUNREACH] {
+        for (begun, kind) in [(0, ErrorKind::Closed), (3, ErrorKind::Truncated)] {
+            let mut reader = FrameReader {
+                begun,
+                ..FrameReader::default()
+            };
+            let error = reader.advance(100, |_| Err(errno)).unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains("was lost"), "{error}");
+        }
+    }
 }
