@@ -23,8 +23,8 @@ const LONGEST: usize = 1 << 30;
 /// bytes may be sent, also to and from Python (`send_bytes`, `recv_bytes`).
 ///
 /// What a peer sends is checked: it gets an error, or a message. A message may have 1 GiB, and
-/// memory is taken as its bytes come. A value may have 128 levels, because one that is deep enough
-/// would exhaust the stack.
+/// memory is taken as its bytes come. A value may have 500 levels, as in a queue, because
+/// one that is deep enough would exhaust the stack.
 ///
 /// # If a process dies
 ///

@@ -40,7 +40,7 @@ impl Receiver {
     /// - [`ErrorKind::Closed`] if the other side is gone and everything was received, or if the
     ///   connection to its machine was lost; the error says which.
     /// - [`ErrorKind::Truncated`] if that was in the middle of a message.
-    /// - [`ErrorKind::Decode`] if the message's bytes are not a `T`, or one of more than 128
+    /// - [`ErrorKind::Decode`] if the message's bytes are not a `T`, or one of more than 500
     ///   levels. It was taken; the next call returns the one after it.
     /// - [`ErrorKind::WrongSize`] for a message that is longer than the limit, and
     ///   [`ErrorKind::Corrupt`] for a length that is none. The connection is closed then.

@@ -41,7 +41,8 @@ impl Sender {
     ///
     /// - [`ErrorKind::Closed`] if the other side is gone: its connection is dropped or its process
     ///   has ended, or the connection to its machine was lost.
-    /// - [`ErrorKind::Encode`] if serde cannot write it, or if there is a shared object in it.
+    /// - [`ErrorKind::Encode`] if serde cannot write it, if it has more than 500 levels, or if
+    ///   there is a shared object in it. Nothing was sent then.
     /// - [`ErrorKind::InvalidInput`] if it is longer than the limit.
     /// - [`ErrorKind::Os`] for what else the network reports.
     pub fn send<T: Serialize + DeserializeOwned>(&mut self, message: &T) -> Result<()> {

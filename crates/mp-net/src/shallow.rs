@@ -7,15 +7,17 @@
 use core::cell::Cell;
 use core::fmt;
 
+use mp_object::message::MAX_DEPTH;
 use serde::de::{
     Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess,
     SeqAccess, VariantAccess, Visitor,
 };
 
-/// So many levels may a value have: as in serde_json.
-const MOST_LEVELS: u32 = 128;
+/// So many levels are read: those that a sender writes, and one for a `None` or a variant without
+/// content, which counts here as if it contained something.
+const MOST_LEVELS: u16 = MAX_DEPTH + 1;
 
-/// Reads a value that takes all of the bytes and has at most [`MOST_LEVELS`] levels.
+/// Reads a value that takes all of the bytes and has at most [`MAX_DEPTH`] levels.
 ///
 /// # Errors
 ///
@@ -29,7 +31,7 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     };
     let value = Deserialize::deserialize(levels.of(&mut source));
     let value = value.map_err(|error: postcard::Error| match is_too_deep.get() {
-        true => format!("it has more than {MOST_LEVELS} levels"),
+        true => format!("it has more than {MAX_DEPTH} levels"),
         false => error.to_string(),
     })?;
     match source.finalize() {
@@ -42,7 +44,7 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 /// How many levels may follow.
 #[derive(Clone, Copy)]
 struct Levels<'c> {
-    left: u32,
+    left: u16,
     /// Postcard's errors keep no text.
     is_too_deep: &'c Cell<bool>,
 }

@@ -311,23 +311,23 @@ fn a_value_that_is_too_deep_is_an_error_and_not_the_end() {
     let _watchdog = Watchdog::new(PATIENCE);
     let (mut one, mut other) = both();
     let nested = |levels: usize| [vec![1; levels], vec![0]].concat();
-    for levels in [10_000, 64] {
+    for levels in [10_000, 250] {
         one.send_bytes(&nested(levels)).unwrap();
         let error = other.recv::<Nested>().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Decode);
         assert!(
-            error.to_string().contains("more than 128 levels"),
+            error.to_string().contains("more than 500 levels"),
             "{error}"
         );
     }
-    one.send_bytes(&nested(63)).unwrap();
+    one.send_bytes(&nested(249)).unwrap();
     let mut value = other.recv::<Nested>().unwrap();
     let mut levels = 0;
     while let Some(inside) = value.0 {
         value = *inside;
         levels += 1;
     }
-    assert_eq!(levels, 63);
+    assert_eq!(levels, 249);
     let leaf = || Tree::Leaf([("one".to_owned(), (1, 'a')), (String::new(), (2, 'b'))].into());
     let tree = Tree::Branches {
         left: vec![leaf(), leaf()],
@@ -335,6 +335,21 @@ fn a_value_that_is_too_deep_is_an_error_and_not_the_end() {
     };
     one.send(&tree).unwrap();
     assert_eq!(other.recv::<Tree>().unwrap(), tree);
+}
+
+#[test]
+fn a_value_of_the_most_levels_arrives_and_a_deeper_one_is_not_sent() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let (mut one, mut other) = both();
+    // Of 2 * count - 1 levels.
+    let nested = |count: usize| {
+        let next = |inside| Nested(Some(Box::new(inside)));
+        (1..count).fold(Nested(None), |inside, _| next(inside))
+    };
+    let error = one.send(&nested(251)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Encode, "{error}");
+    one.send(&vec![nested(250)]).unwrap();
+    assert!(other.recv::<Vec<Nested>>().unwrap() == [nested(250)]);
 }
 
 #[test]

@@ -36,7 +36,8 @@ use mp_os::socket::MAX_FDS;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::whole::{MAX_DEPTH, Notes, Whole};
+pub use self::whole::MAX_DEPTH;
+use self::whole::{Notes, Whole};
 use crate::transfer::{self, Baggage, Descriptor, Way};
 
 mod whole;

@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 /// So many levels a value may have: each compound, `Some` and wrapper is one. Its reader's stack
 /// must hold them, which in a thread has 2 MiB; a level takes up to 3 KiB of that without
 /// optimisation.
-pub(super) const MAX_DEPTH: u16 = 500;
+pub const MAX_DEPTH: u16 = 500;
 
 /// A value that is written only with all its fields, and if it has no more than [`MAX_DEPTH`]
 /// levels.
