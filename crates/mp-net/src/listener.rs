@@ -115,7 +115,8 @@ impl Listener {
     /// # Errors
     ///
     /// - [`ErrorKind::AlreadyExists`] if the address is taken. The error says whether a process
-    ///   listens there, or a file is left of one that was killed.
+    ///   listens there, or a file is left of one that was killed, or why that could not be found
+    ///   out: another user's listener may not let this process ask.
     /// - [`ErrorKind::InvalidInput`] for a key that is empty or has more than 4096 bytes,
     ///   [`ErrorKind::InvalidName`] for a name that is empty or too long for a UNIX socket.
     /// - [`ErrorKind::NotFound`], [`ErrorKind::PermissionDenied`],

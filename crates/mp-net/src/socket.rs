@@ -57,18 +57,34 @@ pub(crate) fn listen_anywhere() -> Result<OwnedFd> {
     listening().map_err(|error: Errno| Error::os("listen at", "a new address", error.into()))
 }
 
+/// Says what is there. Only a file that no process listens at may be removed.
 #[cold]
 fn taken(address: &Address) -> Error {
-    let is_served = connect_to(address, Deadline::PASSED)
-        .map_or_else(|error| error.kind() == ErrorKind::TimedOut, |_| true);
-    let why = match address {
-        _ if is_served => "a process listens there already",
-        Address::Path(_) => {
-            "the file exists and no process listens at it: a listener was killed, or it is another file; remove it"
+    let why = match (address, connect_to(address, Deadline::PASSED)) {
+        (_, Ok(_)) => "a process listens there already".into(),
+        // Its queue is full.
+        (_, Err(error)) if error.kind() == ErrorKind::TimedOut => {
+            "a process listens there already".into()
         }
-        _ => "the address is taken",
+        (Address::Path(_), Err(error)) if error.kind() == ErrorKind::NotFound => {
+            "the file exists and no process listens at it: a listener was killed, or it is another file; remove it".into()
+        }
+        (Address::Path(_), Err(error)) if is_of_another_type(&error) => {
+            "another process has a socket of another type there".into()
+        }
+        (Address::Path(_), Err(error)) => {
+            format!("the file exists; whether a process listens at it could not be found out: {error}")
+        }
+        _ => "the address is taken".to_owned(),
     };
     Error::new(ErrorKind::AlreadyExists, "listen at", address.to_string()).with_detail(why)
+}
+
+/// Whether the socket at an address is one of datagrams or packets.
+fn is_of_another_type(error: &Error) -> bool {
+    let source = core::error::Error::source(error);
+    let source = source.and_then(|source| source.downcast_ref::<io::Error>());
+    source.and_then(io::Error::raw_os_error) == Some(Errno::PROTOTYPE.raw_os_error())
 }
 
 /// The address that a socket has.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind as IoKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -258,6 +258,31 @@ fn a_path_that_is_taken_says_by_what() {
     assert!(error.to_string().contains("remove it"), "{error}");
     let error = Client::connect(&path, KEY).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_path_in_use_is_not_to_be_removed() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let directory = Directory::new("in-use");
+    let path = directory.0.join("socket");
+    let datagrams = UnixDatagram::bind(&path).unwrap();
+    let error = Listener::bind(&path, KEY).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let says = error.to_string();
+    assert!(says.contains("another type"), "{says}");
+    assert!(!says.contains("remove it"), "{says}");
+    drop(datagrams);
+    std::fs::remove_file(&path).unwrap();
+    let _listener = Listener::bind(&path, KEY).unwrap();
+    // One descriptor is for the socket; none is left to ask whether a process listens.
+    let bound = Forked::new(|| {
+        leave_descriptors(1);
+        let error = Listener::bind(&path, KEY).expect_err("it is taken");
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
+        let says = error.to_string();
+        says.contains("could not be found out") && !says.contains("remove it")
+    });
+    assert!(bound.succeeds());
 }
 
 #[test]
