@@ -201,6 +201,7 @@ fn a_message_that_poll_has_received_is_ready_for_wait() {
 
 #[test]
 fn a_message_that_does_not_fit_the_buffer_stays() {
+    let _watchdog = Watchdog::new(PATIENCE);
     let (mut one, mut other) = both();
     one.send_bytes(b"seven b").unwrap();
     let mut buffer = [0; 7];

@@ -23,6 +23,8 @@ struct Directory(PathBuf);
 impl Directory {
     fn new(test: &str) -> Self {
         let path = std::env::temp_dir().join(format!("mp-net-{test}-{}", std::process::id()));
+        // An aborted run may have left one, and this process its number.
+        drop(std::fs::remove_dir_all(&path));
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }
@@ -241,6 +243,7 @@ fn a_tcp_client_that_resets_is_dropped() {
 
 #[test]
 fn a_path_that_is_taken_says_by_what() {
+    let _watchdog = Watchdog::new(PATIENCE);
     let directory = Directory::new("taken");
     let path = directory.0.join("socket");
     let listener = Listener::bind(&path, KEY).unwrap();
@@ -287,6 +290,7 @@ fn a_path_in_use_is_not_to_be_removed() {
 
 #[test]
 fn a_file_that_replaced_the_socket_stays() {
+    let _watchdog = Watchdog::new(PATIENCE);
     let directory = Directory::new("replaced");
     let path = directory.0.join("socket");
     let first = Listener::bind(&path, KEY).unwrap();
@@ -335,6 +339,7 @@ fn keys_that_are_none_are_refused() {
 
 #[test]
 fn no_client_in_time_is_timed_out() {
+    let _watchdog = Watchdog::new(PATIENCE);
     let mut listener = Listener::new(KEY).unwrap();
     for timeout in [Deadline::PASSED, Deadline::after(Duration::from_millis(5))] {
         let error = listener.accept_timeout(timeout).unwrap_err();

@@ -83,7 +83,10 @@ fn a_killed_listener_is_an_error_at_its_clients() {
 
 #[test]
 fn a_forked_copy_of_a_listener_does_not_remove_its_socket() {
+    let _watchdog = Watchdog::new(PATIENCE * 2);
     let path = std::env::temp_dir().join(format!("mp-net-fork-{}", std::process::id()));
+    // An aborted run may have left one, and this process its number.
+    drop(std::fs::remove_file(&path));
     let listener = Listener::bind(&path, KEY).unwrap();
     let mut copy = Some(listener);
     assert!(

@@ -110,6 +110,14 @@ fn is_echoed(connection: &mut Connection) {
     );
 }
 
+/// Where a test's socket is.
+fn socket_path(test: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("mp-net-{test}-{}", std::process::id()));
+    // An aborted run may have left one, and this process its number.
+    drop(std::fs::remove_file(&path));
+    path
+}
+
 /// An address as Python writes it.
 fn python_address(address: &Address) -> String {
     match address {
@@ -123,7 +131,7 @@ fn python_address(address: &Address) -> String {
 fn python_connects_to_a_listener() {
     let Some(python) = python(true) else { return };
     let _watchdog = Watchdog::new(PATIENCE * 3);
-    let path = std::env::temp_dir().join(format!("mp-net-python-{}", std::process::id()));
+    let path = socket_path("python");
     for address in [
         Address::from(([127, 0, 0, 1], 0)),
         Address::from(format!("\0mp-net-python-{}", std::process::id())),
@@ -157,7 +165,7 @@ c = Client({address}, authkey=b'the key')
 fn a_client_connects_to_python() {
     let Some(python) = python(true) else { return };
     let _watchdog = Watchdog::new(PATIENCE * 3);
-    let path = std::env::temp_dir().join(format!("mp-net-to-python-{}", std::process::id()));
+    let path = socket_path("to-python");
     for unix in [None, Some(&path)] {
         let address = unix.map_or("('127.0.0.1', 0)".to_owned(), |path| {
             format!("'{}'", path.display())
@@ -191,7 +199,7 @@ c = listener.accept()
 fn python_with_md5_is_refused_by_both_sides() {
     let Some(python) = python(false) else { return };
     let _watchdog = Watchdog::new(PATIENCE * 3);
-    let mut listener = Listener::new(KEY).unwrap();
+    let mut listener = Listener::new(KEY).unwrap().with_patience(PATIENCE);
     let program = format!(
         "
 from multiprocessing import AuthenticationError
