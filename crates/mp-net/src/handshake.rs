@@ -29,10 +29,15 @@
 //! # What it does not do
 //!
 //! The protocol is Python's, and has Python's limits. Nothing is encrypted, and what follows the
-//! handshake is not signed: who can change packets on their way can take a connection over. The
-//! digest does not say who asked: a process that pretends to be the listener for two clients can
-//! let one answer for it what the other asks, and is welcomed without the key; it cannot do the
-//! same to a listener.
+//! handshake is not signed: who can change packets on their way can take a connection over.
+//!
+//! The digest does not say who asked. A process that one client takes for the listener passes the
+//! question of a real listener to it, and its answer back: so it is accepted there without the key.
+//! Two clients can be played against each other in the same way. What keeps it out is an address
+//! that it cannot take, and a key for each listener.
+//!
+//! A digest is enough to try guesses at, for a false listener and for an eavesdropper. So a key is
+//! 32 random bytes, not a word.
 //!
 //! # If a process dies
 //!

@@ -57,7 +57,11 @@ const LISTENING: u64 = 0;
 /// [`refused`](Self::refused) counts it; it is no error of `accept`, and others are served
 /// meanwhile. Handshakes go on while a thread is in `accept`.
 ///
-/// The socket's file, if it has one, is removed when the listener is dropped.
+/// That keeps strangers out while no client connects to a false listener: choose an address that
+/// others cannot take. The crate's README says why.
+///
+/// The socket's file, if it has one, is removed when the listener is dropped. Only one process
+/// accepts: a forked copy has its handshakes in common with the first.
 ///
 /// # If a process dies
 ///
@@ -201,7 +205,7 @@ impl Listener {
     /// # Errors
     ///
     /// - [`ErrorKind::TooManyDescriptors`] if this process or the system has none left; the client
-    ///   stays.
+    ///   stays, and the next call fails immediately: close some first.
     /// - [`ErrorKind::NotEnoughMemory`], [`ErrorKind::Os`]: what else the system reports.
     pub fn accept(&mut self) -> Result<Connection> {
         self.accept_timeout(Deadline::NEVER)
@@ -376,7 +380,8 @@ impl Listener {
 }
 
 /// What `poll` and [`wait`](mp_object::wait) take: readable when `accept` has something to do. A
-/// client that has the key may need several calls, so use a timeout.
+/// client that has the key may need several calls, so use a timeout. The time of a silent one
+/// passes only in `accept`: with a timeout of zero it keeps its place until 256 others have come.
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()

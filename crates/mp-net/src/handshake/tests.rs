@@ -68,6 +68,25 @@ fn a_listener_that_welcomes_anything_is_not_believed() {
     }
 }
 
+/// A limit of the protocol, which the documentation names.
+#[test]
+fn a_lured_client_opens_a_listener() {
+    let key = key(b"one");
+    let sent = |step| match step {
+        Step::Send(message) => message,
+        step => panic!("{step:?}"),
+    };
+    let (mut listener, question) = Handshake::begin(Side::Listener).unwrap();
+    let (mut client, _) = Handshake::begin(Side::Client).unwrap();
+    // The process between them has no key: it passes a question and its answer on.
+    let answer = sent(client.take(&question.unwrap(), &key).unwrap());
+    assert_eq!(sent(listener.take(&answer, &key).unwrap()), WELCOME);
+    let own_question = [CHALLENGE, DIGEST_NAME, &[1; 40]].concat();
+    drop(sent(listener.take(&own_question, &key).unwrap()));
+    let step = listener.take(WELCOME, &key).unwrap();
+    assert!(matches!(step, Step::Done(None)), "{step:?}");
+}
+
 #[test]
 fn challenges_are_different() {
     let first = || Handshake::begin(Side::Listener).unwrap().1.unwrap();
