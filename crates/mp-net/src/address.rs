@@ -31,7 +31,8 @@ const LONGEST_NAME: usize = 107;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Address {
-    /// A UNIX socket with a file. The directory's permissions say who reaches it.
+    /// A UNIX socket with a file. A process reaches it that may enter its directory and may write
+    /// the file; that is its owner's alone, if the umask at `bind` is the usual one.
     Path(PathBuf),
     /// A UNIX socket with a name alone, which goes with the listener. Every user of the machine's
     /// network namespace reaches it.

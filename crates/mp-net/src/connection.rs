@@ -30,8 +30,10 @@ const LONGEST: usize = 1 << 30;
 ///
 /// The kernel closes its side. The other receives what was sent before, then
 /// [`Closed`](ErrorKind::Closed), or [`Truncated`](ErrorKind::Truncated) if it died in the middle
-/// of a send: half a message is never received. A machine that is gone says nothing; its TCP
-/// connections end within a minute.
+/// of a send: half a message is never received. If it died with bytes unread, TCP may lose
+/// what it sent last. A machine that is gone says nothing. Its TCP connections end within a minute
+/// if all that was sent had arrived; else after about 15 minutes (`net.ipv4.tcp_retries2`), so use
+/// the timeouts.
 ///
 /// # Examples
 ///
@@ -106,6 +108,10 @@ impl Connection {
 
     /// The same connection with another limit to the length of a message, in bytes: of those that
     /// it sends, and of those that it receives.
+    ///
+    /// Choose it by the type that is received: what is read may be larger than its message. A
+    /// byte makes an empty `String` of 24 bytes, and a list of values without content has any
+    /// length.
     #[must_use]
     pub fn with_longest(mut self, longest: usize) -> Self {
         self.sender.longest = longest;

@@ -51,7 +51,8 @@
 //! | a side of a connection | the other receives what was sent, then [`Closed`](mp_layout::ErrorKind::Closed); sending fails with the same |
 //! | in the middle of a send | [`Truncated`](mp_layout::ErrorKind::Truncated): half a message is never received |
 //! | the listener | its connections have an end, as above; connecting fails with [`NotFound`](mp_layout::ErrorKind::NotFound) |
-//! | a whole machine | TCP connections to it end within a minute |
+//! | a side of a TCP connection, with bytes unread | the other may lose what was sent last: TCP resets the connection |
+//! | a whole machine | TCP connections to it end within a minute if all that was sent had arrived, else after about 15 minutes (`net.ipv4.tcp_retries2`) |
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -50,7 +50,7 @@ impl Receiver {
     }
 
     /// Receives the next message; waits up to `timeout` for it. What has come of a message until
-    /// then stays for the next call.
+    /// then stays for the next call. While its bytes come without a pause, the message is received.
     ///
     /// # Errors
     ///

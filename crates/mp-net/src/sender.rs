@@ -54,7 +54,9 @@ impl Sender {
     /// # Errors
     ///
     /// Those of [`send`](Self::send), and [`ErrorKind::TimedOut`]. If part of the message was sent
-    /// then, the connection is closed, and the error says so.
+    /// then, the connection is closed, and the error says so. The timeout is one of waiting: while
+    /// the socket takes bytes, the message goes on. A wait that a hook ends counts as one that
+    /// timed out.
     pub fn send_timeout<T: Serialize + DeserializeOwned>(
         &mut self,
         message: &T,

@@ -181,7 +181,8 @@ fn connect_tcp(
     Ok(sockopt::socket_error(socket)??)
 }
 
-/// Small messages go out immediately, and a machine that is gone is noticed within a minute.
+/// Small messages go out immediately, and a machine that is gone is noticed within a minute; not
+/// while what was sent to it is on its way, when no question is asked.
 pub(crate) fn prepare_tcp(socket: impl AsFd) -> rustix::io::Result<()> {
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
