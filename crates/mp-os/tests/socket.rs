@@ -8,10 +8,19 @@ use std::time::Duration;
 
 use mp_os::clock::Deadline;
 use mp_os::socket::{self, MAX_FDS};
-use mp_testkit::{Forked, leave_descriptors};
+use mp_os::wakeup::wait_any;
+use mp_testkit::{Forked, PATIENCE, leave_descriptors};
 
 fn open(path: &str) -> OwnedFd {
     File::open(path).expect("readable").into()
+}
+
+/// Closes an end and waits until the other one shows it: processes that other tests fork have
+/// copies for a moment.
+fn close(end: OwnedFd, other: &OwnedFd) {
+    drop(end);
+    let shown = wait_any(&[other.as_fd()], Deadline::after(PATIENCE)).expect("one descriptor");
+    assert_eq!(shown, [0], "the end is still open");
 }
 
 #[test]
@@ -25,7 +34,7 @@ fn messages_stay_apart() {
     assert_eq!(socket::peek(&right).expect("open"), Some(5));
     assert_eq!(socket::recv(&right, &mut buffer).expect("sent").len, 5);
     assert_eq!(socket::peek(&right).expect("open"), None);
-    drop(left);
+    close(left, &right);
     assert_eq!(socket::peek(&right).expect("open"), Some(0));
     assert_eq!(socket::recv(&right, &mut buffer).expect("closed").len, 0);
 }
@@ -119,7 +128,7 @@ fn deadlines_end_waits_on_both_sides() {
 #[test]
 fn closed_end_is_an_error_and_no_signal() {
     let (left, right) = socket::pair().expect("two descriptors");
-    drop(right);
+    close(right, &left);
     let error = socket::send(&left, b"x", &[]).expect_err("nobody there");
     assert_eq!(error.kind(), ErrorKind::BrokenPipe);
 }
@@ -184,7 +193,7 @@ fn looking_at_a_message_leaves_it_its_descriptors() {
             .expect("open")
             .is_none()
     );
-    drop(left);
+    close(left, &right);
     assert!(!socket::discard(&right).expect("closed"));
     assert_eq!(
         socket::peek_message(&right, &mut none)
