@@ -27,8 +27,9 @@ use crate::request::{Answer, Operation, Reply, Request, Sender};
 /// The longest wait for a reply between two looks whether the server lives.
 const RECHECK: Duration = Duration::from_millis(250);
 
-/// How long a server that has closed its connections may take to end.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a server that has closed its connections may take to end; its end is heard at once, so
+/// this is only how long a busy machine may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a request is put again that the system refuses although no other waits.
 const ATTEMPTS: u32 = 100;
