@@ -305,19 +305,20 @@ fn fill_in_two(bench: &mut Bench) {
         })
     });
     contest.peer("rayon par_chunks_mut, 2 threads", {
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(2)
-            .start_handler(|index| Placement::TwoCores.pin(index))
-            .build()
-            .expect("two threads");
+        // Its threads live for a round only: where they run, no other contender could fork.
+        let threads = || rayon::ThreadPoolBuilder::new().num_threads(2);
         let mut slice = vec![0.0; len];
+        let mut fill = move || {
+            let chunks = slice.par_chunks_mut(chunk_len).enumerate();
+            chunks.for_each(|(index, chunk)| fill_from(chunk, index * chunk_len));
+        };
         move || {
-            timed(|| {
-                threads.install(|| {
-                    let chunks = slice.par_chunks_mut(chunk_len).enumerate();
-                    chunks.for_each(|(index, chunk)| fill_from(chunk, index * chunk_len));
-                });
-            })
+            let pinned = |thread: rayon::ThreadBuilder| {
+                Placement::TwoCores.pin(thread.index());
+                thread.run();
+            };
+            let filled = |pool: &rayon::ThreadPool| timed(|| pool.install(&mut fill));
+            threads().build_scoped(pinned, filled).expect("two threads")
         }
     });
     contest.limit("plain slice, one thread", {
