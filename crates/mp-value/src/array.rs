@@ -392,7 +392,7 @@ impl<T: Plain> Array<T> {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for chunks of 0 elements, or if there would be more than 4096,
-    /// and more than one for each 1024 elements; the message says from which length on it works.
+    /// and more than one for each 4096 elements; the message says from which length on it works.
     pub fn chunks(&self, chunk_len: usize) -> Result<Chunks<T>>
     where
         T: PlainSlice,

@@ -60,13 +60,13 @@ use mp_sync::{EventCount, Guard, Holder, LockError, Outcome, RawLockError, RawMu
 
 use crate::partition::{LivingClaim, Partition, Whole};
 
-/// The most chunks that an array of `len` elements can be divided into: 4096, or one for each 1024
+/// The most chunks that an array of `len` elements can be divided into: 4096, or one for each 4096
 /// elements if those are more.
 ///
-/// So the owner words of a large array take 1/128 of the elements at most, if those are bytes.
+/// So the owner words of a large array take 1/512 of the elements at most, if those are bytes.
 pub(crate) const fn max_chunks(len: usize) -> usize {
     const ALWAYS: usize = 4096;
-    const LEN_EACH: usize = 1024;
+    const LEN_EACH: usize = 4096;
     if len / LEN_EACH > ALWAYS {
         len / LEN_EACH
     } else if len < ALWAYS {
@@ -82,7 +82,7 @@ shared_struct! {
     #[repr(align(128))]
     pub(crate) struct ArrayControl as "Array: control": 128 bytes {
         pub(crate) mutex: RawMutex = "the array's lock",
-        pub(crate) chunk_len: AtomicU64 = "elements of one chunk, 0 while the array is whole; the owner words follow the control, one per chunk: min(len, 4096), or len / 1024 if that is more",
+        pub(crate) chunk_len: AtomicU64 = "elements of one chunk, 0 while the array is whole; the owner words follow the control, one per chunk: min(len, 4096), or len / 4096 if that is more",
         writer: OwnerWord = "the process that writes several words, or that died while it did",
         frozen: AtomicU32 = "1 once no process may write any more",
         reserved: AtomicU32 = "0",

@@ -37,12 +37,12 @@ fn the_last_chunk_may_be_shorter() {
 }
 
 #[test]
-fn a_large_array_has_a_chunk_for_each_1024_elements() {
+fn a_large_array_has_a_chunk_for_each_4096_elements() {
     for (len, most) in [
         (10, 10),
         (5000, 4096),
-        (4097 * 1024 - 1, 4096),
-        (5000 * 1024, 5000),
+        (4097 * 4096 - 1, 4096),
+        (5000 * 4096, 5000),
     ] {
         let array = Array::<u8>::new(len).unwrap();
         let least = len.div_ceil(most);
