@@ -16,9 +16,10 @@
 //!  120 swept       how many looks for the dead were finished
 //!  128 parties     how many a round takes
 //!  132 used        how many of the members' words were ever used, from the first on
-//!  136 reserved    0
-//!  256 arrived     496 identities of processes; that of the nth arrival of the round
-//! 4224 members     496 identities of processes that hold a `Party`, or 0
+//!  136 notifier    a mutex: held by the last party while it releases `raw`, 48 bytes
+//!  184 reserved    0
+//!  256 arrived     512 identities of processes; that of the nth arrival of the round
+//! 4352 members     512 identities of processes that hold a `Party`, or 0
 //! ```
 //!
 //! # Invariants
@@ -29,6 +30,9 @@
 //!   less: looks for the dead end there.
 //! - I4 `state` moves in single stores: an arrival more; the next round without arrivals; BROKEN. A
 //!   broken round ends by a reset only, which first notes it in `last_broken`.
+//! - I5 Where others sleep, the last party holds `notifier` from before the store that ends the
+//!   round until it has released `raw` and changed the eventcount's word; then it wakes them.
+//!   Waiters sleep on the word of `notifier` as well, so one is woken if it dies in between.
 //!
 //! # Orderings
 //! `state` is stored with Release and loaded with Acquire: who returns from a round sees what all
@@ -48,11 +52,10 @@
 //! - Anywhere, and it holds a [`Party`]: waiters find it at their recheck, too.
 //! - Between two stores: each is a whole step (I4). In a reset: the barrier stays broken, or is
 //!   reset.
-//! - Between the store that ends a round and the wake: the bell wakes a waiter, and each waiter
-//!   that sees the end wakes all.
+//! - Between the store that ends a round and the wake: the word of `notifier`, then the bell, wakes
+//!   a waiter, and each waiter that sees the end wakes all.
 
 use std::fmt;
-use std::ops::Deref;
 
 use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering};
 use mp_layout::{Described, Error, ErrorKind, Kind, Result, TypeTag, shared_struct};
@@ -60,10 +63,18 @@ use mp_os::clock::Deadline;
 use mp_os::process_id::ProcessIdentity;
 
 use crate::raw_mutex::{Guard, RawMutex};
-use crate::{EventCount, Wait, participant};
+use crate::{EventCount, participant};
+
+mod action;
+mod deaths;
+mod party;
+mod state;
+
+pub use party::Party;
+use state::{ABORTED, End, PANICKED, RESET, State, TIMED_OUT};
 
 /// How many parties there can be, and how many [`Party`] guards.
-const MOST: usize = if cfg!(loom) { 3 } else { 496 };
+const MOST: usize = if cfg!(loom) { 3 } else { 512 };
 
 shared_struct! {
     /// A barrier in shared memory: its parties wait until as many have arrived as a round takes,
@@ -83,9 +94,9 @@ shared_struct! {
     /// use mp_layout::Described;
     /// use mp_sync::Barrier;
     ///
-    /// # #[repr(align(8192))]
-    /// # struct Memory([u64; 1024]);
-    /// # let memory = Box::leak(Box::new(Memory([0; 1024])));
+    /// # #[repr(align(64))]
+    /// # struct Memory([u64; 1056]);
+    /// # let memory = Box::leak(Box::new(Memory([0; 1056])));
     /// # let barrier: &Barrier = unsafe { mp_layout::Region::from_exclusive(&mut memory.0).place_guarded(0)? };
     /// barrier.initialise(2)?;
     /// std::thread::scope(|scope| -> mp_layout::Result<()> {
@@ -98,7 +109,7 @@ shared_struct! {
     /// # Ok::<(), mp_layout::Error>(())
     /// ```
     #[repr(align(64))]
-    pub struct Barrier: 8192 bytes {
+    pub struct Barrier: 8448 bytes {
         raw: RawMutex = "the mutex",
         count: EventCount = "what waiters sleep on",
         state: AtomicU64 = "bit 0 broken; bits 1..16 how many have arrived; the rest the round",
@@ -107,57 +118,11 @@ shared_struct! {
         swept: AtomicU64 = "how many looks for the dead were finished",
         parties: AtomicU32 = "how many a round takes",
         used: AtomicU32 = "how many of the members' words were ever used, from the first on",
-        reserved: [AtomicU32; 30] = "0",
+        notifier: RawMutex = "held by the last party while it releases the mutex",
+        reserved: [AtomicU64; 9] = "0",
         arrived: [AtomicU64; MOST] = "the processes that have arrived in this round, in order",
         members: [AtomicU64; MOST] = "0, or a process whose death breaks the barrier",
     }
-}
-
-/// A word that names no process says another reason than a death.
-const ABORTED: u64 = 1 << 22;
-const TIMED_OUT: u64 = 2 << 22;
-const PANICKED: u64 = 3 << 22;
-const RESET: u64 = 4 << 22;
-
-/// The word `state`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct State(u64);
-
-impl State {
-    const BROKEN: u64 = 1;
-    const ARRIVAL: u64 = 1 << 1;
-    const ROUND: u64 = 1 << 17;
-
-    fn is_broken(self) -> bool {
-        self.0 & Self::BROKEN != 0
-    }
-
-    fn arrived(self) -> usize {
-        ((self.0 % Self::ROUND) / Self::ARRIVAL) as usize
-    }
-
-    fn round(self) -> u64 {
-        self.0 / Self::ROUND
-    }
-
-    fn with_another_arrival(self) -> Self {
-        Self(self.0.wrapping_add(Self::ARRIVAL))
-    }
-
-    fn broken(self) -> Self {
-        Self(self.0 | Self::BROKEN)
-    }
-
-    fn next_round(self) -> Self {
-        Self(self.round().wrapping_add(1).wrapping_mul(Self::ROUND))
-    }
-}
-
-/// How a round ended for one that had arrived in it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Complete,
-    Broken,
 }
 
 /// What became of an attempt to arrive.
@@ -250,11 +215,11 @@ impl Barrier {
     }
 
     fn complete_as_last(&self) -> Result<Option<usize>> {
-        let _guard = self.lock()?;
+        let guard = self.lock()?;
         let (state, parties) = (self.usable_state()?, self.parties());
         let is_last = state.arrived() + 1 == parties;
         if is_last {
-            self.complete(state);
+            self.complete(state, guard);
         }
         Ok(is_last.then_some(state.arrived()))
     }
@@ -345,35 +310,6 @@ impl Barrier {
         }
     }
 
-    /// Makes this process a participant whose death breaks the barrier, wherever it dies, until the
-    /// returned value is dropped.
-    ///
-    /// It does not change how many parties a round takes, and any process may wait without it.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidInput`] if 496 of them exist, and those of [`Barrier::abort`].
-    pub fn register(&self) -> Result<Party<'_>> {
-        let me = participant::this_process()?;
-        let _guard = self.lock()?;
-        let place = match self.free_member() {
-            Some(place) => place,
-            None => {
-                self.forget_dead_members();
-                self.free_member().ok_or_else(|| {
-                    Error::new(ErrorKind::InvalidInput, "take part in", "a barrier")
-                        .with_detail(format!("{MOST} take part already, the most that can"))
-                })?
-            }
-        };
-        self.members[place].store(me.word(), Ordering::Release);
-        Ok(Party {
-            barrier: self,
-            place,
-            me,
-        })
-    }
-
     fn state(&self) -> State {
         // Acquire pairs with `set_state`.
         State(self.state.load(Ordering::Acquire))
@@ -414,11 +350,11 @@ impl Barrier {
     fn sleep_until<R>(&self, deadline: Deadline, test: impl FnMut() -> Option<R>) -> Option<R> {
         let sweep = || self.sweep();
         self.count
-            .wait_and_sweep(Wait::Adaptive, deadline, &self.swept, test, sweep)
+            .wait_and_sweep(deadline, &self.swept, Some(&self.notifier), test, sweep)
     }
 
     fn arrive(&self, me: ProcessIdentity, acts: bool) -> Result<Arrival> {
-        let _guard = self.lock()?;
+        let guard = self.lock()?;
         let (state, parties) = (self.usable_state()?, self.parties());
         let (round, index) = (state.round(), state.arrived());
         if index >= parties {
@@ -432,31 +368,9 @@ impl Barrier {
             self.set_state(state.with_another_arrival());
             Ok(Arrival::Acts { round, index })
         } else {
-            self.complete(state);
+            self.complete(state, guard);
             Ok(Arrival::Completed { index })
         }
-    }
-
-    /// Runs the action of a full round, without the lock, and lets all go on.
-    fn run(&self, round: u64, action: Option<impl FnOnce()>) -> Result<()> {
-        let on_panic = BreaksOnPanic {
-            barrier: self,
-            round,
-        };
-        if let Some(action) = action {
-            action();
-        }
-        std::mem::forget(on_panic);
-        on_a_thread_with_room(|| {
-            let _guard = self.lock()?;
-            let state = self.state();
-            match self.end_of(round) {
-                None => self.complete(state),
-                // A party gave up meanwhile.
-                Some(_) => return Err(self.broken()),
-            }
-            Ok(())
-        })
     }
 
     fn await_end(&self, round: u64, deadline: Deadline) -> Result<()> {
@@ -537,9 +451,18 @@ impl Barrier {
         self.state.store(state.0, Ordering::Release);
     }
 
-    fn complete(&self, state: State) {
-        self.set_state(state.next_round());
-        self.count.notify_all();
+    /// Ends a round and releases the lock; then the others are woken, which need it for the next
+    /// round (I5).
+    fn complete(&self, state: State, guard: Guard<'_>) {
+        // One that falls asleep after this look is woken under the lock.
+        if self.count.has_sleepers() && self.notifier.begin_handover(&self.raw) {
+            self.set_state(state.next_round());
+            drop(guard);
+            self.count.hand_over_to_all(&self.notifier);
+        } else {
+            self.set_state(state.next_round());
+            self.count.notify_all();
+        }
     }
 
     fn break_round(&self, cause: u64) {
@@ -564,27 +487,6 @@ impl Barrier {
         }
         Ok(state)
     }
-
-    /// Returns the place of a free word of a member, which `used` counts then (I3).
-    fn free_member(&self) -> Option<usize> {
-        let used = self.used_members();
-        let is_free = |member: &AtomicU64| member.load(Ordering::Relaxed) == 0;
-        let free = used.iter().position(is_free);
-        if free.is_some() || used.len() == MOST {
-            return free;
-        }
-        // Relaxed: one that looks for the dead and misses a new member finds it at its next look.
-        self.used.store(used.len() as u32 + 1, Ordering::Relaxed);
-        Some(used.len())
-    }
-
-    fn forget_dead_members(&self) {
-        for member in self.used_members() {
-            if participant::is_gone(member.load(Ordering::Relaxed)) {
-                member.store(0, Ordering::Relaxed);
-            }
-        }
-    }
 }
 
 impl Barrier {
@@ -597,47 +499,6 @@ impl Barrier {
             Ok(())
         })
     }
-
-    /// Breaks the barrier if one that has arrived, or a member, is dead.
-    fn sweep(&self) {
-        let seen = self.state();
-        if seen.is_broken() {
-            return;
-        }
-        // The proofs are system calls: without the lock, so that others can arrive.
-        let Some(dead) = self.find_dead(seen) else {
-            return;
-        };
-        // A busy lock leaves it to the next look.
-        let Ok(mut guard) = self.raw.try_lock() else {
-            return;
-        };
-        guard.recover();
-        // The dead of a round that was completed broke nothing.
-        if self.state().round() == seen.round() {
-            self.break_round(dead);
-            self.forget_dead_members();
-        }
-    }
-
-    /// The words that may be of a member (I3).
-    fn used_members(&self) -> &[AtomicU64] {
-        &self.members[..(self.used.load(Ordering::Relaxed) as usize).min(MOST)]
-    }
-
-    fn find_dead(&self, state: State) -> Option<u64> {
-        let arrived = &self.arrived[..state.arrived().min(MOST)];
-        let arrived = arrived.iter().map(|word| word.load(Ordering::Relaxed));
-        let members = self
-            .used_members()
-            .iter()
-            .map(|word| word.load(Ordering::Relaxed));
-        // 0 is of no process: the words were overwritten (I2).
-        let is_gone = |&word: &u64| word == 0 || participant::is_gone(word);
-        arrived
-            .chain(members.filter(|&word| word != 0))
-            .find(is_gone)
-    }
 }
 
 impl fmt::Debug for Barrier {
@@ -648,68 +509,5 @@ impl fmt::Debug for Barrier {
             .field("waiting", &self.waiting())
             .field("is_broken", &self.is_broken())
             .finish_non_exhaustive()
-    }
-}
-
-/// Ends the round of an action; if that has left this thread with as many locks as one can hold, on
-/// another thread, or the other parties would wait forever.
-fn on_a_thread_with_room(end: impl Fn() -> Result<()> + Sync) -> Result<()> {
-    match end() {
-        Err(error) if error.kind() == ErrorKind::TooManyHeld => std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new()
-                .spawn_scoped(scope, &end)
-                .map_err(|source| {
-                    Error::os("start a thread for", "a barrier", source).with_detail(
-                        "this thread holds too many locks to end the round; release some, and let `abort` or `reset` \
-                         end it for the other parties",
-                    )
-                })?;
-            thread.join().unwrap_or(Err(error))
-        }),
-        ended => ended,
-    }
-}
-
-/// Breaks the barrier when it is dropped, which a panic does.
-struct BreaksOnPanic<'a> {
-    barrier: &'a Barrier,
-    round: u64,
-}
-
-impl Drop for BreaksOnPanic<'_> {
-    fn drop(&mut self) {
-        let is_this_round = |state: State| (state.round() == self.round).then_some(PANICKED);
-        // Where the lock cannot be had, the others find this arrival dead or get the lock's error
-        // themselves.
-        on_a_thread_with_room(|| self.barrier.break_under_lock(is_this_round)).unwrap_or_default();
-    }
-}
-
-/// A process as a participant of a [`Barrier`], which breaks if it dies; dropping this ends it.
-///
-/// A leaked one stays until the process ends, which then breaks the barrier. In a forked child the
-/// parent's does nothing.
-#[must_use = "the process takes part until this is dropped"]
-#[derive(Debug)]
-pub struct Party<'a> {
-    barrier: &'a Barrier,
-    place: usize,
-    me: ProcessIdentity,
-}
-
-impl Deref for Party<'_> {
-    type Target = Barrier;
-
-    fn deref(&self) -> &Barrier {
-        self.barrier
-    }
-}
-
-impl Drop for Party<'_> {
-    fn drop(&mut self) {
-        if ProcessIdentity::current().is_ok_and(|me| me == self.me) {
-            // Release: what this process did comes before it leaves.
-            self.barrier.members[self.place].store(0, Ordering::Release);
-        }
     }
 }

@@ -16,8 +16,8 @@
 //!  128 wakes     16 futex words; the waiter with ticket t sleeps on the one at t % 16
 //!  192 notifier  a mutex: held by a notifier until it wakes, 48 bytes
 //!  240 reserved  0
-//!  256 waiters   496 identities of processes; that of ticket t at t % 496
-//! 4224 tickets   496 tickets, of the same waiters
+//!  256 waiters   512 identities of processes; that of ticket t at t % 512
+//! 4352 tickets   512 tickets, of the same waiters
 //! ```
 //!
 //! # Invariants
@@ -32,9 +32,10 @@
 //!   held lock, and sleeps again.
 //! - I5 From before `notified` is moved until `raw` is released the notifier holds `notifier`, with
 //!   the mark that others sleep on its word. Waiters do, so one is woken if it dies. Then it is
-//!   under the bell, says so in `woken`, and wakes all from where `woken` was when it notified. A
-//!   notifier that finds `notifier` held (the one before it is about to release it) wakes under the
-//!   lock and the bell.
+//!   under the bell, says so in `woken`, changes the words in `wakes`, releases `notifier`, and
+//!   wakes all from where `woken` was when it notified. So a waiter that is not yet asleep when the
+//!   bell rings does not fall asleep. A notifier that finds `notifier` held (the one before it is
+//!   about to release it) wakes under the lock and the bell.
 //!
 //! # Orderings
 //! A notifier stores `notified`, then adds to the word in `wakes` (Release each); a waiter loads
@@ -70,7 +71,7 @@ use crate::raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
 use crate::{EventCount, Holder, LockError, Sleep, futex, participant};
 
 /// How many can wait.
-const MOST: u64 = if cfg!(loom) { 4 } else { 496 };
+const MOST: u64 = if cfg!(loom) { 4 } else { 512 };
 
 /// Futex words: so many waiters sleep on words of their own.
 const WORDS: u64 = 16;
@@ -101,9 +102,9 @@ shared_struct! {
     /// use mp_sync::Condition;
     /// use std::sync::atomic::{AtomicBool, Ordering};
     ///
-    /// # #[repr(align(8192))]
-    /// # struct Memory([u64; 1024]);
-    /// # let memory = Box::leak(Box::new(Memory([0; 1024])));
+    /// # #[repr(align(64))]
+    /// # struct Memory([u64; 1056]);
+    /// # let memory = Box::leak(Box::new(Memory([0; 1056])));
     /// # let condition: &Condition = unsafe { mp_layout::Region::from_exclusive(&mut memory.0).place_guarded(0)? };
     /// let ready = AtomicBool::new(false); // in shared memory, too
     /// std::thread::scope(|scope| -> mp_layout::Result<()> {
@@ -121,7 +122,7 @@ shared_struct! {
     /// # Ok::<(), mp_layout::Error>(())
     /// ```
     #[repr(align(64))]
-    pub struct Condition: 8192 bytes {
+    pub struct Condition: 8448 bytes {
         raw: RawMutex = "the mutex",
         count: EventCount = "its bell rings when a waiter or a notifier dies",
         woken: AtomicU64 = "tickets below this one were woken, or their notifier's bell rings",
@@ -131,7 +132,7 @@ shared_struct! {
         wakes: [AtomicU32; 16] = "what the waiter with ticket t sleeps on, at t % 16",
         notifier: RawMutex = "held by a notifier until it wakes",
         reserved: [AtomicU64; 2] = "0",
-        waiters: [AtomicU64; MOST as usize] = "0, or the process of the waiter with ticket t, at t % 496",
+        waiters: [AtomicU64; MOST as usize] = "0, or the process of the waiter with ticket t, at t % 512",
         tickets: [AtomicU64; MOST as usize] = "the ticket of the waiter in the same place",
     }
 }
@@ -325,22 +326,6 @@ impl Condition {
         self.wake(first, end);
     }
 
-    /// Takes `notifier` for the owner of the lock; false if it must wake under the lock (I5).
-    fn begin_handover(&self) -> bool {
-        // In a forked child the guard is a copy, which releases nothing.
-        if !self.raw.is_held_here() {
-            return false;
-        }
-        let Ok(mut guard) = self.notifier.try_lock() else {
-            return false;
-        };
-        guard.recover();
-        // Released by `end_handover`.
-        std::mem::forget(guard);
-        self.notifier.tell_of_death();
-        true
-    }
-
     /// Takes the dead off the list, passes on what they had been notified of, and wakes again who
     /// was notified: its notifier may have died before the wake.
     fn sweep(&self) {
@@ -368,30 +353,50 @@ impl Condition {
 }
 
 impl Condition {
-    /// Wakes the waiters with tickets from `first` to below `end`, all that sleep on their words;
-    /// under the bell.
-    fn wake(&self, first: u64, end: u64) {
+    /// The words that the waiters with tickets from `first` to below `end` sleep on.
+    fn wake_words(&self, first: u64, end: u64) -> impl Iterator<Item = &AtomicU32> {
+        let tickets = first..end.min(first.saturating_add(WORDS));
+        tickets.map(|ticket| self.wake_word(ticket))
+    }
+
+    /// Keeps the waiters with tickets from `first` to below `end` from falling asleep; under the
+    /// bell.
+    fn begin_wake(&self, first: u64, end: u64) {
         // Release: the bell was begun before (I5).
         self.woken.fetch_max(end, Ordering::Release);
-        for ticket in first..end.min(first.saturating_add(WORDS)) {
-            let word = self.wake_word(ticket);
+        for word in self.wake_words(first, end) {
             // Release pairs with the Acquire of a waiter.
             word.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Wakes all that sleep on their words; under the bell.
+    fn end_wake(&self, first: u64, end: u64) {
+        for word in self.wake_words(first, end) {
             futex::wake(word, u32::MAX);
         }
+    }
+
+    /// Wakes the waiters with tickets from `first` to below `end`; under the bell.
+    fn wake(&self, first: u64, end: u64) {
+        self.begin_wake(first, end);
+        self.end_wake(first, end);
     }
 
     /// After the lock was released: wakes who was notified under it.
     fn end_handover(&self, first: u64, end: u64) {
         self.count.under_bell(|| {
-            // Before the wakes: the first that runs may notify the next.
-            self.notifier.release_forgotten_quietly();
-            self.wake(first, end);
+            self.begin_wake(first, end);
+            self.notifier.end_handover();
+            self.end_wake(first, end);
         });
     }
 
     /// Blocks until the ticket is notified or the deadline passes; looks after the dead meanwhile.
-    fn sleep(&self, ticket: u64, deadline: Deadline) {
+    /// Returns whether the kernel woke it for a dead one that no look has followed: the deadline
+    /// passed before the lock could be had.
+    fn sleep(&self, ticket: u64, deadline: Deadline) -> bool {
+        let mut owes_a_look = false;
         let word = self.wake_word(ticket);
         let mut looks = self.swept.load(Ordering::Relaxed);
         let mut next_look = Deadline::after(RECHECK);
@@ -400,17 +405,20 @@ impl Condition {
             let seen = word.load(Ordering::Acquire);
             let notifier = self.notifier.word_and_value();
             if self.is_notified(ticket) || deadline.is_expired() {
-                return;
+                return owes_a_look;
             }
             let until = deadline.earlier(next_look);
             let slept = self.count.sleep_beside((word, seen), notifier, until);
+            owes_a_look |= slept == Sleep::Bell;
             let suspects = match slept {
                 // A wake for another on the same word does not put the next look off.
                 Sleep::Woken if !next_look.is_expired() => continue,
                 Sleep::Bell => true,
                 // Where many wait, not if another has finished a look since this one's last.
                 Sleep::Woken | Sleep::TimedOut => {
-                    self.swept.load(Ordering::Relaxed) == looks || self.waiting() <= FEW
+                    owes_a_look
+                        || self.swept.load(Ordering::Relaxed) == looks
+                        || self.waiting() <= FEW
                 }
             };
             next_look = Deadline::after(RECHECK);
@@ -425,6 +433,7 @@ impl Condition {
                 self.sweep();
                 drop(guard);
                 self.swept.fetch_add(1, Ordering::Relaxed);
+                owes_a_look = false;
             }
             looks = self.swept.load(Ordering::Relaxed);
         }
@@ -493,7 +502,7 @@ impl<'a> OwedWakes<'a> {
         if self.are_there() {
             condition.notify_until(end);
             self.end.set(end);
-        } else if condition.begin_handover() {
+        } else if condition.notifier.begin_handover(&condition.raw) {
             let first = condition.notify_until(end);
             self.first.set(first);
             self.end.set(end);
@@ -523,7 +532,7 @@ impl<'a> ConditionGuard<'a> {
     /// # Errors
     ///
     /// - [`LockError::OwnerDied`] has the guard: it was notified, and the owner before it died.
-    /// - [`LockError::Failed`] with [`ErrorKind::InvalidInput`] if 496 wait already, with
+    /// - [`LockError::Failed`] with [`ErrorKind::InvalidInput`] if 512 wait already, with
     ///   [`ErrorKind::Corrupt`] if the lock's bytes were overwritten, or if `/proc` does not tell
     ///   this process's start time. The lock is released then.
     pub fn wait(self) -> Locked<'a> {
@@ -547,12 +556,15 @@ impl<'a> ConditionGuard<'a> {
         condition.count.under_bell(|| {
             let ticket = condition.enter(me)?;
             drop(self);
-            condition.sleep(ticket, deadline);
+            let owes_a_look = condition.sleep(ticket, deadline);
             let locked = condition.lock();
             // Of a lock that cannot be had again nothing can be said, and nothing written under it.
             let notified = condition.is_notified(ticket);
             if let Ok(_) | Err(LockError::OwnerDied(_)) = &locked {
                 condition.leave(ticket);
+                if owes_a_look {
+                    condition.sweep();
+                }
             }
             locked.map(|guard| (guard, notified))
         })

@@ -54,7 +54,14 @@
 //! **Known gap.** A thread has one pending slot. While a waiter that was just woken acquires a
 //! [`RawMutex`](crate::RawMutex), the slot names that mutex; a kill in those few instructions is
 //! not seen by the bell. If rule (b) does not wake the next sleeper, (e) does. The same holds where
-//! threads have no robust list (`MP_FORCE_FALLBACK=1`). Operations without a lock have no gap.
+//! threads have no robust list (`MP_FORCE_FALLBACK=1`).
+//!
+//! **The bell has no memory.** It wakes those that sleep and changes no word. A waiter between its
+//! last look and its sleep, while a notifier commits and is killed before it changes `ev`, falls
+//! asleep although there is something: the bell has rung before. It finds out by (e). The gap is
+//! the few instructions from the commit to the change of `ev`, and as many of the waiter's at the
+//! same time. What wakes after the release of a lock has no such gap: it holds a second lock until
+//! `ev` is changed, whose word a death changes.
 //!
 //! # What a fence costs
 //! Each notify after a plain Release store needs a full fence, which costs as much as any locked
@@ -76,7 +83,7 @@ use mp_os::robust::{Links, PendingOp};
 
 use crate::futex::{self, WaitAny, Wake};
 use crate::wait::PeerCpu;
-use crate::{Wait, owner};
+use crate::{RawMutex, Wait, owner};
 
 /// What blocking operations in shared memory sleep on and are woken by.
 ///
@@ -275,13 +282,35 @@ impl EventCount {
         }
     }
 
+    /// [`notify_all`](Self::notify_all) by one that owes the wake-ups since it began a hand-over
+    /// with `notifier`, which it ends.
+    pub(crate) fn hand_over_to_all(&self, notifier: &RawMutex) {
+        // Pairs with the fence in `prepare`.
+        fence(Ordering::SeqCst);
+        let woke_at = self.begin_wake();
+        notifier.end_handover();
+        if let Some(woke_at) = woke_at {
+            self.end_wake(woke_at, u32::MAX);
+        }
+    }
+
     #[cold]
     fn wake(&self, count: u32) {
-        PeerCpu(&self.other_cpu).set_here();
+        if let Some(woke_at) = self.begin_wake() {
+            self.end_wake(woke_at, count);
+        }
+    }
+
+    /// Keeps those from falling asleep that are about to; `None` if no thread sleeps.
+    fn begin_wake(&self) -> Option<u32> {
         let mut ev = self.ev.load(Ordering::Relaxed);
-        let woke_at = loop {
+        if ev & SLEEPERS == 0 {
+            return None;
+        }
+        PeerCpu(&self.other_cpu).set_here();
+        loop {
             if ev & SLEEPERS == 0 {
-                return;
+                return None;
             }
             let next = ev.wrapping_add(STEP);
             // Relaxed: a thread that sees the new sequence looks at the condition again; a stale
@@ -291,10 +320,14 @@ impl EventCount {
                 .ev
                 .compare_exchange(ev, next, Ordering::SeqCst, Ordering::Relaxed)
             {
-                Ok(_) => break next,
+                Ok(_) => return Some(next),
                 Err(now) => ev = now,
             }
-        };
+        }
+    }
+
+    /// Wakes at most `count` of those that sleep since before the word was made `woke_at`.
+    fn end_wake(&self, woke_at: u32, count: u32) {
         if futex::wake(&self.ev, count) == 0 {
             // I3: fails if a thread registered since, as it should.
             let _still_awake = self.ev.compare_exchange(
@@ -440,7 +473,7 @@ impl EventCount {
             RECHECK
         };
         self.under_bell(|| match test() {
-            None => self.wait_longer(wait, deadline, test, look),
+            None => self.wait_longer(wait, deadline, None, test, look),
             result => result,
         })
     }
@@ -454,11 +487,13 @@ impl EventCount {
     /// A process of several threads rings before all of them have stopped. So after the bell
     /// `sweep` is run again after 1 ms, 2 ms and so on, until the pause is that between two
     /// rechecks.
+    ///
+    /// The death of one that holds `notifier` counts as one in an operation.
     pub(crate) fn wait_and_sweep<R>(
         &self,
-        wait: Wait,
         deadline: Deadline,
         swept: &AtomicU64,
+        notifier: Option<&RawMutex>,
         mut test: impl FnMut() -> Option<R>,
         sweep: impl Fn(),
     ) -> Option<R> {
@@ -478,7 +513,7 @@ impl EventCount {
             pause
         };
         match test() {
-            None => self.wait_longer(wait, deadline, test, look),
+            None => self.wait_longer(Wait::Adaptive, deadline, notifier, test, look),
             result => result,
         }
     }
@@ -489,6 +524,7 @@ impl EventCount {
         &self,
         wait: Wait,
         deadline: Deadline,
+        notifier: Option<&RawMutex>,
         mut test: impl FnMut() -> Option<R>,
         mut look: impl FnMut(Sleep) -> Duration,
     ) -> Option<R> {
@@ -506,6 +542,7 @@ impl EventCount {
         let mut next_look = Deadline::after(RECHECK);
         loop {
             let ticket = self.prepare();
+            let notifier = notifier.map(RawMutex::word_and_value);
             // The condition came true before the ticket, or no time is left.
             let result = test();
             if result.is_some() || deadline.is_expired() {
@@ -513,7 +550,11 @@ impl EventCount {
             }
             // The bell rang or nothing did for long: a process may have died. Being woken in vain
             // does not put the look off.
-            let slept = self.sleep(ticket, deadline.earlier(next_look));
+            let until = deadline.earlier(next_look);
+            let slept = match notifier {
+                None => self.sleep(ticket, until),
+                Some(notifier) => self.sleep_beside((&self.ev, ticket.0), notifier, until),
+            };
             if slept != Sleep::Woken || next_look.is_expired() {
                 next_look = Deadline::after(look(slept));
             }

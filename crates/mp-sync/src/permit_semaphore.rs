@@ -11,7 +11,7 @@
 //!  48 swept    how many looks for the dead were finished
 //!  56 permits  how many there are
 //!  60 reserved 0
-//! 128 owners   496 words: 0, or the process that has this permit
+//! 128 owners   512 words: 0, or the process that has this permit
 //! ```
 //!
 //! # Invariants
@@ -45,10 +45,10 @@ use mp_layout::{Described, Error, ErrorKind, Kind, Result, TypeTag, shared_struc
 use mp_os::clock::Deadline;
 use mp_os::process_id::ProcessIdentity;
 
-use crate::{EventCount, Holder, Wait, participant};
+use crate::{EventCount, Holder, participant};
 
 /// How many permits there can be.
-const MOST: usize = if cfg!(loom) { 2 } else { 496 };
+const MOST: usize = if cfg!(loom) { 2 } else { 512 };
 
 shared_struct! {
     /// A semaphore in shared memory whose permits are owned: each is a [`Permit`], which gives
@@ -68,9 +68,9 @@ shared_struct! {
     /// use mp_layout::Described;
     /// use mp_sync::PermitSemaphore;
     ///
-    /// # #[repr(align(4096))]
-    /// # struct Memory([u64; 512]);
-    /// # let memory = Box::leak(Box::new(Memory([0; 512])));
+    /// # #[repr(align(64))]
+    /// # struct Memory([u64; 528]);
+    /// # let memory = Box::leak(Box::new(Memory([0; 528])));
     /// let connections: &PermitSemaphore = mp_layout::Region::from_exclusive(&mut memory.0).place(0)?;
     /// connections.initialise(2)?;
     /// let one = connections.acquire()?;
@@ -81,7 +81,7 @@ shared_struct! {
     /// # Ok::<(), mp_layout::Error>(())
     /// ```
     #[repr(align(64))]
-    pub struct PermitSemaphore: 4096 bytes {
+    pub struct PermitSemaphore: 4224 bytes {
         count: EventCount = "what waiters sleep on",
         swept: AtomicU64 = "how many looks for the dead were finished",
         permits: AtomicU32 = "how many permits there are",
@@ -166,7 +166,7 @@ impl PermitSemaphore {
             self.take(me)
                 .or_else(|| {
                     self.count
-                        .wait_and_sweep(Wait::Adaptive, deadline, &self.swept, take, sweep)
+                        .wait_and_sweep(deadline, &self.swept, None, take, sweep)
                 })
                 // No time is left: a dead process's permit is free.
                 .or_else(|| (self.sweep() > 0).then(|| self.take(me)).flatten())

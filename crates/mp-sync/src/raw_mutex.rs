@@ -69,10 +69,11 @@ use mp_layout::atomic::{AtomicU32, Ordering, fence};
 use mp_os::clock::Deadline;
 use mp_os::robust::{Links, PendingOp, ThreadList, UnlinkError};
 
-use crate::word::{WAITERS, has_waiters, owner};
+use crate::word::{has_waiters, owner};
 use crate::{Holder, futex, owner};
 
 mod contended;
+mod handover;
 
 /// A mutex in shared memory that guards no particular data and reports when an owner died.
 ///
@@ -465,25 +466,6 @@ impl RawMutex {
     /// Releases the mutex whose guard this thread forgot.
     pub(crate) fn release_forgotten(&self) {
         self.release(owner::tid());
-    }
-
-    /// The same for a mutex whose word is slept on only to hear of its owner's death: wakes no
-    /// thread. If this thread dies in here, the kernel wakes one.
-    pub(crate) fn release_forgotten_quietly(&self) {
-        self.release_by(owner::tid(), |mutex| {
-            mutex.free_word();
-        });
-    }
-
-    /// For the holder: from now on its death wakes one that sleeps on the word.
-    pub(crate) fn tell_of_death(&self) {
-        self.word.fetch_or(WAITERS, Ordering::Relaxed);
-    }
-
-    /// The word, and what it is to be for a sleep on it.
-    pub(crate) fn word_and_value(&self) -> (&AtomicU32, u32) {
-        // Acquire pairs with the mark of a dead owner: what it did is seen.
-        (&self.word, self.word.load(Ordering::Acquire))
     }
 }
 

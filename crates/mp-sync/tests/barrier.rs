@@ -13,7 +13,7 @@ use mp_sync::{Barrier, Lock};
 mod processes;
 use processes::{Child, child, place, shared_memory, until};
 
-const AFTER_BARRIER: usize = 8192;
+const AFTER_BARRIER: usize = 8448;
 
 fn barrier_of(parties: u32) -> (Region<'static>, &'static Barrier) {
     let memory = shared_memory();
@@ -127,10 +127,10 @@ fn a_try_passes_only_as_the_last_party_and_breaks_nothing() {
 
 #[test]
 fn as_many_parties_as_there_can_be_make_a_round() {
-    let (_, barrier) = barrier_of(496);
+    let (_, barrier) = barrier_of(512);
     let sum = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..496 {
+        for _ in 0..512 {
             std::thread::Builder::new()
                 .stack_size(64 << 10)
                 .spawn_scoped(scope, || {
@@ -140,16 +140,16 @@ fn as_many_parties_as_there_can_be_make_a_round() {
                 .expect("a thread");
         }
     });
-    assert_eq!(sum.into_inner(), 496 * 495 / 2);
+    assert_eq!(sum.into_inner(), 512 * 511 / 2);
 }
 
 #[test]
 fn a_barrier_without_parties_or_of_too_many_is_refused() {
     let barrier: &Barrier = place(shared_memory(), 0);
-    for parties in [0, 497, u32::MAX] {
+    for parties in [0, 513, u32::MAX] {
         let error = barrier.initialise(parties).expect_err("not so many");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(error.to_string().contains("1 to 496"), "{error}");
+        assert!(error.to_string().contains("1 to 512"), "{error}");
     }
     assert_eq!(kind(barrier.wait()), Err(ErrorKind::InvalidState));
 }
@@ -388,7 +388,7 @@ fn a_process_that_dropped_its_party_may_end() {
 #[test]
 fn a_forked_child_does_not_end_its_parents_part() {
     let (memory, barrier) = barrier_of(2);
-    let members: &[AtomicU64; 496] = place(memory, 4224);
+    let members: &[AtomicU64; 512] = place(memory, 4352);
     let party = RefCell::new(Some(barrier.register().expect("room")));
     let word = members[0].load(Ordering::SeqCst);
     child(|| drop(party.take())).join();
@@ -398,14 +398,14 @@ fn a_forked_child_does_not_end_its_parents_part() {
 #[test]
 fn the_places_of_dead_members_are_used_again() {
     let (memory, barrier) = barrier_of(2);
-    child(|| (0..496).for_each(|_| std::mem::forget(barrier.register().expect("room")))).join();
-    let members: &[AtomicU64; 496] = place(memory, 4224);
-    let parties: Vec<_> = (0..496)
+    child(|| (0..512).for_each(|_| std::mem::forget(barrier.register().expect("room")))).join();
+    let members: &[AtomicU64; 512] = place(memory, 4352);
+    let parties: Vec<_> = (0..512)
         .map(|_| barrier.register().expect("room"))
         .collect();
     let error = barrier.register().expect_err("full");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(error.to_string().contains("496"), "{error}");
+    assert!(error.to_string().contains("512"), "{error}");
     drop(parties);
     assert!(members.iter().all(|word| word.load(Ordering::SeqCst) == 0));
 }
@@ -416,7 +416,7 @@ fn overwritten_words_end_every_operation() {
     for word in [96, 104, 112, 128, 256].map(|offset| offset / 8) {
         for value in [u64::MAX, 1 << 16, 600 << 1] {
             let (memory, barrier) = barrier_of(2);
-            let words: &[AtomicU64; 1024] = place(memory, 0);
+            let words: &[AtomicU64; 1056] = place(memory, 0);
             words[word].store(value, Ordering::Relaxed);
             for _ in 0..3 {
                 let waited = kind(barrier.wait_timeout(Duration::from_millis(1)));

@@ -327,6 +327,27 @@ fn parties_see_what_was_done_before_the_barrier() {
     });
 }
 
+/// The last party of the first round wakes the other after it has released the lock, which the
+/// other may need for the next round by then.
+#[test]
+fn the_next_round_of_a_barrier_begins_while_the_last_party_wakes() {
+    shallow_model(|| {
+        let barrier = Arc::new(Barrier::zeroed());
+        barrier.initialise(2).unwrap();
+        let other = {
+            let barrier = Arc::clone(&barrier);
+            thread::spawn(move || {
+                barrier.wait().unwrap();
+                barrier.wait().unwrap();
+            })
+        };
+        barrier.wait().unwrap();
+        barrier.wait().unwrap();
+        other.join().unwrap();
+        assert_eq!(barrier.waiting(), 0);
+    });
+}
+
 #[test]
 fn an_abort_reaches_the_one_that_waits() {
     shallow_model(|| {

@@ -215,7 +215,7 @@ fn registered_process_dies() {
             let number = party.wait().map_err(|error| error.to_string())?;
             (number == 0).then_some(()).ok_or(format!("{number}"))
         })
-        .invariant(|barrier| match word_of(barrier, 4224) {
+        .invariant(|barrier| match word_of(barrier, 4352) {
             0 => Ok(()),
             member => Err(format!("{member:#x} is a member still")),
         })
