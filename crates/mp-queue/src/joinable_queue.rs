@@ -81,6 +81,15 @@ impl<T: Serialize + DeserializeOwned + 'static> JoinableQueue<T> {
         Self::create(Self::settings(Some(tasks)))
     }
 
+    /// Makes a queue without a practical bound under `name`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::create_named`](crate::Builder::create_named).
+    pub fn create_named(name: &str) -> Result<Self> {
+        ObjectType::create_named(name, Self::settings(None))
+    }
+
     /// Opens the queue under `name`, or makes one without a practical bound.
     ///
     /// # Errors

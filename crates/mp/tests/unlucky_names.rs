@@ -10,8 +10,9 @@ use std::time::Duration;
 use mp::codec::{Bytes, Plain};
 use mp::queue::GetError;
 use mp::{
-    AnyArray, AnyValue, Array, ErrorKind, Event, FrozenArray, Lock, Mutex, Queue, RawArray,
-    RawValue, Result, SharedMemory, Value,
+    AnyArray, AnyValue, Array, Barrier, BoundedSemaphore, Condition, ErrorKind, Event, FrozenArray,
+    JoinableQueue, Lock, MpmcQueue, Mutex, PermitSemaphore, Queue, RLock, RawArray, RawValue,
+    Result, RwLock, Semaphore, SharedMemory, Value,
 };
 use mp_testkit::{UniqueName, Watchdog};
 
@@ -36,16 +37,25 @@ macro_rules! named {
     };
 }
 
-const EVERY_KIND: [Named; 10] = [
+const EVERY_KIND: [Named; 19] = [
     named!("lock", Lock),
+    named!("recursive lock", RLock),
+    named!("reader-writer lock", RwLock),
     named!("mutex", Mutex<u64>, 7),
     named!("event", Event),
+    named!("condition", Condition),
+    named!("barrier", Barrier, 7),
+    named!("semaphore", Semaphore, 7),
+    named!("bounded semaphore", BoundedSemaphore, 7),
+    named!("permit semaphore", PermitSemaphore, 7),
     named!("value", Value<u64>, 7),
     named!("raw value", RawValue<u64>, 7),
     named!("array", Array<u64>, 7),
     named!("raw array", RawArray<u64>, 7),
     named!("queue", Queue<String>),
     named!("queue of plain data", Queue<u64, Plain>),
+    named!("joinable queue", JoinableQueue<String>),
+    named!("bounded queue of plain values", MpmcQueue<u64>, 7),
     Named {
         kind: "shared memory",
         create: |name| SharedMemory::create(name, 64).map(drop),
@@ -203,7 +213,8 @@ fn another_kind_of_object_is_named_with_both_kinds() {
 
 /// The kind without its codec, which a header does not tell.
 fn plain_kind(named: &Named) -> &'static str {
-    named.kind.split(" of").next().unwrap_or_default()
+    let kind = named.kind;
+    kind.strip_suffix(" of plain data").unwrap_or(kind)
 }
 
 #[test]
