@@ -593,8 +593,9 @@ impl<T: Plain> Shared<T> {
     fn close(&self) {
         let words = &*self.words;
         // Only the inner bell would ring: it is that of the side that sleeps, where each that wakes
-        // wakes all others.
-        let (inner, outer) = if words.not_full.has_sleepers() {
+        // wakes all others. A killed sleeper leaves `has_sleepers`, but none sleeps for room where
+        // there is no value.
+        let (inner, outer) = if words.not_full.has_sleepers() && self.ring.has_value() {
             (&words.not_full, &words.not_empty)
         } else {
             (&words.not_empty, &words.not_full)
