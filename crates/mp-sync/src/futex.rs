@@ -16,13 +16,21 @@ mod model {
     use mp_os::clock::Deadline;
     pub(crate) use mp_os::futex::{WaitAny, Wake};
 
+    #[derive(Default)]
+    struct Sleepers {
+        /// Where each sleeps, and its number.
+        list: Vec<(usize, u64)>,
+        /// Not used again: one that was woken must not take a later sleeper for itself.
+        next: u64,
+    }
+
     struct Bucket {
-        sleepers: Mutex<Vec<(usize, u64)>>,
+        sleepers: Mutex<Sleepers>,
         woken: Condvar,
     }
 
     loom::lazy_static! {
-        static ref BUCKET: Bucket = Bucket { sleepers: Mutex::new(Vec::new()), woken: Condvar::new() };
+        static ref BUCKET: Bucket = Bucket { sleepers: Mutex::new(Sleepers::default()), woken: Condvar::new() };
     }
 
     fn address(word: &AtomicU32) -> usize {
@@ -36,9 +44,10 @@ mod model {
         if word.load(Ordering::SeqCst) != expected {
             return Wake::Changed;
         }
-        let me = (address(word), sleepers.last().map_or(0, |last| last.1 + 1));
-        sleepers.push(me);
-        while sleepers.contains(&me) {
+        let me = (address(word), sleepers.next);
+        sleepers.next += 1;
+        sleepers.list.push(me);
+        while sleepers.list.contains(&me) {
             let Ok(again) = BUCKET.woken.wait(sleepers) else {
                 return Wake::Interrupted;
             };
@@ -52,7 +61,7 @@ mod model {
             return 0;
         };
         let mut woken = 0;
-        sleepers.retain(|sleeper| {
+        sleepers.list.retain(|sleeper| {
             let chosen = sleeper.0 == address(word) && woken < count;
             woken += u32::from(chosen);
             !chosen
