@@ -73,9 +73,9 @@ fn there_and_back(bench: &mut Bench, placement: Placement) {
 }
 
 fn semaphores(placement: Placement, wait: Wait, count: usize) -> Sample {
-    let segment = page("semaphores");
-    let there: &Semaphore = segment.region().place(0).expect("within the page");
-    let back: &Semaphore = segment.region().place(1024).expect("within the page");
+    let segment = pages("semaphores");
+    let there: &Semaphore = segment.region().place(0).expect("within the pages");
+    let back: &Semaphore = segment.region().place(1024).expect("within the pages");
     let acquire = |semaphore: &Semaphore| {
         assert!(semaphore.acquire_with(wait, Deadline::NEVER));
     };
@@ -108,10 +108,11 @@ fn posix_semaphores(placement: Placement, count: usize) -> Sample {
 }
 
 fn condition(placement: Placement, count: usize) -> Sample {
-    let segment = Segment::anonymous("condition", 12288).expect("three pages");
+    let place = size_of::<Condition>();
+    let segment = Segment::anonymous("condition", place + 64).expect("three pages");
     // SAFETY: these bytes are used for this condition only, and outlive its guards.
-    let condition: &Condition = unsafe { segment.region().place_guarded(0) }.expect("two pages");
-    let turn: &AtomicU64 = segment.region().place(8192).expect("within the pages");
+    let condition: &Condition = unsafe { segment.region().place_guarded(0) }.expect("its size");
+    let turn: &AtomicU64 = segment.region().place(place).expect("within the pages");
     let wait_and_set = |expected: u64, next: u64| {
         let guard = condition.lock().expect("nobody dies");
         let guard = guard
@@ -158,9 +159,9 @@ fn rounds(bench: &mut Bench, placement: Placement) {
     });
     let mut contest = Contest::of_times(format!("rounds of a barrier of two, {placement}"));
     contest.ours(BARRIER, || {
-        let segment = Segment::anonymous("barrier", 8192).expect("two pages");
+        let segment = Segment::anonymous("barrier", size_of::<Barrier>()).expect("three pages");
         // SAFETY: these bytes are used for this barrier only.
-        let barrier: &Barrier = unsafe { segment.region().place_guarded(0) }.expect("two pages");
+        let barrier: &Barrier = unsafe { segment.region().place_guarded(0) }.expect("its size");
         barrier.initialise(2).expect("two parties");
         let wait = |_| {
             barrier.wait().expect("nobody dies");
@@ -184,8 +185,8 @@ fn contended(bench: &mut Bench) {
     };
     let mut contest = Contest::of_times("acquire, release: one permit, 2 processes, two cores");
     contest.ours(SEMAPHORE, || {
-        let segment = page("contended");
-        let semaphore: &Semaphore = segment.region().place(0).expect("within the page");
+        let segment = pages("contended");
+        let semaphore: &Semaphore = segment.region().place(0).expect("within the pages");
         semaphore.initialise(1).expect("one permit");
         crowd.contend(count, |_| {
             semaphore.acquire();
@@ -193,8 +194,8 @@ fn contended(bench: &mut Bench) {
         })
     });
     contest.ours(PERMITS, || {
-        let segment = page("contended");
-        let permits: &PermitSemaphore = segment.region().place(0).expect("within the page");
+        let segment = pages("contended");
+        let permits: &PermitSemaphore = segment.region().place(0).expect("within the pages");
         permits.initialise(1).expect("one permit");
         crowd.contend(count, |_| drop(permits.acquire().expect("/proc is there")))
     });
@@ -212,11 +213,11 @@ fn contended(bench: &mut Bench) {
 
 fn alone(bench: &mut Bench) {
     let count = bench.count(500_000);
-    let segment = page("semaphores");
-    let semaphore: &Semaphore = segment.region().place(0).expect("within the page");
+    let segment = pages("semaphores");
+    let semaphore: &Semaphore = segment.region().place(0).expect("within the pages");
     semaphore.initialise(1).expect("one permit");
-    let segment = page("permits");
-    let permits: &PermitSemaphore = segment.region().place(0).expect("within the page");
+    let segment = pages("permits");
+    let permits: &PermitSemaphore = segment.region().place(0).expect("within the pages");
     permits.initialise(1).expect("one permit");
     let segment = Segment::anonymous("rwlock", 16384).expect("four pages");
     // SAFETY: these bytes are used for this lock only, and outlive its guards.
@@ -262,8 +263,8 @@ fn alone(bench: &mut Bench) {
     bench.contest(contest);
 }
 
-fn page(label: &str) -> Segment {
-    Segment::anonymous(label, 4096).expect("a page")
+fn pages(label: &str) -> Segment {
+    Segment::anonymous(label, 8192).expect("two pages")
 }
 
 fn with_criterion(criterion: &mut Criterion) {

@@ -59,7 +59,7 @@ fn round_trip(bench: &mut Bench, placement: Placement) {
     });
     #[cfg(feature = "compare")]
     contest.peer("ipc-channel", || {
-        mp_benches::peers::ipc_channel_round_trips(placement, asleep)
+        peers::ipc_channel_round_trips(placement, asleep)
     });
     if peers::python_is_there() {
         contest.peer("CPython's Pipe", || {
