@@ -87,6 +87,7 @@ pub struct Check<'a, M: ?Sized> {
     pub(crate) area: Option<Snapshot<'a, M>>,
     pub(crate) observer: Option<Observer<'a, M>>,
     pub(crate) without_timeouts: bool,
+    pub(crate) may_sleep: bool,
     pub(crate) allowed_rescues: Option<Allowed<usize>>,
     pub(crate) gap: Option<Gap<'a, M>>,
     pub(crate) allowed_missed: Option<Allowed<f64>>,
@@ -115,6 +116,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
             area: None,
             observer: None,
             without_timeouts: false,
+            may_sleep: false,
             allowed_rescues: None,
             gap: None,
             allowed_missed: None,
@@ -363,6 +365,17 @@ impl<'a, M: ?Sized> Check<'a, M> {
     #[must_use]
     pub fn without_timeouts(mut self) -> Self {
         self.without_timeouts = true;
+        self
+    }
+
+    /// Says that the victim may fall asleep on its way to a kill point though it did not when it
+    /// was traced, and is woken by a process that the check does not know of, such as a server.
+    ///
+    /// If not set, such a point is missed. While an operation is traced, instruction by
+    /// instruction, a server has long answered when the operation looks; at full speed it waits.
+    #[must_use]
+    pub fn may_sleep(mut self) -> Self {
+        self.may_sleep = true;
         self
     }
 

@@ -13,7 +13,7 @@ pub(crate) struct Guide<'v> {
     pub(crate) victim: &'v Tracee,
     pub(crate) trace: &'v Trace,
     pub(crate) limit: Duration,
-    /// The traced one slept on the ways that are followed here.
+    /// The traced one slept on the ways that are followed here, or the check says so.
     pub(crate) may_sleep: bool,
     /// The sleep at a way's end is one without.
     pub(crate) without_timeouts: bool,

@@ -348,7 +348,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
             victim,
             trace: &plan.trace,
             limit: self.patience(),
-            may_sleep: plan.trace.sleeps_from(plan.first),
+            may_sleep: self.check.may_sleep || plan.trace.sleeps_from(plan.first),
             without_timeouts: self.check.without_timeouts,
         }
     }

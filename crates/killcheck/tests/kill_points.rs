@@ -476,3 +476,32 @@ fn what_the_set_up_does_once_is_done_before_the_trace() {
         .expect("the check runs")
         .assert_safe();
 }
+
+/// An operation that waits for another process only when it is not traced: when that is too late.
+#[test]
+fn points_after_a_sleep_that_the_traced_one_did_not_need_are_reached() {
+    /// The first two set-ups are the rehearsal's and the trace's.
+    const AWAKE: u32 = 2;
+    // SAFETY: an atomic, for which zero is valid.
+    let runs: SharedArea<AtomicU32> = unsafe { SharedArea::zeroed() }.expect("a page");
+    let check = || {
+        runs.store(0, Ordering::Relaxed);
+        Check::new("waits")
+            .setup(|runs: &SharedArea<AtomicU32>| {
+                runs.fetch_add(1, Ordering::Relaxed);
+            })
+            .victim(|runs| {
+                if runs.load(Ordering::Relaxed) > AWAKE {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                runs.fetch_max(0, Ordering::Relaxed);
+            })
+            .invariant(|_| Ok(()))
+            .allow_missed(1.0, "it is what is tested")
+            .max_points(8)
+    };
+    let misses = |report: &Report| report.missed().len();
+    let without = check().run(&runs).expect("the check runs");
+    let with = check().may_sleep().run(&runs).expect("the check runs");
+    assert!(misses(&without) > misses(&with), "{without}{with}");
+}
