@@ -59,6 +59,11 @@ impl Greeting {
         }
     }
 
+    /// Whether the client has proved that it has the key.
+    pub(crate) fn is_proved(&self) -> bool {
+        self.handshake.is_proved()
+    }
+
     pub(crate) fn into_socket(self) -> OwnedFd {
         self.socket
     }

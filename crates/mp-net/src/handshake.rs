@@ -116,6 +116,11 @@ impl Handshake {
         Ok((Self { side, awaited }, first))
     }
 
+    /// Whether the other side has proved that it has the key; of the listener's side.
+    pub(crate) fn is_proved(&self) -> bool {
+        self.side == Side::Listener && !matches!(self.awaited, Awaited::Answer(_))
+    }
+
     /// Takes the next message of the other side.
     pub(crate) fn take(&mut self, message: &[u8], key: &AuthKey) -> Result<Step> {
         match &self.awaited {

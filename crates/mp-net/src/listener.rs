@@ -13,7 +13,9 @@
 //!
 //! # Invariants
 //!
-//! - I1: at most [`MOST_GREETINGS`] handshakes are under way. A further connection ends the oldest.
+//! - I1: at most [`MOST_GREETINGS`] handshakes are under way. A further connection ends the oldest
+//!   of those whose client has not proved that it has the key, or the oldest if all have: strangers
+//!   end no handshake that a client with the key is in the middle of.
 //! - I2: a handshake that a call of `accept` left has the time that it had left then. So a process
 //!   that accepts rarely does not drop the clients that wait for it.
 
@@ -335,7 +337,10 @@ impl Listener {
 
     /// Whether there was one.
     fn drop_oldest(&mut self) -> bool {
-        let oldest = self.greetings.keys().next().copied();
+        let mut strangers = self.greetings.iter();
+        let stranger = strangers.find(|(_, waiting)| !waiting.greeting.is_proved());
+        let oldest = stranger.or_else(|| self.greetings.iter().next());
+        let oldest = oldest.map(|(number, _)| *number);
         oldest.inspect(|number| self.refuse(*number)).is_some()
     }
 

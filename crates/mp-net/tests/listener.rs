@@ -368,3 +368,45 @@ fn wait_sees_a_client() {
     assert_eq!(connection.recv::<i32>().unwrap(), 7);
     client.join().unwrap().unwrap();
 }
+
+/// Passes one message on.
+fn pass(mut from: &UnixStream, mut to: &UnixStream) {
+    let mut header = [0; 4];
+    from.read_exact(&mut header).unwrap();
+    let mut message = vec![0; usize::try_from(u32::from_be_bytes(header)).unwrap()];
+    from.read_exact(&mut message).unwrap();
+    to.write_all(&header).unwrap();
+    to.write_all(&message).unwrap();
+}
+
+#[test]
+fn a_client_that_has_proved_its_key_outlasts_a_flood_of_strangers() {
+    let _many = MANY.lock().unwrap_or_else(PoisonError::into_inner);
+    let _watchdog = Watchdog::new(PATIENCE * 2);
+    let directory = Directory::new("flood");
+    let path = directory.0.join("between");
+    let mut listener = listener();
+    let go_on = |listener: &mut Listener| {
+        let accepted = listener.accept_timeout(Deadline::PASSED);
+        assert_eq!(accepted.unwrap_err().kind(), ErrorKind::TimedOut);
+    };
+    let between = UnixListener::bind(&path).unwrap();
+    let client = thread::spawn(move || Client::connect(path, KEY));
+    let (client_side, _) = between.accept().unwrap();
+    let listener_side = raw(&listener);
+    go_on(&mut listener);
+    // The challenge, its answer, and the welcome.
+    pass(&listener_side, &client_side);
+    pass(&client_side, &listener_side);
+    go_on(&mut listener);
+    pass(&listener_side, &client_side);
+    let strangers = silent(&mut listener, 300);
+    // The client's challenge, its answer, and the welcome.
+    pass(&client_side, &listener_side);
+    go_on(&mut listener);
+    pass(&listener_side, &client_side);
+    pass(&client_side, &listener_side);
+    listener.accept_timeout(PATIENCE).unwrap();
+    client.join().unwrap().unwrap();
+    drop(strangers);
+}
