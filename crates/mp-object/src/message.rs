@@ -7,8 +7,8 @@
 //! - [`write()`] refuses a value if `skip_serializing_if` leaves a named field of it out. [`read`]
 //!   would take the next field for it.
 //! - [`write()`] refuses a value of more than 500 levels: compounds, wrappers and `Some`s in each
-//!   other. So its reader's stack holds what it reads. Boxes in boxes are such a value; a `Vec` of
-//!   any length is one level.
+//!   other. So a stack of 2 MiB holds what is read, if no level has more than some hundred bytes of
+//!   its own. Boxes in boxes are such a value; a `Vec` of any length is one level.
 //! - [`read`] takes all of the bytes, and refuses what is left over.
 //! - [`pack`] reads the value back in debug builds, and refuses what cannot be read. It finds most
 //!   tuple structs and tuple variants with a field left out, which serde does not tell a writer of.
@@ -69,8 +69,8 @@ impl Display for Unfit {
             ),
             Flaw::TooDeep => write!(
                 formatter,
-                "it has values in each other on more than {MAX_DEPTH} levels, which its reader's stack may not hold; \
-                 put boxes that have one another into a `Vec`, and let them have its indices"
+                "it has values in each other on more than {MAX_DEPTH} levels (a struct, a `Some` and a newtype are one each), \
+                 which its reader's stack may not hold; put boxes that have one another into a `Vec`, and let them have its indices"
             ),
             Flaw::Unwritable(error) | Flaw::Unreadable(error) => error.fmt(formatter),
             Flaw::LeftOver(bytes) => write!(formatter, "{bytes} bytes are left over"),
