@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::Entry;
 use crate::parcel::{Key, Parcel};
 use crate::proxy::{Proxy, container, done, flag, incomparable, proxy, unexpected};
-use crate::request::{Answer, DictOperation, Operation, Page, When};
+use crate::request::{Answer, DictOperation, Operation, When};
 
 /// A dictionary that lives in the server of a [`Manager`](crate::Manager), used by any number of
 /// processes: Python's `manager.dict()`.
@@ -242,8 +242,13 @@ impl<K: Argument, V: Argument> Dict<K, V> {
     }
 
     fn parcels(&self) -> Result<Vec<(Key, Parcel)>> {
-        let (_, items) = Page::collect(|from| match self.call(DictOperation::Items(from))? {
-            Answer::Items(page) => Ok(page),
+        let mut items = Vec::new();
+        let read = Operation::Dict(DictOperation::Items);
+        self.proxy.read_pages(read, |answer| match answer {
+            Answer::Items(page) => {
+                items.extend(page.items);
+                Ok(page.is_last)
+            }
             _ => Err(unexpected()),
         })?;
         Ok(items)

@@ -60,6 +60,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod call_queue;
 mod dict;
 mod elements;
 mod entry;
@@ -75,6 +76,7 @@ mod ordered_map;
 mod parcel;
 mod proxy;
 mod request;
+mod reserve;
 mod server;
 mod set;
 mod store;

@@ -147,12 +147,55 @@ impl Link {
 
     /// Sends a request and waits for its answer.
     pub(crate) fn call(&self, object: u64, operation: Operation) -> Result<Answer> {
+        let mut connection = self.connection()?;
+        // A connection that does not answer is dropped.
+        let answer = self.ask(&mut connection, object, operation)?;
+        self.keep(connection);
+        match answer {
+            Answer::Failed(error) => Err(error),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Asks for a copy that comes in pages of one state, and gives each to `take`, which says
+    /// whether it was the last.
+    pub(crate) fn read_pages(
+        &self,
+        object: u64,
+        mut operation: Operation,
+        mut take: impl FnMut(Answer) -> Result<bool>,
+    ) -> Result<()> {
+        // The server keeps the rest for this connection, up to its next request.
+        let mut connection = self.connection()?;
+        loop {
+            let is_last = match self.ask(&mut connection, object, operation)? {
+                Answer::Failed(error) => {
+                    self.keep(connection);
+                    return Err(error);
+                }
+                page => take(page)?,
+            };
+            if is_last {
+                self.keep(connection);
+                return Ok(());
+            }
+            operation = Operation::NextPage;
+        }
+    }
+
+    /// One that no other request waits by.
+    fn connection(&self) -> Result<ReplyConnection> {
         // In a statement of its own: no other thread waits while this one connects.
         let kept = idle().get_mut(&self.number).and_then(Vec::pop);
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => self.connect()?,
-        };
+        kept.map_or_else(|| self.connect(), Ok)
+    }
+
+    fn ask(
+        &self,
+        connection: &mut ReplyConnection,
+        object: u64,
+        operation: Operation,
+    ) -> Result<Answer> {
         connection.number += 1;
         let sender = Sender {
             connection: connection.id,
@@ -163,13 +206,7 @@ impl Link {
             object,
             operation,
         })?;
-        // A connection that does not answer is dropped.
-        let answer = self.wait(&connection)?;
-        self.keep(connection);
-        match answer {
-            Answer::Failed(error) => Err(error),
-            answer => Ok(answer),
-        }
+        self.wait(connection)
     }
 
     pub(crate) fn server_pid(&self) -> u32 {

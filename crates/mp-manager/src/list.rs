@@ -10,7 +10,7 @@ use mp_process::Argument;
 
 use crate::parcel::Parcel;
 use crate::proxy::{Proxy, container, done, flag, incomparable, number, proxy, unexpected};
-use crate::request::{Answer, ListOperation, Operation, Page, When};
+use crate::request::{Answer, ListOperation, Operation, When};
 
 /// A list that lives in the server of a [`Manager`](crate::Manager), used by any number of
 /// processes: Python's `manager.list()`.
@@ -185,13 +185,17 @@ impl<T: Argument> List<T> {
 
     fn parcels(&self, indices: Range<usize>) -> Result<(u64, Vec<Parcel>)> {
         let Range { start, end } = indices;
-        Page::collect(|taken| {
-            let start = (start as u64).saturating_add(taken);
-            match self.call(ListOperation::Slice(start, end as u64))? {
-                Answer::Values(page) => Ok(page),
-                _ => Err(unexpected()),
+        let (mut stamp, mut values) = (0, Vec::new());
+        let read = Operation::List(ListOperation::Slice(start as u64, end as u64));
+        self.proxy.read_pages(read, |answer| match answer {
+            Answer::Values(page) => {
+                stamp = page.stamp;
+                values.extend(page.items);
+                Ok(page.is_last)
             }
-        })
+            _ => Err(unexpected()),
+        })?;
+        Ok((stamp, values))
     }
 
     /// Sets the element of an index to what `change` makes of it, as one step.

@@ -109,7 +109,8 @@ impl ManagerHandle {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::call`], and those of [`dict`](Self::dict).
+    /// Those of [`Object::call`], those of [`dict`](Self::dict), and [`ErrorKind::Full`] if the
+    /// server has 1024 objects with methods, each of which has a thread.
     pub fn object<T, F, A>(&self, make: F, arguments: A) -> Result<Object<T>>
     where
         T: 'static,

@@ -43,7 +43,8 @@ const SERVER: &str = "the manager's server";
 ///   lives on, as the method left it.
 /// - A method that ends the server (`exit`, a stack overflow) ends all objects: every client gets
 ///   [`ErrorKind::ProcessDied`].
-/// - A caller that is killed: the call was carried out or was not; its result is dropped.
+/// - A caller that is killed: the call was carried out or was not, and is not if it still waited
+///   for its turn; its result is dropped.
 /// - When the manager is shut down, the calls that were made before are carried out and the value
 ///   is dropped, if that takes no longer than 5 s.
 ///
@@ -117,7 +118,9 @@ impl<T: 'static> Object<T> {
     ///   after the call.
     /// - [`ErrorKind::Unsupported`] if the server runs another build of the program, or the
     ///   function is in a shared library.
-    /// - [`ErrorKind::TooManyDescriptors`], [`ErrorKind::NotEnoughMemory`].
+    /// - [`ErrorKind::WrongType`] if the value at the server is not a `T`.
+    /// - [`ErrorKind::TooManyDescriptors`], [`ErrorKind::NotEnoughMemory`], [`ErrorKind::Os`] if
+    ///   something is exhausted.
     pub fn call<F, A, W>(&self, method: F, arguments: A) -> Result<F::Output>
     where
         F: Method<T, A, W> + Stateless,

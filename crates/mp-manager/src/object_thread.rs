@@ -1,13 +1,13 @@
 //! The thread of the server that has a value of the program's own type, and runs its methods.
 
-use std::sync::mpsc::{self, Receiver, Sender as Calls};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mp_layout::{Error, Result};
+use mp_layout::{Error, ErrorKind, Result};
 use mp_process::call::{Function, Outcome};
 use mp_queue::{Connection, Nothing, PutError};
 
+use crate::call_queue::{Calls, ReceivedCalls, call_queue};
 use crate::object::{drop_value, has_value};
 use crate::parcel::Parcel;
 use crate::request::{Answer, Call, Reply};
@@ -23,44 +23,69 @@ pub(crate) struct Caller {
     pub(crate) number: u64,
 }
 
+/// The stack of each thread, which reads the arguments of methods: 500 levels of 16 KiB each, and
+/// as much again for the methods. Only what is used takes memory.
+const STACK: usize = 16 << 20;
+
 /// A thread with its value. It ends, and drops the value, when it has carried out the calls that
-/// were made before this is dropped.
+/// were made before the end.
 #[derive(Debug)]
 pub(crate) struct ObjectThread {
-    calls: Calls<(Call, Caller)>,
+    calls: Calls,
     thread: JoinHandle<()>,
 }
 
 impl ObjectThread {
     /// Starts a thread that makes its value, and then answers `created`.
     pub(crate) fn start(make: Call, caller: Caller, created: Answer) -> Result<Self> {
-        let (calls, received) = mpsc::channel();
+        let (calls, received) = call_queue();
         let thread = thread::Builder::new()
             .name("managed object".to_owned())
+            .stack_size(STACK)
             .spawn(move || run(make, caller, created, &received))
-            .map_err(|source| Error::os("start", "the thread of a managed object", source))?;
+            .map_err(|source| {
+                Error::os("start", "the thread of a managed object", source).with_detail(
+                    "its server has a thread for each object with methods; drop some, or raise \
+                     ulimit -u or the pids.max of its cgroup",
+                )
+            })?;
         Ok(Self { calls, thread })
     }
 
     /// Has the value's thread carry out a call and answer it.
     pub(crate) fn call(&self, call: Call, caller: Caller) -> std::result::Result<(), Caller> {
-        let sent = self.calls.send((call, caller));
-        sent.map_err(|unsent| unsent.0.1)
+        self.calls.put((call, caller)).map_err(|(_, caller)| caller)
+    }
+
+    /// Drops the calls that wait and whose callers are gone; how many these were.
+    pub(crate) fn drop_dead_calls(&self) -> usize {
+        self.calls.drop_dead()
     }
 
     /// Lets the thread end when all calls are carried out, and drop the value.
-    pub(crate) fn end(self) -> JoinHandle<()> {
-        self.thread
+    pub(crate) fn end(&self) {
+        self.calls.close();
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits until the thread has ended.
+    pub(crate) fn join(self) {
+        self.end();
+        // It panics if the drop of its value does: the value is gone either way.
+        drop(self.thread.join());
     }
 }
 
-fn run(make: Call, caller: Caller, created: Answer, calls: &Receiver<(Call, Caller)>) {
+fn run(make: Call, caller: Caller, created: Answer, calls: &ReceivedCalls) {
     let outcome = make.run();
     if !has_value() {
         return caller.answer(Answer::Returned(outcome));
     }
     caller.answer(created);
-    for (call, caller) in calls {
+    while let Some((call, caller)) = calls.next() {
         caller.answer(Answer::Returned(call.run()));
     }
     drop_value();
@@ -80,6 +105,19 @@ impl Call {
 }
 
 impl Caller {
+    /// Whether it waits for no answer any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.replies.is_closed()
+    }
+
+    #[cold]
+    pub(crate) fn answer_that_its_thread_has_ended(self) {
+        let error = Error::new(ErrorKind::Panicked, "call", "a method of a managed object");
+        self.answer(Answer::Failed(error.with_detail(
+            "the thread of the object has ended by a panic outside of its methods",
+        )));
+    }
+
     /// Sends the answer, or why it cannot be sent. A caller that is gone gets none, nor one whose
     /// memory is damaged: others wait for this thread.
     fn answer(self, mut answer: Answer) {

@@ -46,6 +46,16 @@ impl Proxy {
         self.link.call(self.object, operation)
     }
 
+    /// Asks for a copy that comes in pages, and gives them to `take`, which says whether it was the
+    /// last.
+    pub(crate) fn read_pages(
+        &self,
+        operation: Operation,
+        take: impl FnMut(Answer) -> Result<bool>,
+    ) -> Result<()> {
+        self.link.read_pages(self.object, operation, take)
+    }
+
     pub(crate) fn len(&self) -> Result<usize> {
         number(self.call(Operation::Len)?)
     }

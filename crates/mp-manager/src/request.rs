@@ -63,6 +63,8 @@ pub(crate) enum Operation {
     Call(Call),
     /// Frees the objects of which no process has a proxy; how many are left.
     CountObjects,
+    /// The next page of what the last answer began.
+    NextPage,
     Len,
     Clear,
     Dict(DictOperation),
@@ -99,8 +101,8 @@ pub(crate) enum DictOperation {
     /// Removes the key that came last, and answers it with its value.
     TakeLast,
     Keys,
-    /// The keys from this place in their order on, with their values.
-    Items(u64),
+    /// The keys with their values, in pages.
+    Items,
     /// Sets the values of several keys.
     Extend(Vec<(Key, Parcel)>),
 }
@@ -119,7 +121,7 @@ pub(crate) enum ListOperation {
     Find(Parcel, u64),
     CountEqual(Parcel),
     Reverse,
-    /// The elements from the first index to before the second, as many as fit into an answer.
+    /// The elements from the first index to before the second, in pages.
     Slice(u64, u64),
     /// Puts other elements in the place of all, if the list has this stamp.
     ReplaceAll(Vec<Parcel>, u64),
@@ -162,60 +164,64 @@ pub(crate) enum Answer {
     Failed(Error),
 }
 
-/// As much of a container as fits into an answer.
+/// As much of a copy of a container as fits into an answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Page<T> {
-    /// The container's number of this state: another one means that it has changed.
+    /// The container's number of the state that is copied.
     pub(crate) stamp: u64,
     pub(crate) items: Vec<T>,
-    /// Whether nothing of what was asked for is left.
+    /// Whether nothing is left.
     pub(crate) is_last: bool,
+    /// What is left. It stays at the server, for the next requests of the same client.
+    #[serde(skip, default = "Vec::new")]
+    rest: Vec<T>,
 }
 
 impl<T> Page<T> {
-    /// The first of these whose descriptors fit into a message.
-    pub(crate) fn of<'a, I: 'a>(
-        stamp: u64,
-        all: impl Iterator<Item = &'a I>,
-        descriptors: impl Fn(&I) -> usize,
-        item: impl Fn(&I) -> T,
-    ) -> Self {
-        let mut page = Self {
-            stamp,
-            items: Vec::new(),
-            is_last: true,
-        };
+    /// Those of a copy whose descriptors fit into a message; the others are the rest.
+    pub(crate) fn of(stamp: u64, mut items: Vec<T>, descriptors: impl Fn(&T) -> usize) -> Self {
         let mut taken = 0;
-        for next in all {
-            taken += descriptors(next);
-            // One alone came in a message, and so fits into one.
-            if taken > MAX_FDS && !page.items.is_empty() {
-                page.is_last = false;
-                break;
-            }
-            page.items.push(item(next));
+        // One alone came in a message, and so fits into one.
+        let end = items.iter().enumerate().position(|(place, item)| {
+            taken += descriptors(item);
+            taken > MAX_FDS && place != 0
+        });
+        let rest = end.map(|end| items.split_off(end)).unwrap_or_default();
+        Self {
+            stamp,
+            items,
+            is_last: rest.is_empty(),
+            rest,
         }
-        page
     }
 
-    /// All of what `ask` gives from a place on, of one state of the container: it begins again
-    /// where another process changes that meanwhile.
-    pub(crate) fn collect(mut ask: impl FnMut(u64) -> Result<Self>) -> Result<(u64, Vec<T>)> {
-        'state: loop {
-            let Self {
-                stamp,
-                mut items,
-                mut is_last,
-            } = ask(0)?;
-            while !is_last {
-                let next = ask(items.len() as u64)?;
-                if next.stamp != stamp {
-                    continue 'state;
-                }
-                items.extend(next.items);
-                is_last = next.is_last;
-            }
-            return Ok((stamp, items));
+    fn take_next(&mut self, descriptors: impl Fn(&T) -> usize) -> Option<Self> {
+        let rest = std::mem::take(&mut self.rest);
+        (!rest.is_empty()).then(|| Self::of(self.stamp, rest, descriptors))
+    }
+}
+
+impl Page<Parcel> {
+    pub(crate) fn of_values<'a>(stamp: u64, values: impl Iterator<Item = &'a Parcel>) -> Self {
+        Self::of(stamp, values.cloned().collect(), Parcel::descriptors)
+    }
+}
+
+impl Page<(Key, Parcel)> {
+    pub(crate) fn of_items(stamp: u64, items: Vec<(Key, Parcel)>) -> Self {
+        Self::of(stamp, items, |(_, value)| value.descriptors())
+    }
+}
+
+impl Answer {
+    /// The answer to come after this one, if that is a page and not the last.
+    pub(crate) fn take_next_page(&mut self) -> Option<Self> {
+        match self {
+            Self::Items(page) => page
+                .take_next(|(_, value)| value.descriptors())
+                .map(Self::Items),
+            Self::Values(page) => page.take_next(Parcel::descriptors).map(Self::Values),
+            _ => None,
         }
     }
 }

@@ -14,6 +14,7 @@ use mp_queue::{Connection, GetError, Nothing, PutError, Queue};
 
 use crate::object_thread::Caller;
 use crate::request::{Answer, Operation, Reply, Request, Sender};
+use crate::reserve::Reserve;
 use crate::store::{Lent, Store, Swept};
 use crate::token::Token;
 
@@ -25,8 +26,9 @@ const SWEEP: Duration = Duration::from_millis(250);
 /// for as long.
 const SWEEP_SHARE: Duration = Duration::from_millis(25);
 
-/// So many descriptors the server keeps free: those of the longest message, and some to work with.
-/// What would use them up is refused, so that the next request can always be received.
+/// So many descriptors the server keeps free, or in its reserve: those of the longest message, and
+/// some to work with. What would use them up is refused, so that the next request can always be
+/// received.
 const FREE_DESCRIPTORS: u64 = 300;
 
 /// How often the server tries again to get a request that the system refuses: another program may
@@ -48,7 +50,9 @@ pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
         store: Store::default(),
         clients: HashMap::new(),
         limit,
+        reserve: Reserve::default(),
     };
+    server.reserve.fill();
     let mut next_sweep = Deadline::after(SWEEP);
     let mut failures = 0;
     loop {
@@ -56,6 +60,7 @@ pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
             Ok(request) => {
                 server.serve(request);
                 failures = 0;
+                server.reserve.fill();
             }
             Err(GetError::Empty) => {}
             Err(GetError::Closed) => {
@@ -65,9 +70,12 @@ pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
                 return Ok(());
             }
             Err(GetError::Decode(error)) => server.refuse_unreadable(error),
-            // The message stays; the sweep may find descriptors to close.
-            Err(GetError::Failed(error)) if is_passing(&error) && failures < ATTEMPTS => {
-                if server.sweep().freed == 0 {
+            // The message stays; the sweep may find descriptors to close. What a method has open it
+            // may close, too.
+            Err(GetError::Failed(error))
+                if is_passing(&error) && (failures < ATTEMPTS || server.store.has_threads()) =>
+            {
+                if server.sweep().freed == 0 && !server.reserve.give_up() {
                     failures += 1;
                     thread::sleep(PAUSE);
                 }
@@ -92,6 +100,7 @@ struct Server {
     clients: HashMap<u64, Client>,
     /// So many descriptors it may have.
     limit: u64,
+    reserve: Reserve,
 }
 
 /// A thread of a process, which has one request under way at most.
@@ -99,6 +108,8 @@ struct Client {
     replies: Connection<Reply, Nothing>,
     /// What it gets with the last reply. It comes back if the client dies before it receives that.
     lent: Option<Lent>,
+    /// The next page of what it asked for last.
+    next_page: Option<Answer>,
 }
 
 impl Server {
@@ -120,6 +131,7 @@ impl Server {
         let client = Client {
             replies,
             lent: None,
+            next_page: None,
         };
         match self.check_descriptor(next_descriptor()) {
             Ok(()) => drop(self.clients.insert(sender.connection, client)),
@@ -138,6 +150,7 @@ impl Server {
         };
         // It sends the next request when it has the reply to the last one.
         client.lent = None;
+        let next_page = client.next_page.take();
         if matches!(operation, Operation::CountObjects) {
             self.sweep();
         }
@@ -153,6 +166,10 @@ impl Server {
             Operation::Make(call) => self.delegate(sender, |store, to| store.make(call, to)),
             Operation::Call(call) => {
                 self.delegate(sender, |store, to| store.call(object, call, to));
+            }
+            Operation::NextPage => {
+                let answer = next_page.unwrap_or_else(|| Answer::Failed(no_next_page()));
+                self.reply(sender, answer, None);
             }
             operation => {
                 let (answer, lent) = self.store.run(object, operation);
@@ -176,13 +193,15 @@ impl Server {
     }
 
     /// Sends a reply. If that cannot be sent, what is in it comes back.
-    fn reply(&mut self, sender: Sender, answer: Answer, lent: Option<Lent>) {
+    fn reply(&mut self, sender: Sender, mut answer: Answer, lent: Option<Lent>) {
         let Some(client) = self.clients.get_mut(&sender.connection) else {
             return;
         };
         let number = sender.number;
+        let next_page = answer.take_next_page();
         let Err(error) = client.replies.send(Reply { number, answer }) else {
             client.lent = lent;
+            client.next_page = next_page;
             return;
         };
         if let Some(lent) = lent {
@@ -204,16 +223,18 @@ impl Server {
 
     fn check_descriptor(&self, number: Option<RawFd>) -> Result<()> {
         let number = number.and_then(|number| u64::try_from(number).ok());
-        let most = self.limit.saturating_sub(FREE_DESCRIPTORS);
-        if number.is_none_or(|number| number < most) {
+        let reserved = self.reserve.len() as u64;
+        let most = self.limit.saturating_sub(FREE_DESCRIPTORS) + reserved;
+        let is_short = self.reserve.is_given_up();
+        if number.is_none_or(|number| number < most && !is_short) {
             return Ok(());
         }
         let (objects, threads) = (self.store.len(), self.clients.len());
         let error = Error::new(ErrorKind::TooManyDescriptors, "ask", "a manager");
         Err(error.with_detail(format!(
             "its server may have {} descriptors and keeps {FREE_DESCRIPTORS} free; its {objects} objects take one \
-             each, the {threads} threads that asked two each, and shared objects in values the others; drop some, or \
-             raise ulimit -Hn before its owner starts",
+             each, the {threads} threads that asked two each, shared objects in values and what methods have open the \
+             others; drop some, or raise ulimit -Hn before its owner starts",
             self.limit
         )))
     }
@@ -235,6 +256,8 @@ impl Server {
             freed += usize::from(is_gone);
             !is_gone
         });
+        // What they took by their arguments and connections may be what is short.
+        freed += store.drop_dead_calls();
         // Where the system refuses to look, the next sweep does.
         let swept = store.sweep(Deadline::after(SWEEP_SHARE));
         let mut swept = swept.unwrap_or_default();
@@ -248,17 +271,30 @@ impl Server {
 pub(crate) fn unsendable(error: PutError<Reply>) -> Error {
     let kind = error.kind();
     let detail = match error {
-        PutError::TooLarge { len, max, .. } => format!(
-            "the answer has {len} bytes, and {max} are the most; read it in parts, by `get` or `slice`"
-        ),
+        PutError::TooLarge { value, len, max } => {
+            let way_out = match value.answer {
+                Answer::Returned(_) => "return it in parts",
+                Answer::Values(_) => "read it in parts, by `get` or `slice`",
+                Answer::Items(_) => "read the values by `get`",
+                _ => "keep it in smaller parts",
+            };
+            format!("the answer has {len} bytes, and {max} are the most; {way_out}")
+        }
         // Containers are answered in pages: it is the result of a method.
-        PutError::Encode(..) => format!(
-            "the shared objects and proxies in the result take more descriptors than the {MAX_FDS} that a message \
-             carries; return it in parts"
+        PutError::Encode(_, why) => format!(
+            "the result cannot be sent, often because its shared objects and proxies take more \
+             descriptors than the {MAX_FDS} that a message carries: return it in parts; {why}"
         ),
         error => return error.into(),
     };
     Error::new(kind, "read", "a managed object").with_detail(detail)
+}
+
+/// A client that asks so is none of this crate's.
+#[cold]
+fn no_next_page() -> Error {
+    Error::new(ErrorKind::InvalidState, "read", "a managed object")
+        .with_detail("the last answer was the last page")
 }
 
 /// A number that the next descriptor could have; the highest there is if there can be none.
@@ -282,6 +318,7 @@ mod tests {
             store: Store::default(),
             clients: HashMap::new(),
             limit: u64::MAX,
+            reserve: Reserve::default(),
         }
     }
 
@@ -366,6 +403,54 @@ mod tests {
             .map(|value| value.open().unwrap())
             .collect();
         assert_eq!(values, [0, 1, 2], "in their old places");
+    }
+
+    #[test]
+    fn the_next_page_is_of_the_same_state() {
+        let mut server = server();
+        let mine = connect(&mut server, 1);
+        let (dict, _dict) = create(&mut server, &mine, Kind::Dict);
+        let lock = mp_object::Lock::new().unwrap();
+        for key in 0..300_u32 {
+            let value = Parcel::of(&lock).unwrap();
+            let put = DictOperation::Put(Key::of(&key).unwrap(), value, When::Always);
+            ask(&mut server, 1, dict, Operation::Dict(put));
+            drop(mine.recv().unwrap());
+        }
+        let items = |server: &mut Server, operation| {
+            ask(server, 1, dict, operation);
+            match mine.recv().unwrap().answer {
+                Answer::Items(page) => Ok((page.items.len(), page.is_last)),
+                Answer::Failed(error) => Err(error.kind()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let read = || Operation::Dict(DictOperation::Items);
+        assert_eq!(items(&mut server, read()), Ok((MAX_FDS, false)));
+        let clear = server.store.run(dict, Operation::Clear).0;
+        assert!(matches!(clear, Answer::Done));
+        let next = items(&mut server, Operation::NextPage);
+        assert_eq!(next, Ok((300 - MAX_FDS, true)));
+        let next = items(&mut server, Operation::NextPage);
+        assert_eq!(next, Err(ErrorKind::InvalidState));
+        assert_eq!(items(&mut server, read()), Ok((0, true)));
+    }
+
+    #[test]
+    fn another_request_ends_the_pages() {
+        let mut server = server();
+        let mine = connect(&mut server, 1);
+        let (list, _list) = create(&mut server, &mine, Kind::List);
+        let lock = Parcel::of(&mp_object::Lock::new().unwrap()).unwrap();
+        for _ in 0..2 {
+            let extend = ListOperation::Extend(vec![lock.clone(); MAX_FDS]);
+            ask(&mut server, 1, list, Operation::List(extend));
+        }
+        let read = Operation::List(ListOperation::Slice(0, u64::MAX));
+        ask(&mut server, 1, list, read);
+        assert!(server.clients[&1].next_page.is_some());
+        ask(&mut server, 1, list, Operation::Len);
+        assert!(server.clients[&1].next_page.is_none());
     }
 
     #[test]
@@ -488,6 +573,34 @@ mod tests {
     }
 
     #[test]
+    fn objects_with_methods_are_refused_before_threads_run_out() {
+        let mut server = server();
+        let mine = connect(&mut server, 1);
+        server.store.set_most_threads(2);
+        let mut make = || {
+            let make = crate::object::making(|| 7_u32, (), Ok).unwrap();
+            ask(&mut server, 1, 0, make);
+            let answer = mine.recv().unwrap().answer;
+            // What was freed since may be made again.
+            server.sweep();
+            match answer {
+                Answer::Created(_, token) => Ok(token),
+                Answer::Failed(error) => Err(error),
+                other => panic!("{other:?}"),
+            }
+        };
+        let _watchdog = mp_testkit::Watchdog::new(mp_testkit::PATIENCE);
+        let (first, _second) = (make().unwrap(), make().unwrap());
+        let error = make().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Full, "{error}");
+        assert!(error.to_string().contains("2 objects"), "{error}");
+        drop(first);
+        while make().is_err() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
     fn the_sender_of_an_unreadable_request_is_told() {
         let mut server = server();
         let replies = connect(&mut server, 1);
@@ -516,6 +629,7 @@ mod tests {
 
     #[test]
     fn random_requests_end_nothing() {
+        let _watchdog = mp_testkit::Watchdog::new(mp_testkit::PATIENCE * 2);
         let mut server = server();
         let replies = connect(&mut server, 1);
         let _objects = [Kind::List, Kind::Dict].map(|kind| create(&mut server, &replies, kind).1);
@@ -539,7 +653,6 @@ mod tests {
         }
         assert!(served > 1000, "only {served} were readable");
         // A thread that was to make an object has its token until it has answered.
-        let _watchdog = mp_testkit::Watchdog::new(mp_testkit::PATIENCE);
         while server.store.len() != 2 {
             server.sweep();
             thread::yield_now();

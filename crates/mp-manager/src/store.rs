@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
-use std::thread::JoinHandle;
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::Deadline;
@@ -15,12 +14,19 @@ use crate::parcel::{Key, Parcel};
 use crate::request::{Answer, Call, DictOperation, Kind, ListOperation, Operation, Page, When};
 use crate::token::{Token, TokenWatch};
 
+/// How many threads there are at most for objects with methods. A program's other threads and
+/// processes share what limits them (`ulimit -u`, the cgroup's `pids.max`), so this is far less.
+const MOST_THREADS: usize = 1024;
+
 /// All objects of a manager.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Store {
     objects: HashMap<u64, Object>,
     /// Threads of freed values, which carry out calls or drop their value.
-    ending: Vec<JoinHandle<()>>,
+    ending: Vec<ObjectThread>,
+    /// How many of the objects have a thread, and how many may.
+    threads: usize,
+    most_threads: usize,
     last_object: u64,
     last_stamp: u64,
 }
@@ -67,7 +73,25 @@ enum LentItem {
     Element(usize, Entry),
 }
 
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            objects: HashMap::new(),
+            ending: Vec::new(),
+            threads: 0,
+            most_threads: MOST_THREADS,
+            last_object: 0,
+            last_stamp: 0,
+        }
+    }
+}
+
 impl Store {
+    /// Whether methods may be running.
+    pub(crate) fn has_threads(&self) -> bool {
+        self.threads + self.ending.len() != 0
+    }
+
     /// How many objects there are.
     pub(crate) fn len(&self) -> usize {
         self.objects.len()
@@ -138,9 +162,26 @@ impl Store {
 
     /// Makes an object of the program's own type, which answers the caller.
     pub(crate) fn make(&mut self, make: Call, caller: Caller) -> Result<()> {
+        self.check_threads()?;
         // Where it cannot be made, the only token goes with the answer.
-        self.add(|created| ObjectThread::start(make, caller, created).map(Container::Own))
-            .map(drop)
+        self.add(|created| ObjectThread::start(make, caller, created).map(Container::Own))?;
+        self.threads += 1;
+        Ok(())
+    }
+
+    fn check_threads(&mut self) -> Result<()> {
+        self.ending.retain(|thread| !thread.is_finished());
+        if self.threads + self.ending.len() < self.most_threads {
+            return Ok(());
+        }
+        let error = Error::new(ErrorKind::Full, "start", "the thread of a managed object");
+        Err(error.with_detail(format!(
+            "its server has {} objects with methods, each has a thread, {} freed ones have one still, and {} are \
+             the most; drop some, or keep many values in one object or in a dict",
+            self.threads,
+            self.ending.len(),
+            self.most_threads
+        )))
     }
 
     fn add(&mut self, container: impl FnOnce(Answer) -> Result<Container>) -> Result<Answer> {
@@ -172,16 +213,15 @@ impl Store {
         let numbers: Vec<u64> = self.objects.keys().copied().collect();
         // All are told before one is waited for.
         numbers.into_iter().for_each(|number| self.free(number));
-        // A thread panics if the drop of its value does: the value is gone either way.
-        self.ending
-            .into_iter()
-            .for_each(|thread| drop(thread.join()));
+        self.ending.into_iter().for_each(ObjectThread::join);
     }
 
     fn free(&mut self, number: u64) {
         let freed = self.objects.remove(&number);
         if let Some(Container::Own(thread)) = freed.map(|object| object.container) {
-            self.ending.push(thread.end());
+            thread.end();
+            self.ending.push(thread);
+            self.threads -= 1;
         }
     }
 
@@ -205,6 +245,19 @@ impl Store {
             }
             _ => {}
         }
+    }
+
+    /// Drops the calls of methods that wait and whose callers are gone; how many these were.
+    pub(crate) fn drop_dead_calls(&self) -> usize {
+        let objects = self.objects.values();
+        let threads = objects.filter_map(|object| match &object.container {
+            Container::Own(thread) => Some(thread),
+            _ => None,
+        });
+        threads
+            .chain(&self.ending)
+            .map(ObjectThread::drop_dead_calls)
+            .sum()
     }
 
     /// Frees the objects that have no token any more, also those that only these had in them.
@@ -302,15 +355,10 @@ fn run_on_dict(
             Answer::Item(item)
         }
         DictOperation::Keys => Answer::Keys(map.iter().map(|(key, _)| key.clone()).collect()),
-        DictOperation::Items(from) => {
-            let items = map.iter().skip(usize::try_from(from).unwrap_or(usize::MAX));
-            let descriptors = |(_, entry): &(Key, Entry)| entry.value.descriptors();
-            Answer::Items(Page::of(
-                map.changes(),
-                items,
-                descriptors,
-                |(key, entry)| (key.clone(), entry.value.clone()),
-            ))
+        DictOperation::Items => {
+            let items = map.iter();
+            let items = items.map(|(key, entry)| (key.clone(), entry.value.clone()));
+            Answer::Items(Page::of_items(map.changes(), items.collect()))
         }
         DictOperation::Extend(items) => {
             for (key, value) in items {
@@ -404,6 +452,13 @@ fn wrong_kind(container: &Container, operation: &Operation) -> Error {
         found,
         expected,
     )
+}
+
+#[cfg(test)]
+impl Store {
+    pub(crate) fn set_most_threads(&mut self, most: usize) {
+        self.most_threads = most;
+    }
 }
 
 #[cfg(test)]

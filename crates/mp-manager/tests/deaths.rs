@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mp_layout::{ErrorKind, Result};
-use mp_manager::{Dict, List, Manager};
-use mp_object::{Event, ProcessIdentity};
+use mp_manager::{Dict, List, Manager, Object};
+use mp_object::{Event, Lock, ProcessIdentity};
 use mp_process::{Process, spawn};
 use mp_queue::Queue;
 use mp_testkit::{Forked, PATIENCE, Watchdog, leave_descriptors};
@@ -311,5 +311,61 @@ fn killed_clients_take_nothing_with_them_but_what_they_had() -> Result<()> {
         found + CLIENTS >= ELEMENTS,
         "{found} of {ELEMENTS} are left after {CLIENTS} deaths"
     );
+    Ok(())
+}
+
+/// A value whose callers come and go.
+struct Visited(u32);
+
+impl Visited {
+    fn wait(&mut self, begun: Event, go: Event) {
+        begun.set();
+        go.wait();
+    }
+
+    fn visit(&mut self, _locks: Vec<Lock>) {
+        self.0 += 1;
+    }
+}
+
+/// How many descriptors a process has open.
+fn descriptors_of(pid: u32) -> usize {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs");
+    open.count()
+}
+
+#[test]
+fn calls_of_killed_clients_are_dropped_while_a_method_waits() -> Result<()> {
+    const CALLERS: usize = 6;
+    const LOCKS: usize = 8;
+    fn call(visited: Object<Visited>) -> Result<()> {
+        let locks: Result<Vec<Lock>> = (0..LOCKS).map(|_| Lock::new()).collect();
+        visited.call(Visited::visit, (locks?,))
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let visited = manager.object(Visited, (0,))?;
+    let (begun, go) = (Event::new()?, Event::new()?);
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| visited.call(Visited::wait, (begun.clone(), go.clone())));
+        begun.wait();
+        let before = descriptors_of(manager.pid());
+        let callers = (0..CALLERS).map(|_| spawn(call, (visited.clone(),)));
+        let callers: Vec<Process<Result<()>>> = callers.collect::<Result<_>>()?;
+        // The locks have come with the calls.
+        while descriptors_of(manager.pid()) < before + CALLERS * LOCKS {
+            thread::yield_now();
+        }
+        for caller in callers {
+            caller.kill()?;
+            caller.join()?;
+        }
+        while descriptors_of(manager.pid()) > before {
+            thread::yield_now();
+        }
+        go.set();
+        waits.join().expect("no panic")
+    })?;
+    assert_eq!(visited.call(|visited: &Visited| visited.0, ())?, 0);
     Ok(())
 }

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use killcheck::{Check, SharedArea};
+use killcheck::{Check, KillPoint, SharedArea};
 use mp_layout::Result;
 use mp_manager::{Dict, List, Manager};
-use mp_testkit::{Watchdog, not_checked};
+use mp_testkit::Watchdog;
 
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -22,11 +22,12 @@ const POINTS: usize = if cfg!(debug_assertions) { 40 } else { 250 };
 /// How many points may not be come by again, and why. What must have been tried is counted by the
 /// witness.
 const OTHER_WAYS: (f64, &str) = (
-    0.95,
-    "how the client waits depends on how soon the server replies",
+    0.3,
+    "how long the client spins before it sleeps depends on how soon the server replies",
 );
 
-/// Most instructions of a client that connects: some of them read what `/proc` has of the machine.
+/// Most instructions of a client: one that connects reads what `/proc` has of the machine, and all
+/// may spin while the server has no processor.
 const MOST: usize = 5_000_000;
 
 /// A server, and what the clients do with it.
@@ -41,8 +42,13 @@ struct Stage {
 struct Witness {
     /// The victim has what it takes.
     has_it: AtomicU64,
-    /// After how many kills it came back, and after how many it was gone.
+    /// Right after the kill it was not there.
+    was_taken: AtomicU64,
+    /// After how many kills it was there.
     came_back: AtomicU64,
+    /// After how many of these it had been taken, and the server had put it back.
+    given_back: AtomicU64,
+    /// After how many kills it was gone.
     gone: AtomicU64,
 }
 
@@ -74,6 +80,23 @@ fn fill(stage: &Stage) {
     };
     try_fill().expect("the server answers");
     stage.witness.has_it.store(0, Ordering::Relaxed);
+    stage.witness.was_taken.store(0, Ordering::Relaxed);
+}
+
+/// Looks, right after a kill, whether the server has given away what is taken. It puts that back
+/// within 250 ms; so the look is too late at some points, on a busy machine, but not at all.
+fn see_row(stage: &Stage, _: &KillPoint) {
+    see(stage, stage.rows.len());
+}
+
+fn see_key(stage: &Stage, _: &KillPoint) {
+    see(stage, stage.dict.len());
+}
+
+fn see(stage: &Stage, len: Result<usize>) {
+    let is_taken = len.expect("the server answers") == 0;
+    let was_taken = &stage.witness.was_taken;
+    was_taken.store(is_taken.into(), Ordering::Relaxed);
 }
 
 fn connect(stage: &Stage) {
@@ -116,6 +139,7 @@ fn has_key(stage: &Stage) -> Result<std::result::Result<bool, String>> {
     }
 }
 
+type See = fn(&Stage, &KillPoint);
 type Look = fn(&Stage) -> Result<std::result::Result<bool, String>>;
 
 /// What the next client finds: all that the victim did not receive.
@@ -131,6 +155,9 @@ fn judge(stage: &Stage, look: Look) -> std::result::Result<bool, String> {
         &stage.witness.gone
     };
     count.fetch_add(1, Ordering::Relaxed);
+    if is_back && stage.witness.was_taken.load(Ordering::Relaxed) != 0 {
+        stage.witness.given_back.fetch_add(1, Ordering::Relaxed);
+    }
     Ok(is_back)
 }
 
@@ -147,6 +174,7 @@ fn a_client_killed_anywhere_takes_a_row_or_leaves_it() {
     let report = Check::new("connect, request, wait and take the reply")
         .setup(fill)
         .victim(take_row)
+        .may_sleep()
         .survivor(|stage| judge(stage, has_row).map(drop))
         .limit(OTHERS)
         .allow_missed(OTHER_WAYS.0, OTHER_WAYS.1)
@@ -161,41 +189,48 @@ fn a_client_killed_anywhere_takes_a_row_or_leaves_it() {
 }
 
 /// A check of a client that is connected.
-fn killed_while_it_takes(name: &str, take: fn(&Stage), look: Look) {
+fn killed_while_it_takes(name: &str, take: fn(&Stage), see: See, look: Look) {
     let (_watchdog, stage) = begin();
     let report = Check::new(name)
         .setup(fill)
         .warm_up(connect)
         .victim(take)
+        .may_sleep()
+        .observer(see)
         .survivor(|stage| judge(stage, look).map(drop))
         .limit(OTHERS)
         .allow_missed(OTHER_WAYS.0, OTHER_WAYS.1)
         .max_points(POINTS)
+        .max_instructions(MOST)
         .run(&stage)
         .expect("the check runs");
     println!("{report}");
     report.assert_safe();
     let Witness {
-        came_back, gone, ..
+        came_back,
+        given_back,
+        gone,
+        ..
     } = &*stage.witness;
-    let [came_back, gone] = [came_back, gone].map(|count| count.load(Ordering::Relaxed));
-    assert!(came_back != 0, "it was never killed before its request");
-    if gone == 0 {
-        // Each victim slept for a reply that the server had at once when the trace was taken.
-        not_checked(&format!(
-            "{name}: the server never answered before its client slept"
-        ));
-    }
+    let counts = [came_back, given_back, gone].map(|count| count.load(Ordering::Relaxed));
+    println!("came back after {counts:?} [all, of these given back, gone] kills");
+    let [came_back, given_back, gone] = counts;
+    assert!(
+        came_back > given_back,
+        "it was never killed before its request"
+    );
+    assert!(given_back != 0, "nothing was taken and given back");
+    assert!(gone != 0, "it was never killed after its reply");
 }
 
 #[test]
 fn a_row_whose_reply_was_not_taken_comes_back_and_else_is_freed() {
-    killed_while_it_takes("take a row", take_row, has_row);
+    killed_while_it_takes("take a row", take_row, see_row, has_row);
 }
 
 #[test]
 fn a_value_whose_reply_was_not_taken_comes_back() {
-    killed_while_it_takes("take a value", take_key, has_key);
+    killed_while_it_takes("take a value", take_key, see_key, has_key);
 }
 
 #[test]
@@ -209,9 +244,11 @@ fn control_that_moves_a_row_in_two_requests_is_caught() {
             let row = row.expect("a row");
             stage.rows.append(row).expect("the server answers");
         })
+        .may_sleep()
         .survivor(|stage| must_be_back(stage, has_row))
         .limit(OTHERS)
         .max_points(POINTS)
+        .max_instructions(MOST)
         .stop_after(1)
         .run(&stage)
         .expect("the check runs");

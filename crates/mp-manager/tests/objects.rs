@@ -7,7 +7,7 @@ use mp_manager::{Dict, List, Manager, ManagerHandle, Object};
 use mp_object::{Event, Mutex};
 use mp_process::spawn;
 use mp_queue::Queue;
-use mp_testkit::{PATIENCE, Watchdog};
+use mp_testkit::{Forked, PATIENCE, Watchdog, leave_descriptors};
 use serde::{Deserialize, Serialize};
 
 fn watchdog() -> Watchdog {
@@ -349,4 +349,84 @@ fn another_process_makes_objects() -> Result<()> {
     manager.shutdown()?;
     assert_eq!(handle.list::<u32>().unwrap_err().kind(), ErrorKind::Closed);
     Ok(())
+}
+
+#[test]
+fn a_method_that_takes_all_descriptors_is_an_error_of_new_clients_only() -> Result<()> {
+    fn take_all(_: &mut Counter, begun: Event, go: Event) -> Result<()> {
+        leave_descriptors(0);
+        begun.set();
+        go.wait();
+        let raised = mp_os::descriptor::raise_limit();
+        raised.map(drop).map_err(Error::from)
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let (greedy, list) = (manager.object(Counter::new, (1,))?, manager.list()?);
+    let [begun, go, again] = [Event::new()?, Event::new()?, Event::new()?];
+    let new_client_gets = |expected: std::result::Result<usize, ErrorKind>| {
+        let list = &list;
+        let client = Forked::new(move || list.len().map_err(|error| error.kind()) == expected);
+        client.succeeds()
+    };
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| greedy.call(Counter::wait, (begun.clone(), go.clone())));
+        begun.wait();
+        // It connects this thread as well.
+        list.append(1)?;
+        go.set();
+        waits.join().expect("no panic")?;
+        go.clear();
+        let takes = scope.spawn(|| greedy.call(take_all, (again.clone(), go.clone())));
+        again.wait();
+        for _ in 0..3 {
+            assert!(new_client_gets(Err(ErrorKind::TooManyDescriptors)));
+            assert_eq!(list.get(0)?, Some(1));
+        }
+        go.set();
+        takes.join().expect("no panic")?
+    })?;
+    assert!(new_client_gets(Ok(1)));
+    Ok(())
+}
+
+/// The server's threads have a larger stack than others, as they read what clients send.
+#[test]
+fn arguments_of_many_large_levels_end_no_server() -> Result<()> {
+    #[derive(Serialize, Deserialize)]
+    struct Node {
+        data: [[u64; 32]; 16],
+        next: Option<Box<Node>>,
+    }
+    fn nodes(count: u32) -> Option<Box<Node>> {
+        (0..count).fold(None, |next, _| {
+            let data = [[7; 32]; 16];
+            Some(Box::new(Node { data, next }))
+        })
+    }
+    fn count(_: &Counter, mut nodes: Option<Box<Node>>) -> u32 {
+        let mut count = 0;
+        while let Some(node) = nodes {
+            nodes = node.next;
+            count += 1;
+        }
+        count
+    }
+    fn ask(manager: &Manager) -> Result<()> {
+        let counter = manager.object(Counter::new, (5,))?;
+        // Each is two levels, and the arguments are some.
+        assert_eq!(counter.call(count, (nodes(245),))?, 245);
+        let error = counter.call(count, (nodes(251),)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Encode, "{error}");
+        Ok(())
+    }
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    thread::scope(|scope| {
+        let large = thread::Builder::new().stack_size(256 << 20);
+        let asks = large
+            .spawn_scoped(scope, || ask(&manager))
+            .expect("a thread");
+        asks.join().expect("no panic")
+    })
 }
