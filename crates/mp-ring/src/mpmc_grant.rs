@@ -11,7 +11,9 @@ use crate::mpmc_ring::CellWords;
 /// [`MpmcProducer::reserve`](crate::MpmcProducer::reserve). Dropped, it is given back unused.
 ///
 /// Consumers pass it over meanwhile, and others push after it, for the rest of the lap. Leaked, it
-/// stays claimed, and the ring full from there on, until a sweep after the death of the process.
+/// stays claimed, and the ring full from there on, until a [`sweep`](MpmcRing::sweep) after its
+/// producer was dropped or its process died. In a forked child it is still the parent's, which the
+/// child must neither use nor drop.
 #[derive(Debug)]
 #[must_use = "a dropped grant publishes nothing"]
 pub struct MpmcGrant<'p, T: Plain> {

@@ -8,8 +8,9 @@ use crate::{MpmcGrant, MpmcRing, NoRoom, PushError};
 /// A seat of a [`MpmcRing`], to push from; dropped, the seat is free again.
 ///
 /// The threads of a process may push through one handle. In a forked child it is still the
-/// parent's, which the child must neither use nor drop, or a sweep takes a cell from a process
-/// that is writing it: values get lost, and the ring may become [`Corrupt`](crate::Corrupt). The
+/// parent's, as its [grants](MpmcGrant) are, which the child must neither use nor drop, or a sweep
+/// takes a cell from a process that is writing it: values get lost, and the ring may become
+/// [`Corrupt`](crate::Corrupt). The
 /// child claims its own seat, and keeps the copy in a
 /// [`ManuallyDrop`](core::mem::ManuallyDrop) or ends by `_exit`.
 ///

@@ -35,7 +35,8 @@
 //! - I3: all positions before `tail` are claimed; all before `head` are done. Both may be any
 //!   number of positions behind, never ahead.
 //! - I4: the words of a value are written only by the producer that has claimed the cell.
-//! - I5: a seat is freed after all cells that it claims, or by its owner while it claims none.
+//! - I5: a seat is freed after all cells that it claims, or by its owner while it writes none: what
+//!   a free seat claims still, by a grant that was leaked, nobody writes.
 //! - I6: for who has loaded `skip` and then finds a position claimed, all between that position and
 //!   `skip`, if that is later, are done. The writer of `skip` knew two things: the first position
 //!   that it passed over, before which all was done; and that from there to `skip` all was done.
@@ -69,8 +70,9 @@
 //! - A consumer, before its compare-and-swap: nothing has happened. After it: the value is popped,
 //!   and what the consumer had not passed on yet died with it. No value is given twice.
 //! - A sweeper: each cell is freed or not, and the seat after them; the next sweep goes on.
-//! - A process that calls `exec` ends its other threads, one of them perhaps in a push, but its
-//!   identity lives on: the cell stays claimed until the new program ends.
+//! - A process that calls `exec` ends its other threads, one of them perhaps in a push: the cell
+//!   stays claimed until the new program ends, unless the identity in the seat tells programs
+//!   apart.
 //!
 //! # If a process stops
 //!
@@ -191,7 +193,8 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
     ///   very `T`. The header of the object that the region belongs to is what proves it to an
     ///   attacher.
     /// - No other process or thread uses it before this returns.
-    /// - A forked child neither uses nor drops its copy of a [`MpmcProducer`]: it is the parent's.
+    /// - A forked child neither uses nor drops its copy of a [`MpmcProducer`] or of a
+    ///   [`MpmcGrant`](crate::MpmcGrant): it is the parent's.
     pub unsafe fn create(
         region: Region<'a>,
         capacity: usize,

@@ -231,6 +231,75 @@ fn sweep_frees_the_cell_of_a_dead_producer() {
     assert_eq!(drain(ring), [3, 4, 5, 6]);
 }
 
+/// A grant that was leaked keeps its cell, but not for ever.
+#[test]
+fn sweep_gives_back_what_a_leaked_grant_claimed() {
+    let mut memory = memory::<u64>(2);
+    let ring = MpmcRing::new(&mut memory, 2, 1).unwrap();
+    let producer = ring.claim_producer(id(1)).unwrap();
+    std::mem::forget(producer.reserve().unwrap());
+    // SAFETY: none is dead.
+    let sweep = || unsafe { ring.sweep(|_| false) };
+    assert_eq!(sweep(), 0);
+    producer.push(1).unwrap();
+    let full = producer.push(2);
+    assert_eq!(full, Err(PushError::Full(2)), "its producer may write yet");
+    drop(producer);
+    let producer = ring.claim_producer(id(2)).unwrap();
+    assert_eq!(producer.push(2), Err(PushError::Full(2)));
+    drop(producer);
+    assert_eq!(sweep(), 0);
+    let producer = ring.claim_producer(id(2)).unwrap();
+    assert_eq!(producer.push(2), Ok(()));
+    assert_eq!(drain(ring), [1, 2]);
+}
+
+/// A ring that is claimed all around has no value, and one of values has no unfinished push.
+#[test]
+fn a_look_around_the_whole_ring_ends() {
+    for capacity in [1, 2, 3] {
+        let mut memory = memory::<u64>(capacity);
+        let opened = Opened::new(&mut memory, capacity);
+        let producer = opened.ring.claim_producer(id(1)).unwrap();
+        for position in 0..capacity as u64 {
+            producer.push(position).unwrap();
+        }
+        assert_eq!(opened.ring.unfinished(), None);
+        for position in 0..capacity as u64 {
+            opened.set_cell(position as usize, CLAIMED | position);
+        }
+        assert!(!opened.ring.has_value());
+        assert_eq!(opened.ring.unfinished(), Some(id(1)));
+        let last = capacity as u64 - 1;
+        opened.set_cell(last as usize, FULL | last);
+        assert!(opened.ring.has_value());
+    }
+}
+
+/// Many dead seats cost no more looks at the cells than one.
+#[test]
+#[cfg_attr(miri, ignore = "measures")]
+fn a_sweep_looks_at_each_cell_once() {
+    const SEATS: u64 = 512;
+    const CAPACITY: usize = 1 << 14;
+    let words = MpmcRing::<u64>::words_for(CAPACITY, SEATS as usize).unwrap();
+    let mut memory = vec![0; words];
+    let ring = MpmcRing::<u64>::new(&mut memory, CAPACITY, SEATS as usize).unwrap();
+    // The shortest of several: no load makes all of them long.
+    let shortest = |dead: u64| {
+        let sweep = |_| {
+            (1..=dead).for_each(|owner| std::mem::forget(ring.claim_producer(id(owner)).unwrap()));
+            let start = Instant::now();
+            // SAFETY: none of them pushes.
+            assert_eq!(unsafe { ring.sweep(|_| true) }, dead as usize);
+            start.elapsed()
+        };
+        (0..5).map(sweep).min().unwrap()
+    };
+    let (one, many) = (shortest(1), shortest(SEATS));
+    assert!(many < one * 50, "{many:?} for {SEATS}, {one:?} for one");
+}
+
 /// A hint is stored by whoever was slow, any number of laps late.
 #[test]
 fn hints_may_be_behind() {
@@ -355,6 +424,7 @@ fn impossible_words_are_named() {
         let corrupt = Corrupt::Cell { position, word };
         assert_eq!(producer.push(1), Err(PushError::Corrupt(1, corrupt)));
         assert_eq!(opened.ring.pop(), Err(PopError::Corrupt(corrupt)));
+        assert!(opened.ring.has_value(), "who waits for a pop hears of it");
     };
     let no_seat = CLAIMED | 4 << 52;
     for word in [

@@ -105,8 +105,8 @@ impl<T: Plain> MpmcRing<'_, T> {
         if !is_after(position, at) {
             // One lap after a cell that was passed over. By I3 it is impossible otherwise.
             return match passed {
-                Some(_) => Ok(None),
-                None => Err(self.corrupt(at, word)),
+                Some(_) if !is_after(start, position) => Ok(None),
+                _ => Err(self.corrupt(at, word)),
             };
         }
         // `at` is done. By I2 so is all up to one lap before the last claim that the cell shows.
@@ -210,30 +210,56 @@ impl<T: Plain> MpmcRing<'_, T> {
         value
     }
 
-    /// Whether a [`pop`](Self::pop) would find a value now; it takes none.
+    /// Whether a [`pop`](Self::pop) would say something else than `Empty` now; it takes nothing.
     pub fn has_value(&self) -> bool {
-        let is_full = |cell| matches!(cell, Cell::Full(_)).then_some(());
-        self.find(is_full).is_some()
+        // Acquire: what its writer knew to be done (I3).
+        let start = self.words.head.load(Ordering::Acquire) & POSITIONS;
+        let (mut at, mut passed) = (start, None);
+        loop {
+            let Ok(cell) = self.cell(at) else {
+                return true;
+            };
+            // Acquire: what its writer knew of other cells (I2).
+            let word = cell[0].load(Ordering::Acquire);
+            if word == CellWord::full(at).0 {
+                return true;
+            }
+            match self.after_no_value(start, at, word, passed) {
+                Ok(Some(further)) => (at, passed) = further,
+                Ok(None) => return self.came_late(passed, at).is_some(),
+                // What a pop reports.
+                Err(_) => return true,
+            }
+        }
     }
 
-    /// What `look` finds first in the cells that are full or claimed, in their order.
-    pub(super) fn find<R>(&self, look: impl Fn(Cell) -> Option<R>) -> Option<R> {
+    /// What `look` finds first in the cells that are claimed, in their order.
+    pub(super) fn find_claimed<R>(
+        &self,
+        look: impl Fn(Cell) -> Option<R>,
+    ) -> Result<Option<R>, Corrupt> {
         // As `pop` walks, past values, too: what the hints say does not matter.
         let start = self.words.head.load(Ordering::Acquire) & POSITIONS;
-        let mut at = start;
+        let (mut at, mut passed) = (start, None);
         loop {
-            let word = self.cell(at).ok()?[0].load(Ordering::Acquire);
-            let (further, is_there) = if word == CellWord::full(at).0 {
-                (self.laps.next(at), true)
-            } else {
-                // An error is the end of a walk around a full ring, or what `pop` reports.
-                let (further, passed) = self.after_no_value(start, at, word, None).ok()??;
-                (further, passed.is_some())
-            };
-            if is_there && let Some(found) = CellWord(word).cell().and_then(&look) {
-                return Some(found);
+            // Acquire: what its writer knew of other cells (I2).
+            let word = self.cell(at)?[0].load(Ordering::Acquire);
+            if word == CellWord::full(at).0 {
+                passed = Some(Passed::and(passed, at));
+                at = self.laps.next(at);
+                continue;
             }
-            at = further;
+            let Some(further) = self.after_no_value(start, at, word, passed)? else {
+                return Ok(None);
+            };
+            // Not where the push ended between the two looks.
+            if further.0 != at
+                && let Some(claimed) = CellWord(word).cell().filter(|cell| cell.position() == at)
+                && let Some(found) = look(claimed)
+            {
+                return Ok(Some(found));
+            }
+            (at, passed) = further;
         }
     }
 }
