@@ -40,7 +40,8 @@ use crate::{Error, ErrorKind, Kind, Region, Result, Table, TypeCode, TypeTag, fn
 pub const HEADER_SIZE: usize = 256;
 
 const MAGIC: [u8; 8] = *b"mp\x89shm\r\n";
-const ABI_VERSION: u32 = 1;
+/// 2: arrays of more than 4 Mi elements have more owner words, so their elements start later.
+const ABI_VERSION: u32 = 2;
 const READY: u64 = u64::from_be_bytes(*b"mp ready");
 const WORDS: usize = HEADER_SIZE / 8;
 /// Words 0..28 are covered by the checksum (I1).
@@ -126,7 +127,7 @@ impl Header {
         "Header",
         Header {
             magic: "`6d 70 89 73 68 6d 0d 0a`: one of ours, and not mangled by a text transfer",
-            version: "1; another layout has another number",
+            version: "2; another layout has another number",
             kind: "what the payload is, see the kinds",
             segment_size: "bytes of the whole segment",
             payload_offset: "bytes from the segment's start to the payload",

@@ -34,10 +34,14 @@ unsafe impl<T: Plain> Send for ArrayMemory<T> {}
 // SAFETY: as for `Send`.
 unsafe impl<T: Plain> Sync for ArrayMemory<T> {}
 
+/// Bytes of the control of `len` elements and of its owner words.
+fn control_size(len: usize) -> usize {
+    size_of::<ArrayControl>() + max_chunks(len) * size_of::<OwnerWord>()
+}
+
 /// Bytes from the start of the payload to the elements, for `len` of them.
 fn elements_offset(len: usize) -> usize {
-    let words = size_of::<ArrayControl>() + max_chunks(len) * size_of::<OwnerWord>();
-    (HEADER_SIZE + words).next_multiple_of(PAGE) - HEADER_SIZE
+    (HEADER_SIZE + control_size(len)).next_multiple_of(PAGE) - HEADER_SIZE
 }
 
 /// Bytes of the payload of an array with `len` elements.
@@ -46,6 +50,25 @@ fn payload_size<T>(len: usize) -> Result<usize> {
         .and_then(|size| size.checked_add(elements_offset(len)))
         .filter(|_| size_of::<T>() != 0)
         .ok_or_else(|| refused_len::<T>(len))
+}
+
+/// Refuses an object with more or fewer bytes than its elements need here: a build that places them
+/// elsewhere made it.
+fn check_payload(object: &Object, expected: usize) -> Result<()> {
+    let found = object.header().payload_size();
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::mismatch(
+        ErrorKind::WrongSize,
+        "open",
+        object.name().unwrap_or("an array"),
+        format_args!("a payload of {found} bytes"),
+        format_args!(
+            "one of {expected} for {} elements; another version of mp made it",
+            object.header().item_count()
+        ),
+    ))
 }
 
 /// The error for a number of elements that cannot be.
@@ -99,7 +122,7 @@ impl<T: Plain> ArrayMemory<T> {
     pub(crate) fn from_object(object: Object) -> Result<Self> {
         let len = usize::try_from(object.header().item_count())
             .map_err(|_| refused_len::<T>(usize::MAX))?;
-        payload_size::<T>(len)?;
+        check_payload(&object, payload_size::<T>(len)?)?;
         // SAFETY: an array is its control, words and elements, reached by its own protocol only.
         let payload = unsafe { object.payload() };
         let words = payload.place_slice(size_of::<ArrayControl>(), max_chunks(len))?;
@@ -114,9 +137,7 @@ impl<T: Plain> ArrayMemory<T> {
 
     /// What the control is to be of `len` elements that lie apart.
     pub(crate) fn control_plan(len: usize) -> Plan {
-        let words = max_chunks(len) * size_of::<OwnerWord>();
-        let size = size_of::<ArrayControl>() + words;
-        Plan::new(Kind::NdArray, TypeTag::of::<T>(), size).item_count(len)
+        Plan::new(Kind::NdArray, TypeTag::of::<T>(), control_size(len)).item_count(len)
     }
 
     /// What every control of elements that lie apart is.
@@ -142,6 +163,7 @@ impl<T: Plain> ArrayMemory<T> {
                 format_args!("one of {len}, as the file has"),
             ));
         }
+        check_payload(&control, control_size(len))?;
         // SAFETY: a control is the control and its words, reached by their own protocol only.
         let payload = unsafe { control.payload() };
         let words = payload.place_slice(size_of::<ArrayControl>(), max_chunks(len))?;
@@ -243,3 +265,59 @@ impl<T> Clone for ArrayMemory<T> {
 }
 
 const _: () = assert!(offset_of!(ArrayControl, mutex) == 0 && HEADER_SIZE.is_multiple_of(128));
+
+#[cfg(test)]
+mod tests {
+    use mp_layout::{ErrorKind, Kind, TypeTag};
+    use mp_object::{Object, Plan};
+    use mp_shm::Segment;
+
+    use super::{ArrayMemory, control_size, elements_offset, payload_size};
+
+    const MANY: usize = 8 << 20;
+
+    /// What builds with 4096 owner words for any number of elements made of it.
+    const WORDS_BEFORE: usize = 4096 * 8;
+
+    fn object(kind: Kind, size: usize) -> Object {
+        let plan = Plan::new(kind, TypeTag::of::<u8>(), size).item_count(MANY);
+        Object::create(&plan, |_| Ok(())).unwrap()
+    }
+
+    #[test]
+    fn an_array_whose_elements_lie_elsewhere_is_refused() {
+        let size = payload_size::<u8>(MANY).unwrap();
+        let before = (256 + 128 + WORDS_BEFORE).next_multiple_of(4096) - 256 + MANY;
+        assert!(before < size);
+        for wrong in [before, size - 1, size + 1, size + 4096] {
+            let opened = ArrayMemory::<u8>::from_object(object(Kind::Array, wrong));
+            let error = opened.err().expect("another layout");
+            assert_eq!(error.kind(), ErrorKind::WrongSize);
+            assert!(error.to_string().contains(&wrong.to_string()), "{error}");
+        }
+        assert!(ArrayMemory::<u8>::from_object(object(Kind::Array, size)).is_ok());
+    }
+
+    #[test]
+    fn a_control_with_other_owner_words_is_refused() {
+        let data = Segment::anonymous("elements", MANY).unwrap();
+        let size = control_size(MANY);
+        for wrong in [128 + WORDS_BEFORE, size - 8, size + 8] {
+            let control = object(Kind::NdArray, wrong);
+            let opened = ArrayMemory::<u8>::of_parts(control, data.clone(), 0, MANY);
+            let error = opened.err().expect("another layout");
+            assert_eq!(error.kind(), ErrorKind::WrongSize);
+        }
+        let control = object(Kind::NdArray, size);
+        assert!(ArrayMemory::<u8>::of_parts(control, data, 0, MANY).is_ok());
+    }
+
+    /// Builds of one `ABI_VERSION` find the elements at one place: who changes a number here raises
+    /// that version.
+    #[test]
+    fn elements_lie_where_version_2_of_the_layout_has_them() {
+        let offsets = [0, 1, 500, 4096, 4 << 20, (4 << 20) + 1024, MANY].map(elements_offset);
+        let expected = [3840, 3840, 7936, 36608, 36608, 36608, 69376];
+        assert_eq!(offsets, expected);
+    }
+}
