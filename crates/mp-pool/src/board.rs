@@ -35,7 +35,8 @@
 //! - I6: the parent counts the packets that it makes ready, and those that it passes over since
 //!   they are not free; the count modulo their number is the next one. No packet before `hint` is
 //!   ready: a worker moves it past what it found not ready, or claimed, of what was counted before.
-//!   So a look costs nothing where nothing was counted since the last one.
+//!   So a look costs nothing where nothing was counted since the last one. A look after a sleep does
+//!   not rely on it, so a process that damages it delays packets, and loses none.
 //!
 //! # Orderings
 //!
@@ -116,6 +117,9 @@ pub const MAX_WORKERS: usize = 4096;
 
 /// The most tasks of one packet: their numbers, counted from 1, have 16 bits.
 pub const MAX_ITEMS: usize = 4096;
+
+/// A worker looks before it says that it sleeps, and after that: the third look follows a sleep.
+const LOOKS_BEFORE_SLEEP: u32 = 2;
 
 /// The size of a packet that has to be asked for.
 const ASK: u32 = u32::MAX;
@@ -201,6 +205,8 @@ pub struct Board {
     /// Of the first packets, which have long ones.
     lines: usize,
     workers: usize,
+    /// What the parent has counted (I6); `published` is for workers, of which one may damage it.
+    counted: AtomicU64,
 }
 
 /// When the parent is told of a packet's outcomes, if it sleeps.
@@ -281,6 +287,7 @@ impl Board {
             packets,
             lines,
             workers,
+            counted: AtomicU64::new(0),
         };
         let shape = &board.words()?.shape;
         shape.packets.store(packets as u32, Ordering::Relaxed);
@@ -316,6 +323,7 @@ impl Board {
             packets,
             lines,
             workers,
+            counted: AtomicU64::new(0),
         })
     }
 
@@ -364,11 +372,13 @@ impl Board {
         let ready = generation << GENERATION_SHIFT | READY;
         // pairs with the claim
         words.state.store(ready, Ordering::Release);
-        let published = &self.words()?.published;
-        let before = published.load(Ordering::Relaxed);
+        // Relaxed: the parent publishes under a lock of its own.
+        let before = self.counted.load(Ordering::Relaxed);
         let passed_over = (packet as u64).wrapping_sub(before) % self.packets as u64;
+        let counted = before + passed_over + 1;
+        self.counted.store(counted, Ordering::Relaxed);
         // Release: what is counted is ready (I6).
-        published.store(before + passed_over + 1, Ordering::Release);
+        self.words()?.published.store(counted, Ordering::Release);
         Ok(())
     }
 
@@ -538,43 +548,30 @@ impl Board {
 
     /// Takes a ready packet for worker `worker`, if there is one.
     pub fn claim(&self, worker: usize) -> Result<Option<Claim>> {
-        let words = self.words()?;
+        let hint = &self.words()?.hint;
         let packets = self.all_packets()?;
         let places = self.places_to_look()?;
         let end = places.end;
         let has_places = !places.is_empty();
         for place in places {
             let packet = place as usize % self.packets;
-            let found = &packets[packet];
-            let state = found.state.load(Ordering::Relaxed);
-            if state & TAG != READY {
-                continue;
+            if let Some(claim) = claim_ready(packet, &packets[packet], worker) {
+                // Release: whoever loads it sees as much as was counted (I6).
+                hint.store(place + 1, Ordering::Release);
+                return Ok(Some(claim));
             }
-            let taken = state & !TAG | (worker as u64 + 1) << WORKER_SHIFT | TAKEN;
-            // Acquire pairs with `publish`. Release: who finds it taken sees what this worker
-            // pushed before (`next`). The claim and its record are this one step.
-            let claimed =
-                found
-                    .state
-                    .compare_exchange(state, taken, Ordering::AcqRel, Ordering::Relaxed);
-            if claimed.is_err() {
-                continue;
-            }
-            // Release: whoever loads it sees as much as was counted (I6).
-            words.hint.store(place + 1, Ordering::Release);
-            let size = found.size.load(Ordering::Relaxed);
-            return Ok(Some(Claim {
-                packet,
-                generation: state >> GENERATION_SHIFT,
-                size: (size != ASK).then_some(size as usize),
-                items: found.items.load(Ordering::Relaxed) as usize,
-                hurry: Hurry::from_word(found.hurry.load(Ordering::Relaxed)),
-            }));
         }
         if has_places {
-            words.hint.store(end, Ordering::Release);
+            hint.store(end, Ordering::Release);
         }
         Ok(None)
+    }
+
+    /// As [`claim`](Self::claim), in all places: also one before a `hint` that another process
+    /// damaged.
+    fn claim_anywhere(&self, worker: usize) -> Result<Option<Claim>> {
+        let mut packets = self.all_packets()?.iter().enumerate();
+        Ok(packets.find_map(|(packet, words)| claim_ready(packet, words, worker)))
     }
 
     /// Where a packet may be ready, in the parent's count: each packet once at most.
@@ -626,7 +623,17 @@ impl Board {
             if self.has_news(1) {
                 tell()?;
             }
-            let next = words.tasks.wait_until(Wait::Sleep, Deadline::NEVER, look);
+            let mut looks = 0;
+            let next = words.tasks.wait_until(Wait::Sleep, Deadline::NEVER, || {
+                looks += 1;
+                let next = look();
+                // After a sleep it looks everywhere: 512 words next to a system call.
+                if next.is_some() || looks <= LOOKS_BEFORE_SLEEP {
+                    return next;
+                }
+                let found = self.claim_anywhere(worker).transpose();
+                found.map(|claim| claim.map(Next::Run))
+            });
             // Without a deadline there is always an answer.
             next.unwrap_or(Ok(Next::Stop))
         })
@@ -772,6 +779,30 @@ impl AsFd for Board {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
     }
+}
+
+/// Takes a packet for worker `worker`, if it is ready.
+fn claim_ready(packet: usize, words: &PacketWords, worker: usize) -> Option<Claim> {
+    let state = words.state.load(Ordering::Relaxed);
+    if state & TAG != READY {
+        return None;
+    }
+    let taken = state & !TAG | (worker as u64 + 1) << WORKER_SHIFT | TAKEN;
+    // Acquire pairs with `publish`. Release: who finds it taken sees what this worker pushed before
+    // (`next`). The claim and its record are this one step.
+    let claimed =
+        words
+            .state
+            .compare_exchange(state, taken, Ordering::AcqRel, Ordering::Relaxed);
+    claimed.ok()?;
+    let size = words.size.load(Ordering::Relaxed);
+    Some(Claim {
+        packet,
+        generation: state >> GENERATION_SHIFT,
+        size: (size != ASK).then_some(size as usize),
+        items: words.items.load(Ordering::Relaxed) as usize,
+        hurry: Hurry::from_word(words.hurry.load(Ordering::Relaxed)),
+    })
 }
 
 /// This processor's number plus one.

@@ -87,7 +87,8 @@ impl ProcessPoolExecutor {
     }
 
     /// Calls `task` with each item, all of which are submitted here, and iterates over the results
-    /// in order.
+    /// in order. If the iterator is dropped after a result and before its end, tasks that no worker
+    /// has taken are cancelled.
     ///
     /// [`map_options`](Self::map_options) has a time limit, the size of packets, and how many tasks
     /// may be submitted ahead of the results; [`Pool::imap`] takes items as results are asked for.

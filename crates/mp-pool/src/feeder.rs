@@ -261,7 +261,7 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
             self.job.expect(packet.items);
             if self.attention == Attention::Now && !self.shared.is_copy() {
                 // Before a worker can have it: so that it need not wake whom it finds awake.
-                self.leading = Leading::begin(self.shared).ok();
+                self.leading = Leading::begin_if_free(self.shared);
             }
             self.shared.submit(packet);
         }

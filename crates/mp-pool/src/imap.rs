@@ -14,7 +14,8 @@ use crate::job::{Delivered, Progress, value};
 ///
 /// It takes items from its iterator when the result that is asked for is not there yet, and is
 /// ahead of the results by four packets of tasks for each worker at most: so the iterator may be
-/// endless. Dropped early, it leaves the tasks that were submitted to run. It knows its length if
+/// endless. Dropped early, it leaves the tasks that were submitted to run; that of an executor's
+/// `map` takes back what no worker has taken, if it gave a result before, as Python's does. It knows its length if
 /// the iterator does, which is what progress bars ask for; a timeout of
 /// [`MapOptions`](crate::MapOptions) ends it before that.
 ///
@@ -34,8 +35,10 @@ pub struct Imap<'p, I: Iterator, R> {
     /// How many tasks more than that may have been submitted.
     ahead: usize,
     has_more: bool,
-    /// Until when `next` waits.
+    /// Until when `next` waits, and items are taken.
     deadline: Deadline,
+    /// Whether a drop takes back what no worker has taken.
+    cancels: bool,
 }
 
 impl<'p, I: Iterator, R> Imap<'p, I, R> {
@@ -46,6 +49,7 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
             ahead,
             has_more: true,
             deadline: Deadline::NEVER,
+            cancels: false,
         };
         if !is_ordered {
             imap.feeder.job.locked().arrived = Some(VecDeque::new());
@@ -54,9 +58,11 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
         imap
     }
 
-    /// The same, ended by the first [`next`](Iterator::next) that has no result at `deadline`.
-    pub(crate) fn until(self, deadline: Deadline) -> Self {
-        Self { deadline, ..self }
+    /// The same, ended by the first [`next`](Iterator::next) that has no result at `deadline`, or
+    /// by a drop.
+    pub(crate) fn of_executor(mut self, deadline: Deadline) -> Self {
+        (self.deadline, self.cancels) = (deadline, true);
+        self
     }
 
     /// The next result, waiting for it up to a [`Duration`](std::time::Duration), an
@@ -78,10 +84,17 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
             ready
         } else {
             self.feed();
-            if !self.has_more && self.given == self.feeder.submitted {
-                return None;
+            if self.given == self.feeder.submitted {
+                // There are more, and no time to run them.
+                let late = || Err(TaskError::new(given, Cause::TimedOut));
+                return self.has_more.then(late);
             }
-            self.feeder.job.wait(usize::MAX, timeout.into(), take)
+            let taken = self.feeder.job.wait(usize::MAX, timeout.into(), take);
+            // What a worker has pushed is there, also if no thread has taken it.
+            taken.or_else(|| {
+                self.feeder.job.take();
+                take(&mut self.feeder.job.locked())
+            })
         };
         let Some((index, delivered)) = taken else {
             let cause = self.feeder.job.why_missing();
@@ -103,6 +116,11 @@ impl<'p, I: Iterator, R> Imap<'p, I, R> {
 
     fn feed(&mut self) {
         while self.has_more && self.feeder.submitted - self.given < self.ahead {
+            if self.deadline.is_expired() {
+                // An iterator that is asked may take its time.
+                self.has_more = self.feeder.left().1 != Some(0);
+                return;
+            }
             self.has_more = self.feeder.feed();
         }
     }
@@ -133,6 +151,16 @@ impl<I: Iterator, R> Iterator for Imap<'_, I, R> {
     }
 }
 
+impl<I: Iterator, R> Drop for Imap<'_, I, R> {
+    /// Takes back what no worker has taken, if an executor's `map` made it, and a result was given:
+    /// who never asks for one wants the tasks to run.
+    fn drop(&mut self) {
+        if self.cancels && (1..self.feeder.submitted).contains(&self.given) {
+            self.feeder.cancel();
+        }
+    }
+}
+
 impl<I: ExactSizeIterator, R> ExactSizeIterator for Imap<'_, I, R> {}
 
 impl<I: Iterator, R> fmt::Debug for Imap<'_, I, R> {
@@ -147,8 +175,32 @@ impl<I: Iterator, R> fmt::Debug for Imap<'_, I, R> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use mp_os::clock::Deadline;
+
     use crate::Pool;
+    use crate::chunked::Chunked;
     use crate::error::Cause;
+    use crate::shared::{Config, Shared};
+
+    /// A pool without a collector: the outcome is in its worker's ring, and no thread takes it.
+    #[test]
+    fn what_a_worker_has_pushed_is_given_after_the_time() {
+        let config = Config {
+            workers: 1,
+            ..Config::default()
+        };
+        let pool = Arc::new(Shared::new(config).unwrap());
+        let mut results = Chunked::new(&pool, Some(1)).imap(|n: u32| n + 1, [6]);
+        // That it is ready, and the outcome.
+        while !pool.board.has_news(2) {
+            std::thread::yield_now();
+        }
+        let next = results.next_timeout(Deadline::PASSED);
+        assert_eq!(next.expect("there is one").unwrap(), 7);
+        pool.terminate();
+    }
 
     #[test]
     fn a_result_that_comes_late_takes_no_room_for_those_that_were_taken() {

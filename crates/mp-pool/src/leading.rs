@@ -15,7 +15,7 @@ use mp_os::wakeup;
 
 use crate::look::look_for_a_while;
 use crate::shared::Shared;
-use crate::state::Leader;
+use crate::state::{Leader, State};
 
 /// A leader that needs more outcomes does not look for them: it would take its time from those
 /// that run the tasks.
@@ -45,10 +45,20 @@ impl<'a> Leading<'a> {
             }
             return Err(Following(pool));
         }
+        Ok(Self::of(pool, &mut state))
+    }
+
+    /// `None` if another thread leads; its caller does not wait yet.
+    pub(crate) fn begin_if_free(pool: &'a Shared) -> Option<Self> {
+        let mut state = pool.locked();
+        (state.leader == Leader::None).then(|| Self::of(pool, &mut state))
+    }
+
+    fn of(pool: &'a Shared, state: &mut State) -> Self {
         state.leader = Leader::Awake;
         let awake = pool.board.wakes();
-        pool.end_if_failed(&mut state, awake);
-        Ok(Self(pool))
+        pool.end_if_failed(state, awake);
+        Self(pool)
     }
 
     /// Delivers what workers push until `test` gives something, or else how many outcomes it needs
@@ -73,7 +83,11 @@ impl<'a> Leading<'a> {
                     Ok(None) => {}
                     Ok(result) => return result,
                     // Every task has failed now, and `test` sees it.
-                    Err(error) => self.0.end_if_failed(&mut self.0.locked(), Err(error)),
+                    Err(error) => {
+                        let mut state = self.0.locked();
+                        (state.leader, state.leader_share) = (Leader::Awake, 0);
+                        self.0.end_if_failed(&mut state, Err(error));
+                    }
                 }
             }
             tested = test();

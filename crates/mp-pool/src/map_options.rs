@@ -54,7 +54,8 @@ impl<'p> MapOptions<'p> {
     ///
     /// A result that is there is given also later. The first that is not is
     /// [`Cause::TimedOut`](crate::Cause::TimedOut), and the last that the iterator gives. Tasks
-    /// that no worker has taken by then are cancelled; those that run go on.
+    /// that no worker has taken by then are cancelled; those that run go on. No item is taken
+    /// later.
     pub fn timeout(self, timeout: impl Into<Deadline>) -> Self {
         let deadline = timeout.into();
         Self { deadline, ..self }
@@ -105,6 +106,6 @@ impl<'p> MapOptions<'p> {
     fn iterate<I: Iterator, R>(self, feeder: Feeder<'p, I, R>) -> Imap<'p, I, R> {
         // The next packet is submitted when there is room for all of it.
         let ahead = self.buffer - (self.packet() - 1);
-        Imap::new(feeder, true, ahead).until(self.deadline)
+        Imap::new(feeder, true, ahead).of_executor(self.deadline)
     }
 }

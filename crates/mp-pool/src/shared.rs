@@ -155,6 +155,7 @@ impl Shared {
     pub(crate) fn end_if_failed(&self, state: &mut State, result: Result<()>) {
         if let Err(error) = result {
             state.end(&self.board, Arc::new(error));
+            self.wake_leader(state);
         }
     }
 
@@ -274,20 +275,18 @@ impl Shared {
         if self.is_copy() {
             return Err(copy_error("look at the workers of"));
         }
-        let state = self.locked();
-        let stats = |one: &Occupant| {
-            let (pid, age) = (one.pid(), one.age());
+        let known = |(_, one): (usize, &Occupant)| (one.pid(), one.age(), Arc::clone(&one.process));
+        // Without the lock: it takes system calls for each.
+        let workers: Vec<_> = self.locked().occupants().map(known).collect();
+        let stats = |(pid, age, process): (u32, _, Arc<WorkerProcess>)| {
             let cpu_time = cpu::time_of(pid);
             // If it lives after that, no other process had its pid.
-            one.process.is_alive().then(|| match cpu_time {
+            process.is_alive().then(|| match cpu_time {
                 Ok(cpu_time) => Ok(WorkerStats { pid, age, cpu_time }),
                 Err(source) => Err(Error::os("look at", "a worker of a pool", source)),
             })
         };
-        state
-            .occupants()
-            .filter_map(|(_, one)| stats(one))
-            .collect()
+        workers.into_iter().filter_map(stats).collect()
     }
 
     pub(crate) fn wake_collector(&self) {
@@ -315,9 +314,7 @@ impl Shared {
             match self.sleep(&watch) {
                 Ok(seats) => ended = seats,
                 Err(error) => {
-                    let mut state = self.locked();
-                    self.end_if_failed(&mut state, Err(error));
-                    self.wake_leader(&state);
+                    self.end_if_failed(&mut self.locked(), Err(error));
                 }
             }
         }
@@ -414,6 +411,7 @@ mod tests {
     use std::os::fd::AsFd;
     use std::sync::Arc;
 
+    use mp_layout::{Error, ErrorKind};
     use mp_os::clock::Deadline;
     use mp_os::wakeup::wait_any;
 
@@ -468,6 +466,18 @@ mod tests {
         }
         assert!(is_rung(&pool));
         pool.terminate();
+    }
+
+    #[test]
+    fn a_pool_that_fails_wakes_a_leader_that_sleeps() {
+        let pool = pool();
+        let mut state = pool.locked();
+        state.leader = Leader::Asleep;
+        pool.end_if_failed(&mut state, Ok(()));
+        assert!(!is_rung(&pool));
+        let error = Error::new(ErrorKind::Corrupt, "fill", "a board");
+        pool.end_if_failed(&mut state, Err(error));
+        assert!(is_rung(&pool));
     }
 
     /// One task that its worker refuses: there is no such function.

@@ -4,14 +4,20 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 use mp_os::clock::Deadline;
 use mp_os::wakeup::{Wakeup, wait_any};
 use mp_pool::board::{Board, Hurry, Next};
 use mp_sync::Wait;
-use mp_testkit::Forked;
+use mp_testkit::{Forked, PATIENCE, Watchdog};
 
 const WORKER: usize = 0;
+
+/// Bytes from the start of the board to `published` and `hint`.
+const PUBLISHED: u64 = 256;
+const HINT: u64 = 384;
+
 const OUTCOME: u32 = 1;
 
 /// Lets the kernel kill this process at any system call but `read`, `write` and `exit`.
@@ -188,6 +194,65 @@ fn a_look_finds_whatever_is_ready_in_whichever_place_it_was_published() {
             let (place, _) = taken.swap_remove(next(taken.len()));
             board.free(place).unwrap();
         }
+    }
+}
+
+/// A word of the board, as a process has it that may write there.
+struct Word {
+    memory: File,
+    place: u64,
+}
+
+impl Word {
+    fn new(board: &Board, place: u64) -> Self {
+        let memory = File::from(board.as_fd().try_clone_to_owned().unwrap());
+        Self { memory, place }
+    }
+
+    fn get(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.memory.read_exact_at(&mut bytes, self.place).unwrap();
+        u64::from_ne_bytes(bytes)
+    }
+
+    fn set(&self, value: u64) {
+        let written = self.memory.write_all_at(&value.to_ne_bytes(), self.place);
+        written.unwrap();
+    }
+}
+
+/// It hides the packets from looks; a worker that sleeps finds them all the same.
+#[test]
+fn packets_before_a_damaged_hint_are_found_after_a_sleep() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let board = Board::new(1).unwrap();
+    for place in 0..3 {
+        let published = board.publish(place, 1, Some(&[1; 9]), 1, Hurry::No);
+        published.unwrap();
+    }
+    let (published, hint) = (Word::new(&board, PUBLISHED), Word::new(&board, HINT));
+    assert_eq!((published.get(), hint.get()), (3, 0));
+    for place in 0..3 {
+        hint.set(3);
+        assert_eq!(board.claim(WORKER).unwrap(), None);
+        let next = board.next(WORKER, Wait::Sleep, || Ok(()));
+        let Next::Run(claim) = next.unwrap() else {
+            panic!("nothing stops it")
+        };
+        assert_eq!(claim.packet, place);
+    }
+}
+
+#[test]
+fn a_damaged_count_ends_with_the_next_packet() {
+    let board = Board::new(1).unwrap();
+    let count = Word::new(&board, PUBLISHED);
+    for (place, damage) in [0, 7, u64::MAX - 1, u64::MAX].into_iter().enumerate() {
+        count.set(damage);
+        board.publish(place, 1, None, 1, Hurry::No).unwrap();
+        assert_eq!(count.get(), place as u64 + 1);
+        let claim = board.claim(WORKER).unwrap().expect("it is ready");
+        assert_eq!(claim.packet, place);
     }
 }
 

@@ -431,6 +431,40 @@ fn a_map_with_a_buffer_takes_no_more_items_than_it_holds() {
 }
 
 #[test]
+fn a_map_takes_no_item_after_its_time() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let taken = Cell::new(0);
+    let items = (0..).inspect(|_| taken.set(taken.get() + 1));
+    let map = executor.map_options().buffer_size(4);
+    let results = map.timeout(Deadline::PASSED).map(|n: u32| n, items);
+    assert_eq!(taken.get(), 4);
+    // Those four that are there, or fewer, and that the next is late.
+    let late = results.last().expect("there are items").unwrap_err();
+    assert!(matches!(late.cause(), Cause::TimedOut), "{late}");
+    assert_eq!(taken.get(), 4);
+    let none = executor.map_options().timeout(Deadline::PASSED);
+    assert!(none.map(|n: u32| n, []).next().is_none());
+}
+
+#[test]
+fn a_map_that_is_dropped_takes_back_what_no_worker_has() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let (first, go) = (Event::new().unwrap(), Event::new().unwrap());
+    first.set();
+    let items = (0..20).map(|n| (if n == 0 { &first } else { &go }.clone(), n));
+    let mut results = executor.starmap(pass, items);
+    assert_eq!(results.next().expect("20").unwrap(), 0);
+    drop(results);
+    go.set();
+    executor.shutdown();
+    let stats = executor.pool().stats();
+    assert_eq!(stats.done + stats.failed, 20, "{stats:?}");
+    assert!(stats.failed >= 18, "{stats:?}");
+}
+
+#[test]
 fn a_starmap_takes_the_arguments_of_two_iterators() {
     let _watchdog = Watchdog::new(LONG);
     let executor = ProcessPoolExecutor::with_workers(2).unwrap();

@@ -58,11 +58,11 @@ fn clear(stage: &Stage) {
     for worker in [VICTIM, OTHER] {
         stage.board.reset_worker(worker).expect("in range");
     }
-    // A claim looks at no other packet than the next one.
+    // A claim passes over one place, and looks at no other packet than the next one.
     let board = &stage.board;
-    let published = board.publish(PACKET - 1, GENERATION, None, 1, Hurry::Each);
+    let published = board.publish(PACKET - 2, GENERATION, None, 1, Hurry::Each);
     published.expect("it is free");
-    assert!(board.withdraw(PACKET - 1, GENERATION).expect("in range"));
+    assert!(board.withdraw(PACKET - 2, GENERATION).expect("in range"));
     assert_eq!(board.claim(OTHER).expect("in range"), None);
 }
 
@@ -260,6 +260,50 @@ fn a_worker_killed_while_it_wakes_its_parent_leaves_a_parent_that_others_wake() 
             let wakeup = [stage.wakeup.as_fd()];
             let woken = wait_any(&wakeup, Deadline::PASSED).map_err(|error| error.to_string())?;
             if woken.is_empty() {
+                return Err("the parent sleeps on".to_owned());
+            }
+            Ok(())
+        })
+        .without_timeouts()
+        .stride(STRIDE)
+        .run(&stage)
+        .expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
+}
+
+/// Of outcomes that do not hurry: it sleeps until a worker has two.
+#[test]
+fn a_worker_killed_while_it_tells_of_enough_outcomes_leaves_a_parent_that_others_wake() {
+    let (_watchdog, stage) = begin();
+    let push_two = |stage: &Stage, worker| {
+        let mut results = stage.board.results(worker).expect("the ring");
+        for _ in 0..2 {
+            let pushed = results.push(OUTCOME, &[0; 4], &[7; 9], &stage.wakeup);
+            pushed.expect("room");
+            results
+                .ring_parent(&stage.wakeup, false)
+                .expect("it is open");
+        }
+    };
+    let report = Check::new("push two, and wake the parent that waits for two")
+        .setup(|stage: &Stage| {
+            clear(stage);
+            assert!(stage.board.may_sleep(5, 2).expect("in range"));
+        })
+        .victim(|stage| push_two(stage, VICTIM))
+        .survivor(|stage| {
+            let is_rung = || {
+                let wakeup = [stage.wakeup.as_fd()];
+                let woken = wait_any(&wakeup, Deadline::PASSED);
+                woken.map(|places| !places.is_empty())
+            };
+            let was_rung = is_rung().map_err(|error| error.to_string())?;
+            if was_rung && !stage.board.has_news(2) {
+                return Err("the parent was woken for less than it waits for".to_owned());
+            }
+            push_two(stage, OTHER);
+            if !is_rung().map_err(|error| error.to_string())? {
                 return Err("the parent sleeps on".to_owned());
             }
             Ok(())

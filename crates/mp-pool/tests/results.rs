@@ -9,6 +9,7 @@ use std::time::Duration;
 use mp_layout::ErrorKind;
 use mp_object::Event;
 use mp_os::clock::Deadline;
+use mp_os::pidfd::PidFd;
 use mp_pool::Pool;
 use mp_process::spawn;
 use mp_testkit::{Watchdog, refuse};
@@ -92,6 +93,30 @@ fn a_map_ends_with_its_last_outcome_though_its_worker_goes_on_with_another_task(
         assert_eq!(map.join().unwrap().unwrap().len(), 100);
         assert!(!other.ready());
     });
+}
+
+/// Takes a while that depends on its number, or kills its worker.
+fn unevenly(n: u64) -> u64 {
+    if n == 50 {
+        let own = PidFd::open(std::process::id()).unwrap();
+        own.send_signal(libc::SIGKILL).unwrap();
+    }
+    (0..n % 7 * 5000).fold(n, |sum, n| std::hint::black_box(sum ^ n)) & 1
+}
+
+/// Each worker tells when it has its share; those that run less never have it.
+#[test]
+fn a_map_ends_whatever_share_of_it_each_worker_runs() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::builder().workers(3).max_tasks_per_child(30);
+    let pool = pool.build().unwrap();
+    for _ in 0..5 {
+        let results = pool.chunk_size(3).try_map(unevenly, 0..101);
+        let failed: Vec<_> = results.iter().filter_map(|one| one.as_ref().err()).collect();
+        assert_eq!((results.len(), failed.len()), (101, 1), "{failed:?}");
+        assert_eq!(failed[0].index(), 50);
+        assert!(failed[0].death().is_some(), "{}", failed[0]);
+    }
 }
 
 static ASKED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
