@@ -35,8 +35,8 @@
 //! - I6: the parent counts the packets that it makes ready, and those that it passes over since
 //!   they are not free; the count modulo their number is the next one. No packet before `hint` is
 //!   ready: a worker moves it past what it found not ready, or claimed, of what was counted before.
-//!   So a look costs nothing where nothing was counted since the last one. A look after a sleep does
-//!   not rely on it, so a process that damages it delays packets, and loses none.
+//!   So a look costs nothing where nothing was counted since the last one. A look after a sleep
+//!   does not rely on it, so a process that damages it delays packets, and loses none.
 //!
 //! # Orderings
 //!
@@ -76,25 +76,23 @@
     reason = "rings and locks in shared memory are placed here"
 )]
 
-use std::ops::Range;
+mod parent;
+mod worker;
+
 use std::os::fd::{AsFd, BorrowedFd};
 
-use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use mp_layout::atomic::{AtomicU32, AtomicU64, Ordering};
 use mp_layout::{Cells, Error, ErrorKind, Padded, Region, Result, shared_struct};
-use mp_os::clock::Deadline;
 use mp_os::cpu;
-use mp_ring::{ByteRing, PopError};
+use mp_ring::ByteRing;
 use mp_shm::Segment;
-use mp_sync::{EventCount, Wait};
-
-use crate::look::look_for_a_while;
-use crate::results::Results;
+use mp_sync::EventCount;
 
 /// Bytes of a packet's line, of the first packets.
 pub const LINE: usize = 16 << 10;
 
 /// Bytes of the lines of the others: the name of a function and a few arguments.
-const SHORT_LINE: usize = 256;
+pub(crate) const SHORT_LINE: usize = 256;
 
 /// As many packets that two workers which run short tasks do not wait for the next one.
 const PACKETS_MIN: usize = 512;
@@ -117,9 +115,6 @@ pub const MAX_WORKERS: usize = 4096;
 
 /// The most tasks of one packet: their numbers, counted from 1, have 16 bits.
 pub const MAX_ITEMS: usize = 4096;
-
-/// A worker looks before it says that it sleeps, and after that: the third look follows a sleep.
-const LOOKS_BEFORE_SLEEP: u32 = 2;
 
 /// The size of a packet that has to be asked for.
 const ASK: u32 = u32::MAX;
@@ -341,387 +336,6 @@ impl Board {
         }
     }
 
-    // The parent's side.
-
-    /// Makes a free packet ready, with its bytes in its line, or to be asked for. A worker is not
-    /// woken.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::WrongSize`] if there is no such packet; [`ErrorKind::InvalidInput`] for bytes
-    /// that do not [fit](Self::room).
-    pub fn publish(
-        &self,
-        packet: usize,
-        generation: u64,
-        bytes: Option<&[u8]>,
-        items: usize,
-        hurry: Hurry,
-    ) -> Result<()> {
-        let words = self.packet(packet)?;
-        let size = match bytes {
-            None => ASK,
-            Some(bytes) => {
-                self.write_line(packet, bytes)?;
-                bytes.len() as u32
-            }
-        };
-        words.size.store(size, Ordering::Relaxed);
-        words.items.store(items as u32, Ordering::Relaxed);
-        words.hurry.store(hurry.to_word(), Ordering::Relaxed);
-        let ready = generation << GENERATION_SHIFT | READY;
-        // pairs with the claim
-        words.state.store(ready, Ordering::Release);
-        // Relaxed: the parent publishes under a lock of its own.
-        let before = self.counted.load(Ordering::Relaxed);
-        let passed_over = (packet as u64).wrapping_sub(before) % self.packets as u64;
-        let counted = before + passed_over + 1;
-        self.counted.store(counted, Ordering::Relaxed);
-        // Release: what is counted is ready (I6).
-        self.words()?.published.store(counted, Ordering::Release);
-        Ok(())
-    }
-
-    /// Wakes as many workers as there are new packets, less those that look for one anyway.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::WrongSize`] for memory that is too small, which this board's is not; so for all
-    /// that follow.
-    pub fn wake_workers(&self, packets: usize) -> Result<()> {
-        if packets == 0 {
-            return Ok(());
-        }
-        let words = self.words()?;
-        let here = here();
-        if words.shape.submitter.load(Ordering::Relaxed) != here {
-            words.shape.submitter.store(here, Ordering::Relaxed);
-        }
-        // Pairs with the fence of a worker that stops looking, and with that of one that sleeps.
-        fence(Ordering::SeqCst);
-        if !words.tasks.has_sleepers() {
-            return Ok(());
-        }
-        let mut left = packets.min(self.workers);
-        for worker in 0..self.workers {
-            let looking = &self.worker(worker)?.current.looking;
-            left = left.saturating_sub(usize::from(looking.load(Ordering::Relaxed) != 0));
-        }
-        if left > 0 {
-            words.tasks.notify(left as u32);
-        }
-        Ok(())
-    }
-
-    /// Wakes a worker if a packet is ready: one that was counted on has died.
-    pub fn wake_for_ready(&self) -> Result<()> {
-        if self.has_ready() {
-            self.words()?.tasks.notify(1);
-        }
-        Ok(())
-    }
-
-    /// Frees a packet that no worker reads any more (I2).
-    pub fn free(&self, packet: usize) -> Result<()> {
-        // Relaxed: the parent itself publishes it next.
-        self.packet(packet)?.state.store(FREE, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Frees a packet that no worker has taken yet; false if one has.
-    pub fn withdraw(&self, packet: usize, generation: u64) -> Result<bool> {
-        let ready = generation << GENERATION_SHIFT | READY;
-        let state = &self.packet(packet)?.state;
-        // Relaxed: nothing was written that another process is to see.
-        let withdrawn = state.compare_exchange(ready, FREE, Ordering::Relaxed, Ordering::Relaxed);
-        Ok(withdrawn.is_ok())
-    }
-
-    /// Which worker has taken a packet, if one has.
-    pub fn taken_by(&self, packet: usize) -> Result<Option<usize>> {
-        let state = self.packet(packet)?.state.load(Ordering::Acquire);
-        let worker = (state >> WORKER_SHIFT & WORKER_MASK) as usize;
-        Ok((state & TAG == TAKEN)
-            .then_some(worker)
-            .and_then(|number| number.checked_sub(1)))
-    }
-
-    /// When a dead worker began the task of a packet that has no outcome, in milliseconds of the
-    /// monotonic clock; `None` if it had begun none. `done` is how many outcomes of the packet
-    /// have come.
-    ///
-    /// Tasks are run in order (I4): what follows the task that was begun was not.
-    pub fn begun(&self, worker: usize, generation: u64, done: usize) -> Result<Option<u64>> {
-        let current = &self.worker(worker)?.current;
-        let task = current.task.load(Ordering::Acquire);
-        // Counted from 1, so it is the number of tasks that were begun.
-        let begun = (task & ITEM_MASK) as usize;
-        let is_of_packet = task >> GENERATION_SHIFT == generation;
-        Ok((is_of_packet && begun > done).then(|| current.since.load(Ordering::Relaxed)))
-    }
-
-    /// Makes worker `worker` new: nothing begun, an empty ring. No process is that worker now (I3).
-    pub fn reset_worker(&self, worker: usize) -> Result<()> {
-        let current = &self.worker(worker)?.current;
-        current.task.store(0, Ordering::Relaxed);
-        current.since.store(0, Ordering::Relaxed);
-        current.looking.store(0, Ordering::Relaxed);
-        let region = self.ring_region(worker)?;
-        // SAFETY: these bytes are used as this ring only, by the offsets of this module; no process
-        // is this worker, and the parent's consumers last only while it drains (I3).
-        unsafe { ByteRing::create(region, RING, None) }?;
-        Ok(())
-    }
-
-    /// Gives each record of a worker's ring to `visit` with its tag, and pops them together.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Corrupt`] if the worker wrote into it what cannot be there.
-    pub fn drain(&self, worker: usize, mut visit: impl FnMut(u32, &[u8])) -> Result<()> {
-        let ring = self.ring(worker)?;
-        // SAFETY: the parent drains under a lock of its own, and the handle ends with this function
-        // (I3).
-        let mut consumer = unsafe { ring.locked_consumer() }?;
-        let mut records = consumer.records();
-        loop {
-            match records.next() {
-                Ok((tag, bytes)) => visit(tag, bytes),
-                Err(PopError::Empty) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let popped = records.count();
-        records.release();
-        if popped > 0 {
-            self.worker(worker)?.room.notify(1);
-        }
-        Ok(())
-    }
-
-    /// Says that the parent is about to sleep, for the time `number`, which is never 0 and never
-    /// the same. It [drains](Self::drain) the rings next: of what comes after that it is told.
-    pub fn announce_sleep(&self, number: u64) -> Result<()> {
-        self.will_sleep(number, LEAST_MAX)
-    }
-
-    /// Says for how much the parent wakes that has [announced](Self::announce_sleep) its sleep
-    /// `number`: when a worker has `least` outcomes at the end of a packet. Whatever the number,
-    /// it wakes for an outcome that hurries, and when a worker with outcomes finds no packet or no
-    /// room. Returns whether it may sleep, since no worker has as many.
-    pub fn may_sleep(&self, number: u64, least: usize) -> Result<bool> {
-        let least = least.clamp(1, LEAST_MAX);
-        self.will_sleep(number, least)?;
-        Ok(!self.has_news(least))
-    }
-
-    fn will_sleep(&self, number: u64, least: usize) -> Result<()> {
-        let word = number << LEAST_SHIFT | least as u64;
-        self.words()?.parent.store(word, Ordering::Relaxed);
-        // Pairs with the fence in `ring_parent`: one of the two sees the other.
-        fence(Ordering::SeqCst);
-        Ok(())
-    }
-
-    /// Whether a worker has pushed `least` records that were not taken, or damaged its ring, which
-    /// [`drain`](Self::drain) finds.
-    pub fn has_news(&self, least: usize) -> bool {
-        let has_fewer = |worker| self.ring(worker).is_ok_and(|ring| ring.len() < least);
-        !(0..self.workers).all(has_fewer)
-    }
-
-    /// Says that the parent is awake.
-    pub fn wakes(&self) -> Result<()> {
-        self.words()?.parent.store(0, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Lets each worker end that finds no packet.
-    pub fn stop(&self) -> Result<()> {
-        let words = self.words()?;
-        words.shape.stop.store(1, Ordering::Release);
-        words.tasks.notify_all();
-        Ok(())
-    }
-
-    // The worker's side.
-
-    /// Takes a ready packet for worker `worker`, if there is one.
-    pub fn claim(&self, worker: usize) -> Result<Option<Claim>> {
-        let hint = &self.words()?.hint;
-        let packets = self.all_packets()?;
-        let places = self.places_to_look()?;
-        let end = places.end;
-        let has_places = !places.is_empty();
-        for place in places {
-            let packet = place as usize % self.packets;
-            if let Some(claim) = claim_ready(packet, &packets[packet], worker) {
-                // Release: whoever loads it sees as much as was counted (I6).
-                hint.store(place + 1, Ordering::Release);
-                return Ok(Some(claim));
-            }
-        }
-        if has_places {
-            hint.store(end, Ordering::Release);
-        }
-        Ok(None)
-    }
-
-    /// As [`claim`](Self::claim), in all places: also one before a `hint` that another process
-    /// damaged.
-    fn claim_anywhere(&self, worker: usize) -> Result<Option<Claim>> {
-        let mut packets = self.all_packets()?.iter().enumerate();
-        Ok(packets.find_map(|(packet, words)| claim_ready(packet, words, worker)))
-    }
-
-    /// Where a packet may be ready, in the parent's count: each packet once at most.
-    fn places_to_look(&self) -> Result<Range<u64>> {
-        let words = self.words()?;
-        let hint = words.hint.load(Ordering::Acquire);
-        // Acquire pairs with `publish`: what is counted is seen ready.
-        let end = words.published.load(Ordering::Acquire);
-        let all = end.saturating_sub(self.packets as u64)..end;
-        // Ahead of the count it would be damaged.
-        let first = if hint <= end {
-            hint.max(all.start)
-        } else {
-            all.start
-        };
-        Ok(first..end)
-    }
-
-    /// Waits for a packet and takes it, or for the end. Before it sleeps it calls `tell`, whose
-    /// error ends the wait, if any worker has outcomes that the parent has not taken: with them it
-    /// can fill the places of packets that are done.
-    pub fn next(
-        &self,
-        worker: usize,
-        wait: Wait,
-        tell: impl FnOnce() -> Result<()>,
-    ) -> Result<Next> {
-        let words = self.words()?;
-        let looking = &self.worker(worker)?.current.looking;
-        let mut look = || self.look(worker).transpose();
-        words.tasks.under_bell(|| {
-            if let Some(next) = look() {
-                return next;
-            }
-            if wait == Wait::Adaptive && !self.shares_core_with_submitter() {
-                looking.store(1, Ordering::Relaxed);
-                let next = look_for_a_while(&mut look, || !self.shares_core_with_submitter());
-                looking.store(0, Ordering::Relaxed);
-                // Pairs with the fence in `wake_workers` (I5).
-                fence(Ordering::SeqCst);
-                if let Some(next) = next {
-                    // Another packet for which this worker was counted on.
-                    self.pass_on();
-                    return next;
-                }
-            }
-            // Pairs with the claims of the packets that it found taken.
-            fence(Ordering::Acquire);
-            if self.has_news(1) {
-                tell()?;
-            }
-            let mut looks = 0;
-            let next = words.tasks.wait_until(Wait::Sleep, Deadline::NEVER, || {
-                looks += 1;
-                let next = look();
-                // After a sleep it looks everywhere: 512 words next to a system call.
-                if next.is_some() || looks <= LOOKS_BEFORE_SLEEP {
-                    return next;
-                }
-                let found = self.claim_anywhere(worker).transpose();
-                found.map(|claim| claim.map(Next::Run))
-            });
-            // Without a deadline there is always an answer.
-            next.unwrap_or(Ok(Next::Stop))
-        })
-    }
-
-    /// Takes a packet if one is ready, or finds that the workers are to end.
-    fn look(&self, worker: usize) -> Result<Option<Next>> {
-        let words = self.words()?;
-        if let Some(claim) = self.claim(worker)? {
-            // One change woke several workers, one after the other if one of them dies.
-            self.pass_on();
-            return Ok(Some(Next::Run(claim)));
-        }
-        if words.shape.stop.load(Ordering::Acquire) != 0 {
-            words.tasks.notify_all();
-            return Ok(Some(Next::Stop));
-        }
-        Ok(None)
-    }
-
-    /// Wakes another worker if there is something left for it.
-    fn pass_on(&self) {
-        if let Ok(words) = self.words()
-            && words.tasks.has_sleepers()
-            && self.has_ready()
-        {
-            words.tasks.notify(1);
-        }
-    }
-
-    /// Then to look would keep the submitter from submitting.
-    fn shares_core_with_submitter(&self) -> bool {
-        let submitter = self.words().map(|words| &words.shape.submitter);
-        submitter.is_ok_and(|submitter| submitter.load(Ordering::Relaxed) == here())
-    }
-
-    fn has_ready(&self) -> bool {
-        let (Ok(packets), Ok(mut places)) = (self.all_packets(), self.places_to_look()) else {
-            return false;
-        };
-        places.any(|place| {
-            let state = &packets[place as usize % self.packets].state;
-            state.load(Ordering::Relaxed) & TAG == READY
-        })
-    }
-
-    /// Copies the bytes of a packet that this worker has taken into `bytes`, in place of what is
-    /// there.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Corrupt`] if they are more than a line.
-    pub fn read_line(&self, packet: usize, size: usize, bytes: &mut Vec<u8>) -> Result<()> {
-        let room = self.room(packet);
-        if size > room {
-            return Err(Error::new(ErrorKind::Corrupt, "read", "a packet of tasks")
-                .with_detail(format!("{size} bytes in a line of {room}")));
-        }
-        let line = self.line(packet)?.slice(..size.div_ceil(8));
-        bytes.clear();
-        bytes.resize(8 * line.len(), 0);
-        for (place, word) in line.iter().zip(bytes.as_chunks_mut().0) {
-            *word = place.to_ne_bytes();
-        }
-        bytes.truncate(size);
-        Ok(())
-    }
-
-    /// Notes that worker `worker` begins a task of a packet at the time `now`, in milliseconds of
-    /// the monotonic clock.
-    pub fn begin(&self, worker: usize, generation: u64, item: usize, now: u64) -> Result<()> {
-        let current = &self.worker(worker)?.current;
-        current.since.store(now, Ordering::Relaxed);
-        let task = generation << GENERATION_SHIFT | (item as u64 + 1);
-        // Release: the time is there before the task is.
-        current.task.store(task, Ordering::Release);
-        Ok(())
-    }
-
-    /// The pushing end of a worker's ring, of which that worker has one.
-    pub fn results(&self, worker: usize) -> Result<Results<'_>> {
-        let ring = self.ring(worker)?;
-        // SAFETY: only the process that is this worker calls this, once (I3).
-        let producer = unsafe { ring.locked_producer() }?;
-        let (room, parent) = (&self.worker(worker)?.room, &self.words()?.parent);
-        Ok(Results::new(producer, room, parent))
-    }
-
     fn words(&self) -> Result<&BoardWords> {
         self.segment.region().place(0)
     }
@@ -779,30 +393,6 @@ impl AsFd for Board {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
     }
-}
-
-/// Takes a packet for worker `worker`, if it is ready.
-fn claim_ready(packet: usize, words: &PacketWords, worker: usize) -> Option<Claim> {
-    let state = words.state.load(Ordering::Relaxed);
-    if state & TAG != READY {
-        return None;
-    }
-    let taken = state & !TAG | (worker as u64 + 1) << WORKER_SHIFT | TAKEN;
-    // Acquire pairs with `publish`. Release: who finds it taken sees what this worker pushed before
-    // (`next`). The claim and its record are this one step.
-    let claimed =
-        words
-            .state
-            .compare_exchange(state, taken, Ordering::AcqRel, Ordering::Relaxed);
-    claimed.ok()?;
-    let size = words.size.load(Ordering::Relaxed);
-    Some(Claim {
-        packet,
-        generation: state >> GENERATION_SHIFT,
-        size: (size != ASK).then_some(size as usize),
-        items: words.items.load(Ordering::Relaxed) as usize,
-        hurry: Hurry::from_word(words.hurry.load(Ordering::Relaxed)),
-    })
 }
 
 /// This processor's number plus one.
