@@ -1,14 +1,17 @@
 //! Tasks in a pool of two workers: one there and back, ten thousand in one call, long ones on two
-//! cores, beside CPython's pools; the start of a pool, and what an idle one costs.
+//! cores, beside CPython's pools, rayon's threads and threads that share a counter; the start of a
+//! pool, and what an idle one costs.
 
 use std::env;
 use std::fs;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use mp_benches::{Bench, Contest, Placement, Sample, peers};
 use mp_pool::Pool;
+use rayon::prelude::*;
 use rustix::process::{Pid, Signal, kill_process};
 
 const WORKERS: usize = 2;
@@ -28,6 +31,9 @@ const SINGLE: &str = "mp-pool map, packets of one";
 const AUTOMATIC: &str = "mp-pool map";
 const CPYTHON_SINGLE: &str = "CPython Pool.map, chunksize 1";
 const CPYTHON_AUTOMATIC: &str = "CPython Pool.map";
+const RAYON: &str = "rayon, two threads";
+const RAYON_SINGLE: &str = "rayon, two threads, pieces of one";
+const COUNTER: &str = "two threads that share a counter";
 
 /// Prints the nanoseconds of each call, of which the first is not counted. The task is a builtin
 /// function, so that workers need no module.
@@ -140,6 +146,18 @@ fn many(bench: &mut Bench, placement: Placement, python: bool) {
             Sample::of_calls(count, Duration::ZERO, || map(&pool, size))
         });
     }
+    contest.limit(COUNTER, move || by_counter(placement, 10 * count));
+    for (name, most) in [(RAYON_SINGLE, 1), (RAYON, usize::MAX)] {
+        contest.peer(name, move || {
+            let threads = threads(placement);
+            Sample::of_calls(10 * count, Duration::ZERO, || {
+                let items: Vec<_> = (0..TASKS).collect();
+                let pieces = || items.into_par_iter().with_max_len(most);
+                let mapped: Vec<_> = threads.install(|| pieces().map(u64::count_ones).collect());
+                assert_eq!(mapped.len() as u64, TASKS);
+            })
+        });
+    }
     if python {
         for (name, what) in [(CPYTHON_SINGLE, "single"), (CPYTHON_AUTOMATIC, "automatic")] {
             contest.peer(name, move || {
@@ -148,11 +166,64 @@ fn many(bench: &mut Bench, placement: Placement, python: bool) {
         }
     }
     let outcome = bench.contest(contest);
+    for (what, name, most) in [("in packets of one ", SINGLE, 15.0), ("", AUTOMATIC, 5.0)] {
+        let cost = outcome.as_ref().map(|outcome| outcome.cost(name, COUNTER));
+        let text = format!("map of 10 000 tasks {what}/ by a shared counter, {placement}");
+        bench.goal_at_most(text, most, cost);
+    }
     if python {
         let cost = outcome.map(|outcome| outcome.cost(SINGLE, CPYTHON_SINGLE));
         let text = format!("map of 10 000 tasks in packets of one / CPython's, {placement}");
         bench.goal_at_most(text, 1.0, cost);
     }
+}
+
+/// What no map of single tasks undercuts: two threads that are awake claim each task by an addition
+/// and store what comes of it.
+fn by_counter(placement: Placement, count: usize) -> Sample {
+    let next = AtomicU64::new(0);
+    let stored: Vec<_> = (0..TASKS).map(|_| AtomicU32::new(0)).collect();
+    let run = || {
+        loop {
+            let task = next.fetch_add(1, Ordering::Relaxed);
+            let Some(place) = stored.get(task as usize) else {
+                break;
+            };
+            place.store(task.count_ones(), Ordering::Relaxed);
+        }
+    };
+    let times = (0..count).map(|_| {
+        next.store(0, Ordering::Relaxed);
+        let ready = AtomicUsize::new(0);
+        let meet = |all: usize| {
+            ready.fetch_add(1, Ordering::AcqRel);
+            while ready.load(Ordering::Acquire) < all {
+                std::thread::yield_now();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                placement.pin(1);
+                meet(WORKERS);
+                run();
+                meet(2 * WORKERS);
+            });
+            placement.pin(0);
+            meet(WORKERS);
+            let start = Instant::now();
+            run();
+            meet(2 * WORKERS);
+            start.elapsed().as_nanos() as u32
+        })
+    });
+    Sample::of_latencies(times.collect())
+}
+
+/// As many threads as a pool has workers, where its workers are.
+fn threads(placement: Placement) -> rayon::ThreadPool {
+    placement.spread();
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(WORKERS);
+    builder.build().expect("threads start")
 }
 
 fn start(bench: &mut Bench, placement: Placement, python: bool) {
@@ -267,6 +338,15 @@ fn long_tasks(bench: &mut Bench) {
             })
         });
     }
+    contest.peer(RAYON_SINGLE, move || {
+        let threads = threads(Placement::TwoCores);
+        Sample::of_calls(count, Duration::ZERO, || {
+            let items: Vec<_> = (0..64).collect();
+            let pieces = || items.into_par_iter().with_max_len(1);
+            let mapped: Vec<_> = threads.install(|| pieces().map(work).collect());
+            assert_eq!(mapped.len(), 64);
+        })
+    });
     let outcome = bench.contest(contest);
     let speed = outcome.map(|outcome| outcome.speed(TWO_WORKERS, ONE_WORKER));
     bench.goal_at_least("two workers for long tasks / one", 1.8, speed);
