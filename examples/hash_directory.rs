@@ -7,14 +7,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use indicatif::ProgressBar;
 use mp::Pool;
-
-/// Characters of the bar.
-const WIDTH: usize = 40;
+use mp::pool::progress_bar;
 
 /// The size of a file, and its FNV-1a hash; the error as text, since an `io::Error` cannot travel.
 fn hash(path: &Path) -> Result<(u64, u64), String> {
@@ -48,23 +47,6 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// Shows on a terminal how many are done.
-fn show(done: usize, all: usize) -> io::Result<()> {
-    let mut terminal = io::stderr();
-    if terminal.is_terminal() {
-        let filled = WIDTH * done / all;
-        write!(
-            terminal,
-            "\r[{:WIDTH$}] {done} of {all}",
-            "#".repeat(filled)
-        )?;
-        if done == all {
-            writeln!(terminal)?;
-        }
-    }
-    Ok(())
-}
-
 fn main() -> mp::Result<()> {
     let crates = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates");
     let directory = env::args_os().nth(1).unwrap_or_else(|| crates.into());
@@ -73,18 +55,19 @@ fn main() -> mp::Result<()> {
 
     let pool = Pool::new(mp::cpu_count())?;
     let hash_one = |path: PathBuf| (hash(&path), path);
-    let mut results = pool.chunk_size(8).imap_unordered(hash_one, paths.clone());
+    // Seen on a terminal only.
+    let bar = ProgressBar::new(0);
+    let calls = pool.chunk_size(8).on_progress(progress_bar(bar.clone()));
     let (mut bytes, mut sum, mut unread) = (0, 0, 0);
-    while let Some(result) = results.next() {
+    for result in calls.imap_unordered(hash_one, paths.clone()) {
         match result? {
             // The sum does not depend on the order in which the files come.
             (Ok((size, hash)), _) => (bytes, sum) = (bytes + size, hash.wrapping_add(sum)),
             (Err(error), path) => {
                 unread += 1;
-                eprintln!("{}: {error}", path.display());
+                bar.println(format!("{}: {error}", path.display()));
             }
         }
-        show(paths.len() - results.len(), paths.len())?;
     }
     println!(
         "{} files, {bytes} bytes, {sum:016x}; {unread} could not be read",

@@ -13,9 +13,11 @@ use crate::context::{Context, WithChunk, WithContext};
 use crate::error::{Cause, TaskError};
 use crate::feeder::{Feeder, write_all, write_one};
 use crate::imap::Imap;
+use crate::progress::{Hook, Progress};
 use crate::shared::Shared;
 
-/// A [`Pool`] for one call with packets of a given size, from [`Pool::chunk_size`].
+/// A [`Pool`] for one call with packets of a given size or a hook, from [`Pool::chunk_size`] and
+/// [`Pool::on_progress`].
 ///
 /// ```
 /// let pool = mp_pool::Pool::new(2)?;
@@ -23,17 +25,31 @@ use crate::shared::Shared;
 /// assert_eq!(sum, 4950);
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "it is for one call"]
 pub struct Chunked<'p> {
-    shared: &'p Arc<Shared>,
+    pub(crate) shared: &'p Arc<Shared>,
     /// `None` for what suits the number of items.
-    size: Option<usize>,
+    pub(crate) size: Option<usize>,
+    pub(crate) hook: Option<Hook>,
 }
 
 impl<'p> Chunked<'p> {
     pub(crate) fn new(shared: &'p Arc<Shared>, size: Option<usize>) -> Self {
-        Self { shared, size }
+        let hook = None;
+        Self { shared, size, hook }
+    }
+
+    /// As [`Pool::chunk_size`].
+    pub fn chunk_size(self, tasks: usize) -> Self {
+        let size = Some(tasks);
+        Self { size, ..self }
+    }
+
+    /// As [`Pool::on_progress`].
+    pub fn on_progress(self, hook: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        let hook = Some(Hook::new(hook));
+        Self { hook, ..self }
     }
 
     /// As [`Pool::map`].
@@ -225,8 +241,7 @@ impl<'p> Chunked<'p> {
         F: Task<(I::Item,)> + Stateless,
         F::Output: Returned<W>,
     {
-        let (shared, items) = (self.shared, items.into_iter());
-        Feeder::new::<F, (I::Item,), W>(shared, Ok(None), task, items, write_one, self.size)
+        Feeder::new::<F, (I::Item,), W>(self, Ok(None), task, items.into_iter(), write_one)
     }
 
     /// The tasks of a call, with a tuple of arguments each.
@@ -236,8 +251,7 @@ impl<'p> Chunked<'p> {
         F: Task<I::Item> + Stateless,
         F::Output: Returned<W>,
     {
-        let (shared, items) = (self.shared, items.into_iter());
-        Feeder::new::<F, I::Item, W>(shared, Ok(None), task, items, write_all, self.size)
+        Feeder::new::<F, I::Item, W>(self, Ok(None), task, items.into_iter(), write_all)
     }
 
     /// The tasks of a call, with one argument each and a context for all.
@@ -249,7 +263,6 @@ impl<'p> Chunked<'p> {
         F::Output: Returned<W>,
     {
         let context = Context::new(context).map(Some);
-        let (shared, items) = (self.shared, items.into_iter());
-        Feeder::new::<F, (I::Item,), W>(shared, context, task, items, write_one, self.size)
+        Feeder::new::<F, (I::Item,), W>(self, context, task, items.into_iter(), write_one)
     }
 }

@@ -1,9 +1,10 @@
 //! The pool behind the interface of Python's `concurrent.futures`.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use mp_layout::Result;
@@ -347,40 +348,54 @@ impl FutureNumber {
     }
 }
 
-/// What several futures tell when one of them ends.
+/// What several futures tell when one of them ends: its number among them.
 #[derive(Debug, Default)]
 pub(crate) struct Watcher {
-    ends: Mutex<u64>,
+    ended: Mutex<VecDeque<usize>>,
     changed: Condvar,
 }
 
 impl Watcher {
-    pub(crate) fn tell(&self) {
-        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    /// Watches these futures.
+    fn of<R>(futures: &[Future<R>]) -> Arc<Self> {
+        let watcher = Arc::<Self>::default();
+        for (number, future) in futures.iter().enumerate() {
+            future.job.watch(&watcher, number);
+        }
+        watcher
+    }
+
+    pub(crate) fn tell(&self, number: usize) {
+        self.locked().push_back(number);
         self.changed.notify_all();
     }
 
-    fn ends(&self) -> u64 {
-        *self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The next one that has ended and was not given.
+    fn next(&self) -> Option<usize> {
+        self.locked().pop_front()
     }
 
-    /// Waits until another one ends than the `seen` before, at most as long as one call may.
-    fn wait(&self, seen: u64, deadline: Deadline) {
+    /// Waits until one has ended that was not given, at most as long as one call may.
+    fn wait(&self, deadline: Deadline) {
         // The caller asks the hook, without a lock.
         let deadline = deadline.of_one_call().uninterruptible();
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        while *ends == seen && !deadline.is_expired() {
-            ends = match deadline.remaining() {
+        let mut ended = self.locked();
+        while ended.is_empty() && !deadline.is_expired() {
+            ended = match deadline.remaining() {
                 None => {
-                    let woken = self.changed.wait(ends);
+                    let woken = self.changed.wait(ended);
                     woken.unwrap_or_else(PoisonError::into_inner)
                 }
                 Some(left) => {
-                    let woken = self.changed.wait_timeout(ends, left);
+                    let woken = self.changed.wait_timeout(ended, left);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, VecDeque<usize>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -400,18 +415,20 @@ impl Watcher {
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
 pub fn as_completed<R>(futures: impl IntoIterator<Item = Future<R>>) -> AsCompleted<R> {
-    let watcher = Arc::<Watcher>::default();
-    let pending: Vec<_> = futures.into_iter().collect();
-    for future in &pending {
-        future.job.watch(&watcher);
+    let futures: Vec<_> = futures.into_iter().collect();
+    AsCompleted {
+        watcher: Watcher::of(&futures),
+        pending: futures.len(),
+        futures: futures.into_iter().map(Some).collect(),
     }
-    AsCompleted { pending, watcher }
 }
 
 /// The futures of [`as_completed`], each when it has ended.
 #[derive(Debug)]
 pub struct AsCompleted<R> {
-    pending: Vec<Future<R>>,
+    /// Those that were not given.
+    futures: Vec<Option<Future<R>>>,
+    pending: usize,
     watcher: Arc<Watcher>,
 }
 
@@ -422,15 +439,26 @@ impl<R> AsCompleted<R> {
     pub fn next_timeout(&mut self, timeout: impl Into<Deadline>) -> Option<Future<R>> {
         let deadline = timeout.into();
         loop {
-            let seen = self.watcher.ends();
-            if let Some(place) = self.pending.iter().position(Future::done) {
-                return Some(self.pending.swap_remove(place));
+            if let Some(number) = self.watcher.next() {
+                self.pending -= 1;
+                return self.futures[number].take();
             }
-            if self.pending.is_empty() || deadline.is_expired() {
+            if self.pending == 0 || deadline.is_expired() {
                 return None;
             }
-            self.watcher.wait(seen, deadline);
+            if self.is_of_a_copy() {
+                self.pending -= 1;
+                return self.futures.iter_mut().find_map(Option::take);
+            }
+            self.watcher.wait(deadline);
         }
+    }
+
+    /// Whether this process is a copy of the one that submitted: then none is told, and each has
+    /// failed.
+    fn is_of_a_copy(&self) -> bool {
+        let mut left = self.futures.iter().flatten();
+        left.next().is_some_and(|one| one.job.is_of_a_copy())
     }
 }
 
@@ -481,24 +509,25 @@ pub fn wait<R>(
     return_when: ReturnWhen,
 ) -> Waited<R> {
     let deadline = timeout.into();
-    let watcher = Arc::<Watcher>::default();
     let futures: Vec<_> = futures.into_iter().collect();
-    for future in &futures {
-        future.job.watch(&watcher);
-    }
+    let watcher = Watcher::of(&futures);
+    let (mut ended, mut has_failed) = (0, false);
     loop {
-        let seen = watcher.ends();
-        let ended = futures.iter().filter(|future| future.done()).count();
+        while let Some(number) = watcher.next() {
+            ended += 1;
+            has_failed |= futures[number].has_failed();
+        }
         let is_enough = match return_when {
             _ if ended == futures.len() => true,
             ReturnWhen::AllCompleted => false,
             ReturnWhen::FirstCompleted => ended > 0,
-            ReturnWhen::FirstException => futures.iter().any(Future::has_failed),
+            ReturnWhen::FirstException => has_failed,
         };
-        if is_enough || deadline.is_expired() {
+        let is_of_a_copy = || futures.iter().any(|future| future.job.is_of_a_copy());
+        if is_enough || deadline.is_expired() || is_of_a_copy() {
             break;
         }
-        watcher.wait(seen, deadline);
+        watcher.wait(deadline);
     }
     let (done, not_done) = futures.into_iter().partition(Future::done);
     Waited { done, not_done }

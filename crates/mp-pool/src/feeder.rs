@@ -11,17 +11,18 @@ use mp_process::{Argument, Arguments, Returned, Stateless, Task};
 
 use crate::async_result::MapResult;
 use crate::board::{LINE, MAX_ITEMS};
+use crate::chunked::Chunked;
 use crate::context::Context;
 use crate::error::{Cause, TaskError};
 use crate::job::{Job, Progress, Read};
 use crate::leading::Leading;
-use crate::packet::{Attention, MAX_ARGUMENTS, Packet, append_part, head};
+use crate::packet::{Attention, MAX_ARGUMENTS, Packet, begin};
 use crate::shared::Shared;
 
 /// Arguments in bytes, with the descriptors of the objects among them.
 pub(crate) type Written = (Vec<u8>, Vec<OwnedFd>);
 
-/// What the packets of a call have in common: their head, and the context.
+/// What the packets of a call have in common: the name of the function, and the context.
 type Call = (Arc<[u8]>, Option<Arc<Context>>);
 
 /// The most tasks of a packet whose size was not given.
@@ -86,32 +87,31 @@ pub(crate) struct Feeder<'p, I: Iterator, R> {
 
 impl<'p, I: Iterator, R> Feeder<'p, I, R> {
     /// Calls of `task` with the arguments `A`, which `write` makes of each item, and with `context`
-    /// if there is one, in packets of `chunk` tasks; `None` for what suits the number of items.
+    /// if there is one.
     pub(crate) fn new<F, A, W>(
-        shared: &'p Arc<Shared>,
+        chunked: Chunked<'p>,
         context: Result<Option<Context>>,
         task: F,
         items: I,
         write: fn(I::Item, Vec<u8>) -> Result<Written>,
-        chunk: Option<usize>,
     ) -> Self
     where
         F: Task<A, Output = R> + Stateless,
         R: Returned<W>,
         A: Arguments,
     {
-        let call = Function::of::<F, A, W>(task).and_then(|function| {
-            let context = context?;
-            let head = head(context.as_ref(), &function.to_bytes());
-            Ok((head.into(), context.map(Arc::new)))
-        });
-        let chunk = chunk.unwrap_or_else(|| {
+        let Chunked { shared, size, hook } = chunked;
+        let call = Function::name_of::<F, A, W>(task)
+            .and_then(|function| Ok((function, context?.map(Arc::new))));
+        let chunk = size.unwrap_or_else(|| {
             let packets = PACKETS_PER_WORKER * shared.config.workers;
             items.size_hint().0.div_ceil(packets).min(CHUNK_MAX)
         });
+        let (least, most) = items.size_hint();
+        let total = most.filter(|most| *most == least);
         Self {
             shared,
-            job: Job::new(shared),
+            job: Job::new(shared, hook.map(|hook| (hook, total))),
             call: call.map_err(Arc::new),
             items,
             write,
@@ -128,16 +128,27 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
 
     /// Submits all tasks, not too many ahead, waits for them and reads their outcomes.
     pub(crate) fn run(self) -> Vec<Result<R, TaskError>> {
-        self.submit_and_wait().get_each()
+        let results = self.submit_and_wait();
+        let each = results.get_each();
+        results.job.flush_hook();
+        each
     }
 
     /// As [`run`](Self::run), for values only, or the first error.
     pub(crate) fn values(self) -> Result<Vec<R>, TaskError> {
-        self.submit_and_wait().get()
+        let results = self.submit_and_wait();
+        let values = results.get();
+        results.job.flush_hook();
+        values
     }
 
     fn submit_and_wait(mut self) -> MapResult<R> {
-        self.attention = Attention::All;
+        // A hook is told of each packet.
+        self.attention = if self.job.has_hook() {
+            Attention::Together
+        } else {
+            Attention::All
+        };
         // The iterator may promise what it does not keep.
         let count = self.items.size_hint().0.min(OUTCOMES_RESERVED);
         self.job.locked().outcomes.reserve(count);
@@ -199,7 +210,7 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
 
     /// Submits the next packet; false at the end.
     pub(crate) fn feed(&mut self) -> bool {
-        let (head, context) = match &self.call {
+        let (function, context) = match &self.call {
             Ok(call) => call.clone(),
             Err(error) => {
                 let error = Arc::clone(error);
@@ -209,14 +220,13 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
         let mut packet = Packet {
             job: Arc::clone(&self.job),
             first: self.submitted,
+            bytes: begin(context.as_deref(), &function),
             context,
-            bytes: Vec::new(),
             items: 0,
             descriptors: Vec::new(),
             moves: 0,
             attention: self.attention,
         };
-        append_part(&mut packet.bytes, &head);
         while packet.items < self.chunk && packet.descriptors.is_empty() {
             let (item, objects) = match self.take() {
                 None => break,

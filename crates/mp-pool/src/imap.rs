@@ -15,8 +15,8 @@ use crate::job::{Delivered, Progress, value};
 /// It takes items from its iterator when the result that is asked for is not there yet, and is
 /// ahead of the results by four packets of tasks for each worker at most: so the iterator may be
 /// endless. Dropped early, it leaves the tasks that were submitted to run; that of an executor's
-/// `map` takes back what no worker has taken, if it gave a result before, as Python's does. It knows its length if
-/// the iterator does, which is what progress bars ask for; a timeout of
+/// `map` takes back what no worker has taken, if it gave a result before, as Python's does. It
+/// knows its length if the iterator does, which is what progress bars ask for; a timeout of
 /// [`MapOptions`](crate::MapOptions) ends it before that.
 ///
 /// ```

@@ -13,6 +13,7 @@ use crate::error::{Cause, TaskError};
 use crate::executor::{FutureNumber, Watcher};
 use crate::leading::Leading;
 use crate::outcomes::Outcomes;
+use crate::progress::{self, Hook};
 use crate::shared::{Shared, of_a_copy};
 use crate::stats::Ended;
 
@@ -33,6 +34,8 @@ pub(crate) struct Job {
     callbacks: Arc<Callbacks>,
     pool: Weak<Shared>,
     counts: Arc<Ended>,
+    /// Told how far it is, of as many tasks as are known.
+    hook: Option<(Hook, Option<usize>)>,
 }
 
 /// What is known of a job's tasks.
@@ -44,26 +47,37 @@ pub(crate) struct Progress {
     pub(crate) arrived: Option<VecDeque<Arrived>>,
     /// Tasks that were submitted and have no outcome.
     pub(crate) outstanding: usize,
+    /// Tasks that have one, and how many of these have no value.
+    ended: usize,
+    failed: usize,
+    /// Whether the hook is about to be told: then what comes meanwhile is told with it.
+    is_to_tell: bool,
     /// Run when no task is outstanding.
     callbacks: Vec<Callback>,
     /// Woken then, too: one for each future that was polled.
     wakers: BTreeMap<FutureNumber, Waker>,
-    /// Told of each outcome.
-    watchers: Vec<Weak<Watcher>>,
+    /// Told when no task is outstanding, each with the number that it has for this job.
+    watchers: Vec<(Weak<Watcher>, usize)>,
     waiters: usize,
     /// A waiter looks again when no more than so many are outstanding.
     wakes_at: usize,
 }
 
 impl Job {
-    pub(crate) fn new(pool: &Arc<Shared>) -> Arc<Self> {
+    /// A job whose hook, if it has one, is told how far it is, and how many tasks are known.
+    pub(crate) fn new(pool: &Arc<Shared>, hook: Option<(Hook, Option<usize>)>) -> Arc<Self> {
         Arc::new(Self {
             progress: Mutex::default(),
             changed: Condvar::new(),
             callbacks: Arc::clone(&pool.callbacks),
             pool: Arc::downgrade(pool),
             counts: Arc::clone(&pool.counts),
+            hook,
         })
+    }
+
+    pub(crate) fn has_hook(&self) -> bool {
+        self.hook.is_some()
     }
 
     /// Counts tasks that are submitted next.
@@ -72,12 +86,12 @@ impl Job {
     }
 
     /// Stores what came of a task that was expected.
-    pub(crate) fn deliver(&self, index: usize, delivered: Delivered) {
+    pub(crate) fn deliver(self: &Arc<Self>, index: usize, delivered: Delivered) {
         self.deliver_all(&mut vec![(index, delivered)]);
     }
 
     /// Stores what came of tasks that were expected, and leaves the memory.
-    pub(crate) fn deliver_all(&self, arrived: &mut Vec<Arrived>) {
+    pub(crate) fn deliver_all(self: &Arc<Self>, arrived: &mut Vec<Arrived>) {
         let count = arrived.len();
         let done = arrived.iter().filter(|(_, one)| one.is_ok()).count();
         self.counts.count(done, count - done);
@@ -90,6 +104,12 @@ impl Job {
             }
         }
         progress.outstanding = progress.outstanding.saturating_sub(count);
+        progress.ended += count;
+        progress.failed += count - done;
+        if self.has_hook() && !std::mem::replace(&mut progress.is_to_tell, true) {
+            let job = Arc::clone(self);
+            self.callbacks.call(Box::new(move || job.tell()));
+        }
         if progress.outstanding == 0 {
             let callbacks = progress.callbacks.drain(..);
             callbacks.for_each(|one| self.callbacks.call(one));
@@ -97,10 +117,37 @@ impl Job {
             let wakers = std::mem::take(&mut progress.wakers).into_values();
             wakers.for_each(|waker| self.callbacks.wake(waker));
         }
-        let watchers = progress.watchers.iter().filter_map(Weak::upgrade);
-        watchers.for_each(|watcher| watcher.tell());
+        if progress.outstanding == 0 {
+            for (watcher, number) in progress.watchers.drain(..) {
+                tell_watcher(&watcher, number);
+            }
+        }
         if progress.waiters > 0 && progress.outstanding <= progress.wakes_at {
             self.changed.notify_all();
+        }
+    }
+
+    /// Tells the hook how far it is, in the thread of callbacks.
+    fn tell(&self) {
+        let Some((hook, total)) = &self.hook else {
+            return;
+        };
+        let mut progress = self.locked();
+        // What comes from now on is told again.
+        progress.is_to_tell = false;
+        let told = progress::Progress {
+            ended: progress.ended,
+            failed: progress.failed,
+            total: *total,
+        };
+        drop(progress);
+        hook.tell(told);
+    }
+
+    /// Waits until the hook, if there is one, has been told of what has come.
+    pub(crate) fn flush_hook(&self) {
+        if self.has_hook() {
+            self.callbacks.flush();
         }
     }
 
@@ -138,11 +185,16 @@ impl Job {
         drop(waker);
     }
 
-    /// Tells `watcher` of each outcome that comes from now on.
-    pub(crate) fn watch(&self, watcher: &Arc<Watcher>) {
+    /// Tells `watcher` the `number` when no task is outstanding, which may be now.
+    pub(crate) fn watch(&self, watcher: &Arc<Watcher>, number: usize) {
         let mut progress = self.locked();
-        progress.watchers.retain(|one| one.strong_count() > 0);
-        progress.watchers.push(Arc::downgrade(watcher));
+        if progress.outstanding == 0 {
+            watcher.tell(number);
+            return;
+        }
+        let has_ended = |one: &(Weak<Watcher>, usize)| one.0.strong_count() == 0;
+        progress.watchers.retain(|one| !has_ended(one));
+        progress.watchers.push((Arc::downgrade(watcher), number));
     }
 
     /// Waits until `test` gives something, which it can only when no more than `most` tasks are
@@ -256,6 +308,12 @@ impl Job {
 
     pub(crate) fn locked(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell_watcher(watcher: &Weak<Watcher>, number: usize) {
+    if let Some(watcher) = watcher.upgrade() {
+        watcher.tell(number);
     }
 }
 

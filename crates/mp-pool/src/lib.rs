@@ -50,6 +50,7 @@ mod map_options;
 mod outcomes;
 mod packet;
 mod pool;
+mod progress;
 mod record;
 mod results;
 mod seat;
@@ -70,6 +71,9 @@ pub use imap::Imap;
 pub use map_options::MapOptions;
 pub use mp_os::clock::Deadline;
 pub use pool::Pool;
+pub use progress::Progress;
+#[cfg(feature = "indicatif")]
+pub use progress::progress_bar;
 pub use stats::Stats;
 pub use worker_stats::WorkerStats;
 

@@ -5,8 +5,10 @@ use mp_process::{Argument, Arguments, Returned, Stateless, Task};
 
 use crate::Pool;
 use crate::board::MAX_ITEMS;
+use crate::chunked::Chunked;
 use crate::feeder::Feeder;
 use crate::imap::Imap;
+use crate::progress::{Hook, Progress};
 
 /// The options of one [`map`](Self::map), from
 /// [`ProcessPoolExecutor::map_options`](crate::ProcessPoolExecutor::map_options): those of Python's
@@ -29,7 +31,7 @@ use crate::imap::Imap;
 /// assert_eq!(squares?, [1, 4, 9]);
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "it is for one call"]
 pub struct MapOptions<'p> {
     pool: &'p Pool,
@@ -37,6 +39,7 @@ pub struct MapOptions<'p> {
     /// The most tasks that are submitted and whose results were not given.
     buffer: usize,
     deadline: Deadline,
+    hook: Option<Hook>,
 }
 
 impl<'p> MapOptions<'p> {
@@ -46,7 +49,14 @@ impl<'p> MapOptions<'p> {
             chunk: 1,
             buffer: usize::MAX,
             deadline: Deadline::NEVER,
+            hook: None,
         }
+    }
+
+    /// Tells `hook` how far the call is, see [`Pool::on_progress`](crate::Pool::on_progress).
+    pub fn on_progress(self, hook: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        let hook = Some(Hook::new(hook));
+        Self { hook, ..self }
     }
 
     /// Until when the results are waited for: a [`Duration`](std::time::Duration) from now, an
@@ -85,7 +95,8 @@ impl<'p> MapOptions<'p> {
         F: Task<(I::Item,)> + Stateless,
         F::Output: Returned<W>,
     {
-        self.iterate(self.pool.chunk_size(self.packet()).one(task, items))
+        let feeder = self.chunked().one(task, items);
+        self.iterate(feeder)
     }
 
     /// As [`map`](Self::map), of items that are tuples of arguments.
@@ -95,12 +106,21 @@ impl<'p> MapOptions<'p> {
         F: Task<I::Item> + Stateless,
         F::Output: Returned<W>,
     {
-        self.iterate(self.pool.chunk_size(self.packet()).star(task, items))
+        let feeder = self.chunked().star(task, items);
+        self.iterate(feeder)
     }
 
     /// Tasks of a packet.
-    fn packet(self) -> usize {
+    fn packet(&self) -> usize {
         self.chunk.min(self.buffer)
+    }
+
+    fn chunked(&self) -> Chunked<'p> {
+        let hook = self.hook.clone();
+        Chunked {
+            hook,
+            ..self.pool.chunk_size(self.packet())
+        }
     }
 
     fn iterate<I: Iterator, R>(self, feeder: Feeder<'p, I, R>) -> Imap<'p, I, R> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
 
-use crate::board::{Hurry, LINE};
+use crate::board::{Hurry, LINE, SHORT_LINE};
 use crate::context::Context;
 use crate::job::Job;
 
@@ -108,10 +108,14 @@ impl Packet {
 /// The most bytes of arguments that one task may have.
 pub(crate) const MAX_ARGUMENTS: usize = (u32::MAX / 2) as usize;
 
-/// The head of a packet.
-pub(crate) fn head(context: Option<&Context>, function: &[u8]) -> Vec<u8> {
-    let number = context.map_or(0, |context| context.number);
-    [&number.to_le_bytes(), function].concat()
+/// The bytes of a packet that has a head and no tasks yet.
+pub(crate) fn begin(context: Option<&Context>, function: &[u8]) -> Vec<u8> {
+    let number = context.map_or(0, |context| context.number).to_le_bytes();
+    let mut bytes = Vec::with_capacity(SHORT_LINE);
+    bytes.extend_from_slice(&((number.len() + function.len()) as u32).to_le_bytes());
+    bytes.extend_from_slice(&number);
+    bytes.extend_from_slice(function);
+    bytes
 }
 
 /// The number of the context, 0 for none, and the name of the function.

@@ -14,6 +14,7 @@ use crate::chunked::Chunked;
 use crate::error::TaskError;
 use crate::feeder::Feeder;
 use crate::imap::Imap;
+use crate::progress::Progress;
 use crate::shared::{Config, Shared};
 use crate::stats::Stats;
 use crate::worker_stats::WorkerStats;
@@ -406,6 +407,31 @@ impl Pool {
     /// ```
     pub fn chunk_size(&self, tasks: usize) -> Chunked<'_> {
         self.in_chunks(Some(tasks))
+    }
+
+    /// The same calls, which tell `hook` how far they are: after each packet, in the thread of
+    /// callbacks. It is told of what came while it ran together; a call that waits for all its
+    /// tasks returns after the last time. [`MapOptions`](crate::MapOptions) has it for executors.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    ///
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// let ended = Arc::new(AtomicUsize::new(0));
+    /// let told = Arc::clone(&ended);
+    /// let squares = pool
+    ///     .on_progress(move |progress| {
+    ///         assert_eq!((progress.failed, progress.total), (0, Some(100)));
+    ///         let before = told.swap(progress.ended, Ordering::Relaxed);
+    ///         assert!(before < progress.ended);
+    ///     })
+    ///     .map(|n: u64| n * n, 0..100)?;
+    /// assert_eq!((squares.len(), ended.load(Ordering::Relaxed)), (100, 100));
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    pub fn on_progress(&self, hook: impl Fn(Progress) + Send + Sync + 'static) -> Chunked<'_> {
+        self.in_chunks(None).on_progress(hook)
     }
 
     fn in_chunks(&self, size: Option<usize>) -> Chunked<'_> {

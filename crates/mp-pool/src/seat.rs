@@ -23,6 +23,8 @@ pub(crate) struct Seat {
     pub(crate) occupant: Option<Occupant>,
     /// When an empty seat is filled.
     pub(crate) fill_at: Deadline,
+    /// Whether the collector is about to fill it, without the state's lock.
+    pub(crate) is_starting: bool,
 }
 
 /// A process that is a worker.
@@ -44,11 +46,15 @@ impl Seat {
         Self {
             occupant: None,
             fill_at: Deadline::PASSED,
+            is_starting: false,
         }
     }
+}
 
-    /// Starts a worker.
-    pub(crate) fn fill(&mut self, number: usize, shared: &Shared) -> Result<()> {
+impl Occupant {
+    /// Starts the worker of an empty seat. It takes milliseconds, and longer where the setup does:
+    /// so without the state's lock.
+    pub(crate) fn start(number: usize, shared: &Shared) -> Result<Self> {
         let failed = |source| Error::os("start", "a worker of a pool", source);
         shared.board.reset_worker(number)?;
         let (ours, theirs) = socket::pair().map_err(failed)?;
@@ -78,19 +84,16 @@ impl Seat {
         // Before it can use a processor.
         let started = Instant::now();
         process.start()?;
-        self.occupant = Some(Occupant {
+        Ok(Self {
             process: Arc::new(process),
             socket: ours,
             started,
             pieces: Vec::new(),
             is_leaving: false,
             is_damaged: false,
-        });
-        Ok(())
+        })
     }
-}
 
-impl Occupant {
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid().unwrap_or(0)
     }
@@ -102,6 +105,13 @@ impl Occupant {
     /// Ends it. An error means that it has ended.
     pub(crate) fn kill(&self) {
         drop(self.process.kill());
+    }
+
+    /// Ends it, and waits for that.
+    pub(crate) fn end_now(&self) {
+        self.kill();
+        // The kernel refuses it only for a process that was reaped.
+        drop(self.process.join());
     }
 
     /// Ends it for what it wrote.

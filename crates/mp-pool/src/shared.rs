@@ -52,7 +52,8 @@ pub(crate) struct Shared {
     /// The word of the process whose children the workers are.
     made_by: u64,
     state: Mutex<State>,
-    ended: Condvar,
+    /// Notified when workers were started, and when all have ended.
+    changed: Condvar,
 }
 
 impl Shared {
@@ -68,7 +69,7 @@ impl Shared {
             made_by: own_word(),
             state: Mutex::default(),
             config,
-            ended: Condvar::new(),
+            changed: Condvar::new(),
         };
         let mut state = State::new(&shared.board, shared.config.workers);
         if let Err(error) = state.fill_seats(&shared) {
@@ -179,6 +180,15 @@ impl Shared {
         state.end(&self.board, Arc::new(error));
         self.wake_leader(&state);
         self.wake_collector();
+        // The collector ends a worker that it is about to start.
+        while state.is_any_starting() {
+            state = self.wait(state);
+        }
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let woken = self.changed.wait(state);
+        woken.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes back a job's packet that no worker has taken.
@@ -230,10 +240,7 @@ impl Shared {
                 .with_detail("it is open; close or terminate it first"));
         }
         while !state.is_deserted() {
-            state = self
-                .ended
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.wait(state);
         }
         drop(state);
         self.callbacks.flush();
@@ -311,6 +318,10 @@ impl Shared {
     pub(crate) fn collect(&self) {
         let mut ended = Vec::new();
         while let Some(watch) = self.step(&std::mem::take(&mut ended)) {
+            if !watch.due.is_empty() {
+                self.start_workers(&watch.due);
+                continue;
+            }
             match self.sleep(&watch) {
                 Ok(seats) => ended = seats,
                 Err(error) => {
@@ -318,11 +329,28 @@ impl Shared {
                 }
             }
         }
-        self.ended.notify_all();
+        self.changed.notify_all();
     }
 
-    /// Takes what has come, replaces who has ended, and gives out what is left; returns for what to
-    /// wait, or `None` when all workers have ended.
+    /// Starts workers for seats that are due. Other threads submit, and take what comes, meanwhile.
+    fn start_workers(&self, due: &[usize]) {
+        for &number in due {
+            if !self.locked().still_wants(number) {
+                continue;
+            }
+            let started = Occupant::start(number, self);
+            let mut state = self.locked();
+            let delivered = self.counts.all();
+            state.fill_seat(&self.board, number, started);
+            if self.counts.all() != delivered {
+                self.wake_leader(&state);
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Takes what has come, finds who has ended, and gives out what is left; returns whom to start
+    /// or for what to wait, or `None` when all workers have ended.
     fn step(&self, ended: &[usize]) -> Option<Watch> {
         let mut state = self.locked();
         if state.leader == Leader::None {
@@ -334,7 +362,7 @@ impl Shared {
         }
         let delivered = self.counts.all();
         self.take_and_fill(&mut state, ended);
-        let mut until = state.refill_seats(self);
+        let (due, mut until) = state.due_seats(&self.board);
         // For nothing it would look for a while before it sleeps again.
         if self.counts.all() != delivered {
             self.wake_leader(&state);
@@ -354,6 +382,7 @@ impl Shared {
         Some(Watch {
             processes: state.occupants().map(watched).collect(),
             is_rung: state.collector_watches,
+            due,
             until,
         })
     }
@@ -386,6 +415,8 @@ struct Watch {
     processes: Vec<(usize, Arc<WorkerProcess>)>,
     /// Whether it is to be rung by workers.
     is_rung: bool,
+    /// Seats whose workers are to be started first.
+    due: Vec<usize>,
     until: Deadline,
 }
 
@@ -417,8 +448,9 @@ mod tests {
 
     use super::{Config, Shared};
     use crate::job::Job;
-    use crate::packet::{Attention, Packet, append_part, head};
-    use crate::state::Leader;
+    use crate::packet::{Attention, Packet, begin};
+    use crate::seat::Occupant;
+    use crate::state::{Leader, Phase};
 
     /// A pool whose collector is the test.
     fn pool() -> Shared {
@@ -456,7 +488,7 @@ mod tests {
         pool.locked().leader = Leader::Asleep;
         pool.step(&[]).unwrap();
         assert!(!is_rung(&pool));
-        let job = Job::new(&pool);
+        let job = Job::new(&pool, None);
         job.expect(1);
         pool.submit(refused(&job));
         // The leader's word does not say that it sleeps, so the worker does not ring.
@@ -480,19 +512,64 @@ mod tests {
         assert!(is_rung(&pool));
     }
 
+    /// The seat of the only worker, which was killed, and is due.
+    fn killed(pool: &Shared) -> Vec<usize> {
+        let process = pool
+            .locked()
+            .occupants()
+            .map(|(_, one)| Arc::clone(&one.process))
+            .next();
+        let process = process.expect("a worker");
+        process.kill().unwrap();
+        process.join().unwrap();
+        pool.step(&[0]).expect("it goes on").due
+    }
+
+    #[test]
+    fn a_worker_is_started_without_the_lock_and_ended_if_the_pool_ends_meanwhile() {
+        let pool = Arc::new(pool());
+        let due = killed(&pool);
+        assert_eq!(due, [0]);
+        // The collector starts it now, and others submit.
+        let job = Job::new(&pool, None);
+        job.expect(1);
+        pool.submit(refused(&job));
+        pool.start_workers(&due);
+        assert_eq!((pool.pids().len(), pool.locked().replaced()), (1, 1));
+        while job.locked().outstanding > 0 {
+            pool.step(&[]).expect("it goes on");
+        }
+        let due = killed(&pool);
+        std::thread::scope(|scope| {
+            let end = scope.spawn(|| pool.terminate());
+            while !matches!(pool.locked().phase(), Phase::Ended(_)) {
+                std::thread::yield_now();
+            }
+            assert!(!pool.locked().is_deserted(), "one is about to start");
+            // It was about to, and it was already.
+            let started = Occupant::start(0, &pool).unwrap();
+            let process = Arc::clone(&started.process);
+            pool.locked().fill_seat(&pool.board, 0, Ok(started));
+            assert!(!process.is_alive());
+            pool.start_workers(&due);
+            end.join().unwrap();
+        });
+        assert!(pool.pids().is_empty());
+        assert!(pool.step(&[]).is_none());
+    }
+
     /// One task that its worker refuses: there is no such function.
     fn refused(job: &Arc<Job>) -> Packet {
         let mut packet = Packet {
             job: Arc::clone(job),
             first: 0,
             context: None,
-            bytes: Vec::new(),
+            bytes: begin(None, b"no function"),
             items: 0,
             descriptors: Vec::new(),
             moves: 0,
             attention: Attention::Now,
         };
-        append_part(&mut packet.bytes, &head(None, b"no function"));
         packet.push(&[]);
         packet
     }

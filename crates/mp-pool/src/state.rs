@@ -234,7 +234,9 @@ impl State {
 
     /// Whether all workers have ended, and none is started again.
     pub(crate) fn is_deserted(&self) -> bool {
-        (self.is_stopped || matches!(self.phase, Phase::Ended(_))) && self.occupants().count() == 0
+        let is_empty = |seat: &Seat| seat.occupant.is_none() && !seat.is_starting;
+        (self.is_stopped || matches!(self.phase, Phase::Ended(_)))
+            && self.seats.iter().all(is_empty)
     }
 
     /// Puts tasks that wait on free packets of the board; returns on how many.
@@ -521,40 +523,61 @@ impl State {
     /// Fills all empty seats.
     pub(crate) fn fill_seats(&mut self, shared: &Shared) -> Result<()> {
         let mut seats = self.seats.iter_mut().enumerate();
-        seats.try_for_each(|(number, seat)| match seat.occupant {
-            Some(_) => Ok(()),
-            None => seat.fill(number, shared),
+        seats.try_for_each(|(number, seat)| {
+            if seat.occupant.is_none() {
+                seat.occupant = Some(Occupant::start(number, shared)?);
+            }
+            Ok(())
         })
     }
 
-    /// Fills the seats that are due, unless the workers are to end; returns when the next is due.
-    pub(crate) fn refill_seats(&mut self, shared: &Shared) -> Deadline {
-        self.give_up_if_in_vain(&shared.board);
-        let mut next = Deadline::NEVER;
-        for number in 0..self.seats.len() {
-            if self.is_stopped || matches!(self.phase, Phase::Ended(_)) {
-                return Deadline::NEVER;
-            }
-            let seat = &mut self.seats[number];
-            if seat.occupant.is_some() {
-                continue;
-            }
-            if seat.fill_at.is_expired() {
-                match seat.fill(number, shared) {
-                    Ok(()) => self.replaced += 1,
-                    Err(error) => {
-                        self.note_in_vain(error.to_string());
-                        self.seats[number].fill_at = self.after_pause();
-                        self.give_up_if_in_vain(&shared.board);
-                    }
-                }
-            }
-            let seat = &self.seats[number];
-            if seat.occupant.is_none() {
+    /// The seats for which the collector starts workers next, unless the workers are to end, and
+    /// when the next one is due.
+    pub(crate) fn due_seats(&mut self, board: &Board) -> (Vec<usize>, Deadline) {
+        self.give_up_if_in_vain(board);
+        let (mut due, mut next) = (Vec::new(), Deadline::NEVER);
+        if self.is_stopped || matches!(self.phase, Phase::Ended(_)) {
+            return (due, next);
+        }
+        for (number, seat) in self.seats.iter_mut().enumerate() {
+            if seat.occupant.is_none() && seat.fill_at.is_expired() {
+                seat.is_starting = true;
+                due.push(number);
+            } else if seat.occupant.is_none() {
                 next = next.earlier(seat.fill_at);
             }
         }
-        next
+        (due, next)
+    }
+
+    /// Whether a worker is still to be started for a seat that was due.
+    pub(crate) fn still_wants(&mut self, number: usize) -> bool {
+        let is_wanted = !self.is_stopped && !matches!(self.phase, Phase::Ended(_));
+        self.seats[number].is_starting &= is_wanted;
+        is_wanted
+    }
+
+    /// Whether the collector is about to start a worker.
+    pub(crate) fn is_any_starting(&self) -> bool {
+        self.seats.iter().any(|seat| seat.is_starting)
+    }
+
+    /// Gives a seat that was due its worker, unless the workers are to end.
+    pub(crate) fn fill_seat(&mut self, board: &Board, number: usize, started: Result<Occupant>) {
+        self.seats[number].is_starting = false;
+        match started {
+            // It was not there when the others were killed.
+            Ok(occupant) if matches!(self.phase, Phase::Ended(_)) => occupant.end_now(),
+            Ok(occupant) => {
+                self.seats[number].occupant = Some(occupant);
+                self.replaced += 1;
+            }
+            Err(error) => {
+                self.note_in_vain(error.to_string());
+                self.seats[number].fill_at = self.after_pause();
+                self.give_up_if_in_vain(board);
+            }
+        }
     }
 
     fn give_up_if_in_vain(&mut self, board: &Board) {
@@ -593,10 +616,7 @@ impl State {
             .filter_map(|seat| seat.occupant.take())
             .collect();
         occupants.iter().for_each(Occupant::kill);
-        for occupant in &occupants {
-            // The kernel refuses it only for a process that was reaped.
-            drop(occupant.process.join());
-        }
+        occupants.iter().for_each(Occupant::end_now);
         let cause = Cause::Failed(error);
         for slot in &mut self.slots {
             if let Some(packet) = slot.packet.take()

@@ -127,7 +127,9 @@ fn is_left(leak: &String) -> bool {
     !processes.map(|entry| entry.path()).any(|process| {
         let maps = fs::read_to_string(process.join("maps")).unwrap_or_default();
         let open = fs::read_dir(process.join("fd")).into_iter().flatten();
-        let mut targets = open.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+        let mut targets = open
+            .flatten()
+            .filter_map(|fd| fs::read_link(fd.path()).ok());
         maps.contains(&path) || targets.any(|target| target.as_os_str() == path.as_str())
     })
 }

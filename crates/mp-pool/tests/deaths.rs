@@ -10,7 +10,7 @@ use mp_object::{Event, Mutex, Semaphore};
 use mp_os::clock::Deadline;
 use mp_os::pidfd::PidFd;
 use mp_pool::board::Board;
-use mp_pool::{MapResult, Pool, TaskError};
+use mp_pool::{Death, MapResult, Pool, TaskError};
 use mp_process::{Status, spawn};
 use mp_testkit::Watchdog;
 
@@ -95,6 +95,57 @@ fn each_end_of_a_task_fails_that_task_alone() {
 }
 
 /// Says that it runs, and runs until it is killed.
+fn overflow(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    if depth == u64::MAX {
+        return depth;
+    }
+    overflow(frame[0] + 1) + frame[1]
+}
+
+/// The ends of a task that look like none, or that the machine makes.
+fn end_in_other_ways(n: u32) -> u32 {
+    match n {
+        1 => std::process::exit(0),
+        3 => assert_ne!(overflow(0), 0),
+        // More than there are addresses.
+        5 => drop(std::hint::black_box(Vec::<u8>::with_capacity(
+            isize::MAX as usize,
+        ))),
+        7 => std::panic::panic_any(7_u8),
+        _ => {}
+    }
+    n
+}
+
+#[test]
+fn an_exit_without_error_an_overflow_no_memory_and_any_panic_fail_their_task_alone() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    for chunk in [1, 10] {
+        let results = pool.chunk_size(chunk).try_map(end_in_other_ways, 0..10);
+        for (n, result) in results.iter().enumerate() {
+            let error = match result {
+                Ok(value) => {
+                    assert_eq!(*value as usize, n);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            assert_eq!(error.index(), n);
+            let status = error.death().map(Death::status);
+            let is_right = match n {
+                1 => matches!(status, Some(Status::Exited(0))),
+                3 | 5 => matches!(status, Some(Status::Signaled { .. })),
+                7 => status.is_none() && error.kind() == ErrorKind::Panicked,
+                _ => false,
+            };
+            assert!(is_right, "{error}");
+        }
+        assert_eq!(results.iter().filter(|one| one.is_err()).count(), 4);
+    }
+}
+
 fn announce(pid: Mutex<u32>, runs: Event) {
     *pid.lock().unwrap() = std::process::id();
     runs.set();

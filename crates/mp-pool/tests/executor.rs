@@ -137,6 +137,34 @@ impl<'de> serde::Deserialize<'de> for Unreadable {
 }
 
 #[test]
+fn a_future_that_is_there_twice_comes_twice_whether_it_ends_before_or_later() {
+    let _watchdog = Watchdog::new(LONG);
+    let executor = ProcessPoolExecutor::with_workers(1).unwrap();
+    let go = Event::new().unwrap();
+    let (early, late) = (
+        executor.submit(|| 1, ()),
+        executor.submit(pass, (go.clone(), 2)),
+    );
+    early.result().unwrap();
+    let four = || [&late, &early, &late, &early].map(Clone::clone);
+    let mut futures = as_completed(four());
+    for _ in 0..2 {
+        let next = futures.next_timeout(Duration::ZERO).expect("it has ended");
+        assert_eq!(next.result().unwrap(), 1);
+    }
+    assert!(futures.next_timeout(Duration::ZERO).is_none());
+    let waited = wait(four(), Duration::ZERO, ReturnWhen::FirstCompleted);
+    assert_eq!((waited.done.len(), waited.not_done.len()), (2, 2));
+    go.set();
+    let values: Vec<u32> = futures.map(|one| one.result().unwrap()).collect();
+    assert_eq!(values, [2, 2]);
+    assert_eq!(wait(four(), LONG, ReturnWhen::AllCompleted).done.len(), 4);
+    let none: [Future<u32>; 0] = [];
+    assert!(as_completed(none.clone()).next().is_none());
+    assert!(wait(none, LONG, ReturnWhen::FirstCompleted).done.is_empty());
+}
+
+#[test]
 fn a_refused_task_is_an_exception() {
     let _watchdog = Watchdog::new(LONG);
     let executor = ProcessPoolExecutor::with_workers(2).unwrap();

@@ -1,5 +1,6 @@
 //! What a pool returns while its workers live.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -60,11 +61,11 @@ fn packets_of_any_size_that_can_be_asked_for_give_the_values() {
     let pool = Pool::new(2).unwrap();
     let expected: Vec<u64> = (0..50).map(|n| n * n).collect();
     for size in [0, 1 << 61, usize::MAX] {
-        let packets = pool.chunk_size(size);
-        assert_eq!(packets.map(square, 0..50).unwrap(), expected, "{size}");
-        let values: Result<Vec<_>, _> = packets.imap(square, 0..50).collect();
+        let packets = || pool.chunk_size(size);
+        assert_eq!(packets().map(square, 0..50).unwrap(), expected, "{size}");
+        let values: Result<Vec<_>, _> = packets().imap(square, 0..50).collect();
         assert_eq!(values.unwrap(), expected, "{size}");
-        assert_eq!(packets.map_async(square, 0..50).get().unwrap(), expected);
+        assert_eq!(packets().map_async(square, 0..50).get().unwrap(), expected);
     }
 }
 
@@ -166,8 +167,11 @@ fn arguments_and_values_of_any_size_travel() {
             .unwrap();
         assert!(back == bytes, "{size} bytes differ");
     }
-    let large = pool.apply(|| "x".repeat(64 << 20), ()).unwrap();
-    assert!(large.len() == 64 << 20 && large.bytes().all(|byte| byte == b'x'));
+    let mut large = pool.apply(|| "x".repeat(256 << 20), ()).unwrap();
+    let part = "x".repeat(1 << 20);
+    let is_part = |found: &[u8]| found == part.as_bytes();
+    assert!(large.len() == 256 << 20 && large.as_bytes().chunks(1 << 20).all(is_part));
+    large.truncate(64 << 20);
     let length = pool.apply(|text: String| text.len(), (large,)).unwrap();
     assert_eq!(length, 64 << 20);
     let mixed: Vec<String> = (0..60).map(|n| "x".repeat(n * 700)).collect();
@@ -330,6 +334,27 @@ fn imap_unordered_gives_what_is_done_before_what_is_not() {
     go.set();
     assert_eq!(results.next().unwrap().unwrap(), 0);
     assert!(results.next().is_none());
+}
+
+#[test]
+fn items_that_panic_end_their_call_and_not_the_pool() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    let items = || (0..).inspect(|n| assert!(*n < 20, "an iterator"));
+    let calls: [&dyn Fn(); 3] = [
+        &|| drop(pool.map(square, items())),
+        &|| drop(pool.map_async(square, items())),
+        &|| pool.imap(square, items()).for_each(drop),
+    ];
+    for call in calls {
+        assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
+        assert_eq!(pool.map(square, [3]).unwrap(), [9]);
+    }
+    pool.close();
+    pool.join().unwrap();
+    let stats = pool.stats();
+    assert_eq!((stats.queued, stats.running, stats.failed), (0, 0, 0));
+    assert_eq!(stats.done, 3 + 3 * 20);
 }
 
 #[test]

@@ -112,7 +112,10 @@ fn a_map_ends_whatever_share_of_it_each_worker_runs() {
     let pool = pool.build().unwrap();
     for _ in 0..5 {
         let results = pool.chunk_size(3).try_map(unevenly, 0..101);
-        let failed: Vec<_> = results.iter().filter_map(|one| one.as_ref().err()).collect();
+        let failed: Vec<_> = results
+            .iter()
+            .filter_map(|one| one.as_ref().err())
+            .collect();
         assert_eq!((results.len(), failed.len()), (101, 1), "{failed:?}");
         assert_eq!(failed[0].index(), 50);
         assert!(failed[0].death().is_some(), "{}", failed[0]);

@@ -39,8 +39,11 @@ mod registry;
 pub use registry::{Named, Registry};
 
 use std::any::type_name;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_object::{message, transfer};
@@ -87,6 +90,39 @@ impl Function {
         // A value of a function's type is needed to name the type, and for nothing else.
         let _: F = task;
         Entry::of::<F, A, W>().address().map(Self)
+    }
+
+    /// The bytes of the [name](Self::of) of `task`, which each thread makes once for each function.
+    ///
+    /// ```
+    /// use mp_process::call::Function;
+    ///
+    /// let name = Function::name_of::<_, (u64, u32), _>(u64::pow)?;
+    /// assert_eq!(*name, Function::of::<_, (u64, u32), _>(u64::pow)?.to_bytes());
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`of`](Self::of).
+    pub fn name_of<F, A, W>(task: F) -> Result<Arc<[u8]>>
+    where
+        F: Task<A> + Stateless,
+        F::Output: Returned<W>,
+        A: Arguments,
+    {
+        thread_local! {
+            // By the entry's place, which is what a name says.
+            static NAMES: RefCell<HashMap<usize, Arc<[u8]>>> = RefCell::default();
+        }
+        let place = (&raw const *Entry::of::<F, A, W>()).addr();
+        let known = NAMES.with_borrow(|names| names.get(&place).cloned());
+        if let Some(name) = known {
+            return Ok(name);
+        }
+        let name = Arc::<[u8]>::from(Self::of::<F, A, W>(task)?.to_bytes());
+        NAMES.with_borrow_mut(|names| names.insert(place, Arc::clone(&name)));
+        Ok(name)
     }
 
     /// The name as bytes.

@@ -78,8 +78,11 @@ pub mod process {
 pub mod pool {
     pub use mp_pool::{
         AsCompleted, AsyncResult, Builder, Cause, Chunked, Death, Future, Imap, MapOptions,
-        MapResult, ReturnWhen, Stats, TaskError, Waited, WorkerStats, as_completed, wait,
+        MapResult, Progress, ReturnWhen, Stats, TaskError, Waited, WorkerStats, as_completed, wait,
     };
+
+    #[cfg(feature = "indicatif")]
+    pub use mp_pool::progress_bar;
 }
 
 /// Proxies of what lives in a [`Manager`].
