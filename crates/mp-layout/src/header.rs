@@ -40,7 +40,7 @@ use crate::{Error, ErrorKind, Kind, Region, Result, Table, TypeCode, TypeTag, fn
 pub const HEADER_SIZE: usize = 256;
 
 const MAGIC: [u8; 8] = *b"mp\x89shm\r\n";
-/// 2: arrays of more than 4 Mi elements have more owner words, so their elements start later.
+/// 2: arrays of more than 16 Mi elements have more owner words, so their elements start later.
 const ABI_VERSION: u32 = 2;
 const READY: u64 = u64::from_be_bytes(*b"mp ready");
 const WORDS: usize = HEADER_SIZE / 8;

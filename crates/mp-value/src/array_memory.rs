@@ -274,7 +274,7 @@ mod tests {
 
     use super::{ArrayMemory, control_size, elements_offset, payload_size};
 
-    const MANY: usize = 8 << 20;
+    const MANY: usize = 32 << 20;
 
     /// What builds with 4096 owner words for any number of elements made of it.
     const WORDS_BEFORE: usize = 4096 * 8;
@@ -316,7 +316,7 @@ mod tests {
     /// that version.
     #[test]
     fn elements_lie_where_version_2_of_the_layout_has_them() {
-        let offsets = [0, 1, 500, 4096, 4 << 20, (4 << 20) + 1024, MANY].map(elements_offset);
+        let offsets = [0, 1, 500, 4096, 16 << 20, (16 << 20) + 4096, MANY].map(elements_offset);
         let expected = [3840, 3840, 7936, 36608, 36608, 36608, 69376];
         assert_eq!(offsets, expected);
     }
