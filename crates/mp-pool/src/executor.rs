@@ -419,6 +419,7 @@ pub fn as_completed<R>(futures: impl IntoIterator<Item = Future<R>>) -> AsComple
     AsCompleted {
         watcher: Watcher::of(&futures),
         pending: futures.len(),
+        first: 0,
         futures: futures.into_iter().map(Some).collect(),
     }
 }
@@ -426,8 +427,9 @@ pub fn as_completed<R>(futures: impl IntoIterator<Item = Future<R>>) -> AsComple
 /// The futures of [`as_completed`], each when it has ended.
 #[derive(Debug)]
 pub struct AsCompleted<R> {
-    /// Those that were not given.
+    /// Those that were not given, none of which is before `first`.
     futures: Vec<Option<Future<R>>>,
+    first: usize,
     pending: usize,
     watcher: Arc<Watcher>,
 }
@@ -446,19 +448,24 @@ impl<R> AsCompleted<R> {
             if self.pending == 0 || deadline.is_expired() {
                 return None;
             }
-            if self.is_of_a_copy() {
+            // In a copy of the process that submitted none is told, and each has failed.
+            if let Some(left) = self.first_left()
+                && left.as_ref().is_some_and(|one| one.job.is_of_a_copy())
+            {
+                let next = left.take();
                 self.pending -= 1;
-                return self.futures.iter_mut().find_map(Option::take);
+                return next;
             }
             self.watcher.wait(deadline);
         }
     }
 
-    /// Whether this process is a copy of the one that submitted: then none is told, and each has
-    /// failed.
-    fn is_of_a_copy(&self) -> bool {
-        let mut left = self.futures.iter().flatten();
-        left.next().is_some_and(|one| one.job.is_of_a_copy())
+    fn first_left(&mut self) -> Option<&mut Option<Future<R>>> {
+        let is_given = |one: &Option<Future<R>>| one.is_none();
+        while self.futures.get(self.first).is_some_and(is_given) {
+            self.first += 1;
+        }
+        self.futures.get_mut(self.first)
     }
 }
 
@@ -511,6 +518,7 @@ pub fn wait<R>(
     let deadline = timeout.into();
     let futures: Vec<_> = futures.into_iter().collect();
     let watcher = Watcher::of(&futures);
+    let is_of_a_copy = futures.iter().any(|future| future.job.is_of_a_copy());
     let (mut ended, mut has_failed) = (0, false);
     loop {
         while let Some(number) = watcher.next() {
@@ -523,8 +531,7 @@ pub fn wait<R>(
             ReturnWhen::FirstCompleted => ended > 0,
             ReturnWhen::FirstException => has_failed,
         };
-        let is_of_a_copy = || futures.iter().any(|future| future.job.is_of_a_copy());
-        if is_enough || deadline.is_expired() || is_of_a_copy() {
+        if is_enough || is_of_a_copy || deadline.is_expired() {
             break;
         }
         watcher.wait(deadline);

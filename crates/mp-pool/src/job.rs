@@ -146,7 +146,8 @@ impl Job {
 
     /// Waits until the hook, if there is one, has been told of what has come.
     pub(crate) fn flush_hook(&self) {
-        if self.has_hook() {
+        // In a copy there is no such thread.
+        if self.has_hook() && !self.is_of_a_copy() {
             self.callbacks.flush();
         }
     }
@@ -192,8 +193,7 @@ impl Job {
             watcher.tell(number);
             return;
         }
-        let has_ended = |one: &(Weak<Watcher>, usize)| one.0.strong_count() == 0;
-        progress.watchers.retain(|one| !has_ended(one));
+        progress.watchers.retain(|(one, _)| one.strong_count() > 0);
         progress.watchers.push((Arc::downgrade(watcher), number));
     }
 

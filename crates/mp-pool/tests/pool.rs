@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use mp_layout::ErrorKind;
 use mp_object::{Event, Mutex, Semaphore};
 use mp_os::cpu::time_of;
-use mp_pool::{Cause, Pool, ProcessPoolExecutor};
+use mp_pool::{
+    Cause, Pool, ProcessPoolExecutor, ReturnWhen, as_completed, wait as wait_for_futures,
+};
 use mp_process::{Resource, Setup};
 use mp_testkit::{Forked, Watchdog};
 
@@ -113,7 +115,11 @@ fn a_copy_in_a_forked_process_runs_no_task_and_ends_no_worker() {
             pool.imap(square, 0..3).last().unwrap().unwrap_err(),
             waits.result().unwrap_err(),
             held.exception().unwrap(),
+            pool.on_progress(|_| ()).map(square, 0..9).unwrap_err(),
         ];
+        let twice = || [waits.clone(), waits.clone()];
+        let all = wait_for_futures(twice(), LONG, ReturnWhen::AllCompleted);
+        let are_given = as_completed(twice()).count() == 2 && all.done.len() == 2;
         let are_errors = errors
             .iter()
             .all(|error| error.kind() == ErrorKind::InvalidState);
@@ -121,7 +127,7 @@ fn a_copy_in_a_forked_process_runs_no_task_and_ends_no_worker() {
         executor.kill_workers();
         pool.terminate();
         let joined = pool.join().unwrap_err().kind();
-        are_errors && !has_cancelled && joined == ErrorKind::InvalidState
+        are_errors && are_given && !has_cancelled && joined == ErrorKind::InvalidState
     });
     assert!(copy.succeeds());
     go.set();
