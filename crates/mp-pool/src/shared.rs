@@ -448,6 +448,7 @@ mod tests {
 
     use super::{Config, Shared};
     use crate::job::Job;
+    use crate::leading::Leading;
     use crate::packet::{Attention, Packet, begin};
     use crate::seat::Occupant;
     use crate::state::{Leader, Phase};
@@ -510,6 +511,22 @@ mod tests {
         let error = Error::new(ErrorKind::Corrupt, "fill", "a board");
         pool.end_if_failed(&mut state, Err(error));
         assert!(is_rung(&pool));
+    }
+
+    #[test]
+    fn a_thread_that_waits_as_well_wakes_a_leader_that_sleeps_for_many_outcomes() {
+        let pool = pool();
+        pool.locked().leader = Leader::Asleep;
+        for (share, rings) in [(1, false), (2, true)] {
+            pool.locked().leader_share = share;
+            // It has nothing to wait for yet.
+            assert!(Leading::begin_if_free(&pool).is_none() && !is_rung(&pool));
+            let follows = Leading::begin(&pool).err().expect("another leads");
+            assert_eq!((is_rung(&pool), pool.locked().followers), (rings, 1));
+            drop(follows);
+            assert_eq!(pool.locked().followers, 0);
+        }
+        pool.terminate();
     }
 
     /// The seat of the only worker, which was killed, and is due.
