@@ -78,17 +78,17 @@ fn a_chunk_that_another_process_has_is_an_error_of_its_task() {
 fn ten_thousand_chunks_of_a_large_array_are_each_given_once() {
     let _watchdog = Watchdog::new(LONG);
     let pool = Pool::new(2).unwrap();
-    let array = Array::<u8>::new(10_000 * 1024).unwrap();
-    let chunks = array.chunks(1024).unwrap();
+    let array = Array::<u8>::new(10_000 * 4096).unwrap();
+    let chunks = array.chunks(4096).unwrap();
     assert_eq!(chunks.count(), 10_000);
     pool.for_each(chunks, |mut chunk| {
         chunk[0] += 1;
-        chunk[1023] += 1;
+        chunk[4095] += 1;
     })
     .unwrap();
     let array = array.lock().unwrap();
-    let is_given_once = |chunk: &[u8]| (chunk[0], chunk[1], chunk[1023]) == (1, 0, 1);
-    assert!(array.chunks(1024).all(is_given_once));
+    let is_given_once = |chunk: &[u8]| (chunk[0], chunk[1], chunk[4095]) == (1, 0, 1);
+    assert!(array.chunks(4096).all(is_given_once));
 }
 
 #[test]

@@ -81,14 +81,16 @@ fn escape() {
         events: 0,
         revents: 0,
     };
-    // SAFETY: the child makes system calls only, of which `poll` has a structure of its own.
-    unsafe {
-        if libc::fork() == 0 {
-            libc::setsid();
-            libc::poll(&raw mut output, 1, -1);
-            libc::_exit(0);
-        }
+    // SAFETY: the child makes system calls only.
+    if unsafe { libc::fork() } != 0 {
+        return;
     }
+    // SAFETY: takes nothing.
+    unsafe { libc::setsid() };
+    // SAFETY: the structure is this function's.
+    unsafe { libc::poll(&raw mut output, 1, -1) };
+    // SAFETY: ends the child, which has one thread.
+    unsafe { libc::_exit(0) };
 }
 
 fn run_for_ever(_: u32) {
@@ -118,7 +120,7 @@ fn is_hung_up(output: &mut PipeReader, deadline: Deadline) -> bool {
 
 /// Entries of `/dev/shm` that came since, and that no living process has mapped or open. Other
 /// programs make entries as well.
-fn is_left(leak: &String) -> bool {
+fn is_left(leak: &str) -> bool {
     let Some(name) = leak.strip_prefix("/dev/shm entry ") else {
         return true;
     };
@@ -179,7 +181,7 @@ fn ends_the_whole_program_at_any_instant() {
     }
     // What another program makes is unmapped for a moment, too.
     let deadline = Instant::now() + LONG;
-    let left = || check.leaks().into_iter().filter(is_left);
+    let left = || check.leaks().into_iter().filter(|leak| is_left(leak));
     while left().next().is_some() {
         let left: Vec<_> = left().collect();
         assert!(Instant::now() < deadline, "left behind: {left:?}");

@@ -348,8 +348,8 @@ fn items_that_panic_end_their_call_and_not_the_pool() {
     let pool = Pool::new(2).unwrap();
     let items = || (0..).inspect(|n| assert!(*n < 20, "an iterator"));
     let calls: [&dyn Fn(); 3] = [
-        &|| drop(pool.map(square, items())),
-        &|| drop(pool.map_async(square, items())),
+        &|| drop(pool.chunk_size(1).map(square, items())),
+        &|| drop(pool.chunk_size(1).map_async(square, items())),
         &|| pool.imap(square, items()).for_each(drop),
     ];
     for call in calls {
