@@ -1,9 +1,10 @@
-//! A managed dictionary: one value got, one value set, small and of 1 MiB, beside CPython's manager
-//! and a bare round trip of two futexes.
+//! A managed dictionary: one value got, one value set, small and of 1 MiB, beside CPython's
+//! manager, Redis over a UNIX socket, and a bare round trip of two futexes.
 
 use std::time::Duration;
 
 use criterion::Criterion;
+use mp_benches::peers::Redis;
 use mp_benches::{Bench, Contest, Placement, Sample, limits, peers};
 use mp_manager::{Dict, Manager};
 
@@ -11,6 +12,8 @@ const GET: &str = "mp-manager get";
 const SET: &str = "mp-manager set";
 const CPYTHON_GET: &str = "CPython get";
 const CPYTHON_SET: &str = "CPython set";
+const REDIS_GET: &str = "Redis GET, UNIX socket";
+const REDIS_SET: &str = "Redis SET, UNIX socket";
 const FUTEXES: &str = "raw futex ping-pong";
 
 /// Prints the nanoseconds of each call, of which the first is not counted.
@@ -40,14 +43,25 @@ fn main() {
     if !python {
         bench.note("CPython is not here: no peer".to_owned());
     }
+    let redis = Redis::is_there();
+    if !redis {
+        bench.note("NOT COMPARED: redis-server is not installed".to_owned());
+    }
     for placement in bench.placements() {
-        one_value(&mut bench, placement, python);
-        one_text(&mut bench, placement, python);
+        one_value(&mut bench, placement, Peers { python, redis });
+        one_text(&mut bench, placement, Peers { python, redis });
     }
     with_criterion(&mut bench.finish());
 }
 
-fn one_value(bench: &mut Bench, placement: Placement, python: bool) {
+/// Which of them are installed.
+#[derive(Clone, Copy)]
+struct Peers {
+    python: bool,
+    redis: bool,
+}
+
+fn one_value(bench: &mut Bench, placement: Placement, peers: Peers) {
     let count = bench.count(3000);
     let mut contest = Contest::of_times(format!("one value of a dictionary, {placement}"));
     contest.ours(GET, || {
@@ -58,13 +72,18 @@ fn one_value(bench: &mut Bench, placement: Placement, python: bool) {
         let (_manager, dict) = dict(placement);
         Sample::of_calls(count, Duration::ZERO, || dict.set("key"))
     });
-    if python {
+    if peers.python {
         contest.peer(CPYTHON_GET, || cpython(placement, "get", count));
         contest.peer(CPYTHON_SET, || cpython(placement, "set", count));
     }
+    if peers.redis {
+        contest.peer(REDIS_GET, || redis_gets(placement, "7", count));
+        contest.peer(REDIS_SET, || redis_sets(placement, "7", count));
+    }
     contest.limit(FUTEXES, || limits::futexes(placement, count));
     let outcome = bench.contest(contest);
-    for (ours, theirs) in [(GET, CPYTHON_GET), (SET, CPYTHON_SET)] {
+    let all = [(GET, CPYTHON_GET, REDIS_GET), (SET, CPYTHON_SET, REDIS_SET)];
+    for (ours, cpythons, redis) in all {
         if placement == Placement::OneCore {
             let cost = outcome.as_ref().map(|outcome| outcome.cost(ours, FUTEXES));
             bench.goal_at_most(
@@ -73,15 +92,19 @@ fn one_value(bench: &mut Bench, placement: Placement, python: bool) {
                 cost,
             );
         }
-        if python {
-            let cost = outcome.as_ref().map(|outcome| outcome.cost(ours, theirs));
+        if peers.python {
+            let cost = outcome.as_ref().map(|outcome| outcome.cost(ours, cpythons));
             bench.goal_at_most(format!("{ours} / CPython's, {placement}"), 0.2, cost);
+        }
+        if peers.redis {
+            let cost = outcome.as_ref().map(|outcome| outcome.cost(ours, redis));
+            bench.goal_at_most(format!("{ours} / Redis's, {placement}"), 0.5, cost);
         }
     }
 }
 
 /// A value of 1 MiB, which is copied several times on its way.
-fn one_text(bench: &mut Bench, placement: Placement, python: bool) {
+fn one_text(bench: &mut Bench, placement: Placement, peers: Peers) {
     let count = bench.count(200);
     let text = "x".repeat(1 << 20);
     let dict = || {
@@ -106,9 +129,13 @@ fn one_text(bench: &mut Bench, placement: Placement, python: bool) {
             dict.set("text", text).expect("the server runs");
         })
     });
-    if python {
+    if peers.python {
         contest.peer(CPYTHON_GET, || cpython(placement, "get text", count));
         contest.peer(CPYTHON_SET, || cpython(placement, "set text", count));
+    }
+    if peers.redis {
+        contest.peer(REDIS_GET, || redis_gets(placement, &text, count));
+        contest.peer(REDIS_SET, || redis_sets(placement, &text, count));
     }
     bench.contest(contest);
 }
@@ -140,6 +167,21 @@ fn dict(placement: Placement) -> (Manager, OneValue) {
 fn cpython(placement: Placement, what: &str, count: usize) -> Sample {
     let arguments = [what.to_owned(), count.to_string()];
     peers::python_calls(placement, PYTHON, &arguments)
+}
+
+fn redis_gets(placement: Placement, value: &str, count: usize) -> Sample {
+    placement.spread();
+    let mut redis = Redis::start();
+    redis.set("key", value);
+    Sample::of_calls(count, Duration::ZERO, || {
+        assert_eq!(redis.get("key").len(), value.len());
+    })
+}
+
+fn redis_sets(placement: Placement, value: &str, count: usize) -> Sample {
+    placement.spread();
+    let mut redis = Redis::start();
+    Sample::of_calls(count, Duration::ZERO, || redis.set("key", value))
 }
 
 fn with_criterion(criterion: &mut Criterion) {

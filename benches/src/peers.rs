@@ -9,6 +9,7 @@ mod publisher;
 mod python;
 #[cfg(feature = "compare")]
 mod raw_sync;
+mod redis;
 mod stream;
 
 #[cfg(feature = "compare")]
@@ -20,4 +21,5 @@ pub use publisher::{Elsewhere, Lane, Publisher};
 pub use python::{python_calls, python_is_there, python_pipe_round_trips};
 #[cfg(feature = "compare")]
 pub use raw_sync::{RawSyncEvent, RawSyncMutex};
+pub use redis::Redis;
 pub use stream::Stream;
