@@ -68,8 +68,7 @@ pub(crate) struct Allowed<N> {
 ///         0 | u64::MAX => Ok(()),
 ///         torn => Err(format!("torn: {torn:#x}")),
 ///     })
-///     .run(&area)?
-///     .assert_safe();
+///     .assert_safe(&area);
 /// # Ok(())
 /// # }
 /// ```
@@ -425,8 +424,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
     ///         |locks, pending| pending != locks.first.as_ptr().addr(),
     ///         "a thread has one pending slot",
     ///     )
-    ///     .run(locks)?
-    ///     .assert_safe();
+    ///     .assert_safe(locks);
     /// # Ok(())
     /// # }
     /// ```
@@ -558,6 +556,46 @@ impl<'a, M: ?Sized> Check<'a, M> {
             return Err(Error::new(ErrorKind::Incomplete, message));
         }
         Runner::new(self, victim, mem)?.run()
+    }
+
+    /// Carries the check out, prints its report, and panics unless it proves the operation safe.
+    ///
+    /// This is [`run`](Self::run) followed by [`Report::assert_safe`], for tests. The report is
+    /// returned for what else a test asserts of it.
+    ///
+    /// # Panics
+    ///
+    /// If the check cannot be carried out, and as [`Report::assert_safe`] does.
+    #[track_caller]
+    pub fn assert_safe(&self, mem: &M) -> Report {
+        let report = self.print(mem);
+        report.assert_safe();
+        report
+    }
+
+    /// Carries the check out, prints its report, and panics unless something was wrong: for
+    /// controls, which show that the check is able to fail.
+    ///
+    /// # Panics
+    ///
+    /// If the check cannot be carried out, and as [`Report::assert_caught`] does.
+    #[track_caller]
+    pub fn assert_caught(&self, mem: &M) -> Report {
+        let report = self.print(mem);
+        report.assert_caught();
+        report
+    }
+
+    #[track_caller]
+    #[expect(clippy::panic, reason = "a test that cannot be carried out fails")]
+    fn print(&self, mem: &M) -> Report {
+        match self.run(mem) {
+            Ok(report) => {
+                println!("{report}");
+                report
+            }
+            Err(error) => panic!("{}: the check cannot be carried out: {error}", self.name),
+        }
     }
 }
 

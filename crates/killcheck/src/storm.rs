@@ -64,8 +64,7 @@ type Work<'a, M> = Box<dyn Fn(&M, usize) + 'a>;
 ///         _ => Err("half an addition".to_owned()),
 ///     })
 ///     .duration(Duration::from_millis(50))
-///     .run(&area)?;
-/// report.assert_safe();
+///     .assert_safe(&area);
 /// assert!(report.kills() > 0);
 /// # Ok::<(), killcheck::Error>(())
 /// ```
@@ -223,6 +222,25 @@ impl<'a, M: ?Sized> Storm<'a, M> {
             elapsed: start.elapsed(),
             failures,
         })
+    }
+
+    /// Carries the storm out, prints its report, and panics if anything was wrong; returns the
+    /// report.
+    ///
+    /// # Panics
+    ///
+    /// If the storm cannot be carried out, and as [`StormReport::assert_safe`] does.
+    #[track_caller]
+    #[expect(clippy::panic, reason = "a test that cannot be carried out fails")]
+    pub fn assert_safe(&self, mem: &M) -> StormReport {
+        match self.run(mem) {
+            Ok(report) => {
+                println!("{report}");
+                report.assert_safe();
+                report
+            }
+            Err(error) => panic!("{}: the storm cannot be carried out: {error}", self.name),
+        }
     }
 
     /// Kills random workers and starts others in their places until time or kills are used up.

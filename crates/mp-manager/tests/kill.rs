@@ -171,7 +171,7 @@ fn must_be_back(stage: &Stage, look: Look) -> std::result::Result<(), String> {
 #[test]
 fn a_client_killed_anywhere_takes_a_row_or_leaves_it() {
     let (_watchdog, stage) = begin();
-    let report = Check::new("connect, request, wait and take the reply")
+    Check::new("connect, request, wait and take the reply")
         .setup(fill)
         .victim(take_row)
         .may_sleep()
@@ -180,10 +180,7 @@ fn a_client_killed_anywhere_takes_a_row_or_leaves_it() {
         .allow_missed(OTHER_WAYS.0, OTHER_WAYS.1)
         .max_points(POINTS)
         .max_instructions(MOST)
-        .run(&stage)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&stage);
     let came_back = stage.witness.came_back.load(Ordering::Relaxed);
     assert!(came_back != 0, "it was never killed before its request");
 }
@@ -191,7 +188,7 @@ fn a_client_killed_anywhere_takes_a_row_or_leaves_it() {
 /// A check of a client that is connected.
 fn killed_while_it_takes(name: &str, take: fn(&Stage), see: See, look: Look) {
     let (_watchdog, stage) = begin();
-    let report = Check::new(name)
+    Check::new(name)
         .setup(fill)
         .warm_up(connect)
         .victim(take)
@@ -202,10 +199,7 @@ fn killed_while_it_takes(name: &str, take: fn(&Stage), see: See, look: Look) {
         .allow_missed(OTHER_WAYS.0, OTHER_WAYS.1)
         .max_points(POINTS)
         .max_instructions(MOST)
-        .run(&stage)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&stage);
     let Witness {
         came_back,
         given_back,
@@ -236,7 +230,7 @@ fn a_value_whose_reply_was_not_taken_comes_back() {
 #[test]
 fn control_that_moves_a_row_in_two_requests_is_caught() {
     let (_watchdog, stage) = begin();
-    let report = Check::new("pop and append")
+    Check::new("pop and append")
         .setup(fill)
         .warm_up(connect)
         .victim(|stage: &Stage| {
@@ -250,8 +244,5 @@ fn control_that_moves_a_row_in_two_requests_is_caught() {
         .max_points(POINTS)
         .max_instructions(MOST)
         .stop_after(1)
-        .run(&stage)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_caught();
+        .assert_caught(&stage);
 }

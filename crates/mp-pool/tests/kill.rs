@@ -153,7 +153,7 @@ fn judge(stage: &Stage) -> Result<(), String> {
 #[test]
 fn a_worker_killed_anywhere_leaves_each_task_done_failed_or_not_begun() {
     let (_watchdog, stage) = begin();
-    let report = Check::new("claim, begin, run and push, two tasks")
+    Check::new("claim, begin, run and push, two tasks")
         .setup(|stage: &Stage| {
             clear(stage);
             publish(stage);
@@ -165,16 +165,13 @@ fn a_worker_killed_anywhere_leaves_each_task_done_failed_or_not_begun() {
         .survivor(judge)
         .without_timeouts()
         .stride(STRIDE)
-        .run(&stage)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&stage);
 }
 
 #[test]
 fn control_that_begins_after_it_has_run_is_caught() {
     let (_watchdog, stage) = begin();
-    let report = Check::new("claim, run, begin and push")
+    Check::new("claim, run, begin and push")
         .setup(|stage: &Stage| {
             clear(stage);
             publish(stage);
@@ -189,10 +186,7 @@ fn control_that_begins_after_it_has_run_is_caught() {
         .survivor(judge)
         .without_timeouts()
         .stride(STRIDE)
-        .run(&stage)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_caught();
+        .assert_caught(&stage);
 }
 
 #[test]
@@ -205,7 +199,7 @@ fn a_worker_killed_after_it_was_woken_for_a_packet_leaves_the_packet_to_another(
         };
         claim
     };
-    let report = Check::new("next, woken, another worker asleep")
+    Check::new("next, woken, another worker asleep")
         .setup(clear)
         .victim(|stage: &Stage| {
             take(stage, VICTIM);
@@ -230,10 +224,7 @@ fn a_worker_killed_after_it_was_woken_for_a_packet_leaves_the_packet_to_another(
         .without_timeouts()
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
-        .run(&stage)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&stage);
 }
 
 /// The parent waits for the victim's end as well, so what counts is that the others can still wake
@@ -249,7 +240,7 @@ fn a_worker_killed_while_it_wakes_its_parent_leaves_a_parent_that_others_wake() 
             .ring_parent(&stage.wakeup, true)
             .expect("it is open");
     };
-    let report = Check::new("push and wake the parent")
+    Check::new("push and wake the parent")
         .setup(|stage: &Stage| {
             clear(stage);
             assert!(stage.board.may_sleep(5, 1).expect("in range"));
@@ -266,10 +257,7 @@ fn a_worker_killed_while_it_wakes_its_parent_leaves_a_parent_that_others_wake() 
         })
         .without_timeouts()
         .stride(STRIDE)
-        .run(&stage)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&stage);
 }
 
 /// Of outcomes that do not hurry: it sleeps until a worker has two.
@@ -338,7 +326,7 @@ fn enter(stage: &Stage, worker: usize) {
 fn a_worker_killed_while_it_enters_leaves_its_seat_to_the_next() {
     let (_watchdog, stage) = begin();
     enter(&stage, OTHER);
-    let report = Check::new("attach, push that it is ready, wake the parent")
+    Check::new("attach, push that it is ready, wake the parent")
         .setup(|stage: &Stage| {
             clear(stage);
             publish(stage);
@@ -362,8 +350,5 @@ fn a_worker_killed_while_it_enters_leaves_its_seat_to_the_next() {
         })
         .without_timeouts()
         .stride(STRIDE)
-        .run(&stage)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&stage);
 }

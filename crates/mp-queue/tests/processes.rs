@@ -151,7 +151,7 @@ impl Scene {
 fn killed_producers_lose_nothing_they_have_put() {
     let _watchdog = Watchdog::new(LIMIT);
     let scene = Scene::new(Queue::plain().expect("a queue"));
-    let report = storm("producers")
+    storm("producers")
         .processes(PLACES)
         .worker(Scene::produce)
         .invariant(|scene| {
@@ -175,17 +175,14 @@ fn killed_producers_lose_nothing_they_have_put() {
         })
         .duration(Duration::from_secs(2))
         .limit(Duration::from_secs(60))
-        .run(&scene)
-        .expect("the storm runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&scene);
 }
 
 #[test]
 fn killed_consumers_take_no_more_than_what_they_had_got() {
     let _watchdog = Watchdog::new(LIMIT);
     let scene = Scene::new(Queue::plain().expect("a queue"));
-    let report = storm("consumers")
+    storm("consumers")
         .processes(PLACES)
         .setup(|scene: &Scene| {
             for place in 0..PLACES {
@@ -204,10 +201,7 @@ fn killed_consumers_take_no_more_than_what_they_had_got() {
         .invariant(drain_and_judge)
         .duration(Duration::from_secs(2))
         .limit(Duration::from_secs(60))
-        .run(&scene)
-        .expect("the storm runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&scene);
 }
 
 /// Gets the rest. Each process that was killed may have had one message in hand.
@@ -225,7 +219,7 @@ fn drain_and_judge(scene: &Scene) -> Result<(), String> {
 fn two_producers_and_two_consumers_go_on_while_any_of_them_is_killed() {
     let _watchdog = Watchdog::new(LIMIT);
     let scene = Scene::new(Queue::plain_bounded(8).expect("a queue"));
-    let report = storm("2 producers, 2 consumers, 8 messages")
+    storm("2 producers, 2 consumers, 8 messages")
         .processes(PLACES)
         .worker(|scene: &Scene, place| {
             if place < 2 {
@@ -238,10 +232,7 @@ fn two_producers_and_two_consumers_go_on_while_any_of_them_is_killed() {
         .invariant(drain_and_judge)
         .duration(Duration::from_secs(3))
         .limit(Duration::from_secs(60))
-        .run(&scene)
-        .expect("the storm runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&scene);
     for (place, notes) in scene.notes.places.iter().enumerate().take(2) {
         let begun = notes.begun.load(Ordering::Relaxed);
         assert!(begun > 100, "producer {place} went on: {begun}");

@@ -125,30 +125,24 @@ fn put_into_next_block(name: &'static str) -> Check<'static, Blobs> {
 fn a_put_that_takes_a_block() {
     let _watchdog = begin();
     let queue = Queue::bytes().expect("a queue");
-    let report = put_into_next_block("put into the next block")
+    put_into_next_block("put into the next block")
         .setup(fill_first_block)
         .stride(STRIDE)
-        .run(&queue)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&queue);
 }
 
 #[test]
 fn a_put_that_reserves_memory() {
     let _watchdog = begin();
     let queue = Queue::bytes().expect("a queue");
-    let report = put_into_next_block("put into the next block, which has no memory yet")
+    put_into_next_block("put into the next block, which has no memory yet")
         .setup(|queue| {
             fill_first_block(queue);
             word(queue, BACKED).store(1, Ordering::Relaxed);
         })
         .max_points(60)
         .allow_missed(0.2, "what /proc tells of memory is never the same twice")
-        .run(&queue)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&queue);
 }
 
 /// Blocks 0 to 3 were read, and nothing of them is on the stack yet. The tail is at 24 bytes from
@@ -191,12 +185,9 @@ fn put_that_puts_blocks_back(name: &'static str) -> Check<'static, Blobs> {
 fn a_put_that_puts_blocks_back_and_takes_one() {
     let _watchdog = begin();
     let queue = Queue::bytes().expect("a queue");
-    let report = put_that_puts_blocks_back("put that puts blocks back on the stack")
+    put_that_puts_blocks_back("put that puts blocks back on the stack")
         .stride(STRIDE)
-        .run(&queue)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&queue);
 }
 
 /// Whoever comes after the first death dies in the same stretch.
@@ -204,13 +195,10 @@ fn a_put_that_puts_blocks_back_and_takes_one() {
 fn a_put_after_a_death_in_a_put_that_puts_blocks_back() {
     let _watchdog = begin();
     let queue = Queue::bytes().expect("a queue");
-    let report = put_that_puts_blocks_back("put that puts blocks back; another dies in the same")
+    put_that_puts_blocks_back("put that puts blocks back; another dies in the same")
         .recoverer(|queue| queue.put(blob(53)).expect("room"))
         .max_points(3000)
-        .run(&queue)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&queue);
 }
 
 /// A message over three blocks, and one after it, committed together.
@@ -219,7 +207,7 @@ fn a_put_over_several_blocks() {
     let _watchdog = begin();
     let queue = Queue::bytes().expect("a queue");
     let batch = [blob(40_000), blob(41)];
-    let report = Check::new("put of a long message and a short one")
+    Check::new("put of a long message and a short one")
         .setup(fill_first_block)
         .victim(|queue: &Blobs| queue.put_many(&batch).expect("room"))
         .survivor(|queue| {
@@ -233,10 +221,7 @@ fn a_put_over_several_blocks() {
         .without_timeouts()
         .max_points(if cfg!(debug_assertions) { 50 } else { 200 })
         .allow_missed(0.1, "libc copies in loops whose way depends on addresses")
-        .run(&queue)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&queue);
 }
 
 #[test]
@@ -244,7 +229,7 @@ fn a_put_that_takes_a_block_while_consumers_sleep() {
     let _watchdog = begin();
     let queue = Queue::bytes().expect("a queue").with_wait(Wait::Sleep);
     for sleepers in [1, 2] {
-        let report = Check::new("put of two into the next block, consumers asleep")
+        Check::new("put of two into the next block, consumers asleep")
             .setup(|queue: &Blobs| {
                 fill_first_block(queue);
                 while queue.try_get().is_ok() {}
@@ -263,10 +248,7 @@ fn a_put_that_takes_a_block_while_consumers_sleep() {
             .without_timeouts()
             .allow_missed(0.01, WHICH_PROCESSOR)
             .stride(STRIDE)
-            .run(&queue)
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&queue);
     }
 }
 
@@ -276,7 +258,7 @@ fn a_get_from_the_next_block() {
     let queue = Queue::bytes().expect("a queue");
     // At its start, and where the message begins in the block before.
     for left in [0, 24] {
-        let report = Check::new("get from the next block")
+        Check::new("get from the next block")
             .setup(|queue: &Blobs| {
                 rewind(queue);
                 fill_block(queue, left);
@@ -293,10 +275,7 @@ fn a_get_from_the_next_block() {
             })
             .without_timeouts()
             .stride(STRIDE)
-            .run(&queue)
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&queue);
     }
 }
 
@@ -309,7 +288,7 @@ fn a_get_that_leaves_a_block_while_producers_sleep() {
     let queue: Blobs = queue.expect("a queue of 16 blocks");
     let queue = queue.with_wait(Wait::Sleep);
     for sleepers in [1, 2] {
-        let report = Check::new("get that leaves a block, producers asleep")
+        Check::new("get that leaves a block, producers asleep")
             .setup(|queue: &Blobs| {
                 rewind(queue);
                 for _ in 0..16 {
@@ -333,10 +312,7 @@ fn a_get_that_leaves_a_block_while_producers_sleep() {
             .without_timeouts()
             .allow_missed(0.01, WHICH_PROCESSOR)
             .stride(STRIDE)
-            .run(&queue)
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&queue);
     }
 }
 
@@ -375,7 +351,7 @@ fn a_get_that_gives_memory_back_never_promises_what_is_gone() {
     };
     fill(&queue);
     assert_eq!(memory(&queue), promised(&queue), "all memory is recorded");
-    let report = Check::new("get that leaves the last block but one of a long queue")
+    Check::new("get that leaves the last block but one of a long queue")
         .setup(fill)
         .victim(|queue| assert_eq!(queue.get().expect("a message"), blob(41)))
         .observer(|queue, point| {
@@ -400,10 +376,7 @@ fn a_get_that_gives_memory_back_never_promises_what_is_gone() {
         .without_timeouts()
         .stride(if cfg!(debug_assertions) { 61 } else { 11 })
         .allow_missed(0.05, "arithmetic on the time")
-        .run(&queue)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&queue);
     while queue.try_get().is_ok() {}
     assert!(promised(&queue) < 2 << 20, "it was given back");
 }

@@ -47,7 +47,7 @@ impl PlainlyLocked {
 fn a_lock_that_does_not_know_its_owner_is_caught() {
     // SAFETY: atomics only, for which zero is valid.
     let area = unsafe { SharedArea::<PlainlyLocked>::zeroed() }.expect("a page");
-    let report = Check::new("put under a plain lock")
+    Check::new("put under a plain lock")
         .setup(|queue: &SharedArea<PlainlyLocked>| {
             queue.reset();
             queue.ring(|_| ());
@@ -58,9 +58,7 @@ fn a_lock_that_does_not_know_its_owner_is_caught() {
             Ok(())
         })
         .stop_after(3)
-        .run(&area)
-        .expect("the check runs");
-    report.assert_caught();
+        .assert_caught(&area);
 }
 
 /// A word to wait for, whose setter does not begin the bell.
@@ -74,7 +72,7 @@ fn a_commit_without_the_bell_is_caught() {
     // SAFETY: atomics only, for which zero is valid.
     let area = unsafe { SharedArea::<Bell>::zeroed() }.expect("a page");
     let deadline = Deadline::NEVER;
-    let report = Check::new("commit and notify without the bell")
+    Check::new("commit and notify without the bell")
         .setup(|bell: &SharedArea<Bell>| bell.reset())
         .victim(|bell| {
             bell.word.store(1, Ordering::Release);
@@ -92,7 +90,5 @@ fn a_commit_without_the_bell_is_caught() {
         })
         .without_timeouts()
         .stop_after(1)
-        .run(&area)
-        .expect("the check runs");
-    report.assert_caught();
+        .assert_caught(&area);
 }

@@ -58,7 +58,7 @@ fn drain(queue: &Numbers) -> Result<Vec<u64>, String> {
 fn a_put() {
     let _watchdog = begin();
     for queue in [unbounded(), bounded(8)] {
-        let report = Check::new("put")
+        Check::new("put")
             .setup(|queue: &Numbers| restart(queue, &[1]))
             .victim(|queue| queue.put(number(2)).expect("room"))
             .survivor(|queue| {
@@ -67,10 +67,7 @@ fn a_put() {
             })
             .without_timeouts()
             .stride(STRIDE)
-            .run(&queue)
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&queue);
     }
 }
 
@@ -78,7 +75,7 @@ fn a_put() {
 fn a_get() {
     let _watchdog = begin();
     for queue in [unbounded(), bounded(8)] {
-        let report = Check::new("get")
+        Check::new("get")
             .setup(|queue: &Numbers| restart(queue, &[1, 2]))
             .victim(|queue| assert_eq!(queue.get().expect("a message"), number(1)))
             .survivor(|queue| {
@@ -87,17 +84,14 @@ fn a_get() {
             })
             .without_timeouts()
             .stride(STRIDE)
-            .run(&queue)
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&queue);
     }
 }
 
 #[test]
 fn a_put_while_a_consumer_sleeps() {
     let _watchdog = begin();
-    let report = Check::new("put, a consumer asleep")
+    Check::new("put, a consumer asleep")
         .setup(|queue: &Numbers| restart(queue, &[]))
         .victim(|queue| queue.put(number(2)).expect("room"))
         .sleeper(|queue| assert!([2, 3].contains(&queue.get().expect("a message")[0])))
@@ -106,16 +100,13 @@ fn a_put_while_a_consumer_sleeps() {
         .without_timeouts()
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
-        .run(&unbounded())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&unbounded());
 }
 
 #[test]
 fn a_get_while_a_producer_sleeps() {
     let _watchdog = begin();
-    let report = Check::new("get, a producer asleep")
+    Check::new("get, a producer asleep")
         .setup(|queue: &Numbers| restart(queue, &[1, 2]))
         .victim(|queue| assert_eq!(queue.get().expect("a message"), number(1)))
         .sleeper(|queue| queue.put(number(5)).expect("open"))
@@ -124,10 +115,7 @@ fn a_get_while_a_producer_sleeps() {
         .without_timeouts()
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
-        .run(&bounded(2))
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&bounded(2));
 }
 
 /// The bell wakes the other consumer but for two stretches. Where the victim acquires the
@@ -137,7 +125,7 @@ fn a_get_while_a_producer_sleeps() {
 fn a_woken_consumer_while_another_sleeps() {
     let _watchdog = begin();
     for queue in [unbounded(), bounded(8)] {
-        let report = Check::new("get, woken, another consumer asleep")
+        Check::new("get, woken, another consumer asleep")
             .setup(|queue: &Numbers| restart(queue, &[]))
             .victim(|queue| assert_eq!(queue.get().expect("a message"), number(2)))
             .sleeper(|queue| assert!([2, 3].contains(&queue.get().expect("a message")[0])))
@@ -150,10 +138,7 @@ fn a_woken_consumer_while_another_sleeps() {
             )
             .allow_missed(0.01, WHICH_PROCESSOR)
             .stride(STRIDE)
-            .run(&queue)
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&queue);
     }
 }
 
@@ -161,7 +146,7 @@ fn a_woken_consumer_while_another_sleeps() {
 #[test]
 fn a_woken_producer_while_another_sleeps() {
     let _watchdog = begin();
-    let report = Check::new("put, woken, another producer asleep")
+    Check::new("put, woken, another producer asleep")
         .setup(|queue: &Numbers| restart(queue, &[1, 2]))
         .victim(|queue| queue.put(number(3)).expect("open"))
         .sleeper(|queue| queue.put(number(4)).expect("open"))
@@ -174,10 +159,7 @@ fn a_woken_producer_while_another_sleeps() {
         )
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
-        .run(&bounded(2))
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&bounded(2));
 }
 
 /// A death between the commit and the notification rings for one: who is woken by it wakes the
@@ -185,7 +167,7 @@ fn a_woken_producer_while_another_sleeps() {
 #[test]
 fn a_batch_put_while_two_consumers_sleep() {
     let _watchdog = begin();
-    let report = Check::new("put_many, two consumers asleep")
+    Check::new("put_many, two consumers asleep")
         .setup(|queue: &Numbers| restart(queue, &[]))
         .victim(|queue| queue.put_many(&[number(2), number(3)]).expect("room"))
         .sleepers(2, |queue| {
@@ -200,16 +182,13 @@ fn a_batch_put_while_two_consumers_sleep() {
         .without_timeouts()
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
-        .run(&unbounded())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&unbounded());
 }
 
 #[test]
 fn a_batch_get_while_two_producers_sleep() {
     let _watchdog = begin();
-    let report = Check::new("get_many, two producers asleep")
+    Check::new("get_many, two producers asleep")
         .setup(|queue: &Numbers| restart(queue, &[1, 2]))
         .victim(|queue| assert_eq!(queue.get_many(2).expect("messages").len(), 2))
         .sleepers(2, |queue| queue.put(number(5)).expect("open"))
@@ -221,10 +200,7 @@ fn a_batch_get_while_two_producers_sleep() {
         .without_timeouts()
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
-        .run(&bounded(2))
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&bounded(2));
 }
 
 #[test]
@@ -239,32 +215,26 @@ fn a_close_while_two_sleep() {
             .allow_missed(0.01, WHICH_PROCESSOR)
             .stride(STRIDE)
     };
-    let report = close("close, two consumers asleep")
+    close("close, two consumers asleep")
         .setup(|queue: &Numbers| {
             reopen(queue);
             restart(queue, &[]);
         })
         .sleepers(2, |queue| drop(queue.get().expect_err("closed")))
-        .run(&unbounded())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
-    let report = close("close, two producers asleep")
+        .assert_safe(&unbounded());
+    close("close, two producers asleep")
         .setup(|queue: &Numbers| {
             reopen(queue);
             restart(queue, &[1]);
         })
         .sleepers(2, |queue| drop(queue.put(number(2)).expect_err("closed")))
-        .run(&bounded(1))
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&bounded(1));
 }
 
 #[test]
 fn a_close_while_a_consumer_sleeps() {
     let _watchdog = begin();
-    let report = Check::new("close, a consumer asleep")
+    Check::new("close, a consumer asleep")
         .setup(|queue: &Numbers| {
             reopen(queue);
             restart(queue, &[]);
@@ -276,8 +246,5 @@ fn a_close_while_a_consumer_sleeps() {
         .without_timeouts()
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
-        .run(&unbounded())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&unbounded());
 }

@@ -121,7 +121,7 @@ impl Scene {
 fn a_put_with_handles() {
     let _watchdog = begin();
     for bound in [None, Some(8)] {
-        let report = Check::new("put with a handle")
+        Check::new("put with a handle")
             .setup(|scene: &Scene| scene.set(bound, &[1]))
             .victim(|scene| scene.put(2).expect("room"))
             .survivor(|scene| {
@@ -130,10 +130,7 @@ fn a_put_with_handles() {
             })
             .without_timeouts()
             .stride(STRIDE)
-            .run(&Scene::default())
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&Scene::default());
     }
 }
 
@@ -141,7 +138,7 @@ fn a_put_with_handles() {
 fn a_get_with_handles() {
     let _watchdog = begin();
     for bound in [None, Some(8)] {
-        let report = Check::new("get with a handle")
+        Check::new("get with a handle")
             .setup(|scene: &Scene| scene.set(bound, &[1, 2]))
             .victim(|scene| assert_eq!(scene.get(), Ok(1)))
             .survivor(|scene| {
@@ -150,17 +147,14 @@ fn a_get_with_handles() {
             })
             .without_timeouts()
             .stride(STRIDE)
-            .run(&Scene::default())
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&Scene::default());
     }
 }
 
 #[test]
 fn a_put_with_handles_while_a_consumer_sleeps() {
     let _watchdog = begin();
-    let report = Check::new("put with a handle, a consumer asleep")
+    Check::new("put with a handle, a consumer asleep")
         .setup(|scene: &Scene| scene.set(None, &[]))
         .victim(|scene| scene.put(2).expect("room"))
         .sleeper(|scene| assert!([Ok(2), Ok(3)].contains(&scene.get())))
@@ -169,10 +163,7 @@ fn a_put_with_handles_while_a_consumer_sleeps() {
         .without_timeouts()
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(3 * STRIDE)
-        .run(&Scene::default())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&Scene::default());
 }
 
 /// A room of eight records beside a lane, for one producer and one consumer.
@@ -299,21 +290,17 @@ fn gets_in(order: Order) -> Check<'static, Model> {
 #[test]
 fn a_number_that_is_stored_after_sending_is_caught() {
     let _watchdog = begin();
-    let right = puts_in(Order::Right).run(&Model::new());
-    right.expect("the check runs").assert_safe();
-    let wrong = puts_in(Order::NumberAfterSending)
+    puts_in(Order::Right).assert_safe(&Model::new());
+    puts_in(Order::NumberAfterSending)
         .stop_after(1)
-        .run(&Model::new());
-    wrong.expect("the check runs").assert_caught();
+        .assert_caught(&Model::new());
 }
 
 #[test]
 fn receiving_before_the_record_is_taken_is_caught() {
     let _watchdog = begin();
-    let right = gets_in(Order::Right).run(&Model::new());
-    right.expect("the check runs").assert_safe();
-    let wrong = gets_in(Order::ReceiveBeforeTaking)
+    gets_in(Order::Right).assert_safe(&Model::new());
+    gets_in(Order::ReceiveBeforeTaking)
         .stop_after(1)
-        .run(&Model::new());
-    wrong.expect("the check runs").assert_caught();
+        .assert_caught(&Model::new());
 }

@@ -86,14 +86,11 @@ fn warm_up((left, right): &Ends) {
 
 #[track_caller]
 fn assert_safe(check: Check<'_, Ends>, ends: &Ends) {
-    let report = check
+    check
         .warm_up(warm_up)
         .allow_missed(0.02, WHICH_PROCESSOR)
         .stride(STRIDE)
-        .run(ends)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(ends);
 }
 
 #[test]
@@ -359,14 +356,11 @@ const POINTS: usize = 200;
 
 #[track_caller]
 fn assert_safe_scene(check: Check<'_, Scene>) {
-    let report = check
+    check
         .allow_missed(0.1, "libc does not always go the same way")
         .stride(STRIDE)
         .max_points(POINTS)
-        .run(&Scene::default())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&Scene::default());
 }
 
 /// Dead at any instruction: the message came, or the end.

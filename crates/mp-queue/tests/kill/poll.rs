@@ -53,7 +53,7 @@ fn judge(queue: &Queue<u64>, is_ready: impl Fn(&Queue<u64>) -> bool) -> Result<(
 fn a_put_that_is_asked_to_ring() {
     let _watchdog = begin();
     let queue = Queue::<u64>::new().expect("a queue");
-    let report = Check::new("put that rings")
+    Check::new("put that rings")
         .setup(|queue: &Queue<u64>| {
             while queue.try_get().is_ok() {}
             assert!(!ask(queue).expect("a lane"));
@@ -62,10 +62,7 @@ fn a_put_that_is_asked_to_ring() {
         .survivor(|queue| judge(queue, |queue| !queue.is_empty()))
         .without_timeouts()
         .stride(STRIDE)
-        .run(&queue)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&queue);
 }
 
 /// One that polls was rung for, and has not looked yet.
@@ -73,7 +70,7 @@ fn a_put_that_is_asked_to_ring() {
 fn a_get_of_objects_that_comes_before_one_that_polls() {
     let _watchdog = begin();
     let messages = [None, Some(File::new()), None];
-    let report = Check::new("get before one that polls")
+    Check::new("get before one that polls")
         .setup(|queue: &Queue<Option<File>>| {
             while queue.try_get().is_ok() {}
             assert!(queue.poll_fd().expect("a lane").is_some());
@@ -91,17 +88,14 @@ fn a_get_of_objects_that_comes_before_one_that_polls() {
         })
         .without_timeouts()
         .stride(STRIDE)
-        .run(&Queue::new().expect("a queue"))
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&Queue::new().expect("a queue"));
 }
 
 #[test]
 fn asking_to_be_rung() {
     let _watchdog = begin();
     let queue = Queue::<u64>::new().expect("a queue");
-    let report = Check::new("poll_fd")
+    Check::new("poll_fd")
         .setup(|queue: &Queue<u64>| {
             // A ring of an earlier put is left.
             while queue.try_get().is_ok() {}
@@ -113,8 +107,5 @@ fn asking_to_be_rung() {
         .survivor(|queue| judge(queue, |_| false))
         .without_timeouts()
         .stride(STRIDE)
-        .run(&queue)
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&queue);
 }

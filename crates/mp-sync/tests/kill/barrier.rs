@@ -80,71 +80,56 @@ fn with_sleepers<'a>(name: &str, sleepers: usize, parties: u32) -> Check<'a, Are
 #[test]
 fn last_party_with_sleepers() {
     for sleepers in [1, 2] {
-        let report = with_sleepers("the last party", sleepers, sleepers as u32 + 1)
+        with_sleepers("the last party", sleepers, sleepers as u32 + 1)
             .victim(wait)
             .must_wake(has_ended)
-            .run(&area())
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&area());
     }
 }
 
 #[test]
 fn party_that_arrives_and_gives_up_with_sleepers() {
     for sleepers in [1, 2] {
-        let report = with_sleepers("arrive, give up", sleepers, sleepers as u32 + 2)
+        with_sleepers("arrive, give up", sleepers, sleepers as u32 + 2)
             .victim(|barrier| assert!(barrier.wait_timeout(Deadline::PASSED).is_err()))
             .must_wake(move |barrier| must_end(barrier, sleepers as u64 + 1))
             .allow_rescues_if(is_unheard(BELL), GAP)
-            .run(&area())
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&area());
     }
 }
 
 #[test]
 fn last_party_with_an_action() {
     for sleepers in [1, 2] {
-        let report = with_sleepers("the last party acts", sleepers, sleepers as u32 + 1)
+        with_sleepers("the last party acts", sleepers, sleepers as u32 + 1)
             .victim(|barrier| drop(barrier.wait_and_run(|| ())))
             .must_wake(move |barrier| must_end(barrier, sleepers as u64 + 1))
             .allow_rescues_if(is_unheard(BELL), GAP)
-            .run(&area())
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&area());
     }
 }
 
 #[test]
 fn woken_party_with_others_asleep() {
     for sleepers in [1, 2] {
-        let report = with_sleepers("woken", sleepers, sleepers as u32 + 2)
+        with_sleepers("woken", sleepers, sleepers as u32 + 2)
             .victim(wait)
             .waker(wait)
             .must_wake(has_ended)
-            .run(&area())
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&area());
     }
 }
 
 #[test]
 fn abort_and_reset_with_sleepers() {
     for sleepers in [1, 2] {
-        let report = with_sleepers("abort, reset", sleepers, sleepers as u32 + 1)
+        with_sleepers("abort, reset", sleepers, sleepers as u32 + 1)
             .victim(|barrier| {
                 barrier.abort().expect("the lock is free");
                 Barrier::reset(barrier).expect("the lock is free");
             })
             .must_wake(has_ended)
-            .run(&area())
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&area());
     }
 }
 
@@ -154,7 +139,7 @@ fn party_that_breaks_it_dies_after_the_one_that_arrived() {
     let give_up = |barrier: &Area| {
         assert!(barrier.wait_timeout(Deadline::PASSED).is_err());
     };
-    let report = check_pairs("barrier: arrive, give up, twice; two sleep")
+    check_pairs("barrier: arrive, give up, twice; two sleep")
         .setup(|barrier: &Area| fresh(barrier, 6))
         .warm_up(|_| wait_elsewhere())
         .sleepers(2, wait)
@@ -163,10 +148,7 @@ fn party_that_breaks_it_dies_after_the_one_that_arrived() {
         .must_wake(|barrier| must_end(barrier, 3))
         .allow_rescues_if(is_unheard(BELL), GAP)
         .survivor(end)
-        .run(&area())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&area());
 }
 
 /// One that has arrived was killed, and nobody noticed. The victim is woken by the bell, finds it,
@@ -188,7 +170,7 @@ fn sweeper_dies_with_others_asleep() {
         mp_os::futex::wake(bell, 1);
     };
     for sleepers in [1, 2] {
-        let report = with_sleepers("find a dead party", sleepers, 9)
+        with_sleepers("find a dead party", sleepers, 9)
             .setup(leave_a_dead_one)
             .victim(wait)
             .waker(ring)
@@ -196,16 +178,13 @@ fn sweeper_dies_with_others_asleep() {
             .allow_rescues_if(is_unheard(BELL), GAP)
             .allow_missed(0.5, "the text of /proc is not always as long")
             .max_points(if cfg!(debug_assertions) { 100 } else { 1500 })
-            .run(&area())
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&area());
     }
 }
 
 #[test]
 fn registered_process_dies() {
-    let report = check("barrier: register, leave")
+    check("barrier: register, leave")
         .setup(|barrier: &Area| fresh(barrier, 1))
         .warm_up(|_| wait_elsewhere())
         .victim(|barrier| drop(barrier.register().expect("room")))
@@ -219,10 +198,7 @@ fn registered_process_dies() {
             0 => Ok(()),
             member => Err(format!("{member:#x} is a member still")),
         })
-        .run(&area())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&area());
 }
 
 #[test]
@@ -234,7 +210,7 @@ fn storm_of_kills() {
     }
     // SAFETY: as in `area`, and an atomic.
     let scene: SharedArea<Scene> = unsafe { SharedArea::zeroed() }.expect("pages");
-    let report = killcheck::storm("barrier: rounds of three, four processes")
+    killcheck::storm("barrier: rounds of three, four processes")
         .setup(|scene: &SharedArea<Scene>| {
             scene.reset();
             scene.barrier.initialise(3).expect("three parties");
@@ -249,8 +225,5 @@ fn storm_of_kills() {
             0 => Err("no round was complete".to_owned()),
             _ => Ok(()),
         })
-        .run(&scene)
-        .expect("the storm runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&scene);
 }

@@ -52,7 +52,7 @@ fn wait_elsewhere() {
 #[test]
 fn notifier_with_sleepers() {
     for count in [1, 2] {
-        let report = check(&format!(
+        check(&format!(
             "condition: lock, notify {count}, unlock; as many sleep"
         ))
         .setup(|condition: &SharedArea<Condition>| condition.reset())
@@ -64,16 +64,13 @@ fn notifier_with_sleepers() {
             notify(condition, count);
             Ok(())
         })
-        .run(&condition())
-        .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+        .assert_safe(&condition());
     }
 }
 
 #[test]
 fn notified_waiter_with_another_asleep() {
-    let report = check("condition: notified; another sleeps")
+    check("condition: notified; another sleeps")
         .setup(|condition: &SharedArea<Condition>| condition.reset())
         .warm_up(|_| wait_elsewhere())
         .victim(|condition| wait(condition))
@@ -88,10 +85,7 @@ fn notified_waiter_with_another_asleep() {
             Ok(())
         })
         .allow_rescues_if(is_unheard(BELL), GAP)
-        .run(&condition())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&condition());
 }
 
 /// A waiter was notified and killed. The victim is woken by the bell, passes the notification on,
@@ -116,7 +110,7 @@ fn sweeper_dies_with_another_asleep() {
         let bell = unsafe { AtomicU32::from_ptr(condition.as_ptr().cast::<u8>().add(BELL).cast()) };
         mp_os::futex::wake(bell, 1);
     };
-    let report = check("condition: pass on what a dead waiter had; another sleeps")
+    check("condition: pass on what a dead waiter had; another sleeps")
         .setup(leave_a_dead_one)
         .warm_up(|_| wait_elsewhere())
         .victim(|condition| wait(condition))
@@ -133,15 +127,12 @@ fn sweeper_dies_with_another_asleep() {
         .allow_rescues_if(is_unheard(BELL), GAP)
         .allow_missed(0.5, "the text of /proc is not always as long")
         .max_points(if cfg!(debug_assertions) { 100 } else { 800 })
-        .run(&condition())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&condition());
 }
 
 #[test]
 fn storm_of_kills() {
-    let report = killcheck::storm("condition: notify, wait a moment")
+    killcheck::storm("condition: notify, wait a moment")
         .setup(|condition: &SharedArea<Condition>| condition.reset())
         .worker(|condition: &SharedArea<Condition>, _| {
             let guard = lock(condition);
@@ -158,8 +149,5 @@ fn storm_of_kills() {
                 waiting => Err(format!("{waiting} wait")),
             }
         })
-        .run(&condition())
-        .expect("the storm runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&condition());
 }

@@ -13,7 +13,7 @@ fn event() -> SharedArea<Event> {
 
 #[test]
 fn event_set_with_two_sleepers() {
-    let report = check("event: set; two waiters sleep")
+    check("event: set; two waiters sleep")
         .setup(|event: &SharedArea<Event>| event.reset())
         .sleepers(2, |event| {
             assert!(event.wait_with(Wait::Sleep, Deadline::NEVER))
@@ -24,10 +24,7 @@ fn event_set_with_two_sleepers() {
             event.set();
             Ok(())
         })
-        .run(&event())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&event());
 }
 
 #[test]
@@ -45,9 +42,7 @@ fn event_waiter_woken_with_two_asleep() {
             event.set();
             Ok(())
         })
-        .run(&event())
-        .expect("the check runs")
-        .assert_safe();
+        .assert_safe(&event());
 }
 
 /// The first setter dies, then the second, which finds the flag set. Both leave the waiters to the
@@ -67,7 +62,5 @@ fn event_set_again_after_its_setter_died() {
             event.set();
             Ok(())
         })
-        .run(&event())
-        .expect("the check runs")
-        .assert_safe();
+        .assert_safe(&event());
 }

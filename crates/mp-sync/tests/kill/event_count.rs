@@ -100,18 +100,12 @@ fn taker_dies<'a>(give: Taking, take: Taking) -> Check<'a, SharedArea<Units>> {
 
 #[test]
 fn giver_with_a_sleeper() {
-    giver_dies(Units::give, Units::take)
-        .run(&Units::area())
-        .expect("runs")
-        .assert_safe();
+    giver_dies(Units::give, Units::take).assert_safe(&Units::area());
 }
 
 #[test]
 fn woken_taker_with_another_asleep() {
-    taker_dies(Units::give, Units::take)
-        .run(&Units::area())
-        .expect("runs")
-        .assert_safe();
+    taker_dies(Units::give, Units::take).assert_safe(&Units::area());
 }
 
 #[test]
@@ -119,18 +113,14 @@ fn giver_of_two_with_two_sleepers() {
     giver_dies(Units::give_two, Units::take)
         .warm_up(|_| learn_who_one_is())
         .sleeper(|units| units.take())
-        .run(&Units::area())
-        .expect("runs")
-        .assert_safe();
+        .assert_safe(&Units::area());
 }
 
 #[test]
 fn woken_taker_of_one_of_two_with_two_asleep() {
     taker_dies(Units::give_two, Units::take)
         .sleeper(|units| units.take())
-        .run(&Units::area())
-        .expect("runs")
-        .assert_safe();
+        .assert_safe(&Units::area());
 }
 
 #[test]
@@ -140,10 +130,8 @@ fn control_without_the_bell_is_caught() {
         return;
     }
     for dying in [giver_dies, taker_dies] {
-        let report = dying(Units::give_without_bell, Units::take_without_bell)
-            .run(&Units::area())
-            .expect("the check runs");
-        report.assert_caught();
+        let report =
+            dying(Units::give_without_bell, Units::take_without_bell).assert_caught(&Units::area());
         assert!(
             report
                 .findings()

@@ -57,9 +57,7 @@ fn lock_and_unlock() {
         .victim(change)
         .survivor(whole_or_told)
         .invariant(whole_or_told)
-        .run(&pair())
-        .expect("the check runs")
-        .assert_safe();
+        .assert_safe(&pair());
 }
 
 #[test]
@@ -73,9 +71,7 @@ fn lock_and_unlock_after_another_process() {
         .victim(change)
         .survivor(whole_or_told)
         .invariant(whole_or_told)
-        .run(&pair())
-        .expect("the check runs")
-        .assert_safe();
+        .assert_safe(&pair());
 }
 
 #[test]
@@ -87,9 +83,7 @@ fn first_lock_of_a_process() {
         .victim(change)
         .survivor(whole_or_told)
         .invariant(whole_or_told)
-        .run(&pair())
-        .expect("the check runs")
-        .assert_safe();
+        .assert_safe(&pair());
 }
 
 #[test]
@@ -103,40 +97,32 @@ fn recoverer() {
         .warm_up(|_| learn_who_one_is())
         .victim(change)
         .survivor(whole_or_told)
-        .run(&pair())
-        .expect("the check runs")
-        .assert_safe();
+        .assert_safe(&pair());
 }
 
 #[test]
 fn recoverer_dies_after_the_owner() {
-    let report = check_pairs("mutex: lock, change, unlock; then one that recovers what that left")
+    check_pairs("mutex: lock, change, unlock; then one that recovers what that left")
         .setup(|pair: &Pair| pair.reset())
         .warm_up(|pair| drop(pair.lock()))
         .victim(change)
         .recoverer(change)
         .survivor(whole_or_told)
         .invariant(whole_or_told)
-        .run(&pair())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&pair());
 }
 
 /// It is told of the death and leaves the data as it is.
 #[test]
 fn witness_dies_after_the_owner() {
-    let report = check_pairs("mutex: lock, change, unlock; then one that only looks")
+    check_pairs("mutex: lock, change, unlock; then one that only looks")
         .setup(|pair: &Pair| pair.reset())
         .warm_up(|pair| drop(pair.lock()))
         .victim(change)
         .recoverer(|pair| drop(pair.lock()))
         .survivor(whole_or_told)
         .invariant(whole_or_told)
-        .run(&pair())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&pair());
 }
 
 fn is_refused(pair: &Pair) -> bool {
@@ -153,7 +139,7 @@ fn refused_process_dies() {
     // In each refusal a second passes, in which the data's process could still end: no timeout may
     // be taken away, and two refusals for each point is what this takes. Almost all points are in
     // the loop of that second.
-    let report = Check::new("mutex: refused, since a living process has the data")
+    Check::new("mutex: refused, since a living process has the data")
         .max_points(if cfg!(debug_assertions) { 12 } else { 20 })
         .stop_after(2)
         .setup(|pair: &Pair| {
@@ -170,10 +156,7 @@ fn refused_process_dies() {
                 .then_some(())
                 .ok_or_else(|| "a second reference to the data".to_owned())
         })
-        .run(&pair())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&pair());
 }
 
 /// Held by this process, which lives, until somebody releases it as its owner would.
@@ -198,9 +181,7 @@ fn woken_waiter_with_two_asleep() {
         .waker(release_for_the_harness)
         .must_wake(|_| true)
         .survivor(whole_or_told)
-        .run(&pair())
-        .expect("the check runs")
-        .assert_safe();
+        .assert_safe(&pair());
 }
 
 #[test]
@@ -222,7 +203,5 @@ fn control_plain_futex_mutex_is_caught() {
             lock_and_unlock(word);
             Ok(())
         })
-        .run(&area)
-        .expect("the check runs")
-        .assert_caught();
+        .assert_caught(&area);
 }

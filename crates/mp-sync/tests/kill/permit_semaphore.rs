@@ -66,12 +66,9 @@ fn one_permit<'a>(name: &str) -> Check<'a, Area> {
 
 #[test]
 fn acquire_and_release_alone() {
-    let report = one_permit("permits: acquire, release")
+    one_permit("permits: acquire, release")
         .victim(acquire_and_release)
-        .run(&area())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&area());
 }
 
 /// The permit is this process's; the waker sweeps it as if it had died. The victim is woken, takes
@@ -79,7 +76,7 @@ fn acquire_and_release_alone() {
 #[test]
 fn woken_with_others_asleep() {
     for sleepers in [1, 2] {
-        let report = one_permit(&format!("permits: woken; {sleepers} sleep"))
+        one_permit(&format!("permits: woken; {sleepers} sleep"))
             .setup(|permits: &Area| {
                 fresh(permits, 1);
                 std::mem::forget(permits.try_acquire());
@@ -92,10 +89,7 @@ fn woken_with_others_asleep() {
             })
             .must_wake(|_| true)
             .allow_rescues(80, HELD)
-            .run(&area())
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&area());
     }
 }
 
@@ -114,7 +108,7 @@ fn sweeper_dies() {
             }
         }
     };
-    let report = check("permits: sweep two; two sleep")
+    check("permits: sweep two; two sleep")
         .setup(|permits: &Area| {
             fresh(permits, 2);
             (0..2).for_each(|_| std::mem::forget(permits.try_acquire()));
@@ -134,10 +128,7 @@ fn sweeper_dies() {
             all_can_be_had(permits)
         })
         .invariant(all_are_back)
-        .run(&area())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&area());
 }
 
 /// What only a process's first operation does is done after it.
@@ -154,7 +145,7 @@ fn sweep(permits: &Area) {
 /// A sweeper is killed, then the one that finishes its work.
 #[test]
 fn sweeper_dies_after_a_sweeper() {
-    let report = super::check_pairs("permits: sweep three; then one that sweeps the rest")
+    super::check_pairs("permits: sweep three; then one that sweeps the rest")
         .setup(|permits: &Area| {
             fresh(permits, 3);
             (0..3).for_each(|number| owner(permits, number).store(1 << 22, Ordering::SeqCst));
@@ -163,20 +154,14 @@ fn sweeper_dies_after_a_sweeper() {
         .victim(sweep)
         .recoverer(sweep)
         .survivor(all_are_back)
-        .run(&area())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&area());
 }
 
 #[test]
 fn storm_of_kills() {
-    let report = killcheck::storm("permits: two permits, four processes")
+    killcheck::storm("permits: two permits, four processes")
         .setup(|permits: &Area| fresh(permits, 2))
         .worker(|permits: &Area, _| acquire_and_release(permits))
         .invariant(all_are_back)
-        .run(&area())
-        .expect("the storm runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&area());
 }

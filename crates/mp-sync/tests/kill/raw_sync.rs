@@ -2,16 +2,19 @@
 
 use std::sync::atomic::AtomicU64;
 
-use killcheck::SharedArea;
+use killcheck::{Check, SharedArea};
 use raw_sync::locks::{LockInit, Mutex as Theirs};
 
 use super::check;
 
 type Memory = SharedArea<[AtomicU64; 16]>;
 
-fn killed<L: LockInit>(name: &str) -> killcheck::Report {
+fn area() -> Memory {
     // SAFETY: atomics.
-    let area: Memory = unsafe { SharedArea::zeroed() }.expect("a page");
+    unsafe { SharedArea::zeroed() }.expect("a page")
+}
+
+fn lock_and_unlock_under_kills<L: LockInit>(name: &str) -> Check<'static, Memory> {
     let bytes = |memory: &Memory| memory.as_ptr().cast::<u8>();
     // SAFETY: room for a lock of either kind, never freed while it is used.
     let open = move |memory: &Memory| unsafe { L::from_existing(bytes(memory), bytes(memory)) };
@@ -33,20 +36,15 @@ fn killed<L: LockInit>(name: &str) -> killcheck::Report {
             Ok(())
         })
         .allow_missed(0.05, "the box is freed as the allocator's state has it")
-        .run(&area)
-        .expect("the check runs")
 }
 
 #[test]
 fn control_theirs_is_caught() {
-    let report = killed::<Theirs>("raw_sync's mutex");
-    println!("{report}");
-    report.assert_caught();
+    lock_and_unlock_under_kills::<Theirs>("raw_sync's mutex").assert_caught(&area());
 }
 
 #[test]
 fn ours_behind_the_same_traits() {
-    let report = killed::<mp_sync::raw_sync::Mutex>("ours by raw_sync's traits");
-    println!("{report}");
-    report.assert_safe();
+    lock_and_unlock_under_kills::<mp_sync::raw_sync::Mutex>("ours by raw_sync's traits")
+        .assert_safe(&area());
 }

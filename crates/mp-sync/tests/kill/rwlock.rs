@@ -78,9 +78,7 @@ fn reader_and_writer_alone() {
         ("rwlock: read", read as fn(&Area)),
         ("rwlock: write", write),
     ] {
-        let report = of_one(name, victim).run(&area()).expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+        of_one(name, victim).assert_safe(&area());
     }
 }
 
@@ -97,13 +95,10 @@ fn holder_with_sleepers() {
             ("rwlock: woken writer; writers sleep", write as fn(&Area)),
             ("rwlock: woken writer; readers sleep", read),
         ] {
-            let report = held_by_the_harness(name)
+            held_by_the_harness(name)
                 .victim(hold_and_release)
                 .sleepers(sleepers, sleeper)
-                .run(&area())
-                .expect("the check runs");
-            println!("{report}");
-            report.assert_safe();
+                .assert_safe(&area());
         }
     }
 }
@@ -112,13 +107,10 @@ fn holder_with_sleepers() {
 #[test]
 fn woken_reader_with_others_asleep() {
     for sleepers in [1, 2] {
-        let report = held_by_the_harness("rwlock: woken reader; writers sleep")
+        held_by_the_harness("rwlock: woken reader; writers sleep")
             .victim(read)
             .sleepers(sleepers, write)
-            .run(&area())
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&area());
     }
 }
 
@@ -151,21 +143,18 @@ fn word(guarded: &Area, offset: usize) -> &std::sync::atomic::AtomicU32 {
 /// One dies in its change, and the one that mends it in that.
 #[test]
 fn recoverer_dies_after_the_writer() {
-    let report = check_pairs("rwlock: write; then one that mends what that left")
+    check_pairs("rwlock: write; then one that mends what that left")
         .setup(|guarded: &Area| guarded.reset())
         .warm_up(|_| learn_who_one_is())
         .victim(write)
         .recoverer(write)
         .survivor(whole_or_told)
-        .run(&area())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&area());
 }
 
 #[test]
 fn storm_of_kills() {
-    let report = killcheck::storm("rwlock: two read, two write")
+    killcheck::storm("rwlock: two read, two write")
         .setup(|guarded: &Area| guarded.reset())
         .worker(|guarded: &Area, worker| match worker % 2 {
             0 => write(guarded),
@@ -176,8 +165,5 @@ fn storm_of_kills() {
             }
         })
         .invariant(whole_or_told)
-        .run(&area())
-        .expect("the storm runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&area());
 }

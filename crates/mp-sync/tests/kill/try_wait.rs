@@ -62,30 +62,24 @@ fn trying<'a>(sleepers: usize, parties: u32, expected: Option<usize>) -> Check<'
 #[test]
 fn last_party_that_tries_with_sleepers() {
     for sleepers in [1, 2] {
-        let report = trying(sleepers, sleepers as u32 + 1, Some(sleepers))
+        trying(sleepers, sleepers as u32 + 1, Some(sleepers))
             .survivor(|barrier| match has_ended(barrier) {
                 true => Ok(()),
                 false => barrier.abort().map_err(|error| error.to_string()),
             })
-            .run(&area())
-            .expect("the check runs");
-        println!("{report}");
-        report.assert_safe();
+            .assert_safe(&area());
     }
 }
 
 /// It does not arrive, so its death breaks nothing.
 #[test]
 fn party_that_tries_too_early_with_sleepers() {
-    let report = trying(1, 3, None)
+    trying(1, 3, None)
         .survivor(|barrier| match (barrier.waiting(), barrier.is_broken()) {
             (1, false) => barrier.abort().map_err(|error| error.to_string()),
             other => Err(format!("{other:?}")),
         })
         .allow_missed(0.1, "the text of /proc is not always as long")
         .max_points(if cfg!(debug_assertions) { 60 } else { 150 })
-        .run(&area())
-        .expect("the check runs");
-    println!("{report}");
-    report.assert_safe();
+        .assert_safe(&area());
 }
