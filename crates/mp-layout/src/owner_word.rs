@@ -105,7 +105,7 @@ impl OwnerWord {
         NonZeroU64::new(self.owner.load(Ordering::Acquire))
     }
 
-    /// Makes `owner` the owner, whoever it was before; for a caller whose lock excludes all other
+    /// Makes `owner` the owner in place of any other; for a caller whose lock excludes all other
     /// writers of the word.
     #[inline]
     pub fn set(&self, owner: Option<NonZeroU64>) {

@@ -249,7 +249,7 @@ fn open_any(name: &Name, access: OFlags) -> Result<OwnedFd, OpenError> {
     loop {
         match open_file(name.path(), flags, Mode::empty()) {
             Ok(fd) => return Ok(fd),
-            // Somebody has a lease, so it is a regular file and does not block but for that: for
+            // A process has a lease, so it is a regular file and does not block but for that: for
             // microseconds; if its holder is stopped, until the kernel takes it away (45 s).
             Err(Errno::AGAIN) => flags = waiting,
             Err(Errno::INTR) => {}

@@ -7,7 +7,7 @@
 //! records, as the blocks of crossbeam's `SegQueue` do. Changed: the locks are robust; one store
 //! commits what was put and one what was got, so the next owner of a dead owner's lock just goes
 //! on; a record may go on in the next block, wherever that lies; and blocks that were read are used
-//! again, the last one first. The stack of free blocks whose height nobody stores (I3) is ours.
+//! again, the last one first. The stack of free blocks whose height is not stored (I3) is ours.
 //!
 //! # Layout
 //!

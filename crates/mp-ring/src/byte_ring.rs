@@ -129,7 +129,7 @@ impl<'a> ByteRing<'a> {
     ///
     /// - For `'a`, all that reaches the region's bytes, in any process, does so as a byte ring. The
     ///   header of the object that the region belongs to is what proves it to an attacher.
-    /// - Nobody uses it before this returns.
+    /// - No other code uses it before this returns.
     ///
     /// `'a` is as good as what keeps the region mapped. A structure that owns the mapping may hold
     /// a `ByteProducer<'static>` beside it, if the handle is dropped before the mapping and

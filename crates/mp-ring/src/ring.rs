@@ -142,7 +142,7 @@ impl<'a, T: Plain> Ring<'a, T> {
     /// - For `'a`, all that reaches the region's bytes, in any process, does so as a ring of this
     ///   very `T`. The header of the object that the region belongs to is what proves it to an
     ///   attacher.
-    /// - Nobody uses it before this returns.
+    /// - No other code uses it before this returns.
     ///
     /// `'a` is as good as what keeps the region mapped. A structure that owns the mapping may hold
     /// a `Producer<'static>` beside it, if the handle is dropped before the mapping and never

@@ -3,8 +3,8 @@
 //! # Source
 //! CPython's `multiprocessing.Barrier`: a cyclic barrier that can break, on an [`EventCount`]
 //! instead of a condition. Changed: who has arrived is kept by process, so that a death breaks the
-//! barrier; nobody waits until all others of the last round have left; the lock is not held while
-//! the action runs.
+//! barrier; no process waits until all others of the last round have left; the lock is not held
+//! while the action runs.
 //!
 //! # Layout
 //! ```text

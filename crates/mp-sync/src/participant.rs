@@ -12,7 +12,7 @@ pub(crate) fn this_process() -> Result<ProcessIdentity, Error> {
 }
 
 /// Whether the process in `word` is proved to run no code any more. A word that names no process
-/// names no living one; 0 is nobody's.
+/// names no living one; 0 is no process's.
 ///
 /// A process that is being killed is found already when its bell rings, if its other threads have
 /// stopped as well.

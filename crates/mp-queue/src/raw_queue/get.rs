@@ -181,7 +181,7 @@ impl RawQueue {
     #[inline]
     fn commit_and_notify(&self, reader: Reader<'_>) {
         if !self.is_bounded() {
-            // Nobody ever waits for room.
+            // No producer ever waits for room.
             return reader.commit();
         }
         let count = reader.count();
