@@ -17,6 +17,21 @@ const SUCCESSOR: NonZeroU64 = NonZeroU64::new(3).unwrap();
 
 pub(crate) type Verdict<T = ()> = Result<T, String>;
 
+/// What the rings of values carry for a number: its parts tell whether it is torn.
+pub(crate) type Value = [u64; 3];
+
+pub(crate) const fn value(number: u64) -> Value {
+    [number, !number, number << 32]
+}
+
+pub(crate) fn number(value: Value) -> Verdict<u64> {
+    if value == self::value(value[0]) {
+        Ok(value[0])
+    } else {
+        Err(format!("torn: {value:x?}"))
+    }
+}
+
 /// The memory of a ring, and how far its victim came.
 #[repr(C, align(128))]
 pub(crate) struct Stage {

@@ -10,26 +10,11 @@ use mp_layout::Region;
 use mp_ring::{MpmcProducer, MpmcRing, PopError, PushError};
 
 use crate::broken::Vyukov;
-use crate::judge::{Before, Judged, Scene, Stage, VICTIM, Verdict};
+use crate::judge::{Before, Judged, Scene, Stage, VICTIM, Value, Verdict, number, value};
 use crate::{CONTROL, assert_safe, region};
-
-/// Its parts tell whether it is torn.
-type Value = [u64; 3];
 
 const CAPACITY: usize = 6;
 const SEATS: usize = 4;
-
-const fn value(number: u64) -> Value {
-    [number, !number, number << 32]
-}
-
-fn number(value: Value) -> Verdict<u64> {
-    if value == self::value(value[0]) {
-        Ok(value[0])
-    } else {
-        Err(format!("torn: {value:x?}"))
-    }
-}
 
 impl<'m> Judged<'m> for MpmcRing<'m, Value> {
     type Producer = MpmcProducer<'m, Value>;

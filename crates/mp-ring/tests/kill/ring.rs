@@ -4,23 +4,8 @@ use std::num::NonZeroU64;
 
 use mp_ring::{Consumer, PopError, Producer, PushError, Ring};
 
-use crate::judge::{Before, Judged, Scene, Stage, VICTIM, Verdict};
+use crate::judge::{Before, Judged, Scene, Stage, VICTIM, Value, Verdict, number, value};
 use crate::{assert_safe, region};
-
-/// Its parts tell whether it is torn.
-type Value = [u64; 3];
-
-const fn value(number: u64) -> Value {
-    [number, !number, number << 32]
-}
-
-fn number(value: Value) -> Verdict<u64> {
-    if value == self::value(value[0]) {
-        Ok(value[0])
-    } else {
-        Err(format!("torn: {value:x?}"))
-    }
-}
 
 impl<'m> Judged<'m> for Ring<'m, Value> {
     type Producer = Producer<'m, Value>;
