@@ -83,7 +83,7 @@ pub struct Check<'a, M: ?Sized> {
     pub(crate) must_wake: Option<Question<'a, M>>,
     pub(crate) waker: Option<Action<'a, M>>,
     pub(crate) recoverer: Option<Action<'a, M>>,
-    pub(crate) area: Option<Snapshot<'a, M>>,
+    pub(crate) memory: Option<Snapshot<'a, M>>,
     pub(crate) observer: Option<Observer<'a, M>>,
     pub(crate) without_timeouts: bool,
     pub(crate) may_sleep: bool,
@@ -112,7 +112,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
             must_wake: None,
             waker: None,
             recoverer: None,
-            area: None,
+            memory: None,
             observer: None,
             without_timeouts: false,
             may_sleep: false,
@@ -153,7 +153,7 @@ impl<'a, M: ?Sized> Check<'a, M> {
         self
     }
 
-    /// Sets what somebody else does after the kill, in a process of its own, bounded by the limit.
+    /// Sets what the next process does after the kill, bounded by the limit.
     ///
     /// An error or a panic is a violation, a signal a crash, and not returning a hang.
     #[must_use]
@@ -338,6 +338,27 @@ impl<'a, M: ?Sized> Check<'a, M> {
     #[must_use]
     pub fn recoverer(mut self, recoverer: impl Fn(&M) + 'a) -> Self {
         self.recoverer = Some(Box::new(recoverer));
+        self
+    }
+
+    /// Says which memory the processes of the check share, by a copy of it: at least all that
+    /// victim and [`recoverer`](Self::recoverer) write.
+    ///
+    /// Then a kill is tried once for each state that it leaves behind. Of a dead process nothing is
+    /// left but the memory that it shared, what its system calls have changed in the kernel, and
+    /// what the kernel does with its robust list. So deaths at points between which none of the
+    /// three changes are followed by the same, and one of them stands for all; the report counts
+    /// the others as [`alike`](Report::alike). An operation of a thousand instructions that stores
+    /// thirty words has some thirty states, and of two deaths all pairs of states can be tried. A
+    /// recovery is traced once for each state.
+    ///
+    /// The memory is copied before each instruction of a trace, so it should be no more than is
+    /// needed. What is written and not in it goes unseen: with `KILLCHECK_EVERY_INSTRUCTION` in
+    /// the environment, each point is tried all the same. So it is where sleepers may run before
+    /// the kill, that is with a sleeper and [with timeouts](Self::without_timeouts).
+    #[must_use]
+    pub fn shares_only(mut self, memory: impl Fn(&M) -> Vec<u64> + 'a) -> Self {
+        self.memory = Some(Box::new(memory));
         self
     }
 
@@ -600,16 +621,44 @@ impl<'a, M: ?Sized> Check<'a, M> {
 }
 
 impl<'a, T: Sync + 'a> Check<'a, SharedArea<T>> {
-    /// Says that victim and [`recoverer`](Self::recoverer) share no memory but the area.
+    /// Says that the processes of the check share no memory but the area, so that a kill is tried
+    /// once for each state that it leaves behind; see [`shares_only`](Self::shares_only).
     ///
-    /// Then the recoverer's way from two points of the victim's is the same if between them the
-    /// victim has changed nothing in the area, has made no system call, and has left its robust
-    /// list as it was. It is traced once for all such points instead of after each of them, which
-    /// takes most of the time of a check with a long recoverer. The pairs are the same as without.
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+    ///
+    /// use killcheck::{Check, SharedArea};
+    ///
+    /// // SAFETY: atomics only, for which zero is valid.
+    /// let pair = unsafe { SharedArea::<[AtomicU64; 2]>::zeroed() }?;
+    /// let report = Check::new("compute for long, store both")
+    ///     .setup(|pair: &SharedArea<_>| pair.reset())
+    ///     .victim(|pair| {
+    ///         let sum: u64 = std::hint::black_box(0..100).sum();
+    ///         pair.iter().for_each(|word| word.store(sum, SeqCst));
+    ///     })
+    ///     .survivor(|pair| match pair.each_ref().map(|word| word.load(SeqCst)) {
+    ///         [one, other] if one == other => Ok(()),
+    ///         torn => Err(format!("torn: {torn:?}")),
+    ///     })
+    ///     .shares_only_the_area()
+    ///     .run(&pair);
+    /// match report {
+    ///     Ok(report) => {
+    ///         report.assert_caught();
+    ///         // before the stores, between them, and after them
+    ///         assert_eq!(report.kill_points().len(), 3);
+    ///         assert_eq!(report.findings().len(), 1);
+    ///     }
+    ///     Err(error) => assert_eq!(error.kind(), killcheck::ErrorKind::Unsupported),
+    /// }
+    /// # Ok::<(), killcheck::Error>(())
+    /// ```
     #[must_use]
-    pub fn shares_only_the_area(mut self) -> Self {
-        self.area = Some(Box::new(SharedArea::words));
-        self
+    pub fn shares_only_the_area(self) -> Self {
+        self.shares_only(SharedArea::words)
     }
 }
 

@@ -124,7 +124,7 @@ impl<'s> Child<'s> {
             end(pid);
             return Err(error);
         }
-        // SAFETY: the call has just returned this descriptor, and nobody else owns it.
+        // SAFETY: the call has just returned this descriptor, and no other value owns it.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as i32) };
         let mut one = Self {
             pid,
@@ -144,7 +144,7 @@ impl<'s> Child<'s> {
         self.waits.is_some()
     }
 
-    /// Lets it go on, if it is one that stands still when nobody attends to it. False: it has not
+    /// Lets it go on, if it is one that stands still when no look attends to it. False: it has not
     /// left its place since the last time.
     pub(crate) fn attend(&self) -> Result<bool, Error> {
         self.waits.as_ref().map_or(Ok(false), EndlessWaits::attend)

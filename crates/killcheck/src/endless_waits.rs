@@ -3,7 +3,7 @@
 //! The process is traced and stops at the entry of each system call. There the timeout argument is
 //! replaced by one that never passes, and at the exit it is put back, since the caller counts on
 //! its registers. The wait itself is an undisturbed one: the process stands in the kernel's queues
-//! as any other does, and whoever wakes it wakes it.
+//! as any other does, and any process may wake it.
 //!
 //! A process that was woken stops at the exit until it is attended to. So nothing of it runs before
 //! the harness says so.

@@ -19,7 +19,7 @@ pub enum ErrorKind {
     VictimFailed,
     /// The victim ran more instructions than the check allows.
     VictimTooLong,
-    /// The sleeper did not fall asleep, so there was nobody to wake.
+    /// The sleeper did not fall asleep, so there was no process to wake.
     SleeperAwake,
     /// The waker did not wake the victim.
     VictimNotWoken,

@@ -69,8 +69,13 @@
 //! With [`Check::recoverer`] a second process meets what the victim left behind, and is killed at
 //! each instruction of that: after every point of the victim's a new trace, and then set-up,
 //! victim, kill, recoverer, kill, and the others. [`Check::stride`] and [`Check::max_points`]
-//! choose among the pairs. [`Check::shares_only_the_area`] traces a recovery once for all points
-//! that leave the same to it.
+//! choose among the pairs.
+//!
+//! # States
+//!
+//! Most instructions change nothing that outlives the process. With [`Check::shares_only`] a kill
+//! is tried once for each state that it leaves behind, and of two deaths for each pair of states:
+//! that takes a small part of the time and proves the same.
 //!
 //! # What a hang is
 //!

@@ -113,7 +113,10 @@ pub struct Report {
     /// How many different points of the victim's there are in `points`.
     pub(crate) victims: usize,
     pub(crate) skipped: usize,
+    pub(crate) alike: usize,
     pub(crate) missed: Vec<KillPoint>,
+    /// How many points that is, with those that leave the same.
+    pub(crate) missed_points: usize,
     /// How many of them are points of the victim's, in the program's own code.
     pub(crate) missed_victims: usize,
     /// How many of them are pairs of points, the recoverer's in the program's own code.
@@ -133,7 +136,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Returns how many instructions the operation executes when nobody kills it.
+    /// Returns how many instructions the operation executes when it is not killed.
     #[must_use]
     pub fn instructions(&self) -> usize {
         self.instructions
@@ -154,8 +157,7 @@ impl Report {
     }
 
     /// Returns how often a recoverer's way was traced: as often as the victim was killed, or as it
-    /// had left something else; see
-    /// [`Check::shares_only_the_area`](crate::Check::shares_only_the_area).
+    /// had left something else; see [`Check::shares_only`](crate::Check::shares_only).
     #[must_use]
     pub fn recoveries(&self) -> usize {
         self.recoveries
@@ -172,6 +174,13 @@ impl Report {
     #[must_use]
     pub fn skipped(&self) -> usize {
         self.skipped
+    }
+
+    /// Returns how many points were not tried since they leave the same behind as one that was; see
+    /// [`Check::shares_only`](crate::Check::shares_only).
+    #[must_use]
+    pub fn alike(&self) -> usize {
+        self.alike
     }
 
     /// Returns the points that the victim, or the recoverer after it, did not come by again,
@@ -301,10 +310,14 @@ impl Report {
         let allowed = self.allowed_missed.as_ref().map(|some| some.most);
         let own = allowed.unwrap_or(COMMONLY_MISSED);
         let all = own.max(MISSED_IN_LIBRARIES);
+        let (points, victims) = match self.recovery {
+            None => (self.points.len() + self.alike, self.victims + self.alike),
+            Some(_) => (self.points.len(), self.victims),
+        };
         let kinds = [
-            (self.missed_victims, self.victims, own),
-            (self.missed_pairs, self.points.len(), own),
-            (self.missed.len(), self.points.len(), all),
+            (self.missed_victims, victims, own),
+            (self.missed_pairs, points, own),
+            (self.missed_points, points, all),
         ];
         kinds.into_iter().find_map(|(missed, tried, allowed)| {
             let all = tried + missed;
@@ -365,11 +378,13 @@ impl fmt::Display for Report {
                  {recoveries} times"
             )?;
         }
+        write!(f, "; {} kills ({})", self.points.len(), self.mode)?;
+        if self.alike > 0 {
+            write!(f, ", {} points like one of them", self.alike)?;
+        }
         writeln!(
             f,
-            "; {} kills ({}), {} skipped, {} missed; {:.2} s, {:.0} kills/s",
-            self.points.len(),
-            self.mode,
+            ", {} skipped, {} missed; {:.2} s, {:.0} kills/s",
             self.skipped,
             self.missed.len(),
             self.elapsed.as_secs_f64(),

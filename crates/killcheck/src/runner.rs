@@ -26,6 +26,9 @@ use choice::{Choice, spread};
 use recovery::Recovery;
 use tally::Tally;
 
+/// Set this variable to kill at each instruction, also where other points leave the same behind.
+const EACH_VARIABLE: &str = "KILLCHECK_EVERY_INSTRUCTION";
+
 /// How often a point is tried in which the operation took another way than in the trace.
 const TRIES: usize = 3;
 
@@ -48,6 +51,8 @@ pub(crate) struct Runner<'c, 'a, M: ?Sized> {
     /// Result of survivor, waker or invariant, which never run at the same time.
     slot: SharedArea<ResultSlot>,
     sleeper_slots: Vec<SharedArea<ResultSlot>>,
+    /// Each point is tried, also where another one leaves the same behind.
+    tries_each: bool,
     last_recovery: RefCell<Option<Rc<Recovery>>>,
 }
 
@@ -59,13 +64,15 @@ struct TracePlan {
     /// From instruction `first` to each one after it.
     routes: Vec<Route>,
     first: usize,
-    /// How often what the victim would leave behind has changed before each instruction; empty if
-    /// that is not known.
+    /// How often what would be left behind has changed before each instruction from `first` on;
+    /// empty if that is not known.
     changes: Vec<usize>,
+    /// All points, in runs of which one is tried.
+    runs: Vec<Vec<KillPoint>>,
 }
 
 impl TracePlan {
-    fn of(trace: Trace, first: usize, mode: Mode) -> Self {
+    fn of(trace: Trace, first: usize, changes: Vec<usize>, mode: Mode) -> Self {
         let (before, after) = trace.addresses.split_at(first);
         let (to_sleep, routes) = match mode {
             Mode::Stepped => (route::stepped(before.len()), route::stepped(after.len())),
@@ -79,20 +86,54 @@ impl TracePlan {
             to_sleep,
             routes,
             first,
-            changes: Vec::new(),
+            changes,
+            runs: Vec::new(),
         }
     }
 
-    /// Which of the states that the victim leaves behind a death at `point` leaves.
+    /// Which of the states that it leaves behind a death at `point` leaves; `None` if that is not
+    /// known.
     fn remains_at(&self, point: &KillPoint) -> Option<usize> {
         match point.moment {
             Moment::Asleep => None,
-            Moment::Before | Moment::Returned => self.changes.get(point.index).copied(),
+            Moment::Before | Moment::Returned => {
+                self.changes.get(point.index - self.first).copied()
+            }
         }
     }
 
+    /// Finds the runs of points: of those that leave the same behind, or of one each.
+    fn find_runs(mut self, of_one_each: bool) -> Self {
+        let is_same = |one: &KillPoint, next: &KillPoint| {
+            let same = self.remains_at(one) == self.remains_at(next);
+            !of_one_each && same && self.remains_at(one).is_some()
+        };
+        let points = self.trace.kill_points(self.first);
+        self.runs = points.chunk_by(is_same).map(<[_]>::to_vec).collect();
+        self
+    }
+
+    /// Returns the first point of each run.
     fn kill_points(&self) -> Vec<KillPoint> {
-        self.trace.kill_points(self.first)
+        self.runs.iter().map(|run| run[0]).collect()
+    }
+
+    /// How many points the run has whose first one this is.
+    fn points_like(&self, first: &KillPoint) -> usize {
+        self.run_from(first).map_or(1, <[_]>::len)
+    }
+
+    fn run_from(&self, first: &KillPoint) -> Option<&[KillPoint]> {
+        let at = self.runs.partition_point(|run| run[0].index < first.index);
+        let run = self.runs[at..].iter().find(|run| run[0] == *first);
+        run.map(Vec::as_slice)
+    }
+
+    /// Returns where to kill at the given attempt at the first point of a run: there, then in the
+    /// run's middle and at its end. The operation may not come by the first again.
+    fn at_attempt(&self, first: &KillPoint, attempt: usize) -> KillPoint {
+        let run = self.run_from(first);
+        run.map_or(*first, |run| run[attempt * (run.len() - 1) / (TRIES - 1)])
     }
 
     fn instructions(&self) -> usize {
@@ -140,6 +181,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
             mem,
             slot,
             sleeper_slots,
+            tries_each: std::env::var_os(EACH_VARIABLE).is_some(),
             last_recovery: RefCell::default(),
         })
     }
@@ -191,7 +233,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
     }
 
     /// Goes once through what comes before a kill, so that what the set-up does only the first
-    /// time, or only after somebody died, is done before the trace.
+    /// time, or only after a death, is done before the trace.
     fn rehearse(&self) -> Result<(), Error> {
         self.prepare();
         let mut sleepers = Sleepers::new();
@@ -242,27 +284,39 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
             sleepers = self.start_sleepers()?;
             self.must_wake(&victim)?;
         }
-        let area = self.shared_area(first);
-        let words = || area.map_or_else(Vec::new, |area| area(self.mem));
-        let mut remains = area.map(|_| Remains::new(&words));
-        let end = self.record(&mut trace, &victim, Until::Returned, remains.as_mut())?;
+        let (end, changes) = self.record_to_end(&mut trace, &victim)?;
         trace.expect_orderly(end)?;
         trace.probe(&victim);
         drop(victim);
         drop(recoverer);
         drop(sleepers);
-        let mut plan = TracePlan::of(trace, first, self.check.mode);
-        plan.changes = remains.map(Remains::into_changes).unwrap_or_default();
-        Ok(plan)
+        Ok(self.plan(trace, first, changes))
     }
 
-    /// The area by which points are told apart, if only the victim changes it before its death: a
-    /// waker does, too, and so do sleepers whose timeouts pass.
-    fn shared_area(&self, first: usize) -> Option<&Snapshot<'a, M>> {
+    fn plan(&self, trace: Trace, first: usize, changes: Vec<usize>) -> TracePlan {
+        TracePlan::of(trace, first, changes, self.check.mode).find_runs(self.tries_each)
+    }
+
+    /// Records up to the return of `one`, with the changes of what it would leave behind.
+    fn record_to_end(
+        &self,
+        trace: &mut Trace,
+        one: &Tracee,
+    ) -> Result<(Progress, Vec<usize>), Error> {
+        let memory = self.shared_memory();
+        let words = || memory.map_or_else(Vec::new, |memory| memory(self.mem));
+        let mut remains = memory.map(|_| Remains::new(&words));
+        let end = self.record(trace, one, Until::Returned, remains.as_mut())?;
+        let changes = remains.map(Remains::into_changes).unwrap_or_default();
+        Ok((end, changes))
+    }
+
+    /// The memory by which points are told apart, if only the process that is to be killed changes
+    /// it: sleepers whose timeouts pass do, too. A waker has ended before its victim goes on.
+    fn shared_memory(&self) -> Option<&Snapshot<'a, M>> {
         let check = self.check;
         let sleepers_stand_still = check.without_timeouts || check.sleepers.is_empty();
-        let area = check.area.as_ref();
-        area.filter(|_| first == 0 && sleepers_stand_still)
+        check.memory.as_ref().filter(|_| sleepers_stand_still)
     }
 
     fn record(
@@ -286,18 +340,17 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
         if self.check.recoverer.is_some() {
             return self.kill_recoverers(plan, point, choice, tally);
         }
-        let kill = Kill {
-            victim: point,
-            recoverer: None,
-        };
-        for _ in 0..TRIES {
-            if let Some(scene) = self.kill_at(plan, &point)? {
+        for attempt in 0..TRIES {
+            let victim = plan.at_attempt(&point, attempt);
+            if let Some(scene) = self.kill_at(plan, &victim)? {
                 let outcome = self.aftermath(scene)?;
-                tally.add(kill, outcome);
+                tally.alike += plan.points_like(&point) - 1;
+                tally.add(only(victim), outcome);
                 return Ok(());
             }
         }
-        tally.missed.push(kill);
+        tally.missed.push(only(point));
+        tally.missed_like.insert(point, plan.points_like(&point));
         Ok(())
     }
 
@@ -445,5 +498,13 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
         let patience = self.patience();
         let message = format!("the waker did not wake the victim within {patience:?}");
         Err(Error::new(ErrorKind::VictimNotWoken, message))
+    }
+}
+
+/// The death of a victim at `point` with no other after it.
+fn only(point: KillPoint) -> Kill {
+    Kill {
+        victim: point,
+        recoverer: None,
     }
 }

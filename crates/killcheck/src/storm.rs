@@ -345,12 +345,12 @@ impl StormReport {
     ///
     /// # Panics
     ///
-    /// If there is a failure, or if nobody was killed, or nothing was done, which proves nothing.
+    /// If there is a failure, or if no process was killed or nothing done, which proves nothing.
     #[track_caller]
     pub fn assert_safe(&self) {
         assert!(
             self.kills > 0,
-            "nobody was killed, so nothing is proved\n{self}"
+            "no process was killed, so nothing is proved\n{self}"
         );
         assert!(
             self.operations > 0,

@@ -19,7 +19,7 @@ pub(crate) enum Until {
     AsleepForGood,
 }
 
-/// What one run executed, up to its end mark or to a sleep that nobody ended.
+/// What one run executed, up to its end mark or to a sleep that no other process ended.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     /// Address of each executed instruction; then that of the end mark, if it was reached.

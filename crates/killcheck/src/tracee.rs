@@ -189,7 +189,7 @@ impl Tracee {
         self.go_on(libc::PTRACE_SINGLESTEP, 0)
     }
 
-    /// Lets it execute one instruction, a system call in which it then sleeps as long as nobody
+    /// Lets it execute one instruction, a system call in which it then sleeps as long as no process
     /// wakes it.
     ///
     /// For one that is stepped, little time passes between looking at the clock and sleeping,
@@ -211,7 +211,7 @@ impl Tracee {
         self.request.set(request);
         // SAFETY: CONT and SINGLESTEP take the signal to deliver by value.
         let done = unsafe { libc::ptrace(request, self.pid, 0, signal as usize) };
-        // A victim that somebody else has just killed is found by the next wait.
+        // A victim that another process has just killed is found by the next wait.
         if done == -1 && std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH) {
             return Err(Error::last_os("continuing the victim"));
         }

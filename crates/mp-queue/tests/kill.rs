@@ -22,11 +22,11 @@ mod pipe_drop;
 #[path = "kill/poll.rs"]
 mod poll;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use mp_layout::Place;
+use mp_layout::{Place, Region};
 use mp_os::clock::Deadline;
 use mp_queue::Queue;
 use mp_sync::EventCount;
@@ -43,16 +43,6 @@ const ONE_SLOT: &str = "the pending slot names the lock, or the bell of the othe
 
 /// Why one store of a notification is not always executed.
 const WHICH_PROCESSOR: &str = "who wakes notes its processor if the last one was on another";
-
-/// Allows `most` kills to go unheard, out of those at each instruction; a debug build has ten times
-/// as many, of which it tries a seventh.
-const fn unheard(most: usize) -> usize {
-    if cfg!(debug_assertions) {
-        most * 3
-    } else {
-        most
-    }
-}
 
 /// Begins a test. What libraries look up once in a process's life is looked up now: else the tests
 /// beside this one would do it between a trace and the kills.
@@ -107,6 +97,31 @@ fn word<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>, offset: usize) -> &Atomic
     unsafe { queue.object().payload() }
         .place(offset)
         .expect("a word")
+}
+
+/// Offsets in the payload of the number of blocks that have memory, and of block 0.
+const BACKED: usize = 148;
+const BLOCKS: usize = 4096;
+const BLOCK: usize = 16 << 10;
+
+/// A copy of what the processes of a queue share.
+fn contents<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>) -> Vec<u64> {
+    // SAFETY: bare words, reached by no other code with a reference to more.
+    contents_at(unsafe { queue.object().payload() }, 0)
+}
+
+/// The same of a queue that starts there: its control words, and the blocks that have memory, which
+/// are the first ones unless memory was given back.
+fn contents_at(payload: Region<'_>, start: usize) -> Vec<u64> {
+    let backed: &AtomicU32 = payload.place(start + BACKED).expect("a word");
+    let backed = backed.load(Ordering::Relaxed) as usize;
+    copy(payload, start, BLOCKS + backed * BLOCK)
+}
+
+fn copy(payload: Region<'_>, start: usize, size: usize) -> Vec<u64> {
+    let words = payload.place_slice::<AtomicU64>(start, size / 8);
+    let words = words.expect("within the payload").iter();
+    words.map(|word| word.load(Ordering::Relaxed)).collect()
 }
 
 fn load<T, C: mp_queue::Codec<T>>(queue: &Queue<T, C>, offset: usize) -> u32 {

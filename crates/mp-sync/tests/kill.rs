@@ -44,7 +44,9 @@ mod try_wait;
 ///
 /// What libraries look up once in a process's life is looked up here: else each victim does it,
 /// in some thousand instructions, until a test on another thread has done it for all.
-fn check<'a, T>(name: &str) -> Check<'a, SharedArea<T>> {
+///
+/// A structure is all that its users share, so each state that a death leaves is tried once.
+fn check<'a, T: Sync + 'a>(name: &str) -> Check<'a, SharedArea<T>> {
     std::hint::black_box(Deadline::after(Duration::ZERO));
     std::hint::black_box(mp_os::cpu::current_cpu());
     let most = match (mp_os::robust::supported(), cfg!(debug_assertions)) {
@@ -52,7 +54,10 @@ fn check<'a, T>(name: &str) -> Check<'a, SharedArea<T>> {
         (true, true) => 100,
         (true, false) => usize::MAX,
     };
-    let check = Check::new(name).max_points(most).stop_after(4);
+    let check = Check::new(name)
+        .shares_only_the_area()
+        .max_points(most)
+        .stop_after(4);
     if mp_os::robust::supported() {
         check.without_timeouts()
     } else {
@@ -70,16 +75,13 @@ fn is_unheard<T: Sync>(offset: usize) -> impl Fn(&SharedArea<T>, usize) -> bool 
     }
 }
 
-/// For a recoverer that dies after the victim: so many of all pairs of points. A structure is all
-/// that its users share.
+/// For a recoverer that dies after the victim: so many of all pairs of states.
 fn check_pairs<'a, T: Sync + 'a>(name: &str) -> Check<'a, SharedArea<T>> {
-    check(name).shares_only_the_area().max_points(
-        match (mp_os::robust::supported(), cfg!(debug_assertions)) {
-            (false, _) => 12,
-            (true, true) => 400,
-            (true, false) => 1000,
-        },
-    )
+    check(name).max_points(match (mp_os::robust::supported(), cfg!(debug_assertions)) {
+        (false, _) => 12,
+        (true, true) => 400,
+        (true, false) => 1000,
+    })
 }
 
 /// What a process does once: it asks who it is, by a text of `/proc` that is a little longer or

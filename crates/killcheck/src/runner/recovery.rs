@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use super::choice::Choice;
 use super::tally::Tally;
-use super::{Outcome, RETURNS, Runner, TRIES, TracePlan};
+use super::{Outcome, RETURNS, Runner, TRIES, TracePlan, only};
 use crate::Error;
 use crate::kill_point::{Kill, KillPoint};
 use crate::report::{Failure, Role};
-use crate::trace::{Trace, Until};
+use crate::trace::Trace;
 use crate::tracee::Progress;
 
 /// How a recoverer goes on from what the victim's death has left.
@@ -44,7 +44,10 @@ impl<M: ?Sized> Runner<'_, '_, M> {
                     continue;
                 }
                 match self.kill_both(plan, &point, recovery, &recoverer)? {
-                    Some(outcome) => tally.add(both(point, recoverer), outcome),
+                    Some((kill, outcome)) => {
+                        tally.alike += recovery.points_like(&recoverer) - 1;
+                        tally.add(kill, outcome);
+                    }
                     None => missed.push(recoverer),
                 }
             }
@@ -87,11 +90,8 @@ impl<M: ?Sized> Runner<'_, '_, M> {
         point: KillPoint,
         tally: &mut Tally,
     ) -> Result<Option<TracePlan>, Error> {
-        let kill = Kill {
-            victim: point,
-            recoverer: None,
-        };
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
+            let point = plan.at_attempt(&point, attempt);
             let Some(scene) = self.kill_at(plan, &point)? else {
                 continue;
             };
@@ -102,10 +102,10 @@ impl<M: ?Sized> Runner<'_, '_, M> {
                 Some(last) => Trace::after(&last.plan.trace),
                 None => Trace::default(),
             };
-            let end = self.record(&mut trace, &recoverer, Until::Returned, None)?;
+            let (end, changes) = self.record_to_end(&mut trace, &recoverer)?;
             if trace.complete {
                 trace.probe(&recoverer);
-                return Ok(Some(TracePlan::of(trace, 0, self.check.mode)));
+                return Ok(Some(self.plan(trace, 0, changes)));
             }
             let failure = match end {
                 Progress::Ended(status) => Failure::of_status(status),
@@ -117,10 +117,10 @@ impl<M: ?Sized> Runner<'_, '_, M> {
                 finding: Some((Role::Recoverer, failure)),
                 ..Outcome::default()
             };
-            tally.add(kill, outcome);
+            tally.add(only(point), outcome);
             return Ok(None);
         }
-        tally.missed.push(kill);
+        tally.missed.push(only(point));
         Ok(None)
     }
 
@@ -132,20 +132,23 @@ impl<M: ?Sized> Runner<'_, '_, M> {
         victim: &KillPoint,
         recovery: &TracePlan,
         recoverer: &KillPoint,
-    ) -> Result<Option<Outcome>, Error> {
-        for _ in 0..TRIES {
-            let Some(mut scene) = self.kill_at(plan, victim)? else {
+    ) -> Result<Option<(Kill, Outcome)>, Error> {
+        for attempt in 0..TRIES {
+            let victim = plan.at_attempt(victim, attempt);
+            let recoverer = recovery.at_attempt(recoverer, attempt);
+            let Some(mut scene) = self.kill_at(plan, &victim)? else {
                 continue;
             };
             let Some(tracee) = scene.recoverer.take() else {
                 return Ok(None);
             };
-            if self.arrives(&self.guide(&tracee, recovery), recovery, recoverer)? {
+            if self.arrives(&self.guide(&tracee, recovery), recovery, &recoverer)? {
                 scene.sleepers.note_the_woken();
                 scene.may_be_rescued |= self.may_be_rescued_from(&tracee)?;
                 scene.killed_at = tracee.kill();
-                self.observe(recoverer);
-                return self.aftermath(scene).map(Some);
+                self.observe(&recoverer);
+                let outcome = self.aftermath(scene)?;
+                return Ok(Some((both(victim, recoverer), outcome)));
             }
         }
         Ok(None)

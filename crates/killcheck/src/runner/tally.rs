@@ -1,5 +1,6 @@
 //! The count of what the attempts gave.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Outcome;
@@ -15,6 +16,10 @@ pub(crate) struct Tally {
     pub(crate) missed: Vec<Kill>,
     rescued: Vec<Kill>,
     pub(crate) skipped: usize,
+    /// Points that leave what one leaves at which there was a kill.
+    pub(crate) alike: usize,
+    /// How many points leave what a missed one leaves, itself included; without an entry one.
+    pub(crate) missed_like: HashMap<KillPoint, usize>,
     pub(crate) findings: Vec<Finding>,
     wakes: Vec<u64>,
     wakes_before: usize,
@@ -74,11 +79,17 @@ impl Tally {
             let point = kill.recoverer.unwrap_or(kill.victim);
             symbols.is_of_the_program(point.address)
         };
-        let (missed_pairs, missed_victims): (Vec<&Kill>, _) = self
+        let (missed_pairs, missed_victims): (Vec<&Kill>, Vec<_>) = self
             .missed
             .iter()
             .filter(is_own)
             .partition(|kill| kill.recoverer.is_some());
+        let points_of = |kill: &Kill| match kill.recoverer {
+            Some(_) => 1,
+            None => self.missed_like.get(&kill.victim).copied().unwrap_or(1),
+        };
+        let missed_victims = missed_victims.into_iter().map(points_of).sum();
+        let missed_points = self.missed.iter().map(points_of).sum();
         Report {
             name: check.name.clone(),
             mode: check.mode,
@@ -89,7 +100,9 @@ impl Tally {
             recoveries: self.recoveries,
             victims: victims.len(),
             skipped: self.skipped,
-            missed_victims: missed_victims.len(),
+            alike: self.alike,
+            missed_points,
+            missed_victims,
             missed_pairs: missed_pairs.len(),
             missed: self.missed.iter().map(|kill| kill.victim).collect(),
             findings: self.findings,

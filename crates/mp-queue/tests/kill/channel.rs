@@ -11,7 +11,7 @@ use mp_queue::{GetError, PutError, Receiver, Sender, Wait, channel};
 use mp_ring::Ring;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
-use super::{STRIDE, announce_first_bell, begin, is_unheard};
+use super::{STRIDE, announce_first_bell, begin, copy, is_unheard};
 
 /// As small as the values that lie beside the ring's tail, and of two words, so that one of them
 /// may be torn.
@@ -117,6 +117,15 @@ impl Scene {
         })
     }
 
+    /// A copy of what the processes of the channel share.
+    fn contents(&self) -> Vec<u64> {
+        self.with_stage(|stage| {
+            // SAFETY: as above.
+            let payload = unsafe { stage.view.0.payload() };
+            copy(payload, 0, payload.len())
+        })
+    }
+
     fn take_sender(&self) {
         let sender: Sender<Value> = self.with_stage(|stage| stage.sender.open());
         self.sender.replace(Some(sender.with_wait(Wait::Sleep)));
@@ -198,7 +207,10 @@ fn text(error: impl std::fmt::Display) -> String {
 
 #[track_caller]
 fn assert_safe(check: Check<'_, Scene>) {
-    check.stride(STRIDE).assert_safe(&Scene::default());
+    check
+        .shares_only(Scene::contents)
+        .stride(STRIDE)
+        .assert_safe(&Scene::default());
 }
 
 /// So many points of what is too long to try them all.

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use killcheck::Check;
 use mp_queue::{Plain, Queue, Wait};
 
-use super::{ONE_SLOT, STRIDE, WHICH_PROCESSOR, begin, expect_one_of, is_unheard, number, word};
+use super::{
+    ONE_SLOT, STRIDE, WHICH_PROCESSOR, begin, contents, expect_one_of, is_unheard, number, word,
+};
 
 /// Offsets in the payload.
 const CLOSED: usize = 16;
@@ -66,6 +68,7 @@ fn a_put() {
                 expect_one_of(drain(queue)?, &[&[1, 3], &[1, 2, 3]])
             })
             .without_timeouts()
+            .shares_only(contents)
             .stride(STRIDE)
             .assert_safe(&queue);
     }
@@ -83,6 +86,7 @@ fn a_get() {
                 expect_one_of(drain(queue)?, &[&[1, 2, 3], &[2, 3]])
             })
             .without_timeouts()
+            .shares_only(contents)
             .stride(STRIDE)
             .assert_safe(&queue);
     }
@@ -98,6 +102,7 @@ fn a_put_while_a_consumer_sleeps() {
         .must_wake(|queue| !queue.is_empty())
         .survivor(|queue| queue.put(number(3)).map_err(|error| error.to_string()))
         .without_timeouts()
+        .shares_only(contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
         .assert_safe(&unbounded());
@@ -113,6 +118,7 @@ fn a_get_while_a_producer_sleeps() {
         .must_wake(|queue| !queue.is_full())
         .survivor(|queue| queue.get().map(|_| ()).map_err(|error| error.to_string()))
         .without_timeouts()
+        .shares_only(contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
         .assert_safe(&bounded(2));
@@ -132,6 +138,7 @@ fn a_woken_consumer_while_another_sleeps() {
             .waker(|queue| queue.put(number(2)).expect("room"))
             .must_wake(|queue| !queue.is_empty())
             .survivor(|queue| queue.put(number(3)).map_err(|error| error.to_string()))
+            .shares_only(contents)
             .allow_rescues_if(
                 |queue, pending| is_unheard(at(queue, NOT_EMPTY), pending),
                 ONE_SLOT,
@@ -153,6 +160,7 @@ fn a_woken_producer_while_another_sleeps() {
         .waker(|queue| assert_eq!(queue.get().expect("a message"), number(1)))
         .must_wake(|queue| !queue.is_full())
         .survivor(|queue| queue.get().map(|_| ()).map_err(|error| error.to_string()))
+        .shares_only(contents)
         .allow_rescues_if(
             |queue, pending| is_unheard(at(queue, NOT_FULL), pending),
             ONE_SLOT,
@@ -180,6 +188,7 @@ fn a_batch_put_while_two_consumers_sleep() {
             put.map_err(|error| error.to_string())
         })
         .without_timeouts()
+        .shares_only(contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
         .assert_safe(&unbounded());
@@ -198,6 +207,7 @@ fn a_batch_get_while_two_producers_sleep() {
             got.map(|_| ()).map_err(|error| error.to_string())
         })
         .without_timeouts()
+        .shares_only(contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
         .assert_safe(&bounded(2));
@@ -212,6 +222,7 @@ fn a_close_while_two_sleep() {
             .must_wake(Queue::is_closed)
             .survivor(|queue| queue.close().map_err(|error| error.to_string()))
             .without_timeouts()
+            .shares_only(contents)
             .allow_missed(0.01, WHICH_PROCESSOR)
             .stride(STRIDE)
     };
@@ -244,6 +255,7 @@ fn a_close_while_a_consumer_sleeps() {
         .must_wake(Queue::is_closed)
         .survivor(|queue| queue.close().map_err(|error| error.to_string()))
         .without_timeouts()
+        .shares_only(contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
         .stride(STRIDE)
         .assert_safe(&unbounded());

@@ -6,7 +6,7 @@ use killcheck::Check;
 use mp_queue::{GetError, MpmcQueue, Wait};
 
 use crate::{
-    ONE_SLOT, STRIDE, WHICH_PROCESSOR, announce_first_bell, begin, expect_one_of, is_unheard,
+    ONE_SLOT, STRIDE, WHICH_PROCESSOR, announce_first_bell, begin, copy, expect_one_of, is_unheard,
     number,
 };
 
@@ -31,6 +31,13 @@ fn word(queue: &Numbers, offset: usize) -> &AtomicU32 {
     unsafe { queue.object().payload() }
         .place(offset)
         .expect("a word")
+}
+
+/// A copy of what the processes of the queue share.
+fn contents(queue: &Numbers) -> Vec<u64> {
+    // SAFETY: as above.
+    let payload = unsafe { queue.object().payload() };
+    copy(payload, 0, payload.len())
 }
 
 fn at(queue: &Numbers, offset: usize) -> usize {
@@ -88,7 +95,11 @@ fn expect_room(queue: &Numbers) -> Result<(), String> {
 }
 
 fn assert_safe(check: Check<'_, Numbers>, queue: &Numbers) {
-    check.warm_up(claim_seat).stride(STRIDE).assert_safe(queue);
+    check
+        .warm_up(claim_seat)
+        .shares_only(contents)
+        .stride(STRIDE)
+        .assert_safe(queue);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use mp_queue::{GetError, Queue, Wait};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Error as _, Serialize, Serializer};
 
-use super::{STRIDE, WHICH_PROCESSOR, begin, expect_one_of};
+use super::{STRIDE, WHICH_PROCESSOR, begin, contents, expect_one_of};
 
 /// A handle of a file that is all that it is.
 #[derive(Clone)]
@@ -77,6 +77,10 @@ impl Scene {
         with(self.0.borrow().as_ref().expect("the set-up ran"))
     }
 
+    fn contents(&self) -> Vec<u64> {
+        self.with(|stage| contents(&stage.queue))
+    }
+
     fn message(&self, n: u64) -> (u64, Option<File>) {
         self.with(|stage| (n, Some(stage.files[n as usize].clone())))
     }
@@ -129,6 +133,7 @@ fn a_put_with_handles() {
                 expect_one_of(scene.drain()?, &[&[1, 3], &[1, 2, 3]])
             })
             .without_timeouts()
+            .shares_only(Scene::contents)
             .stride(STRIDE)
             .assert_safe(&Scene::default());
     }
@@ -146,6 +151,7 @@ fn a_get_with_handles() {
                 expect_one_of(scene.drain()?, &[&[1, 2, 3], &[2, 3]])
             })
             .without_timeouts()
+            .shares_only(Scene::contents)
             .stride(STRIDE)
             .assert_safe(&Scene::default());
     }
@@ -161,8 +167,9 @@ fn a_put_with_handles_while_a_consumer_sleeps() {
         .must_wake(|scene| scene.with(|stage| !stage.queue.is_empty()))
         .survivor(|scene| scene.put(3))
         .without_timeouts()
+        .shares_only(Scene::contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .stride(3 * STRIDE)
+        .stride(STRIDE)
         .assert_safe(&Scene::default());
 }
 
@@ -195,6 +202,19 @@ impl Model {
             words: unsafe { SharedArea::zeroed() }.expect("a page"),
             stage: RefCell::default(),
         }
+    }
+
+    /// A copy of the words; the lane is the kernel's.
+    fn contents(&self) -> Vec<u64> {
+        let Records {
+            sent,
+            tail,
+            head,
+            records,
+        } = &*self.words;
+        let records = records.iter().flat_map(|(tag, number)| [tag, number]);
+        let words = [sent, tail, head].into_iter().chain(records);
+        words.map(|word| word.load(Ordering::Relaxed)).collect()
     }
 
     fn set(&self, start: &[u64]) {
@@ -276,6 +296,7 @@ fn puts_in(order: Order) -> Check<'static, Model> {
             model.put(3, Order::Right);
             expect_one_of(model.drain()?, &[&[1, 3], &[1, 2, 3]])
         })
+        .shares_only(Model::contents)
         .stride(STRIDE)
 }
 
@@ -284,6 +305,7 @@ fn gets_in(order: Order) -> Check<'static, Model> {
         .setup(|model: &Model| model.set(&[1, 2]))
         .victim(move |model| assert_eq!(model.get(order), Ok(Some(1))))
         .survivor(|model| expect_one_of(model.drain()?, &[&[1, 2], &[2]]))
+        .shares_only(Model::contents)
         .stride(STRIDE)
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::objects::File;
-use super::{STRIDE, begin};
+use super::{STRIDE, begin, contents};
 
 /// Asks anew; whether there is something to get already.
 fn ask(queue: &Queue<u64>) -> Result<bool, String> {
@@ -61,6 +61,7 @@ fn a_put_that_is_asked_to_ring() {
         .victim(|queue| queue.put(2).expect("room"))
         .survivor(|queue| judge(queue, |queue| !queue.is_empty()))
         .without_timeouts()
+        .shares_only(contents)
         .stride(STRIDE)
         .assert_safe(&queue);
 }
@@ -87,6 +88,7 @@ fn a_get_of_objects_that_comes_before_one_that_polls() {
             }
         })
         .without_timeouts()
+        .shares_only(contents)
         .stride(STRIDE)
         .assert_safe(&Queue::new().expect("a queue"));
 }
@@ -106,6 +108,7 @@ fn asking_to_be_rung() {
         .victim(|queue| assert!(!ask(queue).expect("a lane")))
         .survivor(|queue| judge(queue, |_| false))
         .without_timeouts()
+        .shares_only(contents)
         .stride(STRIDE)
         .assert_safe(&queue);
 }
