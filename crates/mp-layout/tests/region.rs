@@ -32,7 +32,7 @@ fn misaligned_places_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_place_reaches_past_its_region(offset: usize, count: usize, small in 0_usize..200) {

@@ -200,6 +200,8 @@ fn hostile_number() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn arbitrary_bytes_open_nothing_and_harm_nobody(
         bytes in proptest::collection::vec(any::<u8>(), 0..700),
