@@ -7,14 +7,17 @@ use std::sync::atomic::fence;
 use criterion::{Criterion, Throughput};
 use crossbeam_queue::ArrayQueue;
 use mp_benches::{Bench, Contest, Crowd, Kind, Market, Placement, Sample, patiently};
-use mp_layout::Plain;
 use mp_layout::atomic::AtomicU64;
-use mp_ring::{ANONYMOUS, Latest, MpmcProducer, MpmcRing};
+use mp_layout::{Plain, PlainSlice};
+use mp_ring::{ANONYMOUS, Latest, LoanRing, LoanSeat, MpmcProducer, MpmcRing};
 use mp_shm::Segment;
 
 const THREADS: &str = "mp-ring MpmcRing (threads)";
 const PROCESSES: &str = "mp-ring MpmcRing (processes)";
 const CROSSBEAM: &str = "crossbeam ArrayQueue (threads)";
+
+const LOANED: &str = "mp-ring LoanRing (threads)";
+const LOANED_PROCESSES: &str = "mp-ring LoanRing (processes)";
 
 /// Values that each ring holds.
 const CAPACITY: usize = 1024;
@@ -28,6 +31,10 @@ fn main() {
     if Placement::TwoCores.is_available() {
         for sides in [2, 4] {
             many::<1>(&mut bench, sides, Placement::TwoCores);
+        }
+        for sides in [1, 2] {
+            loaned::<8>(&mut bench, sides);
+            loaned::<128>(&mut bench, sides);
         }
         many::<7>(&mut bench, 2, Placement::TwoCores);
         newest(&mut bench);
@@ -99,6 +106,79 @@ where
     let outcome = bench.contest(contest);
     let speed = outcome.map(|outcome| outcome.speed(THREADS, CROSSBEAM));
     bench.goal_at_least(format!("{name}: speed of ArrayQueue"), 0.8, speed);
+}
+
+/// `sides` producers of values in place and as many consumers, on two cores.
+fn loaned<const WORDS: usize>(bench: &mut Bench, sides: usize)
+where
+    Value<WORDS>: PlainSlice,
+{
+    let placement = Placement::TwoCores;
+    let count = bench.count(100_000) / sides;
+    let market = |kind| Market {
+        kind,
+        sides,
+        placement,
+        count,
+    };
+    let name = format!("{} B in place, {sides}p{sides}c, {placement}", WORDS * 8);
+    let mut contest = Contest::of_rates(name.clone());
+    for (contender, kind) in [(LOANED, Kind::Threads), (LOANED_PROCESSES, Kind::Processes)] {
+        contest.ours(contender, move || {
+            in_loan_ring::<WORDS, _>(2 * sides, |seats| {
+                market(kind).run(
+                    |side, first| {
+                        for number in first..first + count as u64 {
+                            let mut loan = patiently(|| seats[side].loan().ok());
+                            *loan = [number; WORDS];
+                            loan.commit().expect("a sound ring");
+                        }
+                    },
+                    // The consumers may share a seat.
+                    || {
+                        let next = || {
+                            let taken = patiently(|| seats[sides].take().ok());
+                            let [first, .., last] = *black_box(&*taken) else {
+                                unreachable!("of two words or more");
+                            };
+                            assert_eq!(first, last, "torn");
+                            taken.release();
+                            first
+                        };
+                        (0..count).map(|_| next()).sum()
+                    },
+                )
+            })
+        });
+    }
+    contest.peer(CROSSBEAM, || {
+        let queue = ArrayQueue::new(CAPACITY);
+        market(Kind::Threads).trade(
+            |_, number| patiently(|| queue.push([number; WORDS]).ok()),
+            || black_box(patiently(|| queue.pop()))[0],
+        )
+    });
+    let outcome = bench.contest(contest);
+    let speed = outcome.map(|outcome| outcome.speed(LOANED, CROSSBEAM));
+    bench.goal_at_least(format!("{name}: speed of ArrayQueue"), 0.4, speed);
+}
+
+/// What `work` does with so many seats of a ring of loans in shared memory.
+fn in_loan_ring<const WORDS: usize, R>(
+    seats: usize,
+    work: impl FnOnce(&[LoanSeat<'_, Value<WORDS>>]) -> R,
+) -> R
+where
+    Value<WORDS>: PlainSlice,
+{
+    let size = LoanRing::<Value<WORDS>>::size_for(CAPACITY, seats).expect("a size");
+    let segment = Segment::anonymous("loans", size).expect("memory for the ring");
+    // SAFETY: the segment is fresh and is only used as this ring.
+    let ring = unsafe { LoanRing::create(segment.region(), CAPACITY, seats) }.expect("a ring");
+    let seats: Vec<_> = (0..seats)
+        .map(|_| ring.claim_seat(ANONYMOUS).expect("a seat"))
+        .collect();
+    work(&seats)
 }
 
 /// What `work` does with a ring in shared memory, and a producer for each side.

@@ -34,8 +34,8 @@ pub enum Corrupt {
         /// The bytes published from its offset on.
         readable: u64,
     },
-    /// The word of an [`MpmcRing`](crate::MpmcRing)'s cell cannot be that of the position where it
-    /// was found.
+    /// The word of a cell of an [`MpmcRing`](crate::MpmcRing) or [`LoanRing`](crate::LoanRing)
+    /// cannot be that of the position where it was found.
     Cell {
         /// The position.
         position: u64,

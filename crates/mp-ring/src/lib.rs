@@ -3,8 +3,9 @@
 //! Floor 1 of the workspace. A ring lies in a [`Region`](mp_layout::Region) that its owner keeps
 //! mapped; nothing here locks, waits or calls the operating system. [`Ring`] carries values of one
 //! plain type, [`ByteRing`] records of any length. Each has one producer and one consumer, which
-//! may be threads or processes. [`MpmcRing`] carries small values between any number of both.
-//! [`Latest`] is no ring but one value: the newest, which a writer replaces without waiting.
+//! may be threads or processes. [`MpmcRing`] carries small values between any number of both,
+//! [`LoanRing`] larger ones in place, which are delivered again if their consumer dies. [`Latest`]
+//! is no ring but one value: the newest, which a writer replaces without waiting.
 //!
 //! ```
 //! use mp_ring::Ring;
@@ -44,6 +45,11 @@ mod error;
 mod grant;
 mod inline_value;
 mod latest;
+mod loan;
+mod loan_ring;
+mod loan_seat;
+mod loan_word;
+mod loan_words;
 mod mpmc_grant;
 mod mpmc_producer;
 mod mpmc_ring;
@@ -54,6 +60,7 @@ mod record;
 mod record_header;
 mod records;
 mod ring;
+mod taken;
 
 pub use batch_backoff::BatchBackoff;
 pub use byte_consumer::ByteConsumer;
@@ -66,6 +73,9 @@ pub use consumer::Consumer;
 pub use error::{ClaimError, Corrupt, NoRoom, PopError, PushError, ReserveError};
 pub use grant::Grant;
 pub use latest::{Latest, LatestWriter};
+pub use loan::Loan;
+pub use loan_ring::LoanRing;
+pub use loan_seat::LoanSeat;
 pub use mpmc_grant::MpmcGrant;
 pub use mpmc_producer::MpmcProducer;
 pub use mpmc_ring::MpmcRing;
@@ -73,6 +83,7 @@ pub use producer::Producer;
 pub use record::Record;
 pub use records::Records;
 pub use ring::Ring;
+pub use taken::Taken;
 
 /// The shared structures of this crate, for `docs/memory-layout.md`.
 #[doc(hidden)]
@@ -89,6 +100,10 @@ pub const TABLES: &[mp_layout::Table] = &[
     mpmc_words::MpmcWords::TABLE,
     mpmc_words::MpmcShape::TABLE,
     mpmc_words::MpmcCell::TABLE,
+    loan_words::LoanWords::TABLE,
+    loan_words::LoanShape::TABLE,
+    loan_words::LoanCellWord::TABLE,
+    loan_words::LoanSlot::TABLE,
     latest::LatestWords::TABLE,
     latest::LatestShape::TABLE,
 ];

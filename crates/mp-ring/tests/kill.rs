@@ -12,6 +12,8 @@ mod byte_ring;
 mod judge;
 #[path = "kill/latest.rs"]
 mod latest;
+#[path = "kill/loan.rs"]
+mod loan;
 #[path = "kill/mpmc.rs"]
 mod mpmc;
 #[path = "kill/ring.rs"]

@@ -5,6 +5,8 @@
 
 #[path = "loom/latest.rs"]
 mod latest;
+#[path = "loom/loan.rs"]
+mod loan;
 #[path = "loom/mpmc.rs"]
 mod mpmc;
 

@@ -35,7 +35,7 @@ pub(crate) fn number(value: Value) -> Verdict<u64> {
 /// The memory of a ring, and how far its victim came.
 #[repr(C, align(128))]
 pub(crate) struct Stage {
-    ring: [AtomicU64; 96],
+    ring: [AtomicU64; 176],
     done: AtomicU64,
     noted: AtomicU64,
     numbers: [AtomicU64; 14],
@@ -124,13 +124,22 @@ impl Scene {
         ring
     }
 
-    fn held(&self) -> impl Iterator<Item = u64> {
+    pub(crate) fn held(&self) -> impl Iterator<Item = u64> {
         1..=self.before.held
     }
 
     /// Overwrites a word of the ring, to leave it as a death would.
     pub(crate) fn overwrite(&self, index: usize, word: u64) {
         self.area.words()[index].store(word, Ordering::Release);
+    }
+
+    pub(crate) fn word(&self, index: usize) -> u64 {
+        self.area.words()[index].load(Ordering::Acquire)
+    }
+
+    /// The numbers that the victim has noted.
+    pub(crate) fn noted(&self) -> Vec<u64> {
+        self.area.noted()
     }
 
     /// Records that the victim has popped `number`.
@@ -275,7 +284,10 @@ fn push_all<'m, R: Judged<'m>>(producer: &mut R::Producer, first: u64) -> Vec<u6
 }
 
 /// Fills and empties the ring until it has gone around.
-fn go_around<'m, R: Judged<'m>>(producer: &mut R::Producer, consumer: &mut R::Consumer) -> Verdict {
+pub(crate) fn go_around<'m, R: Judged<'m>>(
+    producer: &mut R::Producer,
+    consumer: &mut R::Consumer,
+) -> Verdict {
     for first in [130, 160, 190] {
         let pushed = push_all::<R>(producer, first);
         let popped = pop_all::<R>(consumer)?;
