@@ -348,11 +348,14 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
 
     #[inline]
     fn cell(&self, at: u64) -> Result<CellWords<'a>, Corrupt> {
+        self.cell_at(at).ok_or_else(|| self.corrupt(at, 0))
+    }
+
+    /// The cell of `at`; a lap may have more positions than cells.
+    #[inline]
+    fn cell_at(&self, at: u64) -> Option<CellWords<'a>> {
         let first = self.laps.index(at) as usize * Self::CELL;
-        match self.cells.get(first..first + Self::CELL) {
-            Some(cell) => Ok(cell),
-            None => Err(self.corrupt(at, 0)),
-        }
+        self.cells.get(first..first + Self::CELL)
     }
 
     /// What a cell says, if it can be the cell of `at`, in a walk from `start`. A walk only goes

@@ -53,6 +53,25 @@ impl<T: Plain> MpmcRing<'_, T> {
     #[inline]
     pub fn pop(&self) -> Result<T, PopError> {
         // Acquire: what its writer knew to be done (I3).
+        let at = self.words.head.load(Ordering::Acquire) & POSITIONS;
+        // First as it mostly is, without what to pass over takes.
+        if let Some(cell) = self.cell_at(at)
+            // Acquire: pairs with the Release of `publish`; the value is there.
+            && cell[0].load(Ordering::Acquire) == CellWord::full(at).0
+        {
+            let value = self.read(cell);
+            if self.release(cell, at) {
+                advance(&self.words.head, self.laps.next(at));
+                return crate::payload::checked(value);
+            }
+        }
+        self.pop_further()
+    }
+
+    /// Pops the oldest value that is there, which may not be where the hint says.
+    #[inline(never)]
+    fn pop_further(&self) -> Result<T, PopError> {
+        // Acquire: what its writer knew to be done (I3).
         let start = self.words.head.load(Ordering::Acquire) & POSITIONS;
         let (mut at, mut passed) = (start, None);
         loop {

@@ -12,21 +12,47 @@ impl<'a, T: Plain> MpmcRing<'a, T> {
     /// Claims the next cell for the producer in `seat`.
     #[inline]
     pub(crate) fn claim_cell(&self, seat: usize) -> Result<(CellWords<'a>, u64), NoRoom> {
+        // Acquire: what its writer knew to be claimed (I3).
+        let at = self.words.tail.load(Ordering::Acquire) & POSITIONS;
+        // First as it mostly is: the cell is empty, and this one alone in claiming it.
+        match self.cell_at(at) {
+            // Acquire: what its writer knew of other cells (I2).
+            Some(cell)
+                if cell[0].load(Ordering::Acquire) == CellWord::empty(at).0
+                    && self.claim(cell, at, seat) =>
+            {
+                Ok((cell, at))
+            }
+            _ => self.claim_further(seat),
+        }
+    }
+
+    /// Claims the next cell, which may not be where the hint says.
+    #[inline(never)]
+    fn claim_further(&self, seat: usize) -> Result<(CellWords<'a>, u64), NoRoom> {
         loop {
             let (cell, at) = self.next_cell()?;
-            // Acquire: pairs with the Release of `release`. Release: what this one knows (I2).
-            // SeqCst: before what the producer looks at next, see `MpmcProducer::reserve`.
-            let claim = cell[0].compare_exchange(
-                CellWord::empty(at).0,
-                CellWord::claimed(at, seat).0,
-                Ordering::SeqCst,
-                Ordering::Relaxed,
-            );
-            if claim.is_ok() {
-                advance(&self.words.tail, self.laps.next(at));
+            if self.claim(cell, at, seat) {
                 return Ok((cell, at));
             }
         }
+    }
+
+    /// Claims the cell, if it is empty at `at`. The caller knows all before it to be claimed (I2).
+    #[inline]
+    fn claim(&self, cell: CellWords<'_>, at: u64, seat: usize) -> bool {
+        // Acquire: pairs with the Release of `release`. Release: what this one knows (I2).
+        // SeqCst: before what the producer looks at next, see `MpmcProducer::reserve`.
+        let claim = cell[0].compare_exchange(
+            CellWord::empty(at).0,
+            CellWord::claimed(at, seat).0,
+            Ordering::SeqCst,
+            Ordering::Relaxed,
+        );
+        if claim.is_ok() {
+            advance(&self.words.tail, self.laps.next(at));
+        }
+        claim.is_ok()
     }
 
     /// The first cell that is not claimed.
