@@ -12,7 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 pub use crate::commit::{Commit, CreateError};
-use crate::commit::{allocate, check_memory, check_size, is_refused, retried};
+use crate::commit::{allocate, check_memory, check_size, is_refused, memory_left, retried};
 
 /// Creates a memory file of exactly `size` bytes that can neither shrink nor grow, ever.
 ///
@@ -24,7 +24,8 @@ use crate::commit::{allocate, check_memory, check_size, is_refused, retried};
 /// [`CreateError::NotEnough`] if the size is more than the machine or a cgroup has left (with
 /// [`Commit::Now`]) or than a file, or a file of this process, can have; [`CreateError::Refused`]
 /// if the kernel or a sandbox has no `memfd_create`, or nothing to reserve pages with;
-/// [`CreateError::Os`] for what else the kernel reports.
+/// [`CreateError::Os`] for what else the kernel reports. At most 16 KiB are made without a look at
+/// what is left.
 ///
 /// # Examples
 ///
@@ -172,7 +173,7 @@ fn open(name: &str) -> Result<OwnedFd, CreateError> {
 
 /// The kernel can find less free than was read a moment ago.
 fn with_figures(error: CreateError, wanted: u64) -> CreateError {
-    match (&error, check_memory(wanted)) {
+    match (&error, memory_left(wanted)) {
         (CreateError::Os(source), Err(full)) if is_exhausted(source) => full,
         _ => error,
     }

@@ -119,7 +119,8 @@ impl From<OpenError> for io::Error {
 /// [`CreateError::NotEnough`] if `/dev/shm`, the machine or a cgroup has less left (with
 /// [`Commit::Now`]) or no file of this process may be as large; [`CreateError::DevShm`] if there is
 /// no `/dev/shm` to make files in; [`CreateError::Refused`] if the kernel or a sandbox has nothing
-/// to reserve pages with; [`CreateError::Os`] for what else the kernel reports.
+/// to reserve pages with; [`CreateError::Os`] for what else the kernel reports. At most 16 KiB are
+/// made without a look at what the machine and the cgroups have left.
 ///
 /// # Examples
 ///

@@ -3,12 +3,15 @@
 //! In a debug build the points are thinned out; `cargo test --release` kills at each.
 
 use std::cell::RefCell;
+use std::os::fd::OwnedFd;
 
 use killcheck::{Check, ErrorKind as Refusal};
 use mp_layout::{ErrorKind, Result};
+use mp_object::transfer;
 use mp_sync::LockError;
-use mp_testkit::Forked;
-use mp_value::{Array, ListItem, ShareableList, Value};
+use mp_testkit::{Forked, UniqueName};
+use mp_value::{Array, FrozenNdArray, ListItem, NdArray, ShareableList, Value};
+use serde::de::DeserializeOwned;
 
 /// Kill points per operation. Without the robust list each kill of a holder costs its survivor 100
 /// ms.
@@ -24,6 +27,9 @@ fn most_points() -> usize {
 
 /// Pairs of points, of the victim and of the recoverer, at which both are killed.
 const MOST_PAIRS: usize = 1000;
+
+/// Points of an operation of many thousand instructions, nearly all of which prepare a system call.
+const MOST_OF_MANY: usize = 200;
 
 /// Carries `check` out and expects no finding, where the platform allows it at all.
 #[track_caller]
@@ -358,4 +364,98 @@ fn an_array_is_frozen_at_once() {
             text(array.freeze()).and_then(|all| expect(all[..] == OLD, || format!("{all:?}")))
         });
     expect_safe(check, &RefCell::new(Array::from_slice(&OLD).unwrap()));
+}
+
+/// A name is whole, or free for the next one; what the dead creator had locked is free.
+#[test]
+fn a_named_nd_array_is_whole_or_not_there() {
+    let check = Check::new("NdArray::create_named")
+        .setup(|name: &UniqueName| {
+            if let Err(error) = NdArray::<u64>::unlink(name) {
+                assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+            }
+        })
+        .warm_up(|_| drop(NdArray::<u64>::zeros(&[2, 3]).unwrap()))
+        .victim(|name| std::mem::forget(NdArray::<u64>::create_named(name, &[2, 3]).unwrap()))
+        .survivor(|name| {
+            let array = match NdArray::<u64>::open(name) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    text(NdArray::create_named(name, &[2, 3]))
+                }
+                opened => text(opened),
+            }?;
+            let elements = text(array.flat().to_vec())?;
+            expect(array.shape() == [2, 3] && elements == [0; 6], || {
+                format!("{array:?}: {elements:?}")
+            })?;
+            text(array.set(&[1, 2], 7))
+        })
+        .allow_missed(0.05, NEVER_THE_SAME);
+    let name = UniqueName::new("kill-nd");
+    expect_safe_at(most_points().min(MOST_OF_MANY), check, &name);
+}
+
+/// An array that no process has mapped: its handle as it is passed on.
+struct Sent {
+    bytes: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Sent {
+    fn new() -> Self {
+        let array = NdArray::from_slice(&[2, 3], &OLD).unwrap();
+        let (bytes, descriptors) = transfer::outgoing(|| postcard::to_stdvec(&array));
+        let bytes = bytes.unwrap();
+        Self { bytes, descriptors }
+    }
+
+    fn received<H: DeserializeOwned>(&self, bytes: &[u8]) -> std::result::Result<H, String> {
+        let copies = self.descriptors.iter().map(|one| one.try_clone().unwrap());
+        let (handle, refused) =
+            transfer::incoming_or_why(copies.collect(), || postcard::from_bytes(bytes));
+        handle.map_err(|error| refused.map_or(error.to_string(), |why| why.to_string()))
+    }
+
+    fn array(&self) -> std::result::Result<NdArray<u64>, String> {
+        self.received(&self.bytes)
+    }
+
+    /// The first descriptor is that of the elements, which is all that a frozen array has.
+    fn frozen(&self) -> std::result::Result<FrozenNdArray<u64>, String> {
+        self.received(&postcard::to_stdvec(&Some(0_u32)).unwrap())
+    }
+}
+
+#[test]
+fn an_nd_array_is_frozen_at_once() {
+    type Stage = (RefCell<Sent>, RefCell<Option<NdArray<u64>>>);
+    let check = Check::new("NdArray::freeze")
+        .setup(|(sent, _): &Stage| drop(sent.replace(Sent::new())))
+        .warm_up(|(sent, handle)| {
+            let other = NdArray::<u64>::zeros(&[2, 3]).unwrap();
+            drop(other.freeze().unwrap());
+            *handle.borrow_mut() = Some(sent.borrow().array().unwrap());
+        })
+        .victim(|(_, handle)| {
+            let array = handle.take().unwrap();
+            std::mem::forget(array.freeze().unwrap());
+        })
+        .survivor(|(sent, _)| {
+            let sent = sent.borrow();
+            if let Ok(frozen) = sent.frozen() {
+                expect(sent.array().is_err(), || {
+                    "frozen, and can be written".into()
+                })?;
+                return expect(frozen[..] == OLD, || format!("{:?}", frozen.to_vec()));
+            }
+            let array = sent.array()?;
+            let elements = text(array.flat().to_vec())?;
+            expect(elements == OLD, || format!("{elements:?}"))?;
+            text(array.set(&[1, 2], 7))?;
+            let frozen = text(array.freeze().map_err(Into::into))?;
+            expect(frozen[5] == 7, || format!("{:?}", frozen.to_vec()))
+        })
+        .allow_missed(0.05, NEVER_THE_SAME);
+    let stage = (RefCell::new(Sent::new()), RefCell::new(None));
+    expect_safe_at(most_points().min(MOST_OF_MANY), check, &stage);
 }
