@@ -23,27 +23,26 @@
 //! and the control with its own: the next opening starts with elements that may be half written,
 //! and no record of it.
 
+mod freeze;
+mod handle;
+
 use core::fmt;
-use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mp_layout::{
-    Cells, Error, ErrorKind, Expected, Plain, PlainSlice, Region, Result, assert_zeros,
-};
-use mp_object::{Object, transfer};
-use mp_os::{file, memfd};
+use mp_layout::{Cells, Error, ErrorKind, Plain, PlainSlice, Region, Result, assert_zeros};
+use mp_object::Object;
+use mp_os::file;
 use mp_shm::Segment;
-use serde::de::Error as _;
-use serde::ser::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use self::freeze::NotFrozen;
 
 use crate::array_memory::ArrayMemory;
 use crate::npy_header::{MOST_BYTES, NpyHeader};
 use crate::numpy::python_string;
-use crate::{Array, Chunks, FrozenNdArray};
+use crate::{Array, Chunks};
 
 /// Numbers along any number of axes in shared memory: numpy's `ndarray`, as an `.npy` file that
 /// processes map.
@@ -366,127 +365,7 @@ impl<T: PlainSlice> NdArray<T> {
         let len = row.checked_mul(count).unwrap_or(self.len());
         Chunks::of_blocks(self.clone(), len)
     }
-
-    /// Makes the array read-only for ever, for every program: the kernel sees to it. `self` has to
-    /// be the last handle.
-    ///
-    /// ```
-    /// use mp_value::NdArray;
-    ///
-    /// let table = NdArray::from_slice(&[2, 2], &[1_u32, 2, 3, 4])?;
-    /// let second = table.clone();
-    /// let table = table.freeze().unwrap_err().into_array().expect("it is mapped again");
-    /// drop(second);
-    /// let frozen = table.freeze()?;
-    /// assert_eq!((frozen.shape(), frozen.iter().sum::<u32>()), (&[2, 2][..], 10));
-    /// # Ok::<(), mp_layout::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// All give the array back.
-    ///
-    /// - [`ErrorKind::Claimed`] if there is another handle, chunk or mapping that could write, in
-    ///   this or any process.
-    /// - [`ErrorKind::Unsupported`] if it has a name or a path: the kernel seals files in memory
-    ///   only.
-    /// - Those of [`Array::try_lock`].
-    pub fn freeze(self) -> Result<FrozenNdArray<T>, NotFrozen<T>> {
-        let before = match &self.path {
-            Some(path) => {
-                let error = Error::new(ErrorKind::Unsupported, "freeze", format!("{path:?}"));
-                Err(error.with_detail(
-                    "the kernel seals files in memory only; copy it to one without a name",
-                ))
-            }
-            None => self.flat.try_lock().map(drop).map_err(Error::from),
-        };
-        let descriptor = before.and_then(|()| {
-            let descriptor = self.as_fd().try_clone_to_owned();
-            descriptor.map_err(|source| Error::os("freeze", MEMORY, source))
-        });
-        let descriptor = match descriptor {
-            Ok(descriptor) => descriptor,
-            Err(error) => return Err(NotFrozen::new(Some(self), error)),
-        };
-        let (control, header) = (self.flat.object().clone(), Arc::clone(&self.header));
-        // Its own mapping could write, too.
-        drop(self);
-        Self::sealed(control, descriptor, &header)
-    }
-
-    /// Freezes the unmapped array, or maps it again.
-    ///
-    /// Another process that freezes it meanwhile refuses both for a moment: the kernel lets nothing
-    /// map the file from before it looks for mappings until after it has sealed it. The next
-    /// attempt to seal waits for that process.
-    fn sealed(
-        control: Object,
-        mut descriptor: OwnedFd,
-        header: &NpyHeader,
-    ) -> Result<FrozenNdArray<T>, NotFrozen<T>> {
-        let mut attempts = 1;
-        loop {
-            let refusal = match memfd::seal_writes(&descriptor) {
-                Ok(true) => {
-                    return FrozenNdArray::map(descriptor, MEMORY)
-                        .map_err(|error| NotFrozen::new(None, error));
-                }
-                Ok(false) => Error::new(ErrorKind::Claimed, "freeze", MEMORY).with_detail(
-                    "another handle, chunk or mapping of it could still write; drop them, and end the processes that have one",
-                ),
-                Err(source) => Error::os("freeze", MEMORY, source),
-            };
-            let second = descriptor.try_clone();
-            let array = Self::again(control.clone(), descriptor, header);
-            match second {
-                Ok(second) if array.is_none() && attempts < ATTEMPTS => descriptor = second,
-                _ => return Err(NotFrozen::new(array, refusal)),
-            }
-            attempts += 1;
-        }
-    }
-
-    /// The array that was unmapped to be frozen; `None` if it cannot be mapped any more.
-    fn again(control: Object, descriptor: OwnedFd, header: &NpyHeader) -> Option<Self> {
-        let data = Segment::from_descriptor(descriptor).ok()?;
-        Self::of_parts(control, data, header.clone(), None).ok()
-    }
 }
-
-/// Why an array was not frozen, and the array.
-#[derive(Debug)]
-pub struct NotFrozen<T> {
-    array: Option<NdArray<T>>,
-    error: Error,
-}
-
-impl<T> NotFrozen<T> {
-    fn new(array: Option<NdArray<T>>, error: Error) -> Self {
-        Self { array, error }
-    }
-
-    /// The array; `None` if it could not be mapped again, or was frozen and could not be mapped to
-    /// be read.
-    pub fn into_array(self) -> Option<NdArray<T>> {
-        self.array
-    }
-
-    /// The reason.
-    pub fn error(&self) -> &Error {
-        &self.error
-    }
-}
-
-impl<T> From<NotFrozen<T>> for Error {
-    fn from(refused: NotFrozen<T>) -> Self {
-        refused.error
-    }
-}
-
-/// How often an array is sealed or mapped again while others freeze it: each attempt but the last
-/// takes another process that begins just then.
-const ATTEMPTS: u32 = 16;
 
 /// What errors call an array without a name.
 pub(crate) const MEMORY: &str = "an n-dimensional array";
@@ -600,51 +479,5 @@ impl<T> fmt::Debug for NdArray<T> {
             .field("shape", &self.header.shape())
             .field("path", &self.path)
             .finish_non_exhaustive()
-    }
-}
-
-/// The control of a handle that is received.
-struct Control<T>(Object, core::marker::PhantomData<T>);
-
-impl<'de, T: Plain> Deserialize<'de> for Control<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected: Expected = *ArrayMemory::<T>::any_control().expected();
-        let object = Object::deserialize(deserializer, &expected)?;
-        Ok(Self(object, core::marker::PhantomData))
-    }
-}
-
-impl<T: Plain> Serialize for NdArray<T> {
-    /// Writes the handle, see [`mp_object::transfer`].
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let data = transfer::put(&self.data.descriptor(), None)
-            .map_err(|error| transfer::refuse(error, S::Error::custom))?;
-        let path = self.path.as_deref().map(|path| path.as_os_str().as_bytes());
-        (self.flat.object(), data, path).serialize(serializer)
-    }
-}
-
-impl<'de, T: Plain> Deserialize<'de> for NdArray<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (control, data, path) =
-            <(Control<T>, Option<u32>, Option<Vec<u8>>)>::deserialize(deserializer)?;
-        let path = path.map(|path| PathBuf::from(OsString::from_vec(path)));
-        Self::received(control.0, data, path)
-            .map_err(|error| transfer::refuse(error, D::Error::custom))
-    }
-}
-
-impl<T: Plain> NdArray<T> {
-    fn received(control: Object, data: Option<u32>, path: Option<PathBuf>) -> Result<Self> {
-        let descriptor = transfer::take(data.unwrap_or(u32::MAX))?;
-        let (data, object) = match &path {
-            None => (Segment::from_descriptor(descriptor)?, MEMORY.to_owned()),
-            Some(path) => {
-                let object = format!("{path:?}");
-                (Segment::from_named_descriptor(descriptor, &object)?, object)
-            }
-        };
-        let header = read_header::<T>(data.region(), &object)?;
-        Self::of_parts(control, data, header, path.map(Into::into))
     }
 }
