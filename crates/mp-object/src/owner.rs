@@ -3,12 +3,14 @@
 //! # If a process dies
 //!
 //! Its claims stay until another process sweeps them. A process that calls `exec` is not dead: what
-//! it had claimed stays claimed until it ends.
+//! it had claimed stays claimed until it ends. What a thread may claim that `exec` ends names the
+//! program instead.
 
 use core::num::NonZeroU64;
 
 use mp_layout::{Error, ErrorKind, OwnerWord, Result};
 pub use mp_os::process_id::ProcessIdentity;
+pub use mp_os::program_id::ProgramIdentity;
 
 /// This process, as owner words name it.
 ///
@@ -50,6 +52,24 @@ pub fn is_dead(process: ProcessIdentity) -> Result<bool> {
 #[must_use]
 pub fn is_proven_dead(owner: NonZeroU64) -> bool {
     process(owner).and_then(is_dead).unwrap_or(false)
+}
+
+/// The program that this process runs, as owner words name it whose claims `exec` is to end.
+///
+/// # Errors
+///
+/// As for [`this_process`].
+pub fn this_program() -> Result<ProgramIdentity> {
+    ProgramIdentity::current()
+        .map_err(|source| Error::os("read the start time of", "this process", source))
+}
+
+/// Whether the program that an owner word names is proven to run no more: its process has ended, is
+/// ending, or called `exec`. Where that cannot be proven, it counts as running.
+#[cold]
+#[must_use]
+pub fn is_proven_over(owner: NonZeroU64) -> bool {
+    ProgramIdentity::from_word(owner).is_some_and(|program| program.is_over().unwrap_or(false))
 }
 
 /// Frees a word whose owner is dead, and returns that owner. Of several callers, one gets it.

@@ -63,6 +63,7 @@ pub mod pidfd;
 pub mod poll;
 mod proc_stat;
 pub mod process_id;
+pub mod program_id;
 pub mod random;
 mod ready;
 pub mod resource;

@@ -57,7 +57,7 @@ impl Image {
     }
 
     /// Stacks are aligned to 16 bytes, so that the bits above the lowest four tell the most.
-    fn of(stat: &Stat) -> Self {
+    pub(crate) fn of(stat: &Stat) -> Self {
         Self((stat.start_stack >> 4) as u32)
     }
 
@@ -247,7 +247,7 @@ impl ProcessIdentity {
     }
 
     /// Whether no thread of the process will run the program's code again, as far as `/proc` shows.
-    fn is_at_its_end(self, image: Image) -> io::Result<bool> {
+    pub(crate) fn is_at_its_end(self, image: Image) -> io::Result<bool> {
         let Some(stat) = Stat::of(self.pid())? else {
             // Reaped, or /proc hides it.
             return self.is_dead();
@@ -299,7 +299,7 @@ impl ProcessIdentity {
         Ok(true)
     }
 
-    fn pack(pid: u32, start_time: u64) -> Option<Self> {
+    pub(crate) fn pack(pid: u32, start_time: u64) -> Option<Self> {
         let pid = u64::from(pid);
         if pid > PID_MASK || start_time > u64::MAX >> PID_BITS {
             return None;

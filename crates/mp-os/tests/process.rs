@@ -5,16 +5,21 @@
 mod step;
 
 use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mp_os::clock::Deadline;
 use mp_os::pidfd::{Exit, PidFd};
 use mp_os::process_id::{ProcessIdentity, boot_id, pid_namespace};
+use mp_os::program_id::ProgramIdentity;
 use mp_os::{cpu, socket, spawn};
 use mp_testkit::{Forked, stay};
-use step::{Step, patience};
+use step::{Shared, Step, patience};
 
 #[test]
 fn identity_is_the_childs_own() {
@@ -49,6 +54,43 @@ fn death_is_proved_before_and_after_reaping() {
     assert!(identity.is_dead().expect("/proc"), "as a zombie");
     child.exit();
     assert!(identity.is_dead().expect("/proc"), "after reaping");
+}
+
+/// A program ends by `exec` and by its process's death, reaped or not.
+#[test]
+fn a_program_is_over_when_it_is_replaced_or_dead() {
+    let me = ProgramIdentity::current().expect("/proc");
+    // SAFETY: an atomic number.
+    let word: Shared<AtomicU64> = unsafe { Shared::zeroed() };
+    let identity = || {
+        let word = NonZeroU64::new(word.load(Ordering::Acquire)).expect("the child's");
+        ProgramIdentity::from_word(word).expect("a program")
+    };
+    let (mut go, gone) = std::io::pipe().expect("a pipe");
+    let child = Forked::arriving(|arrival| {
+        let child = ProgramIdentity::current().expect("/proc");
+        word.store(NonZeroU64::from(child).get(), Ordering::Release);
+        assert!(child != me && !me.is_over().expect("/proc"));
+        arrival.arrive();
+        go.read_exact(&mut [0]).expect("the parent says so");
+        let error = Command::new("sleep").arg("100").exec();
+        panic!("{error}");
+    });
+    assert_eq!(identity().pid(), child.pid());
+    assert!(!identity().is_over().expect("/proc"));
+    (&gone).write_all(b"g").expect("the child reads");
+    let deadline = patience();
+    while !identity().is_over().expect("/proc") {
+        assert!(!deadline.is_expired(), "another program runs");
+        std::thread::yield_now();
+    }
+    assert!(!child.process().is_exited().expect("poll"));
+    child.kill();
+    child.await_end();
+    assert!(identity().is_over().expect("/proc"), "as a zombie");
+    child.exit();
+    assert!(identity().is_over().expect("/proc"), "after reaping");
+    assert!(!me.is_over().expect("/proc"));
 }
 
 #[test]

@@ -92,6 +92,7 @@ mod pipe_end;
 mod queue;
 mod queue_receiver;
 mod queue_sender;
+mod raw_mpmc_queue;
 mod raw_queue;
 mod receiver;
 mod record_header;
@@ -128,7 +129,7 @@ pub const TABLES: &[mp_layout::Table] = &[
     channel::ChannelWords::TABLE,
     channel::Ends::TABLE,
     channel::End::TABLE,
-    mpmc_queue::MpmcWords::TABLE,
+    raw_mpmc_queue::MpmcWords::TABLE,
     unfinished::Unfinished::TABLE,
     unfinished::Counts::TABLE,
     unfinished::Consumer::TABLE,

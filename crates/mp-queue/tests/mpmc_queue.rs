@@ -1,6 +1,8 @@
 //! The bounded queue without a lock: what one thread sees of it, and what several do.
 
 use std::collections::HashSet;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 use mp_layout::ErrorKind;
 use mp_os::clock::Deadline;
 use mp_queue::{GetError, MpmcQueue, PutError};
+use mp_sync::{EventCount, Sleep};
 use mp_testkit::{Forked, UniqueName, Watchdog};
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -212,6 +215,9 @@ fn a_cell_that_no_queue_writes_is_an_error() {
         (put.kind(), get.kind()),
         (ErrorKind::Corrupt, ErrorKind::Corrupt)
     );
+    assert!(!queue.is_empty(), "there is an error to get");
+    let ready = mp_object::wait(&[&queue], LIMIT).expect("a wait");
+    assert_eq!(ready, [0], "what get reports ends a wait");
 }
 
 #[test]
@@ -329,8 +335,7 @@ fn the_place_of_a_dead_put_is_found_by_who_needs_it() {
     for ask in [Deadline::PASSED, Deadline::NEVER] {
         let queue = MpmcQueue::new(2).expect("a queue");
         assert!(Forked::new(|| queue.put(1).is_ok()).succeeds());
-        // As the child leaves it before its commit: position 0, claimed by its seat, the first.
-        overwrite(&queue, CELLS, 1 << 62);
+        cut_short(&queue);
         assert!(matches!(queue.try_get(), Err(GetError::Empty)));
         queue.put(2).expect("the other place");
         assert_eq!(queue.get().expect("a value"), 2);
@@ -346,7 +351,7 @@ fn a_closed_queue_ends_although_a_put_died_in_it() {
     let _watchdog = Watchdog::new(LIMIT);
     let queue = MpmcQueue::new(2).expect("a queue");
     assert!(Forked::new(|| queue.put(1).is_ok()).succeeds());
-    overwrite(&queue, CELLS, 1 << 62);
+    cut_short(&queue);
     queue.close();
     assert!(matches!(queue.try_get(), Err(GetError::Closed)));
 }
@@ -368,4 +373,85 @@ fn it_is_waited_for_with_others() {
         let woken = mp_object::wait(&items[1..], Duration::MAX).expect("a wait");
         assert_eq!(woken, [0]);
     });
+}
+
+/// As the child leaves it that puts first, before its commit: position 0, claimed from its seat.
+fn cut_short(queue: &MpmcQueue<u64>) {
+    overwrite(queue, CELLS, 1 << 62);
+}
+
+/// A loop of `wait` and `try_get` rests meanwhile.
+#[test]
+fn a_closed_queue_is_not_ready_while_a_put_may_commit() {
+    let _watchdog = Watchdog::new(LIMIT);
+    for is_killed in [false, true] {
+        let queue = MpmcQueue::new(2).expect("a queue");
+        let child = Forked::holding(|| queue.put(7).expect("room"));
+        cut_short(&queue);
+        queue.close();
+        let ready = |time| mp_object::wait(&[&queue], time).expect("a wait");
+        assert_eq!(ready(Duration::from_millis(50)), [0_usize; 0]);
+        assert!(matches!(queue.try_get(), Err(GetError::Empty)));
+        if is_killed {
+            child.kill_and_reap();
+        } else {
+            overwrite(&queue, CELLS, 2 << 62);
+            assert_eq!(ready(Duration::MAX), [0]);
+            assert_eq!(queue.get().expect("it was put"), 7);
+        }
+        assert_eq!(ready(Duration::MAX), [0]);
+        assert!(matches!(queue.try_get(), Err(GetError::Closed)));
+    }
+}
+
+/// The process lives on as another program, which has no part in the queue.
+#[test]
+fn the_place_of_a_put_that_exec_cut_short_is_swept() {
+    let _watchdog = Watchdog::new(LIMIT);
+    for is_closed in [false, true] {
+        let queue = MpmcQueue::new(1).expect("a queue");
+        let child = Forked::arriving(|arrival| {
+            queue.put(1).expect("room");
+            arrival.arrive();
+            panic!("{}", Command::new("sleep").arg("100").exec());
+        });
+        cut_short(&queue);
+        if is_closed {
+            queue.close();
+            assert!(matches!(queue.get(), Err(GetError::Closed)));
+        } else {
+            queue.put_timeout(2, LIMIT).expect("the program is over");
+            assert_eq!(queue.get().expect("a value"), 2);
+        }
+        let lives = !child.process().is_exited().expect("a child");
+        assert!(lives, "it was not its death");
+        child.kill_and_reap();
+    }
+}
+
+/// Who looks for a seat finds the dead; those that wait for what the dead had claimed hear of it.
+#[test]
+fn a_sweep_for_a_seat_wakes_who_waits() {
+    let _watchdog = Watchdog::new(LIMIT);
+    for is_closed in [false, true] {
+        let queue = MpmcQueue::new(1).expect("a queue");
+        assert!(Forked::new(|| queue.put(1).is_ok()).succeeds());
+        cut_short(&queue);
+        let handles: Vec<_> = (0..1024).map(|_| reopened(&queue)).collect();
+        let (last, others) = handles.split_last().expect("handles");
+        for handle in others {
+            handle.put_many(&[]).expect("a seat");
+        }
+        if is_closed {
+            queue.close();
+        }
+        // SAFETY: the eventcounts are bare.
+        let payload = unsafe { queue.object().payload() };
+        let offset = if is_closed { 128 } else { 256 };
+        let waits_on: &EventCount = payload.place(offset).expect("an eventcount");
+        let ticket = waits_on.prepare();
+        last.put_many(&[]).expect("the seat of the dead");
+        assert_eq!(waits_on.sleep(ticket, Deadline::NEVER), Sleep::Woken);
+        assert!(!queue.is_full());
+    }
 }

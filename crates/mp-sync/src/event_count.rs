@@ -460,6 +460,10 @@ impl EventCount {
 
     /// Waits like [`EventCount::wait_until`], and runs `on_suspect` whenever a process may have
     /// died: when the bell rang, and at each recheck (rule d).
+    ///
+    /// A process of several threads rings before all of them have stopped. So after the bell
+    /// `on_suspect` is run again after 1 ms, 2 ms and so on, until the pause is that between two
+    /// rechecks.
     #[inline]
     pub fn wait_until_or_suspect<R>(
         &self,
@@ -468,9 +472,11 @@ impl EventCount {
         mut test: impl FnMut() -> Option<R>,
         mut on_suspect: impl FnMut(),
     ) -> Option<R> {
-        let look = |_| {
+        let mut pause = RECHECK;
+        let look = |slept| {
             on_suspect();
-            RECHECK
+            pause = next_pause(slept, pause);
+            pause
         };
         self.under_bell(|| match test() {
             None => self.wait_longer(wait, deadline, None, test, look),
@@ -482,11 +488,8 @@ impl EventCount {
     /// processes take part in it: `sweep` looks for the dead when the bell rang, and at each
     /// recheck, unless another waiter has finished a look since this one's last recheck.
     /// `swept` counts those in shared memory; so one waiter of many looks, and the next if that one
-    /// dies.
-    ///
-    /// A process of several threads rings before all of them have stopped. So after the bell
-    /// `sweep` is run again after 1 ms, 2 ms and so on, until the pause is that between two
-    /// rechecks.
+    /// dies. After the bell it looks as often as
+    /// [`wait_until_or_suspect`](Self::wait_until_or_suspect) does.
     ///
     /// The death of one that holds `notifier` counts as one in an operation.
     pub(crate) fn wait_and_sweep<R>(
@@ -506,10 +509,7 @@ impl EventCount {
                 swept.fetch_add(1, Ordering::Relaxed);
             }
             seen = swept.load(Ordering::Relaxed);
-            pause = match slept {
-                Sleep::Bell => FIRST_LOOK,
-                Sleep::Woken | Sleep::TimedOut => RECHECK.min(pause * 2),
-            };
+            pause = next_pause(slept, pause);
             pause
         };
         match test() {
@@ -563,6 +563,14 @@ impl EventCount {
                 return result;
             }
         }
+    }
+}
+
+/// The time until the next look for the dead, after one that followed such a sleep.
+fn next_pause(slept: Sleep, pause: Duration) -> Duration {
+    match slept {
+        Sleep::Bell => FIRST_LOOK,
+        Sleep::Woken | Sleep::TimedOut => RECHECK.min(pause * 2),
     }
 }
 

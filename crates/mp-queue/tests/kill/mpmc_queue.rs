@@ -1,9 +1,14 @@
 //! The bounded queue without a lock.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use killcheck::Check;
+use mp_layout::Region;
+use mp_object::owner;
 use mp_queue::{GetError, MpmcQueue, Wait};
+use mp_ring::{MpmcProducer, MpmcRing};
+use mp_sync::EventCount;
 
 use crate::{
     ONE_SLOT, STRIDE, WHICH_PROCESSOR, announce_first_bell, begin, copy, expect_one_of, is_unheard,
@@ -19,6 +24,7 @@ const FEW: f64 = 0.03;
 const CLOSED: usize = 0;
 const NOT_EMPTY: usize = 128;
 const NOT_FULL: usize = 256;
+const RING: usize = 384;
 
 fn queue(capacity: usize) -> Numbers {
     MpmcQueue::new(capacity)
@@ -38,6 +44,13 @@ fn contents(queue: &Numbers) -> Vec<u64> {
     // SAFETY: as above.
     let payload = unsafe { queue.object().payload() };
     copy(payload, 0, payload.len())
+}
+
+fn count(queue: &Numbers, offset: usize) -> &EventCount {
+    // SAFETY: bare words, reached by atomics only.
+    unsafe { queue.object().payload() }
+        .place(offset)
+        .expect("an eventcount")
 }
 
 fn at(queue: &Numbers, offset: usize) -> usize {
@@ -197,6 +210,62 @@ fn a_woken_producer_while_another_sleeps() {
         )
         .allow_missed(FEW, WHICH_PROCESSOR);
     assert_safe(check, &queue(2));
+}
+
+/// A put that found the queue open and is killed after its claim: the get that waits for what
+/// becomes of it hears the bell of one that is dying, not yet dead, and knows it by that.
+#[test]
+fn a_put_while_the_queue_closes_and_a_consumer_sleeps() {
+    static PRODUCER: OnceLock<MpmcProducer<'static, [u64; 4]>> = OnceLock::new();
+    fn ring(queue: &Numbers) -> MpmcRing<'static, [u64; 4]> {
+        // SAFETY: mapped until the test's end, and such a ring.
+        let payload = unsafe { queue.object().payload() };
+        let region = payload.subregion(RING, payload.len() - RING);
+        let start = region.and_then(|region| region.pointer_to::<u8>(0, region.len()));
+        let start = start.expect("the ring's bytes");
+        // SAFETY: as above.
+        let region = unsafe { Region::<'static>::new(start, payload.len() - RING) };
+        // SAFETY: as above.
+        unsafe { MpmcRing::attach(region) }.expect("a ring")
+    }
+    let _watchdog = begin();
+    let queue = Box::leak(Box::new(queue(2)));
+    let check = Check::new("MpmcQueue: put, closed meanwhile, a consumer asleep")
+        .setup(|queue: &Numbers| {
+            restart(queue, &[]);
+            // SAFETY: of those that are proven over.
+            let _seats = unsafe { ring(queue).sweep(owner::is_proven_over) };
+        })
+        .warm_up(|queue| {
+            announce_first_bell();
+            let me = owner::this_program().expect("/proc");
+            let producer = ring(queue).claim_producer(me.into()).expect("a seat");
+            assert!(PRODUCER.set(producer).is_ok());
+        })
+        .victim(|queue| {
+            let count = count(queue, NOT_EMPTY);
+            count.under_bell(|| {
+                let grant = PRODUCER.get().expect("a seat").reserve().expect("room");
+                word(queue, CLOSED).store(1, Ordering::SeqCst);
+                grant.commit(number(2));
+                count.notify_committed(1);
+            });
+        })
+        .sleeper(|queue| match queue.get() {
+            Ok(value) => assert_eq!(value, number(2)),
+            Err(error) => assert!(matches!(error, GetError::Closed), "{error}"),
+        })
+        .must_wake(MpmcQueue::is_closed)
+        .survivor(|queue| {
+            queue.close();
+            Ok(())
+        })
+        .stride(STRIDE)
+        .without_timeouts()
+        .allow_missed(FEW, WHICH_PROCESSOR);
+    let report = check.run(queue).expect("the check runs");
+    println!("{report}");
+    report.assert_safe();
 }
 
 #[test]
