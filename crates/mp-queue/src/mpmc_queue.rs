@@ -59,8 +59,8 @@ impl<T: Plain> MpmcQueue<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for a capacity of 0 or more than addresses, and those of
-    /// [`Object::create`].
+    /// [`ErrorKind::InvalidInput`](mp_layout::ErrorKind::InvalidInput) for a capacity of 0 or more
+    /// than addresses, and those of [`Object::create`].
     pub fn new(capacity: usize) -> Result<Self> {
         Self::create(capacity)
     }
@@ -98,7 +98,7 @@ impl<T: Plain> MpmcQueue<T> {
     ///
     /// - [`PutError::Closed`] if the queue is closed.
     /// - [`PutError::Failed`] if the shared bytes are corrupt, or if all 1024 seats are taken by
-    ///   processes that live ([`ErrorKind::Claimed`]).
+    ///   programs that run ([`ErrorKind::Claimed`](mp_layout::ErrorKind::Claimed)).
     #[inline]
     pub fn put(&self, value: T) -> Result<(), PutError<T>> {
         self.put_timeout(value, Deadline::NEVER)
@@ -288,7 +288,7 @@ impl<T: Plain> MpmcQueue<T> {
         self.raw.is_closed()
     }
 
-    /// About how many values there are, as [`MpmcRing::len`] says it.
+    /// About how many values there are, as [`MpmcRing::len`](mp_ring::MpmcRing::len) says it.
     #[doc(alias = "qsize")]
     pub fn len(&self) -> usize {
         self.raw.ring.len()

@@ -1,4 +1,9 @@
-//! The queue.
+//! The queue: how it is made, looked at, waited for and closed. What puts and what gets
+//! are files of their own.
+
+mod bytes;
+mod get;
+mod put;
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -6,19 +11,14 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use mp_layout::{Error, Region, Result};
-use mp_object::transfer::Way;
 use mp_object::{Lane, Object, ObjectType, Plan, Waitable, Watch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::raw_queue::{Message, RawQueue, Settings, suggest_less_room};
+use crate::raw_queue::{RawQueue, Settings, suggest_less_room};
 use crate::{
-    Batch, Builder, Bytes, Codec, Deadline, GetError, Iter, Plain, PutError, PutManyError,
-    QueueReceiver, QueueSender, Serde, Wait,
+    Builder, Bytes, Codec, Deadline, Iter, Plain, QueueReceiver, QueueSender, Serde, Wait,
 };
-
-/// Messages of a batch that are encoded before the first of them is put.
-const BATCH: usize = 64;
 
 /// A queue of `T` for any number of producers and consumers, in any number of processes: first in,
 /// first out.
@@ -152,81 +152,6 @@ impl Queue<Vec<u8>, Bytes> {
     pub fn bytes_bounded(messages: usize) -> Result<Self> {
         Self::builder().bounded(messages).create()
     }
-
-    /// Puts borrowed bytes; blocks while the queue is full.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`put`](Self::put), without the message.
-    #[inline]
-    pub fn put_bytes(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
-        self.put_bytes_timeout(bytes, Deadline::NEVER)
-    }
-
-    /// Puts borrowed bytes if there is room now, as [`try_put`](Self::try_put) does.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`try_put`](Self::try_put), without the message.
-    #[inline]
-    pub fn try_put_bytes(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
-        self.put_bytes_timeout(bytes, Deadline::PASSED)
-    }
-
-    /// Puts borrowed bytes; waits up to `timeout` while the queue is full.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`put_timeout`](Self::put_timeout), without the message.
-    #[inline]
-    pub fn put_bytes_timeout(
-        &self,
-        bytes: &[u8],
-        timeout: impl Into<Deadline>,
-    ) -> Result<(), PutError<()>> {
-        self.raw.put(&[bytes], self.wait, timeout.into())?;
-        Ok(())
-    }
-
-    /// Gets the oldest message into `bytes`, in place of what is there; blocks until there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`GetError::Closed`] and [`GetError::Failed`], as [`get`](Self::get); `bytes` is unchanged
-    /// then.
-    #[inline]
-    pub fn get_bytes_into(&self, bytes: &mut Vec<u8>) -> Result<(), GetError> {
-        self.get_bytes_into_timeout(bytes, Deadline::NEVER)
-    }
-
-    /// Gets the oldest message into `bytes`, in place of what is there, if there is one now.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`get_bytes_into`](Self::get_bytes_into), and [`GetError::Empty`].
-    #[inline]
-    pub fn try_get_bytes_into(&self, bytes: &mut Vec<u8>) -> Result<(), GetError> {
-        self.get_bytes_into_timeout(bytes, Deadline::PASSED)
-    }
-
-    /// Gets the oldest message into `bytes`, in place of what is there; waits up to `timeout` for
-    /// one.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`get_bytes_into`](Self::get_bytes_into), and [`GetError::Empty`] if it timed out.
-    #[inline]
-    pub fn get_bytes_into_timeout(
-        &self,
-        bytes: &mut Vec<u8>,
-        timeout: impl Into<Deadline>,
-    ) -> Result<(), GetError> {
-        self.raw.get_one(self.wait, timeout.into(), |message, _| {
-            bytes.clear();
-            message.append_to(bytes);
-            Ok(())
-        })
-    }
 }
 
 impl<T, C: Codec<T>> Queue<T, C> {
@@ -259,243 +184,6 @@ impl<T, C: Codec<T>> Queue<T, C> {
         Self { wait, ..self }
     }
 
-    /// Puts a message; blocks while the queue is full.
-    ///
-    /// # Errors
-    ///
-    /// Each gives the message back.
-    ///
-    /// - [`PutError::Closed`] if the queue is closed.
-    /// - [`PutError::TooLarge`] if the message is longer than [`max_message`](Self::max_message).
-    /// - [`PutError::Encode`] if the codec cannot write it.
-    /// - [`PutError::Failed`] if memory is exhausted, if a queue without a bound has no room left
-    ///   ([`ErrorKind::NotEnoughMemory`](mp_layout::ErrorKind::NotEnoughMemory)), if the shared
-    ///   bytes are corrupt, or if the producers' lock cannot be acquired.
-    #[inline]
-    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
-        self.put_timeout(value, Deadline::NEVER)
-    }
-
-    /// Puts a message if there is room now.
-    ///
-    /// It may wait up to 100 ms for other producers.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`put`](Self::put), and [`PutError::Full`].
-    #[doc(alias = "put_nowait")]
-    #[inline]
-    pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
-        self.put_timeout(value, Deadline::PASSED)
-    }
-
-    /// Puts a message; waits up to `timeout` while the queue is full.
-    ///
-    /// `timeout` is a [`Duration`](std::time::Duration) from now, an
-    /// [`Instant`](std::time::Instant) or a [`Deadline`].
-    /// [`Duration::ZERO`](std::time::Duration::ZERO) means one attempt,
-    /// [`Duration::MAX`](std::time::Duration::MAX) waits forever. All timed methods take their time
-    /// like this.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`put`](Self::put), and [`PutError::Full`] if it timed out. If that was while
-    /// another process held the producers' lock, [`PutError::Failed`], as for
-    /// [`get_timeout`](Self::get_timeout).
-    #[inline]
-    pub fn put_timeout(&self, value: T, timeout: impl Into<Deadline>) -> Result<(), PutError<T>> {
-        match self.send(&value, timeout.into()) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(error.with_value(value)),
-        }
-    }
-
-    #[inline]
-    fn send(&self, value: &T, deadline: Deadline) -> Result<(), PutError<()>> {
-        let encoded = C::encode(value, self.way()).map_err(|error| PutError::Encode((), error))?;
-        self.raw.put(&[encoded], self.wait, deadline)?;
-        Ok(())
-    }
-
-    /// Puts messages in their order, in as few steps as possible and with one wake-up for each;
-    /// blocks while the queue is full. Messages of other producers may come between.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`put`](Self::put), for the first message that was not put, with how many were.
-    pub fn put_many(&self, values: &[T]) -> Result<(), PutManyError> {
-        self.put_many_timeout(values, Deadline::NEVER)
-    }
-
-    /// Puts messages as [`put_many`](Self::put_many) does, those for which there is room now.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`put_many`](Self::put_many), and [`PutError::Full`] for the first message that has
-    /// no room.
-    pub fn try_put_many(&self, values: &[T]) -> Result<(), PutManyError> {
-        self.put_many_timeout(values, Deadline::PASSED)
-    }
-
-    /// Puts messages as [`put_many`](Self::put_many) does; waits up to `timeout` for all of them
-    /// together.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`put_many`](Self::put_many), and [`PutError::Full`] if it timed out.
-    pub fn put_many_timeout(
-        &self,
-        values: &[T],
-        timeout: impl Into<Deadline>,
-    ) -> Result<(), PutManyError> {
-        let deadline = timeout.into();
-        let mut put = 0;
-        for chunk in values.chunks(BATCH) {
-            self.send_chunk(chunk, deadline, &mut put)
-                .map_err(|error| PutManyError { put, error })?;
-        }
-        Ok(())
-    }
-
-    /// Adds to `put` also what was put before an error.
-    fn send_chunk(
-        &self,
-        chunk: &[T],
-        deadline: Deadline,
-        put: &mut usize,
-    ) -> Result<(), PutError<()>> {
-        let mut encoded = Vec::with_capacity(chunk.len());
-        let written = chunk.iter().try_for_each(|value| {
-            encoded.push(C::encode(value, self.way())?);
-            Ok(())
-        });
-        let mut rest = &encoded[..];
-        while !rest.is_empty() {
-            let count = self.raw.put(rest, self.wait, deadline)?;
-            *put += count;
-            rest = rest.get(count..).unwrap_or_default();
-        }
-        written.map_err(|error| PutError::Encode((), error))
-    }
-
-    /// How handles in this queue's messages find their objects.
-    #[inline]
-    fn way(&self) -> Way {
-        match self.raw.lane() {
-            Some(_) => Way::Descriptors,
-            None => Way::Names,
-        }
-    }
-
-    /// Gets the oldest message; blocks until there is one.
-    ///
-    /// # Errors
-    ///
-    /// - [`GetError::Closed`] if the queue is closed and empty.
-    /// - [`GetError::Decode`] if the message's bytes are not a `T`. It was taken; the next get
-    ///   returns the one after it.
-    /// - [`GetError::Failed`] if the shared bytes are corrupt, or if the consumers' lock cannot be
-    ///   acquired.
-    #[inline]
-    pub fn get(&self) -> Result<T, GetError> {
-        self.get_timeout(Deadline::NEVER)
-    }
-
-    /// Gets the oldest message if there is one now.
-    ///
-    /// It may wait up to 100 ms for other consumers.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`get`](Self::get), and [`GetError::Empty`].
-    #[doc(alias = "get_nowait")]
-    #[inline]
-    pub fn try_get(&self) -> Result<T, GetError> {
-        self.get_timeout(Deadline::PASSED)
-    }
-
-    /// Gets the oldest message; waits up to `timeout` for one.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`get`](Self::get), and [`GetError::Empty`] if it timed out. If it timed out, or
-    /// its hook ended it, while another process held the consumers' lock, [`GetError::Failed`]
-    /// with [`ErrorKind::TimedOut`](mp_layout::ErrorKind::TimedOut): that process is stopped in a
-    /// get, or copies a long message. A hook is asked there at least every 500 ms.
-    #[inline]
-    pub fn get_timeout(&self, timeout: impl Into<Deadline>) -> Result<T, GetError> {
-        self.get_noting(timeout.into(), || ())
-    }
-
-    /// Gets the oldest message; `note` runs under the consumers' lock, before the one store that
-    /// takes the message.
-    #[inline]
-    pub(crate) fn get_noting(
-        &self,
-        deadline: Deadline,
-        mut note: impl FnMut(),
-    ) -> Result<T, GetError> {
-        let taken = self
-            .raw
-            .get_one(self.wait, deadline, |message, descriptors| {
-                note();
-                Ok(C::take(message, descriptors))
-            })?;
-        C::decode(taken).map_err(GetError::Decode)
-    }
-
-    /// Gets the oldest messages in one step: at least one, for which it blocks, and at most `max`,
-    /// which counts as 1 if it is 0.
-    ///
-    /// # Errors
-    ///
-    /// - [`GetError::Closed`] if the queue is closed and empty.
-    /// - [`GetError::Failed`] if the shared bytes are corrupt, or if the consumers' lock cannot be
-    ///   acquired.
-    ///
-    /// A message that does not decode is an item of the batch.
-    pub fn get_many(&self, max: usize) -> Result<Batch<T, C>, GetError> {
-        self.get_many_timeout(max, Deadline::NEVER)
-    }
-
-    /// Gets the oldest messages that there are now, as [`get_many`](Self::get_many) does.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`get_many`](Self::get_many), and [`GetError::Empty`].
-    pub fn try_get_many(&self, max: usize) -> Result<Batch<T, C>, GetError> {
-        self.get_many_timeout(max, Deadline::PASSED)
-    }
-
-    /// Gets the oldest messages as [`get_many`](Self::get_many) does; waits up to `timeout` for the
-    /// first.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`get_many`](Self::get_many), and [`GetError::Empty`] if it timed out.
-    pub fn get_many_timeout(
-        &self,
-        max: usize,
-        timeout: impl Into<Deadline>,
-    ) -> Result<Batch<T, C>, GetError> {
-        let (wait, max) = (self.wait, max.max(1));
-        let take = |message: &Message<'_>, descriptors| Ok(C::take(message, descriptors));
-        let (mut taken, mut is_cut) = self.raw.get_many(max, wait, timeout.into(), take)?;
-        // What is put from now on waits for the next get: this one ends while producers keep up.
-        let max = max.min(taken.len() + self.len());
-        while is_cut && taken.len() < max {
-            let rest = max - taken.len();
-            // What the error says, the next get reports.
-            let Ok((more, is_cut_again)) = self.raw.get_many(rest, wait, Deadline::PASSED, take)
-            else {
-                break;
-            };
-            taken.extend(more);
-            is_cut = is_cut_again;
-        }
-        Ok(Batch::new(taken))
-    }
-
     /// The messages as they come, until the queue is closed and empty.
     pub fn iter(&self) -> Iter<'_, T, C> {
         Iter::new(self)
@@ -508,8 +196,9 @@ impl<T, C: Codec<T>> Queue<T, C> {
     /// is for looking only: what is in it is the queue's. A readable descriptor is a reason to call
     /// [`try_get`](Self::try_get) until there is nothing, not a promise: another consumer may be
     /// faster. Until this is asked again it stays readable while there is a message, whatever other
-    /// consumers get. A loop ends with [`GetError::Closed`]: `None` is no reason to end it, and no
-    /// reason to sleep.
+    /// consumers get. A loop ends with
+    /// [`GetError::Closed`](crate::GetError::Closed): `None` is no reason to end it, and no reason
+    /// to sleep.
     ///
     /// A put looks at one word for it, and makes one system call if it was asked. If that cannot be
     /// done the message is refused: as one with objects is, where as many of those wait as
@@ -713,25 +402,5 @@ impl<T, C> fmt::Debug for Queue<T, C> {
             .field("capacity", &self.capacity())
             .field("is_closed", &self.is_closed())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, not(miri)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_get_of_many_ends_while_a_producer_keeps_up() {
-        let queue = Queue::bytes().expect("a queue");
-        queue.put(vec![1]).expect("room");
-        let put_another = |_: &Message<'_>, _| {
-            queue.put(vec![1]).expect("room");
-            Ok(())
-        };
-        let got = queue
-            .raw
-            .get_many(1000, Wait::Sleep, Deadline::PASSED, put_another);
-        let (got, _) = got.expect("messages");
-        assert_eq!((got.len(), queue.len()), (1, 1));
     }
 }
