@@ -13,9 +13,10 @@
 //! own, see [`OfProcess`].
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use mp_os::memfd::FileId;
 use mp_os::of_process::OfProcess;
 
 use crate::object::Parts;
@@ -26,16 +27,22 @@ const LEAST_TO_SWEEP: usize = 64;
 static TABLE: OfProcess<Mutex<Table>> = OfProcess::new(|| Mutex::new(Table::new()));
 
 struct Table {
-    open: HashMap<[u8; 16], Weak<Parts>>,
+    open: HashMap<[u8; 16], Open>,
     /// Entries at which those of closed objects are removed. Doubling it keeps the sweeps linear
     /// in the entries made.
     sweep_at: usize,
 }
 
+struct Open {
+    parts: Weak<Parts>,
+    /// Asked for once: as long as the parts are there, no other file has it.
+    file: FileId,
+}
+
 /// The parts of the object with this identity whose file is `descriptor`'s, if this process has it
 /// open.
 pub(crate) fn find(id: &[u8; 16], descriptor: BorrowedFd<'_>) -> Option<Arc<Parts>> {
-    table().find(id, descriptor)
+    table().find_file(id, || FileId::of(descriptor))
 }
 
 /// Shares the mapping of the first handle of this object, or makes `parts` the first.
@@ -43,11 +50,18 @@ pub(crate) fn share(parts: Parts) -> Arc<Parts> {
     let parts = Arc::new(parts);
     let mut table = table();
     let id = parts.header.id();
-    if let Some(first) = table.find(&id, parts.segment.as_fd()) {
+    let Some(file) = FileId::of(&parts.segment) else {
+        return parts;
+    };
+    if let Some(first) = table.find_file(&id, || Some(file)) {
         return first;
     }
     table.sweep();
-    table.open.insert(id, Arc::downgrade(&parts));
+    let open = Open {
+        parts: Arc::downgrade(&parts),
+        file,
+    };
+    table.open.insert(id, open);
     parts
 }
 
@@ -59,15 +73,20 @@ impl Table {
         }
     }
 
-    fn find(&self, id: &[u8; 16], descriptor: BorrowedFd<'_>) -> Option<Arc<Parts>> {
-        let parts = self.open.get(id)?.upgrade()?;
-        parts.segment.is_of(descriptor).then_some(parts)
+    fn find_file(
+        &self,
+        id: &[u8; 16],
+        file: impl FnOnce() -> Option<FileId>,
+    ) -> Option<Arc<Parts>> {
+        let open = self.open.get(id)?;
+        let parts = open.parts.upgrade()?;
+        (file()? == open.file).then_some(parts)
     }
 
     /// Removes the entries of closed objects, once in a while.
     fn sweep(&mut self) {
         if self.open.len() >= self.sweep_at {
-            self.open.retain(|_, parts| parts.strong_count() != 0);
+            self.open.retain(|_, open| open.parts.strong_count() != 0);
             self.sweep_at = LEAST_TO_SWEEP.max(2 * self.open.len());
         }
     }

@@ -205,8 +205,25 @@ pub fn inode(fd: impl AsFd) -> io::Result<u64> {
     Ok(rustix::fs::fstat(fd)?.st_ino)
 }
 
+/// Which file a descriptor is of: as long as that is open, no other file has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The file of a descriptor; `None` if the kernel reports nothing about it.
+    pub fn of(fd: impl AsFd) -> Option<Self> {
+        let stat = rustix::fs::fstat(fd).ok()?;
+        Some(Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        })
+    }
+}
+
 /// Whether two descriptors are of one file; `false` also if the kernel reports nothing about them.
 pub fn is_same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
-    let file = |fd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
-    matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)
+    FileId::of(one).is_some_and(|file| FileId::of(other) == Some(file))
 }
