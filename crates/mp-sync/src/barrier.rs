@@ -53,7 +53,7 @@
 //! - Between two stores: each is a whole step (I4). In a reset: the barrier stays broken, or is
 //!   reset.
 //! - Between the store that ends a round and the wake: the word of `notifier`, then the bell, wakes
-//!   a waiter, and each waiter that sees the end wakes all.
+//!   a waiter, and one that was woken so wakes all.
 
 use std::fmt;
 
@@ -338,7 +338,8 @@ impl Barrier {
                     }
                     Arrival::RoundIsFull(full) => {
                         let changed = || (self.state() != full).then_some(());
-                        self.sleep_until(deadline, changed)
+                        let sweep = || self.sweep_and_pass_on(|| changed().is_some());
+                        self.sleep_until(deadline, changed, sweep)
                             .ok_or_else(|| self.timed_out(self.state()))?;
                     }
                 }
@@ -346,11 +347,28 @@ impl Barrier {
         })
     }
 
-    /// Sleeps under the bell until `test` gives something, and looks for the dead meanwhile.
-    fn sleep_until<R>(&self, deadline: Deadline, test: impl FnMut() -> Option<R>) -> Option<R> {
-        let sweep = || self.sweep();
+    /// Sleeps under the bell until `test` gives something, and runs `sweep` when a process may have
+    /// died.
+    fn sleep_until<R>(
+        &self,
+        deadline: Deadline,
+        test: impl FnMut() -> Option<R>,
+        sweep: impl Fn(),
+    ) -> Option<R> {
         self.count
             .wait_and_sweep(deadline, &self.swept, Some(&self.notifier), test, sweep)
+    }
+
+    /// When a process may have died: looks for the dead, and wakes all if the round has ended,
+    /// since the one that ended it may have died before it woke them (rule c).
+    ///
+    /// One that was woken by it does not: a single system call wakes all that sleep, and another
+    /// would wake those that wait for the next round by now.
+    fn sweep_and_pass_on(&self, has_ended: impl Fn() -> bool) {
+        self.sweep();
+        if has_ended() {
+            self.count.pass_on_to_all();
+        }
     }
 
     fn arrive(&self, me: ProcessIdentity, acts: bool) -> Result<Arrival> {
@@ -374,12 +392,8 @@ impl Barrier {
     }
 
     fn await_end(&self, round: u64, deadline: Deadline) -> Result<()> {
-        let end = self.sleep_until(deadline, || {
-            let end = self.end_of(round)?;
-            // Rule (c): who ended the round may have died before it woke the others.
-            self.count.pass_on_to_all();
-            Some(end)
-        });
+        let sweep = || self.sweep_and_pass_on(|| self.end_of(round).is_some());
+        let end = self.sleep_until(deadline, || self.end_of(round), sweep);
         match end {
             Some(End::Complete) => Ok(()),
             Some(End::Broken) => Err(self.broken()),
