@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use mp_benches::{Bench, Contest, Placement, Sample, peers};
+use mp_benches::{Bench, Contest, Placement, Sample, peers, ran_for};
 use mp_pool::Pool;
 use rayon::prelude::*;
 use rustix::process::{Pid, Signal, kill_process};
@@ -418,13 +418,6 @@ fn idle(bench: &mut Bench) {
         100.0 * share,
         private.unwrap_or(0)
     ));
-}
-
-/// Nanoseconds that a process's first thread has run.
-fn ran_for(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("it lives");
-    let ran = text.split(' ').next().and_then(|ran| ran.parse().ok());
-    ran.expect("a number")
 }
 
 /// Memory of a process that no other has.

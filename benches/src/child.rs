@@ -40,6 +40,11 @@ impl Child {
         }
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_pid().unsigned_abs()
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

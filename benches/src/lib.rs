@@ -33,6 +33,7 @@ mod record;
 mod sample;
 mod summary;
 mod table;
+mod usage;
 mod watchdog;
 
 pub use bench::Bench;
@@ -45,4 +46,5 @@ pub use market::{Market, patiently};
 pub use pair::{Kind, Pair};
 pub use sample::Sample;
 pub use summary::Summary;
+pub use usage::{open_descriptors, ran_for, sleeps_of};
 pub use watchdog::Watchdog;
