@@ -63,11 +63,14 @@ impl Object for (Sender<u64>, Receiver<u64>) {
 
 type Made = Result<Box<dyn Object>>;
 
+/// Makes one under a name, and removes the name.
+type UnderName = (fn(&str) -> Made, fn(&str) -> Result<()>);
+
 struct Kind {
     kind: &'static str,
     make: fn() -> Made,
-    /// Without a name only, or under one.
-    named: Option<(fn(&str) -> Made, fn(&str) -> Result<()>)>,
+    /// `None` if it has no name.
+    named: Option<UnderName>,
 }
 
 fn boxed<T: Object + 'static>(made: Result<T>) -> Made {

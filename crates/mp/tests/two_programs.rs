@@ -155,22 +155,35 @@ fn plays_its_part() -> bool {
     }
 }
 
-/// Starts this file's `test` as a program that plays `part`.
-fn start(test: &str, part: &str, names: &str) -> Child {
-    let this = std::env::current_exe().expect("the test itself");
-    Command::new(this)
-        .args(["--exact", test, "--nocapture"])
-        .env(PART, part)
-        .env(NAMES, names)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("it starts")
+/// A program that runs, killed and reaped when it is dropped.
+struct Program(Child);
+
+impl Program {
+    /// Starts this file's `test` as a program that plays `part`.
+    fn start(test: &str, part: &str, names: &str) -> Self {
+        let this = std::env::current_exe().expect("the test itself");
+        let started = Command::new(this)
+            .args(["--exact", test, "--nocapture"])
+            .env(PART, part)
+            .env(NAMES, names)
+            .stdout(Stdio::null())
+            .spawn();
+        Self(started.expect("it starts"))
+    }
+
+    #[track_caller]
+    fn ends_well(mut self) {
+        let ended = self.0.wait().expect("a child");
+        assert!(ended.success(), "{ended}");
+    }
 }
 
-#[track_caller]
-fn run(test: &str, part: &str, names: &str) {
-    let ended = start(test, part, names).wait().expect("a child");
-    assert!(ended.success(), "{part}: {ended}");
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that has ended already is not killed.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// Removes the names also where an assertion fails.
@@ -193,15 +206,15 @@ fn each_object_outlives_its_programs_and_is_made_again() {
         return;
     }
     let names = Names(UniqueName::new("programs"));
-    run(THIS, "make", &names.0);
-    run(THIS, "come late", &names.0);
-    run(THIS, "mark", &names.0);
+    Program::start(THIS, "make", &names.0).ends_well();
+    Program::start(THIS, "come late", &names.0).ends_well();
+    Program::start(THIS, "mark", &names.0).ends_well();
     // Handles of the old ones, which another program replaces.
     let name_of = |kind| format!("{}-{kind}", &*names.0);
     let semaphore = Semaphore::open(&name_of("semaphore")).expect("it is there");
     let queue = Queue::<String>::open(&name_of("queue")).expect("it is there");
-    run(THIS, "make again", &names.0);
-    run(THIS, "find unmarked", &names.0);
+    Program::start(THIS, "make again", &names.0).ends_well();
+    Program::start(THIS, "find unmarked", &names.0).ends_well();
     assert_eq!(
         (semaphore.value(), queue.len()),
         (1, 1),
@@ -269,7 +282,7 @@ fn two_running_programs_wake_each_other() -> Result<()> {
         return Ok(());
     }
     let names = Names(UniqueName::new("talk"));
-    let mut other = start(THIS, "answer", &names.0);
+    let other = Program::start(THIS, "answer", &names.0);
     let talk = Talk::about(&names.0)?;
     for round in 0..ROUNDS {
         talk.both.wait()?;
@@ -284,7 +297,7 @@ fn two_running_programs_wake_each_other() -> Result<()> {
         drop(guard);
         talk.both.wait()?;
     }
-    assert!(other.wait().expect("a child").success());
+    other.ends_well();
     let lock = talk.lock.lock_timeout(Duration::from_secs(20));
     assert!(matches!(lock, Err(LockError::OwnerDied(_))), "{lock:?}");
     Ok(())
