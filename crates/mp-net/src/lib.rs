@@ -70,7 +70,6 @@ mod handshake;
 mod listener;
 mod receiver;
 mod sender;
-mod shallow;
 mod socket;
 
 pub use address::Address;

@@ -5,13 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
-use mp_object::{Waitable, Watch};
+use mp_object::{Waitable, Watch, message};
 use mp_os::clock::Deadline;
 use mp_os::poll;
 use serde::de::DeserializeOwned;
 
 use crate::frame::{FrameReader, Progress};
-use crate::{shallow, socket};
+use crate::socket;
 
 /// The half of a [`Connection`](crate::Connection) that receives, for a thread of its own.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Receiver {
     /// Those of [`recv`](Self::recv), and [`ErrorKind::TimedOut`].
     pub fn recv_timeout<T: DeserializeOwned>(&mut self, timeout: impl Into<Deadline>) -> Result<T> {
         let bytes = self.recv_bytes_timeout(timeout)?;
-        shallow::read(&bytes).map_err(|why| {
+        message::read_foreign(&bytes).map_err(|why| {
             Error::new(ErrorKind::Decode, "receive from", "a connection").with_detail(format!(
                 "a message of {} bytes is not a {}: {why}",
                 bytes.len(),

@@ -10,6 +10,7 @@
 //!   other. So a stack of 2 MiB holds what is read, if no level has more than some hundred bytes of
 //!   its own. Boxes in boxes are such a value; a `Vec` of any length is one level.
 //! - [`read`] takes all of the bytes, and refuses what is left over.
+//! - [`read_foreign`] counts levels, too: for bytes of a peer that may have made them up.
 //! - [`pack`] reads the value back in debug builds, and refuses what cannot be read. It finds most
 //!   tuple structs and tuple variants with a field left out, which serde does not tell a writer of.
 //!   A value with handles is not read back: some handles are read only once.
@@ -36,10 +37,12 @@ use mp_os::socket::MAX_FDS;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::shallow::read_foreign;
 pub use self::whole::MAX_DEPTH;
 use self::whole::{Notes, Whole};
 use crate::transfer::{self, Baggage, Descriptor, Way};
 
+mod shallow;
 mod whole;
 
 /// Why a value cannot be written, or bytes cannot be read.
@@ -50,6 +53,7 @@ pub struct Unfit(Flaw);
 enum Flaw {
     FieldLeftOut(&'static str),
     TooDeep,
+    ReadTooDeep,
     Unwritable(postcard::Error),
     Unreadable(postcard::Error),
     LeftOver(usize),
@@ -72,6 +76,7 @@ impl Display for Unfit {
                 "it has values in each other on more than {MAX_DEPTH} levels (a struct, a `Some` and a newtype are one each), \
                  which its reader's stack may not hold; put boxes that have one another into a `Vec`, and let them have its indices"
             ),
+            Flaw::ReadTooDeep => write!(formatter, "it has more than {MAX_DEPTH} levels"),
             Flaw::Unwritable(error) | Flaw::Unreadable(error) => error.fmt(formatter),
             Flaw::LeftOver(bytes) => write!(formatter, "{bytes} bytes are left over"),
             Flaw::ReadAsAnother => formatter.write_str(
@@ -100,6 +105,7 @@ impl core::error::Error for Unfit {
             Flaw::Handle(error) => Some(error),
             Flaw::FieldLeftOut(_)
             | Flaw::TooDeep
+            | Flaw::ReadTooDeep
             | Flaw::LeftOver(_)
             | Flaw::ReadAsAnother
             | Flaw::TooManyDescriptors(_) => None,

@@ -7,22 +7,36 @@
 use core::cell::Cell;
 use core::fmt;
 
-use mp_object::message::MAX_DEPTH;
 use serde::de::{
     Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess,
     SeqAccess, VariantAccess, Visitor,
 };
 
+use super::{Flaw, MAX_DEPTH, Unfit};
+
 /// So many levels are read: those that a sender writes, and one for a `None` or a variant without
 /// content, which counts here as if it contained something.
 const MOST_LEVELS: u16 = MAX_DEPTH + 1;
 
-/// Reads a value that takes all of the bytes and has at most [`MAX_DEPTH`] levels.
+/// Reads a value that takes all of the bytes, as [`read`](super::read) does, of bytes that no
+/// [`write()`](super::write()) need have made: of a peer that may lie. Its levels are counted, so
+/// that a value of more than [`MAX_DEPTH`] is an error and no overflow of the stack.
+///
+/// ```
+/// use mp_object::message;
+/// use serde::Deserialize;
+///
+/// #[derive(Debug, Deserialize)]
+/// struct Node(Option<Box<Node>>);
+///
+/// let error = message::read_foreign::<Node>(&[1; 100_000]).unwrap_err();
+/// assert!(error.to_string().contains("more than 500 levels"), "{error}");
+/// ```
 ///
 /// # Errors
 ///
-/// Why it cannot be read.
-pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+/// Those of [`read`](super::read), and more than 500 levels.
+pub fn read_foreign<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unfit> {
     let mut source = postcard::Deserializer::from_bytes(bytes);
     let is_too_deep = Cell::new(false);
     let levels = Levels {
@@ -30,14 +44,16 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         is_too_deep: &is_too_deep,
     };
     let value = Deserialize::deserialize(levels.of(&mut source));
-    let value = value.map_err(|error: postcard::Error| match is_too_deep.get() {
-        true => format!("it has more than {MAX_DEPTH} levels"),
-        false => error.to_string(),
+    let value = value.map_err(|error: postcard::Error| {
+        Unfit(match is_too_deep.get() {
+            true => Flaw::ReadTooDeep,
+            false => Flaw::Unreadable(error),
+        })
     })?;
     match source.finalize() {
         Ok([]) => Ok(value),
-        Ok(rest) => Err(format!("{} bytes are left over", rest.len())),
-        Err(error) => Err(error.to_string()),
+        Ok(rest) => Err(Unfit(Flaw::LeftOver(rest.len()))),
+        Err(error) => Err(Unfit(Flaw::Unreadable(error))),
     }
 }
 
