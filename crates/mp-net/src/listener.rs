@@ -20,11 +20,12 @@
 //!   that accepts rarely does not drop the clients that wait for it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Result};
@@ -33,6 +34,7 @@ use mp_os::clock::Deadline;
 use mp_os::poll;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::auth_key::AuthKey;
@@ -42,6 +44,12 @@ use crate::{Address, Connection, socket};
 
 /// How long a client may take to prove that it has the key, while the listener accepts.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long [`Listener::rebind`] waits for others in the same directory. A turn takes microseconds.
+const TURN: Duration = Duration::from_secs(2);
+
+/// The time between two tries to have the turn.
+const TURN_STEP: Duration = Duration::from_millis(5);
 
 /// So many handshakes are under way at most.
 const MOST_GREETINGS: usize = 256;
@@ -140,6 +148,36 @@ impl Listener {
                 let address = socket::address_of(&socket)?;
                 Self::listening(socket, address, None, key)
             }
+        }
+    }
+
+    /// Listens at an address as [`bind`](Self::bind) does. If a listener that was killed left its
+    /// file there, it is replaced; a file that is no socket, or whose listener lives, is not.
+    ///
+    /// Of several processes that do so one has the address. Do not mix it with `bind` at one path:
+    /// between the two steps of a `bind`, its file looks as if its listener had been killed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bind`](Self::bind).
+    pub fn rebind(address: impl Into<Address>, authkey: impl AsRef<[u8]>) -> Result<Self> {
+        let address = address.into();
+        let Address::Path(path) = &address else {
+            return Self::bind(address, authkey);
+        };
+        // Where the directory cannot be read, nothing is replaced.
+        let turn = Turn::take(path);
+        match Self::bind(&address, &authkey) {
+            Err(taken)
+                if taken.kind() == ErrorKind::AlreadyExists
+                    && turn.is_some()
+                    && socket::is_abandoned(path) =>
+            {
+                fs::remove_file(path)
+                    .map_err(|source| Error::os("replace", address.to_string(), source))?;
+                Self::bind(address, authkey)
+            }
+            bound => bound,
         }
     }
 
@@ -396,6 +434,32 @@ impl AsFd for Listener {
 impl Waitable for Listener {
     fn watch(&self) -> Result<Watch<'_>> {
         Ok(Watch::Descriptor(self.as_fd()))
+    }
+}
+
+/// The right to replace files in a directory, which one process has at a time.
+struct Turn(File);
+
+impl Turn {
+    /// Waits up to [`TURN`]; `None` without a turn.
+    fn take(path: &Path) -> Option<Self> {
+        let path = std::path::absolute(path).ok()?;
+        let directory = File::open(path.parent()?).ok()?;
+        let deadline = Deadline::after(TURN);
+        while let Err(error) = flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            if error != Errno::WOULDBLOCK || deadline.is_expired() {
+                return None;
+            }
+            thread::sleep(TURN_STEP);
+        }
+        Some(Self(directory))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // A forked copy of this process may have the directory open, too.
+        let _unlocked = flock(&self.0, FlockOperation::Unlock);
     }
 }
 

@@ -1,7 +1,10 @@
 //! Stream sockets that never block in the kernel, except while they connect.
 
+use std::fs;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Result};
@@ -78,6 +81,14 @@ fn taken(address: &Address) -> Error {
         _ => "the address is taken".to_owned(),
     };
     Error::new(ErrorKind::AlreadyExists, "listen at", address.to_string()).with_detail(why)
+}
+
+/// Whether a path is a socket at which no process listens.
+pub(crate) fn is_abandoned(path: &Path) -> bool {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    is_socket
+        && connect_to(&Address::Path(path.to_owned()), Deadline::PASSED)
+            .is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// Whether the socket at an address is one of datagrams or packets.

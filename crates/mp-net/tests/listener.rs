@@ -264,6 +264,42 @@ fn a_path_that_is_taken_says_by_what() {
 }
 
 #[test]
+fn rebind_replaces_the_socket_of_a_dead_listener_and_nothing_else() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let directory = Directory::new("rebind");
+    let path = directory.0.join("socket");
+    let refused = || Listener::rebind(&path, KEY).unwrap_err().kind();
+    drop(UnixListener::bind(&path).unwrap());
+    let listener = Listener::rebind(&path, KEY).unwrap();
+    assert_eq!(refused(), ErrorKind::AlreadyExists, "it lives");
+    assert!(path.exists());
+    drop(listener);
+    std::fs::write(&path, "a text").unwrap();
+    assert_eq!(refused(), ErrorKind::AlreadyExists, "it is no socket");
+    assert_eq!(std::fs::read(&path).unwrap(), b"a text");
+    std::fs::remove_file(&path).unwrap();
+    let datagrams = UnixDatagram::bind(&path).unwrap();
+    assert_eq!(refused(), ErrorKind::AlreadyExists, "it is another's");
+    drop(datagrams);
+}
+
+#[test]
+fn of_several_that_rebind_one_has_the_path() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let directory = Directory::new("turns");
+    let path = directory.0.join("socket");
+    for _ in 0..20 {
+        drop(UnixListener::bind(&path).unwrap());
+        let listeners = thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(|| Listener::rebind(&path, KEY)));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(listeners.iter().filter(|bound| bound.is_ok()).count(), 1);
+        assert!(path.exists());
+    }
+}
+
+#[test]
 fn a_path_in_use_is_not_to_be_removed() {
     let _watchdog = Watchdog::new(PATIENCE);
     let directory = Directory::new("in-use");
