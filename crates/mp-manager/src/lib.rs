@@ -8,6 +8,9 @@
 //! - [`Dict`], [`List`], [`Set`], [`Namespace`]: proxies, which travel to other processes as
 //!   arguments, through queues, and inside other managed objects.
 //! - [`Object`]: a proxy of a value of any type, whose methods run in the server.
+//! - Names: what is [published](ManagerHandle::publish) under a name other processes find by it.
+//! - With the feature `net`: `Manager::bind` serves other machines, too, and `RemoteManager`
+//!   connects from there; see `remote`.
 //! - What else Python's manager has (locks, queues, values and so on) are the shared objects of mp,
 //!   which need no server: the manager makes them under Python's names.
 //!
@@ -69,12 +72,15 @@ mod list;
 mod manager;
 mod manager_handle;
 mod method;
+mod names;
 mod namespace;
 mod object;
 mod object_thread;
 mod ordered_map;
 mod parcel;
 mod proxy;
+#[cfg(feature = "net")]
+mod remote;
 mod request;
 mod reserve;
 mod server;
@@ -90,7 +96,13 @@ pub use manager_handle::ManagerHandle;
 pub use method::Method;
 pub use namespace::Namespace;
 pub use object::Object;
+#[cfg(feature = "net")]
+pub use remote::RemoteManager;
 pub use set::Set;
+
+#[cfg(all(fuzzing, feature = "net"))]
+#[doc(hidden)]
+pub use server::fuzzing::serve_frames;
 
 #[doc = include_str!("../README.md")]
 #[cfg(doctest)]

@@ -22,7 +22,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::parcel::Parcel;
-use crate::request::{Answer, Operation, Reply, Request, Sender};
+#[cfg(feature = "net")]
+use crate::remote::RemoteLink;
+use crate::request::{Answer, Operation, Receipt, Reply, Request, Sender};
 
 /// The longest wait for a reply between two looks whether the server lives.
 const RECHECK: Duration = Duration::from_millis(250);
@@ -42,7 +44,15 @@ const KEPT: usize = 64;
 
 /// A manager, as all proxies of it in this process see it.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) enum Link {
+    Local(LocalLink),
+    #[cfg(feature = "net")]
+    Remote(RemoteLink),
+}
+
+/// A manager of this machine.
+#[derive(Debug)]
+pub(crate) struct LocalLink {
     requests: Queue<Request>,
     server: ProcessIdentity,
     /// By which its idle connections are found.
@@ -53,7 +63,7 @@ pub(crate) struct Link {
 
 /// By what one thread at a time waits for replies.
 #[derive(Debug)]
-struct ReplyConnection {
+pub(crate) struct ReplyConnection {
     id: u64,
     /// The number of the last request.
     number: u64,
@@ -89,30 +99,48 @@ impl Link {
         if let Some(there) = there.find(|link| link.is_of(&requests)) {
             return there;
         }
-        let link = Arc::new(Self {
+        let link = Arc::new(Self::Local(LocalLink {
             requests,
             server,
             // Relaxed: the number alone matters.
             number: LAST_LINK.fetch_add(1, Ordering::Relaxed),
             is_over: AtomicBool::new(false),
-        });
+        }));
         links.push(Arc::downgrade(&link));
         link
     }
 
     fn is_of(&self, requests: &Queue<Request>) -> bool {
-        self.requests.object().is_same(requests.object())
+        self.local().is_some_and(|link| link.is_of(requests))
+    }
+
+    /// The link, if it is to a manager of this machine.
+    pub(crate) fn local(&self) -> Option<&LocalLink> {
+        match self {
+            Self::Local(link) => Some(link),
+            #[cfg(feature = "net")]
+            Self::Remote(_) => None,
+        }
     }
 
     /// Whether both are to the same manager. A forked copy may have two.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other) || self.is_of(&other.requests)
+        std::ptr::eq(self, other)
+            || match (self, other) {
+                (Self::Local(link), Self::Local(other)) => link.is_of(&other.requests),
+                #[cfg(feature = "net")]
+                (Self::Remote(link), Self::Remote(other)) => link.is_same(other),
+                #[cfg(feature = "net")]
+                _ => false,
+            }
     }
 
-    /// What travels with a proxy: nothing in a value for this manager.
+    /// What travels with a proxy: nothing in a value for this manager, nor from a remote one, of
+    /// which the token is refused.
     pub(crate) fn handle(&self) -> Option<LinkHandle> {
+        let link = self.local()?;
         let is_current = current().is_some_and(|current| current.is_same(self));
-        (!is_current).then(|| LinkHandle(self.requests.clone(), self.server.word()))
+        (!is_current).then(|| link.handle())
     }
 
     /// The link of a proxy that has arrived.
@@ -136,7 +164,11 @@ impl Link {
         value: &T,
     ) -> Result<Parcel> {
         let _inside = Inside::new(self);
-        Parcel::of(value)
+        match &**self {
+            Self::Local(_) => Parcel::of(value),
+            #[cfg(feature = "net")]
+            Self::Remote(link) => link.pack(value),
+        }
     }
 
     /// Reads a value of this manager.
@@ -147,6 +179,48 @@ impl Link {
 
     /// Sends a request and waits for its answer.
     pub(crate) fn call(&self, object: u64, operation: Operation) -> Result<Answer> {
+        match self {
+            Self::Local(link) => link.call(object, operation),
+            #[cfg(feature = "net")]
+            Self::Remote(link) => link.call(object, operation),
+        }
+    }
+
+    /// Asks for a copy that comes in pages of one state, and gives each to `take`, which says
+    /// whether it was the last.
+    pub(crate) fn read_pages(
+        &self,
+        object: u64,
+        operation: Operation,
+        take: impl FnMut(Answer) -> Result<bool>,
+    ) -> Result<()> {
+        match self {
+            Self::Local(link) => link.read_pages(object, operation, take),
+            #[cfg(feature = "net")]
+            Self::Remote(link) => link.read_pages(object, operation, take),
+        }
+    }
+
+    /// The pid of the server, on its machine.
+    pub(crate) fn server_pid(&self) -> u32 {
+        match self {
+            Self::Local(link) => link.server.pid(),
+            #[cfg(feature = "net")]
+            Self::Remote(link) => link.server_pid(),
+        }
+    }
+}
+
+impl LocalLink {
+    fn is_of(&self, requests: &Queue<Request>) -> bool {
+        self.requests.object().is_same(requests.object())
+    }
+
+    pub(crate) fn handle(&self) -> LinkHandle {
+        LinkHandle(self.requests.clone(), self.server.word())
+    }
+
+    fn call(&self, object: u64, operation: Operation) -> Result<Answer> {
         let mut connection = self.connection()?;
         // A connection that does not answer is dropped.
         let answer = self.ask(&mut connection, object, operation)?;
@@ -157,9 +231,8 @@ impl Link {
         }
     }
 
-    /// Asks for a copy that comes in pages of one state, and gives each to `take`, which says
-    /// whether it was the last.
-    pub(crate) fn read_pages(
+    /// As [`Link::read_pages`].
+    fn read_pages(
         &self,
         object: u64,
         mut operation: Operation,
@@ -187,10 +260,11 @@ impl Link {
     fn connection(&self) -> Result<ReplyConnection> {
         // In a statement of its own: no other thread waits while this one connects.
         let kept = idle().get_mut(&self.number).and_then(Vec::pop);
-        kept.map_or_else(|| self.connect(), Ok)
+        kept.map_or_else(|| self.connect(Receipt::Seen), Ok)
     }
 
-    fn ask(
+    /// Sends a request by a connection and waits for its answer, which may be a failure.
+    pub(crate) fn ask(
         &self,
         connection: &mut ReplyConnection,
         object: u64,
@@ -207,10 +281,6 @@ impl Link {
             operation,
         })?;
         self.wait(connection)
-    }
-
-    pub(crate) fn server_pid(&self) -> u32 {
-        self.server.pid()
     }
 
     /// Ends the taking of requests; those that were put before are answered.
@@ -237,7 +307,7 @@ impl Link {
         }
     }
 
-    fn connect(&self) -> Result<ReplyConnection> {
+    pub(crate) fn connect(&self, receipt: Receipt) -> Result<ReplyConnection> {
         let (replies, theirs) = pipe_one_way()?;
         let [a, b, c, d, e, f, g, h, ..] = mp_os::random::random_id()
             .map_err(|source| Error::os("draw", "a random identity", source))?;
@@ -249,7 +319,7 @@ impl Link {
         self.put(Request {
             sender,
             object: 0,
-            operation: Operation::Connect(theirs),
+            operation: Operation::Connect(theirs, receipt),
         })?;
         let number = 0;
         Ok(ReplyConnection {
@@ -337,7 +407,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for LocalLink {
     fn drop(&mut self) {
         let connections = idle().remove(&self.number);
         drop(connections);
@@ -435,7 +505,7 @@ mod tests {
         assert_eq!(full.unwrap().kind(), ErrorKind::TooManyDescriptors);
         thread::scope(|scope| {
             let (tids, tid) = mpsc::channel();
-            let (link, value) = (&link, &value);
+            let (link, value) = (link.local().unwrap(), &value);
             let put = scope.spawn(move || {
                 tids.send(mp_os::robust::tid()).unwrap();
                 link.put(request(2, value))

@@ -39,6 +39,14 @@ pub struct List<T> {
 proxy!(List<T>);
 container!(List<T> of "elements");
 
+#[cfg(all(test, feature = "net"))]
+impl<T> List<T> {
+    /// The number that the server knows it by.
+    pub(crate) fn number(&self) -> u64 {
+        self.proxy.number()
+    }
+}
+
 impl<T: Argument> List<T> {
     fn call(&self, operation: ListOperation) -> Result<Answer> {
         self.proxy.call(Operation::List(operation))

@@ -10,7 +10,11 @@ use mp_os::clock::Deadline;
 use mp_process::{Process, SignalAction};
 use mp_queue::Queue;
 
+#[cfg(feature = "net")]
+use crate::RemoteManager;
 use crate::link::Link;
+#[cfg(feature = "net")]
+use crate::request::{Answer, Operation};
 use crate::{ManagerHandle, server};
 
 /// Its number on Linux.
@@ -55,6 +59,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// ```
 pub struct Manager {
     handle: ManagerHandle,
+    #[cfg(feature = "net")]
+    address: Option<mp_net::Address>,
     process: Process<Result<()>>,
     /// The process that made it. A forked copy does not end the server.
     owner: u32,
@@ -77,6 +83,8 @@ impl Manager {
         match identity(&process) {
             Ok(server) => Ok(Self {
                 handle: ManagerHandle::of(Link::new(requests, server)),
+                #[cfg(feature = "net")]
+                address: None,
                 process,
                 owner: std::process::id(),
             }),
@@ -86,6 +94,70 @@ impl Manager {
                 Err(error)
             }
         }
+    }
+
+    /// Starts a server process that also listens at an address, for clients of this machine and of
+    /// others that have the same key: Python's `BaseManager(address, authkey)`. They
+    /// [connect](Self::connect), and find what is [published](ManagerHandle::publish) by its name.
+    ///
+    /// The socket file of a manager that was killed is replaced; that of one that lives, or another
+    /// file, is not.
+    ///
+    /// ```
+    /// use mp_manager::{Dict, Manager};
+    ///
+    /// let manager = Manager::bind(([127, 0, 0, 1], 0), b"a secret")?;
+    /// manager.publish("ages", manager.dict::<String, u32>()?)?;
+    ///
+    /// // In another process, also on another machine:
+    /// # let address = manager.address().expect("it listens").clone();
+    /// let remote = Manager::connect(address, b"a secret")?;
+    /// let ages: Dict<String, u32> = remote.published("ages")?;
+    /// ages.set("Ada", 36)?;
+    /// assert_eq!(ages.to_map()?["Ada"], 36);
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new), and those of [`Listener::bind`](mp_net::Listener::bind): the
+    /// address is taken, the name of a socket is too long, the key is empty or has more than 4096
+    /// bytes.
+    #[cfg(feature = "net")]
+    pub fn bind(address: impl Into<mp_net::Address>, authkey: impl AsRef<[u8]>) -> Result<Self> {
+        let mut manager = Self::new()?;
+        let link = manager.handle.link();
+        let listen = link.local().map(|local| crate::request::Listen {
+            link: local.handle(),
+            address: address.into(),
+            key: authkey.as_ref().to_vec(),
+        });
+        let listen = listen.ok_or_else(crate::proxy::unexpected)?;
+        match link.call(0, Operation::Listen(listen))? {
+            Answer::Listening(address) => manager.address = Some(address),
+            _ => return Err(crate::proxy::unexpected()),
+        }
+        Ok(manager)
+    }
+
+    /// Connects to a manager that [listens](Self::bind): [`RemoteManager::connect`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RemoteManager::connect`].
+    #[cfg(feature = "net")]
+    pub fn connect(
+        address: impl Into<mp_net::Address>,
+        authkey: impl AsRef<[u8]>,
+    ) -> Result<RemoteManager> {
+        RemoteManager::connect(address, authkey)
+    }
+
+    /// Where the server listens, with the port or the name that the kernel chose; `None` without
+    /// [`bind`](Self::bind).
+    #[cfg(feature = "net")]
+    pub fn address(&self) -> Option<&mp_net::Address> {
+        self.address.as_ref()
     }
 
     /// What makes objects at the server, for another process. It ends nothing.
@@ -107,7 +179,9 @@ impl Manager {
     /// nevertheless.
     pub fn shutdown(&self) -> Result<()> {
         let deadline = Deadline::after(PATIENCE);
-        let link = self.handle.link();
+        let Some(link) = self.handle.link().local() else {
+            return Ok(());
+        };
         let closed = if link.is_over() {
             Ok(())
         } else {

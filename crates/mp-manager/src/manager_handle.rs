@@ -3,9 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-#[cfg(doc)]
-use mp_layout::ErrorKind;
-use mp_layout::{Plain, Result};
+use mp_layout::{Error, ErrorKind, Plain, Result};
 use mp_object::{Barrier, Condition, Event, Lock, PermitSemaphore, RLock, transfer};
 use mp_process::{Argument, Arguments, Stateless, Task};
 use mp_queue::{JoinableQueue, Queue};
@@ -17,7 +15,7 @@ use crate::link::{Link, LinkHandle};
 use crate::object::making;
 use crate::proxy::{Proxy, number};
 use crate::request::{Kind, Operation};
-use crate::{Dict, List, Namespace, Object, Set};
+use crate::{Dict, List, Namespace, Object, Set, names};
 
 /// A [`Manager`](crate::Manager) as other processes have it: what makes objects at its server.
 ///
@@ -136,6 +134,57 @@ impl ManagerHandle {
         Proxy::made(&self.link, make).map(Object::of)
     }
 
+    /// Publishes a proxy, or any other value, under a name, by which other processes find it:
+    /// Python's `register`. What had the name before has it no longer. It stays published until it
+    /// is [unpublished](Self::unpublish) or the manager ends; a proxy keeps its object meanwhile.
+    ///
+    /// ```
+    /// use mp_manager::{Dict, Manager};
+    ///
+    /// let manager = Manager::new()?;
+    /// let ages = manager.dict::<String, u32>()?;
+    /// manager.publish("ages", ages.clone())?;
+    /// let found: Dict<String, u32> = manager.published("ages")?;
+    /// assert!(found.is_same(&ages));
+    /// # Ok::<(), mp_layout::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Dict::set`].
+    pub fn publish<T: Argument>(&self, name: &str, value: T) -> Result<()> {
+        names::publish(&self.link, name, value)
+    }
+
+    /// What is published under a name, which must be read as the type that it was published as.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if there is nothing of that name, [`ErrorKind::WrongType`] or
+    /// [`ErrorKind::Decode`] if it is of another type; else those of [`Dict::get`].
+    pub fn published<T: Argument>(&self, name: &str) -> Result<T> {
+        names::published(&self.link, name)
+    }
+
+    /// Takes a name back; returns whether something was published under it. Proxies that were found
+    /// by it remain.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Dict::remove`].
+    pub fn unpublish(&self, name: &str) -> Result<bool> {
+        names::unpublish(&self.link, name)
+    }
+
+    /// All names under which something is published, in the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Dict::keys`].
+    pub fn published_names(&self) -> Result<Vec<String>> {
+        names::published_names(&self.link)
+    }
+
     /// How many objects the server has, after it has freed those without proxies and put back what
     /// clients that are gone did not receive. Of a long chain of objects some may be left.
     ///
@@ -252,6 +301,14 @@ impl fmt::Debug for ManagerHandle {
     }
 }
 
+/// It makes shared objects, which other machines cannot use.
+#[cold]
+fn stays() -> Error {
+    Error::new(ErrorKind::Unsupported, "receive", "the handle of a manager").with_detail(
+        "it stays on its machine; a remote client has the manager that it connected to",
+    )
+}
+
 impl Serialize for ManagerHandle {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.link.handle().serialize(serializer)
@@ -261,7 +318,10 @@ impl Serialize for ManagerHandle {
 impl<'de> Deserialize<'de> for ManagerHandle {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let handle = Option::<LinkHandle>::deserialize(deserializer)?;
-        let link = Link::received(handle);
+        let link = Link::received(handle).and_then(|link| match link.local() {
+            Some(_) => Ok(link),
+            None => Err(stays()),
+        });
         link.map(Self::of)
             .map_err(|error| transfer::refuse(error, D::Error::custom))
     }

@@ -1,7 +1,7 @@
 //! Values and keys as the server keeps them: bytes that it never reads.
 
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
@@ -9,6 +9,9 @@ use mp_object::message;
 use mp_object::transfer::{self, Descriptor, Way};
 use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+#[cfg(feature = "net")]
+use crate::remote::references::{self, Arrived, Reference, Session};
 
 /// A value that was written, with the descriptors of the shared objects in it. A clone is the same
 /// one.
@@ -31,13 +34,47 @@ enum File {
     Written(Descriptor),
     /// As it came in a message.
     Received(Arc<OwnedFd>),
+    /// What stands at a remote client for a descriptor that its server keeps.
+    #[cfg(feature = "net")]
+    Away(Arc<Reference>),
 }
 
 impl File {
-    fn descriptor(&self) -> Descriptor {
+    /// Its place in the message that is written.
+    fn put(&self) -> Result<Option<u32>> {
         match self {
-            Self::Written(descriptor) => descriptor.clone(),
-            Self::Received(file) => Descriptor::new(Arc::clone(file)),
+            Self::Written(descriptor) => transfer::put(descriptor, None),
+            Self::Received(file) => transfer::put(&Descriptor::new(Arc::clone(file)), None),
+            #[cfg(feature = "net")]
+            Self::Away(_) => Err(references::strange()),
+        }
+    }
+
+    /// Its number in the frame that is written.
+    #[cfg(feature = "net")]
+    fn send(&self) -> Result<u64> {
+        match self {
+            Self::Written(_) => Err(references::strange()),
+            Self::Received(file) => references::send_here(file),
+            Self::Away(reference) => references::send_away(reference),
+        }
+    }
+
+    /// What has this number in the frame that is read.
+    #[cfg(feature = "net")]
+    fn receive(number: u64) -> Result<Self> {
+        Ok(match references::receive(number)? {
+            Arrived::Here(file) => Self::Received(file),
+            Arrived::Away(reference) => Self::Away(reference),
+        })
+    }
+
+    fn as_raw_fd(&self) -> Option<RawFd> {
+        match self {
+            Self::Written(descriptor) => Some(descriptor.as_fd().as_raw_fd()),
+            Self::Received(file) => Some(file.as_raw_fd()),
+            #[cfg(feature = "net")]
+            Self::Away(_) => None,
         }
     }
 
@@ -46,32 +83,50 @@ impl File {
         let copied = match self {
             Self::Written(descriptor) => descriptor.as_fd().try_clone_to_owned(),
             Self::Received(file) => Arc::try_unwrap(file).or_else(|file| file.try_clone()),
+            #[cfg(feature = "net")]
+            Self::Away(_) => return Err(references::strange()),
         };
         copied
             .map_err(|source| Error::os("duplicate", "the descriptor of a managed object", source))
     }
 }
 
-impl AsFd for File {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Written(descriptor) => descriptor.as_fd(),
-            Self::Received(file) => file.as_fd(),
-        }
-    }
-}
-
 impl Parcel {
     /// Writes a value.
     pub(crate) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self> {
-        let packed = message::pack(value, Vec::new(), Way::Descriptors).map_err(|why| {
-            Error::new(ErrorKind::Encode, "write", "a value for a manager")
-                .with_detail(format!("it cannot be written: {why}"))
-        })?;
+        let packed =
+            message::pack(value, Vec::new(), Way::Descriptors).map_err(|why| unwritable(&why))?;
         let (bytes, descriptors) = packed.into_parts();
         let descriptors = descriptors.unwrap_or_default().into_iter();
         let files = descriptors.map(File::Written).collect();
         Ok(Self(Arc::new(Contents { bytes, files })))
+    }
+
+    /// Writes a value for a manager of another machine.
+    #[cfg(feature = "net")]
+    pub(crate) fn of_remote<T: Serialize + DeserializeOwned>(
+        value: &T,
+        session: &Arc<Session>,
+    ) -> Result<Self> {
+        let (packed, references) =
+            references::writing(session, || message::pack(value, Vec::new(), Way::Nowhere));
+        let packed = packed.map_err(|why| unwritable(&why))?;
+        let (bytes, _) = packed.into_parts();
+        let files = references.into_iter().map(File::Away).collect();
+        Ok(Self(Arc::new(Contents { bytes, files })))
+    }
+
+    /// What stands for its descriptors, if it came from another machine and has any.
+    #[cfg(feature = "net")]
+    fn references(&self) -> Option<Vec<Arc<Reference>>> {
+        let files = self.0.files.iter();
+        let references: Option<Vec<_>> = files
+            .map(|file| match file {
+                File::Away(reference) => Some(Arc::clone(reference)),
+                _ => None,
+            })
+            .collect();
+        references.filter(|references| !references.is_empty())
     }
 
     /// The value of no bytes.
@@ -97,7 +152,15 @@ impl Parcel {
     /// Reads the value. Of one that was received it needs no further descriptor: it is lost if it
     /// cannot be read.
     pub(crate) fn open<T: DeserializeOwned>(self) -> Result<T> {
+        #[cfg(feature = "net")]
+        if let Some(references) = self.references() {
+            return references::read(references, &self.0.bytes)
+                .map_err(|why| undecodable::<T>(&self.0.bytes, &why));
+        }
         let (bytes, files) = self.into_parts()?;
+        if cfg!(feature = "net") {
+            return open_foreign(&bytes, files);
+        }
         let files = Some(files).filter(|files| !files.is_empty());
         message::unpack(&bytes, files).map_err(|why| undecodable::<T>(&bytes, &why))
     }
@@ -121,17 +184,21 @@ impl Parcel {
     /// The highest number of its descriptors.
     pub(crate) fn highest_descriptor(&self) -> Option<RawFd> {
         let files = self.0.files.iter();
-        files.map(|file| file.as_fd().as_raw_fd()).max()
+        files.filter_map(File::as_raw_fd).max()
     }
 }
 
 impl Serialize for Parcel {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Contents { bytes, files } = &*self.0;
-        let places: Result<Vec<Option<u32>>> = files
-            .iter()
-            .map(|file| transfer::put(&file.descriptor(), None))
-            .collect();
+        #[cfg(feature = "net")]
+        if references::is_in_frame() {
+            let numbers: Result<Vec<u64>> = files.iter().map(File::send).collect();
+            let numbers =
+                numbers.map_err(|error| transfer::refuse(error, serde::ser::Error::custom))?;
+            return (Bytes(bytes), numbers).serialize(serializer);
+        }
+        let places: Result<Vec<Option<u32>>> = files.iter().map(File::put).collect();
         let places = places.map_err(|error| transfer::refuse(error, serde::ser::Error::custom))?;
         (Bytes(bytes), places).serialize(serializer)
     }
@@ -139,6 +206,13 @@ impl Serialize for Parcel {
 
 impl<'de> Deserialize<'de> for Parcel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[cfg(feature = "net")]
+        if references::is_in_frame() {
+            let (ByteBuf(bytes), numbers) = <(ByteBuf, Vec<u64>)>::deserialize(deserializer)?;
+            let files: Result<Vec<File>> = numbers.into_iter().map(File::receive).collect();
+            let files = files.map_err(|error| transfer::refuse(error, D::Error::custom))?;
+            return Ok(Self(Arc::new(Contents { bytes, files })));
+        }
         let (ByteBuf(bytes), places) = <(ByteBuf, Vec<Option<u32>>)>::deserialize(deserializer)?;
         let files: Result<Vec<File>> = places.into_iter().map(take_file).collect();
         let files = files.map_err(|error| transfer::refuse(error, D::Error::custom))?;
@@ -171,7 +245,11 @@ impl Key {
 
     /// Reads the key.
     pub(crate) fn open<K: DeserializeOwned>(&self) -> Result<K> {
-        message::read(&self.0).map_err(|why| undecodable::<K>(&self.0, &why))
+        let key = match cfg!(feature = "net") {
+            true => message::read_foreign(&self.0),
+            false => message::read(&self.0),
+        };
+        key.map_err(|why| undecodable::<K>(&self.0, &why))
     }
 }
 
@@ -188,8 +266,23 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
+/// Reads a value that a client of another machine may have made up.
+fn open_foreign<T: DeserializeOwned>(bytes: &[u8], files: Vec<OwnedFd>) -> Result<T> {
+    let (value, refused) = transfer::incoming_or_why(files, || message::read_foreign(bytes));
+    value.map_err(|why| match refused {
+        Some(refused) => undecodable::<T>(bytes, &refused),
+        None => undecodable::<T>(bytes, &why),
+    })
+}
+
 #[cold]
-fn undecodable<T>(bytes: &[u8], why: &message::Unfit) -> Error {
+fn unwritable(why: &message::Unfit) -> Error {
+    Error::new(ErrorKind::Encode, "write", "a value for a manager")
+        .with_detail(format!("it cannot be written: {why}"))
+}
+
+#[cold]
+fn undecodable<T>(bytes: &[u8], why: &dyn fmt::Display) -> Error {
     Error::new(ErrorKind::Decode, "read", "a value of a manager").with_detail(format!(
         "{} bytes are not a {}: {why}",
         bytes.len(),

@@ -54,7 +54,11 @@ impl<'de> Deserialize<'de> for Sender {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Operation {
     /// The first of a connection: by what it gets replies. It is not answered, unless refused.
-    Connect(Connection<Reply, Nothing>),
+    Connect(Connection<Reply, Nothing>, Receipt),
+    /// The reply to the last request was received.
+    Received,
+    /// The dictionary of the published names, which is made if there is none yet.
+    Names,
     /// Makes an object.
     Create(Kind),
     /// Makes an object of the program's own type, by a function.
@@ -69,6 +73,29 @@ pub(crate) enum Operation {
     Clear,
     Dict(DictOperation),
     List(ListOperation),
+    /// Serves clients of other machines, too.
+    #[cfg(feature = "net")]
+    Listen(Listen),
+}
+
+/// How the server learns that a client has received a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Receipt {
+    /// By a look at the pipe.
+    Seen,
+    /// By [`Operation::Received`], or by the next request: the one at the end of the pipe sends the
+    /// reply on.
+    Told,
+}
+
+/// Where the server is to listen.
+#[cfg(feature = "net")]
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Listen {
+    /// By which the requests of remote clients go to the server's thread.
+    pub(crate) link: crate::link::LinkHandle,
+    pub(crate) address: mp_net::Address,
+    pub(crate) key: Vec<u8>,
 }
 
 /// A function that the server calls, and its arguments.
@@ -162,6 +189,9 @@ pub(crate) enum Answer {
     /// What came of a call: the bytes of an [`Outcome`](mp_process::call::Outcome).
     Returned(Parcel),
     Failed(Error),
+    /// The address that the server listens at.
+    #[cfg(feature = "net")]
+    Listening(mp_net::Address),
 }
 
 /// As much of a copy of a container as fits into an answer.
@@ -227,6 +257,16 @@ impl Answer {
 }
 
 impl Operation {
+    /// Whether it takes something out, which comes back if the client does not receive it.
+    #[cfg(feature = "net")]
+    pub(crate) fn takes(&self) -> bool {
+        matches!(
+            self,
+            Self::Dict(DictOperation::Take(_) | DictOperation::TakeLast)
+                | Self::List(ListOperation::Take(_))
+        )
+    }
+
     /// The highest number of the descriptors that came with it.
     pub(crate) fn highest_descriptor(&self) -> Option<RawFd> {
         match self {

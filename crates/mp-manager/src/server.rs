@@ -13,7 +13,7 @@ use mp_os::socket::MAX_FDS;
 use mp_queue::{Connection, GetError, Nothing, PutError, Queue};
 
 use crate::object_thread::Caller;
-use crate::request::{Answer, Operation, Reply, Request, Sender};
+use crate::request::{Answer, Operation, Receipt, Reply, Request, Sender};
 use crate::reserve::Reserve;
 use crate::store::{Lent, Store, Swept};
 use crate::token::Token;
@@ -46,12 +46,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
     // Where it is forbidden, there are fewer.
     let limit = descriptor::raise_limit().unwrap_or_else(|_| descriptor::limit());
-    let mut server = Server {
-        store: Store::default(),
-        clients: HashMap::new(),
-        limit,
-        reserve: Reserve::default(),
-    };
+    let mut server = Server::new(limit);
     server.reserve.fill();
     let mut next_sweep = Deadline::after(SWEEP);
     let mut failures = 0;
@@ -66,6 +61,8 @@ pub(crate) fn run(requests: Queue<Request>) -> Result<()> {
             Err(GetError::Closed) => {
                 // A method that waits for this server hears that it has ended.
                 drop(server.clients);
+                #[cfg(feature = "net")]
+                drop(server.gateways);
                 server.store.end();
                 return Ok(());
             }
@@ -101,6 +98,9 @@ struct Server {
     /// So many descriptors it may have.
     limit: u64,
     reserve: Reserve,
+    /// Where it listens.
+    #[cfg(feature = "net")]
+    gateways: Vec<crate::remote::Gateway>,
 }
 
 /// A thread of a process, which has one request under way at most.
@@ -110,9 +110,31 @@ struct Client {
     lent: Option<Lent>,
     /// The next page of what it asked for last.
     next_page: Option<Answer>,
+    receipt: Receipt,
+}
+
+impl Client {
+    /// Whether it has the last reply.
+    fn has_received(&self) -> bool {
+        match self.receipt {
+            Receipt::Seen => self.replies.unreceived() == 0,
+            Receipt::Told => false,
+        }
+    }
 }
 
 impl Server {
+    fn new(limit: u64) -> Self {
+        Self {
+            store: Store::default(),
+            clients: HashMap::new(),
+            limit,
+            reserve: Reserve::default(),
+            #[cfg(feature = "net")]
+            gateways: Vec::new(),
+        }
+    }
+
     fn serve(&mut self, request: Request) {
         // This one was read: the next that is not may be of a sender who is not known.
         Sender::take_last();
@@ -122,16 +144,17 @@ impl Server {
             operation,
         } = request;
         match operation {
-            Operation::Connect(replies) => self.connect(sender, replies),
+            Operation::Connect(replies, receipt) => self.connect(sender, replies, receipt),
             operation => self.answer(sender, object, operation),
         }
     }
 
-    fn connect(&mut self, sender: Sender, replies: Connection<Reply, Nothing>) {
+    fn connect(&mut self, sender: Sender, replies: Connection<Reply, Nothing>, receipt: Receipt) {
         let client = Client {
             replies,
             lent: None,
             next_page: None,
+            receipt,
         };
         match self.check_descriptor(next_descriptor()) {
             Ok(()) => drop(self.clients.insert(sender.connection, client)),
@@ -155,7 +178,7 @@ impl Server {
             self.sweep();
         }
         let descriptor = match operation {
-            Operation::Create(_) | Operation::Make(_) => next_descriptor(),
+            Operation::Create(_) | Operation::Make(_) | Operation::Names => next_descriptor(),
             _ => None,
         };
         let descriptor = descriptor.max(operation.highest_descriptor());
@@ -163,6 +186,7 @@ impl Server {
             return self.reply(sender, Answer::Failed(error), None);
         }
         match operation {
+            Operation::Received => self.reply(sender, Answer::Done, None),
             Operation::Make(call) => self.delegate(sender, |store, to| store.make(call, to)),
             Operation::Call(call) => {
                 self.delegate(sender, |store, to| store.call(object, call, to));
@@ -171,11 +195,24 @@ impl Server {
                 let answer = next_page.unwrap_or_else(|| Answer::Failed(no_next_page()));
                 self.reply(sender, answer, None);
             }
+            #[cfg(feature = "net")]
+            Operation::Listen(listen) => {
+                let answer = self.listen(listen).unwrap_or_else(Answer::Failed);
+                self.reply(sender, answer, None);
+            }
             operation => {
                 let (answer, lent) = self.store.run(object, operation);
                 self.reply(sender, answer, lent);
             }
         }
+    }
+
+    #[cfg(feature = "net")]
+    fn listen(&mut self, listen: crate::request::Listen) -> Result<Answer> {
+        let most = self.limit.saturating_sub(FREE_DESCRIPTORS);
+        let (gateway, address) = crate::remote::Gateway::listen(listen, most)?;
+        self.gateways.push(gateway);
+        Ok(Answer::Listening(address))
     }
 
     /// Has another thread answer a request.
@@ -246,7 +283,7 @@ impl Server {
         clients.retain(|_, client| {
             let is_gone = client.replies.is_closed();
             // Asked after that: a client that is gone receives nothing more.
-            let is_received = client.replies.unreceived() == 0;
+            let is_received = client.has_received();
             match client.lent.take() {
                 Some(lent) if is_gone && !is_received => store.give_back(lent),
                 // It may die before it receives it.
@@ -300,8 +337,11 @@ fn no_next_page() -> Error {
 /// A number that the next descriptor could have; the highest there is if there can be none.
 fn next_descriptor() -> Option<RawFd> {
     let probe = Token::new();
-    Some(probe.map_or(RawFd::MAX, |(_, token)| token.descriptor()))
+    probe.map_or(Some(RawFd::MAX), |(_, token)| token.descriptor())
 }
+
+#[cfg(all(fuzzing, feature = "net"))]
+pub(crate) mod fuzzing;
 
 #[cfg(test)]
 mod tests {
@@ -314,17 +354,17 @@ mod tests {
     type Replies = Connection<Nothing, Reply>;
 
     fn server() -> Server {
-        Server {
-            store: Store::default(),
-            clients: HashMap::new(),
-            limit: u64::MAX,
-            reserve: Reserve::default(),
-        }
+        Server::new(u64::MAX)
     }
 
     fn connect(server: &mut Server, connection: u64) -> Replies {
         let (replies, theirs) = pipe_one_way().unwrap();
-        ask(server, connection, 0, Operation::Connect(theirs));
+        ask(
+            server,
+            connection,
+            0,
+            Operation::Connect(theirs, Receipt::Seen),
+        );
         replies
     }
 

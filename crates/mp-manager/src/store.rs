@@ -29,6 +29,8 @@ pub(crate) struct Store {
     most_threads: usize,
     last_object: u64,
     last_stamp: u64,
+    /// The dictionary of the published names, which no client counts as an object.
+    names: Option<(u64, Token)>,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,7 @@ impl Default for Store {
             most_threads: MOST_THREADS,
             last_object: 0,
             last_stamp: 0,
+            names: None,
         }
     }
 }
@@ -92,9 +95,9 @@ impl Store {
         self.threads + self.ending.len() != 0
     }
 
-    /// How many objects there are.
+    /// How many objects there are, without the published names.
     pub(crate) fn len(&self) -> usize {
-        self.objects.len()
+        self.objects.len() - usize::from(self.names.is_some())
     }
 
     /// Carries out a request. What it took out of an object is returned as well.
@@ -119,6 +122,7 @@ impl Store {
         let operation = match operation {
             Operation::Create(kind) => return self.create(kind),
             Operation::CountObjects => return Ok(Answer::Number(self.len() as u64)),
+            Operation::Names => return self.names(),
             operation => operation,
         };
         let Self {
@@ -148,6 +152,19 @@ impl Store {
                 run_on_list(list, operation, &mut stamps, lent)
             }
             (container, operation) => Err(wrong_kind(container, &operation)),
+        }
+    }
+
+    /// The dictionary of the published names, which stays.
+    fn names(&mut self) -> Result<Answer> {
+        if self.names.is_none()
+            && let Answer::Created(number, token) = self.create(Kind::Dict)?
+        {
+            self.names = Some((number, token));
+        }
+        match &self.names {
+            Some((number, token)) => Ok(Answer::Created(*number, token.clone())),
+            None => Err(unknown(0)),
         }
     }
 

@@ -14,9 +14,16 @@ use mp_os::descriptor;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A write end. Clones are the same one.
+#[cfg(feature = "net")]
+use crate::remote::references::{self, Arrived, Reference};
+
+/// A write end, or what stands for one at a remote client. Clones are the same one.
 #[derive(Clone, Debug)]
-pub(crate) struct Token(Arc<OwnedFd>);
+pub(crate) enum Token {
+    Here(Arc<OwnedFd>),
+    #[cfg(feature = "net")]
+    Away(Arc<Reference>),
+}
 
 /// The read end: it hangs up when there is no token any more.
 #[derive(Debug)]
@@ -28,11 +35,45 @@ impl Token {
             io::pipe().map_err(|source| Error::os("make", "the token of an object", source))?;
         // Nothing is written. Where this fails it only counts for more.
         drop(descriptor::shrink_pipe(&watch));
-        Ok((TokenWatch(watch), Self(Arc::new(token.into()))))
+        Ok((TokenWatch(watch), Self::Here(Arc::new(token.into()))))
     }
 
-    pub(crate) fn descriptor(&self) -> RawFd {
-        self.0.as_raw_fd()
+    pub(crate) fn descriptor(&self) -> Option<RawFd> {
+        match self {
+            Self::Here(file) => Some(file.as_raw_fd()),
+            #[cfg(feature = "net")]
+            Self::Away(_) => None,
+        }
+    }
+
+    fn put(&self) -> Result<u64> {
+        match self {
+            #[cfg(feature = "net")]
+            Self::Here(file) if references::is_in_frame() => references::send_here(file),
+            #[cfg(feature = "net")]
+            Self::Away(reference) => references::put(reference),
+            Self::Here(file) => {
+                let descriptor = Descriptor::new(Arc::clone(file));
+                let place = transfer::put(&descriptor, None)?;
+                Ok(place.unwrap_or_default().into())
+            }
+        }
+    }
+
+    fn take(place: u64) -> Result<Self> {
+        #[cfg(feature = "net")]
+        if references::is_in_frame() {
+            return Ok(match references::receive(place)? {
+                Arrived::Here(file) => Self::Here(file),
+                Arrived::Away(reference) => Self::Away(reference),
+            });
+        }
+        #[cfg(feature = "net")]
+        if let Some(reference) = references::take(place)? {
+            return Ok(Self::Away(reference));
+        }
+        let taken = transfer::take(u32::try_from(place).unwrap_or(u32::MAX))?;
+        Ok(Self::Here(Arc::new(taken)))
     }
 }
 
@@ -44,18 +85,15 @@ impl AsFd for TokenWatch {
 
 impl Serialize for Token {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let descriptor = Descriptor::new(Arc::clone(&self.0));
-        let place = transfer::put(&descriptor, None);
+        let place = self.put();
         let place = place.map_err(|error| transfer::refuse(error, serde::ser::Error::custom))?;
-        place.unwrap_or_default().serialize(serializer)
+        place.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Token {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let taken = transfer::take(u32::deserialize(deserializer)?);
-        taken
-            .map(|token| Self(Arc::new(token)))
-            .map_err(|error| transfer::refuse(error, D::Error::custom))
+        let taken = Self::take(u64::deserialize(deserializer)?);
+        taken.map_err(|error| transfer::refuse(error, D::Error::custom))
     }
 }

@@ -33,6 +33,7 @@
 //! | share many numbers | [`Array`], [`RawArray`], [`AnyArray`] |
 //! | send messages | [`Queue`]; [`pipe()`] between two sides; [`channel`] from one sender to one receiver |
 //! | talk to other machines, and to Python | `net::Listener`, `net::Client` (feature `net`) |
+//! | share a dictionary or a list with other machines | `Manager::bind`, `Manager::connect` (feature `net`) |
 //! | take turns | [`Lock`], [`RLock`], [`RwLock`], [`Mutex`] |
 //! | wait for several of them, or for processes, in one call | [`wait`] |
 //! | wait for each other | [`Event`], [`Condition`], [`Barrier`], [`Semaphore`], [`BoundedSemaphore`], [`PermitSemaphore`] |
@@ -85,8 +86,10 @@ pub mod pool {
     pub use mp_pool::progress_bar;
 }
 
-/// Proxies of what lives in a [`Manager`].
+/// Proxies of what lives in a [`Manager`], and with the feature `net` a manager of another machine.
 pub mod manager {
+    #[cfg(feature = "net")]
+    pub use mp_manager::RemoteManager;
     pub use mp_manager::{Dict, Entry, List, ManagerHandle, Method, Namespace, Object, Set};
 }
 

@@ -1,0 +1,307 @@
+//! Peers that have the key and say what no client says.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
+
+use mp_layout::{ErrorKind, Result};
+use mp_net::{Client, Connection};
+use mp_testkit::{PATIENCE, Watchdog};
+
+use super::session::{Session, Table};
+use super::wire::{self, Hello, ToServer, Welcome};
+use super::{RemoteManager, references};
+use crate::parcel::{Key, Parcel};
+use crate::request::{Answer, Call, DictOperation, Kind, ListOperation, Operation};
+use crate::{List, Manager};
+
+const KEY: &[u8] = b"the key";
+
+/// A client that writes its frames itself.
+struct Peer {
+    connection: Connection,
+    session: std::sync::Arc<Session>,
+}
+
+impl Peer {
+    fn connect(manager: &Manager) -> Self {
+        let join = |session| {
+            let mut connection = Client::connect(manager.address().unwrap(), KEY).unwrap();
+            let hello = wire::write(&Hello::new(session)).unwrap();
+            connection.send_bytes(&hello).unwrap();
+            let welcome: Result<Welcome> = wire::read(&connection.recv_bytes().unwrap()).unwrap();
+            (connection, welcome.unwrap().session)
+        };
+        // It asks by its lifeline: whoever sees that the session has ended knows of the connection.
+        let (connection, number) = join(None);
+        let (second, joined) = join(Some(number));
+        assert_eq!(number, joined);
+        let session = Session::new(number, second);
+        Self {
+            connection,
+            session,
+        }
+    }
+
+    fn send(&mut self, frame: &ToServer) {
+        let frame = references::in_frame_of(&self.session, || wire::write(frame)).unwrap();
+        self.connection.send_bytes(&frame).unwrap();
+    }
+
+    fn answer(&mut self) -> Answer {
+        let bytes = self.connection.recv_bytes_timeout(PATIENCE).unwrap();
+        references::in_frame_of(&self.session, || wire::read(&bytes)).unwrap()
+    }
+
+    fn ask(&mut self, object: u64, operation: Operation) -> Answer {
+        self.send(&ToServer::Ask(object, operation));
+        self.answer()
+    }
+
+    /// The error that bytes are answered with.
+    fn ask_bytes(&mut self, bytes: &[u8]) -> mp_layout::Error {
+        self.connection.send_bytes(bytes).unwrap();
+        match self.answer() {
+            Answer::Failed(error) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn assert_dropped(&mut self) {
+        let end = self.connection.recv_bytes_timeout(PATIENCE).unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::Closed, "{end}");
+    }
+}
+
+fn bound() -> (Manager, List<u32>, u64, Watchdog) {
+    let watchdog = Watchdog::new(PATIENCE * 3);
+    let manager = Manager::bind(([127, 0, 0, 1], 0), KEY).unwrap();
+    let list = manager.list().unwrap();
+    list.extend([1, 2, 3]).unwrap();
+    let number = list.number();
+    (manager, list, number, watchdog)
+}
+
+fn take() -> Operation {
+    Operation::List(ListOperation::Take(Some(1)))
+}
+
+#[test]
+fn what_a_client_took_comes_back_if_it_did_not_say_that_it_has_it() {
+    let (manager, list, number, _watchdog) = bound();
+    let mut peer = Peer::connect(&manager);
+    assert!(matches!(peer.ask(number, take()), Answer::Value(Some(_))));
+    assert_eq!(list.to_vec().unwrap(), [1, 3]);
+    drop(peer);
+    while list.len().unwrap() != 3 {
+        thread::yield_now();
+    }
+    assert_eq!(list.to_vec().unwrap(), [1, 2, 3], "in its old place");
+}
+
+#[test]
+fn what_a_client_took_is_gone_with_it_when_it_has_said_that_it_has_it() {
+    let (manager, list, number, _watchdog) = bound();
+    for frame in [
+        ToServer::Ask(0, Operation::Received),
+        ToServer::Ask(number, Operation::Len),
+    ] {
+        let mut peer = Peer::connect(&manager);
+        let kept = peer.ask(0, Operation::Create(Kind::List));
+        peer.ask(number, Operation::List(ListOperation::Take(None)));
+        peer.send(&frame);
+        drop(peer);
+        while manager.number_of_objects().unwrap() != 1 {
+            thread::yield_now();
+        }
+        // A look after the one that saw the end of the session.
+        manager.number_of_objects().unwrap();
+        drop(kept);
+    }
+    assert_eq!(list.to_vec().unwrap(), [1]);
+}
+
+#[test]
+fn an_item_that_waits_for_its_receipt_stays_out() {
+    let (manager, list, number, _watchdog) = bound();
+    let mut peer = Peer::connect(&manager);
+    peer.ask(number, take());
+    for _ in 0..3 {
+        // Each is after a look.
+        manager.number_of_objects().unwrap();
+        assert_eq!(list.len().unwrap(), 2);
+    }
+}
+
+#[test]
+fn unknown_objects_and_wrong_kinds_are_errors() {
+    let (manager, list, number, _watchdog) = bound();
+    let mut peer = Peer::connect(&manager);
+    let kind = |answer| match answer {
+        Answer::Failed(error) => error.kind(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        kind(peer.ask(u64::MAX, Operation::Len)),
+        ErrorKind::NotFound
+    );
+    let get = Operation::Dict(DictOperation::Get(Key::of(&1).unwrap()));
+    assert_eq!(kind(peer.ask(number, get)), ErrorKind::WrongKind);
+    let call = || Call {
+        function: vec![7; 40],
+        arguments: Parcel::empty(),
+    };
+    for operation in [Operation::Call(call()), Operation::Make(call())] {
+        assert_eq!(kind(peer.ask(number, operation)), ErrorKind::Unsupported);
+    }
+    assert!(matches!(
+        peer.ask(number, Operation::Len),
+        Answer::Number(3)
+    ));
+    assert_eq!(list.len().unwrap(), 3);
+}
+
+#[test]
+fn a_reference_that_the_client_does_not_have_is_refused() {
+    let (manager, list, number, _watchdog) = bound();
+    let mut peer = Peer::connect(&manager);
+    // No bytes, and one reference.
+    let value: Parcel = references::in_frame_of(&peer.session, || wire::read(&[0, 1, 77])).unwrap();
+    let extend = Operation::List(ListOperation::Extend(vec![value]));
+    let Answer::Failed(error) = peer.ask(number, extend) else {
+        panic!("it was accepted")
+    };
+    assert_eq!(error.kind(), ErrorKind::Decode);
+    assert!(error.to_string().contains("no reference 77"), "{error}");
+    peer.assert_dropped();
+    assert_eq!(list.len().unwrap(), 3);
+}
+
+#[test]
+fn what_is_no_frame_is_answered_and_its_sender_dropped() {
+    let (manager, list, _, _watchdog) = bound();
+    // No operation, no length, a length that no memory holds, and too much.
+    let frames: [&[u8]; 5] = [
+        &[],
+        &[9],
+        &[0, 1, 99],
+        &[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+        &[1, 0, 0],
+    ];
+    for frame in frames {
+        let mut peer = Peer::connect(&manager);
+        assert_eq!(peer.ask_bytes(frame).kind(), ErrorKind::Decode, "{frame:?}");
+        peer.assert_dropped();
+    }
+    assert_eq!(list.len().unwrap(), 3);
+}
+
+#[test]
+fn another_protocol_and_an_unknown_session_are_refused() {
+    let (manager, list, _, _watchdog) = bound();
+    let other = wire::write(&(1_u64, None::<u128>)).unwrap();
+    let unknown = wire::write(&Hello::new(Some(5))).unwrap();
+    for (hello, kind) in [
+        (other, ErrorKind::WrongVersion),
+        (unknown, ErrorKind::Closed),
+        (vec![200; 100], ErrorKind::Decode),
+    ] {
+        let mut connection = Client::connect(manager.address().unwrap(), KEY).unwrap();
+        connection.send_bytes(&hello).unwrap();
+        let answer = connection.recv_bytes_timeout(PATIENCE).unwrap();
+        let answer: Result<Welcome> = wire::read(&answer).unwrap();
+        assert_eq!(answer.unwrap_err().kind(), kind);
+        let end = connection.recv_bytes_timeout(PATIENCE).unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::Closed);
+    }
+    assert_eq!(list.len().unwrap(), 3);
+}
+
+/// A value that contains itself.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Node(Option<Box<Node>>);
+
+#[test]
+fn a_value_of_ten_thousand_levels_overflows_no_stack() {
+    let (manager, _, _, _watchdog) = bound();
+    let nodes = manager.list::<Node>().unwrap();
+    manager.publish("nodes", nodes.clone()).unwrap();
+    let remote = RemoteManager::connect(manager.address().unwrap(), KEY).unwrap();
+    let theirs: List<Node> = remote.published("nodes").unwrap();
+    let mut deep = Node(None);
+    for _ in 0..400 {
+        deep = Node(Some(Box::new(deep)));
+    }
+    let refused = theirs.append(deep).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Encode, "{refused}");
+    let made_up = Parcel::received([vec![1; 10_000], vec![0]].concat(), Vec::new());
+    let extend = Operation::List(ListOperation::Extend(vec![made_up]));
+    let mut peer = Peer::connect(&manager);
+    assert!(matches!(peer.ask(nodes.number(), extend), Answer::Done));
+    for list in [&nodes, &theirs] {
+        let error = list.get(0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Decode);
+        assert!(
+            error.to_string().contains("more than 500 levels"),
+            "{error}"
+        );
+    }
+    theirs.append(Node(None)).unwrap();
+    assert_eq!(theirs.len().unwrap(), 2);
+}
+
+#[test]
+fn random_frames_end_nothing() {
+    let (manager, list, number, _watchdog) = bound();
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8 % 12
+    };
+    let mut answered = 0;
+    for _ in 0..150 {
+        let mut peer = Peer::connect(&manager);
+        for _ in 0..20 {
+            let mut bytes = vec![0, number as u8 + random() % 2];
+            bytes.extend((0..random()).map(|_| random()));
+            peer.connection.send_bytes(&bytes).ok();
+        }
+        // It is dropped for this, if not before.
+        peer.connection.send_bytes(&[9]).ok();
+        while peer.connection.recv_bytes_timeout(PATIENCE).is_ok() {
+            answered += 1;
+        }
+    }
+    assert!(answered > 100, "only {answered} were answered");
+    list.append(5).unwrap();
+    let remote = RemoteManager::connect(manager.address().unwrap(), KEY).unwrap();
+    assert_eq!(remote.pid(), manager.pid());
+}
+
+#[test]
+fn half_a_frame_has_a_deadline() {
+    let (one, mut other) = UnixStream::pair().unwrap();
+    let mut connection = Connection::without_key(one).unwrap();
+    other.write_all(&[0, 0, 0, 9, 1]).unwrap();
+    let late = wire::receive(&mut connection, Duration::from_millis(5)).unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn a_table_keeps_the_last_descriptors_free() {
+    let file = || std::sync::Arc::new(UnixStream::pair().unwrap().0.into());
+    let full = Table::new(3);
+    let refused = full.insert(file()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooManyDescriptors);
+    let table = Table::new(u64::MAX);
+    let numbers = [(); 2].map(|()| table.insert(file()).unwrap());
+    assert_ne!(numbers[0], numbers[1]);
+    table.release(&numbers[..1]);
+    assert_eq!(table.get(numbers[0]).unwrap_err().kind(), ErrorKind::Decode);
+    assert!(table.get(numbers[1]).is_ok());
+    table.clear();
+    assert!(table.get(numbers[1]).is_err());
+}
