@@ -332,8 +332,8 @@ fn memory(queue: &Blobs) -> u64 {
     file.expect("an open descriptor").blocks() * 512
 }
 
-/// Bytes of more blocks than the 64 that a queue keeps memory for.
-const LONG: usize = 1_400_000;
+/// Bytes of more blocks than a queue keeps memory for.
+const LONG: usize = 3_000_000;
 
 /// I4: a page that was given back and is still promised would kill whoever writes there when memory
 /// is exhausted.
@@ -349,14 +349,13 @@ fn a_get_that_gives_memory_back_never_promises_what_is_gone() {
             queue.put(blob(41)).expect("room");
             fill_block(queue, 0);
         }
-        // It leaves nearly 90 blocks, whose memory is kept for a queue that is still in five, four,
-        // three.
+        // It leaves nearly 200 blocks, whose memory is kept for a queue that is still in five,
+        // four, three.
         for _ in 0..4 {
             queue.get().expect("a message");
         }
     };
     fill(&queue);
-    let grown = promised(&queue);
     assert_eq!(memory(&queue), promised(&queue), "all memory is recorded");
     Check::new("get that leaves the last block but one of a long queue")
         .setup(fill)
@@ -392,6 +391,5 @@ fn a_get_that_gives_memory_back_never_promises_what_is_gone() {
         .allow_missed(0.05, "arithmetic on the time")
         .assert_safe(&queue);
     while queue.try_get().is_ok() {}
-    let left = promised(&queue);
-    assert!(left < grown, "{left} of {grown} bytes are left");
+    assert!(promised(&queue) < 2 << 20, "it was given back");
 }
