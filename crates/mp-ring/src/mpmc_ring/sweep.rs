@@ -6,7 +6,7 @@ use mp_layout::Plain;
 use mp_layout::atomic::Ordering;
 
 use super::MpmcRing;
-use crate::cell_word::{Cell, CellWord, MAX_SEATS};
+use crate::cell_word::{Cell, CellWord};
 
 impl<T: Plain> MpmcRing<'_, T> {
     /// Frees the seats whose owners `is_dead` knows to be dead, and the cells that they had claimed
@@ -20,10 +20,11 @@ impl<T: Plain> MpmcRing<'_, T> {
     /// `is_dead` says so only of owners that will never run again: their cells are given to others
     /// to write.
     pub unsafe fn sweep(&self, is_dead: impl Fn(NonZeroU64) -> bool) -> usize {
-        let mut dead = [None; MAX_SEATS];
-        for (dead, seat) in dead.iter_mut().zip(self.seats) {
-            *dead = seat.owner().filter(|owner| is_dead(*owner));
-        }
+        let dead: Vec<Option<NonZeroU64>> = self
+            .seats
+            .iter()
+            .map(|seat| seat.owner().filter(|owner| is_dead(*owner)))
+            .collect();
         self.free_cells(&dead);
         let seats = self.seats.iter().zip(dead);
         seats
@@ -34,7 +35,7 @@ impl<T: Plain> MpmcRing<'_, T> {
     /// Gives back the cells that are claimed from a seat whose owner is in `dead`, or that has no
     /// owner.
     #[cold]
-    fn free_cells(&self, dead: &[Option<NonZeroU64>; MAX_SEATS]) {
+    fn free_cells(&self, dead: &[Option<NonZeroU64>]) {
         for cell in self.cells.chunks(Self::CELL) {
             // Acquire: what the dead knew of other cells (I2).
             let word = cell[0].load(Ordering::Acquire);
