@@ -36,7 +36,7 @@ impl<T: PlainSlice> NdArray<T> {
     ///   this or any process.
     /// - [`ErrorKind::Unsupported`] if it has a name or a path: the kernel seals files in memory
     ///   only.
-    /// - Those of [`Array::try_lock`].
+    /// - Those of [`Array::try_lock`](crate::Array::try_lock).
     pub fn freeze(self) -> Result<FrozenNdArray<T>, NotFrozen<T>> {
         let before = match &self.path {
             Some(path) => {
