@@ -631,10 +631,12 @@ impl<'a, T: Sync + 'a> Check<'a, SharedArea<T>> {
     ///
     /// use killcheck::{Check, SharedArea};
     ///
+    /// type Pair = SharedArea<[AtomicU64; 2]>;
+    ///
     /// // SAFETY: atomics only, for which zero is valid.
-    /// let pair = unsafe { SharedArea::<[AtomicU64; 2]>::zeroed() }?;
-    /// let report = Check::new("compute for long, store both")
-    ///     .setup(|pair: &SharedArea<_>| pair.reset())
+    /// let pair: Pair = unsafe { SharedArea::zeroed() }?;
+    /// let report = Check::<Pair>::new("compute for long, store both")
+    ///     .setup(|pair| pair.reset())
     ///     .victim(|pair| {
     ///         let sum: u64 = std::hint::black_box(0..100).sum();
     ///         pair.iter().for_each(|word| word.store(sum, SeqCst));

@@ -65,7 +65,7 @@ fn lengths_beyond_memory_are_refused_with_both_figures() {
     assert!(
         error
             .to_string()
-            .contains("MiB left, 268697600 MiB were asked for"),
+            .contains("MiB left, 268500992 MiB were asked for"),
         "{error}"
     );
 }
