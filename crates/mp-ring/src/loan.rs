@@ -13,7 +13,7 @@ use crate::{Corrupt, LoanRing};
 /// [`LoanSeat::loan`](crate::LoanSeat::loan). Dropped, it is given back, and nothing is published.
 ///
 /// It holds a value of before. Leaked, the slot stays in use until a sweep after the death of the
-/// process.
+/// process, or for as long as there is the ring if its seat was given back meanwhile.
 #[derive(Debug)]
 #[must_use = "a dropped loan publishes nothing"]
 pub struct Loan<'s, T: PlainSlice> {

@@ -37,7 +37,8 @@
 //!   read only by the seat that has taken it.
 //! - I5: the values of `capacity` cells are not all there while a slot is yet to be published. So
 //!   there is always room to publish, at the latest after a taken cell was emptied.
-//! - I6: one process sweeps at a time. A seat is freed after all its slots.
+//! - I6: one process sweeps at a time. A seat is freed after all its slots, but for those that were
+//!   leaked ([`mem::forget`](core::mem::forget)), which no sweep finds then.
 //!
 //! # Orderings
 //!
@@ -66,6 +67,13 @@
 //! - In a sweep: the next one goes on.
 //! - No death keeps another process from a loan, a commit or a take, but for the slots that the
 //!   dead had.
+//! - A process that calls `exec` ends its other threads. What they had stays theirs until the new
+//!   program ends, and so does the turn to sweep, unless the identities tell programs apart.
+//!
+//! # If a process stops
+//!
+//! What it has loaned and taken is out of use until it goes on. Stopped in a sweep, it keeps the
+//! turn: no other process sweeps until then.
 
 mod publish;
 mod sweep;
