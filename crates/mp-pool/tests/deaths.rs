@@ -94,20 +94,26 @@ fn each_end_of_a_task_fails_that_task_alone() {
     }
 }
 
-/// Says that it runs, and runs until it is killed.
-fn overflow(depth: u64) -> u64 {
+fn recurse(depth: u64) -> u64 {
     let frame = std::hint::black_box([depth; 64]);
     if depth == u64::MAX {
         return depth;
     }
-    overflow(frame[0] + 1) + frame[1]
+    recurse(frame[0] + 1) + frame[1]
+}
+
+/// Overflows a stack of 1 MiB: that of the main thread may have no limit but the machine's memory.
+fn overflow() -> u64 {
+    let thread = std::thread::Builder::new().stack_size(1 << 20);
+    let overflows = thread.spawn(|| recurse(0)).unwrap();
+    overflows.join().unwrap()
 }
 
 /// The ends of a task that look like none, or that the machine makes.
 fn end_in_other_ways(n: u32) -> u32 {
     match n {
         1 => std::process::exit(0),
-        3 => assert_ne!(overflow(0), 0),
+        3 => assert_ne!(overflow(), 0),
         // More than there are addresses.
         5 => drop(std::hint::black_box(Vec::<u8>::with_capacity(
             isize::MAX as usize,
@@ -146,6 +152,7 @@ fn an_exit_without_error_an_overflow_no_memory_and_any_panic_fail_their_task_alo
     }
 }
 
+/// Says that it runs, and runs until it is killed.
 fn announce(pid: Mutex<u32>, runs: Event) {
     *pid.lock().unwrap() = std::process::id();
     runs.set();
