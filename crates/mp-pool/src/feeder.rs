@@ -130,7 +130,7 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
     pub(crate) fn run(self) -> Vec<Result<R, TaskError>> {
         let results = self.submit_and_wait();
         let each = results.get_each();
-        results.job.flush_hook();
+        results.job.finish_telling();
         each
     }
 
@@ -138,7 +138,7 @@ impl<'p, I: Iterator, R> Feeder<'p, I, R> {
     pub(crate) fn values(self) -> Result<Vec<R>, TaskError> {
         let results = self.submit_and_wait();
         let values = results.get();
-        results.job.flush_hook();
+        results.job.finish_telling();
         values
     }
 

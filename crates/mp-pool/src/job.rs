@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
@@ -36,6 +37,8 @@ pub(crate) struct Job {
     counts: Arc<Ended>,
     /// Told how far it is, of as many tasks as are known.
     hook: Option<(Hook, Option<usize>)>,
+    /// Held by the thread that tells it, so that it is told in order.
+    telling: Mutex<()>,
 }
 
 /// What is known of a job's tasks.
@@ -73,6 +76,7 @@ impl Job {
             pool: Arc::downgrade(pool),
             counts: Arc::clone(&pool.counts),
             hook,
+            telling: Mutex::default(),
         })
     }
 
@@ -127,14 +131,17 @@ impl Job {
         }
     }
 
-    /// Tells the hook how far it is, in the thread of callbacks.
+    /// Tells the hook how far it is, unless it was told of all that has come.
     fn tell(&self) {
         let Some((hook, total)) = &self.hook else {
             return;
         };
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let mut progress = self.locked();
         // What comes from now on is told again.
-        progress.is_to_tell = false;
+        if !std::mem::take(&mut progress.is_to_tell) {
+            return;
+        }
         let told = progress::Progress {
             ended: progress.ended,
             failed: progress.failed,
@@ -144,11 +151,13 @@ impl Job {
         hook.tell(told);
     }
 
-    /// Waits until the hook, if there is one, has been told of what has come.
-    pub(crate) fn flush_hook(&self) {
-        // In a copy there is no such thread.
+    /// Returns when the hook, if there is one, has been told of what has come. This thread tells it
+    /// what is left, since the thread of callbacks may run another call's callback for long.
+    pub(crate) fn finish_telling(&self) {
+        // In a copy another thread may have had the lock.
         if self.has_hook() && !self.is_of_a_copy() {
-            self.callbacks.flush();
+            // The panic hook has said what there is to say; the values are there all the same.
+            drop(catch_unwind(AssertUnwindSafe(|| self.tell())));
         }
     }
 

@@ -410,8 +410,9 @@ impl Pool {
     }
 
     /// The same calls, which tell `hook` how far they are: after each packet, in the thread of
-    /// callbacks. It is told of what came while it ran together; a call that waits for all its
-    /// tasks returns after the last time. [`MapOptions`](crate::MapOptions) has it for executors.
+    /// callbacks. It is told of what came while it ran together. A call that waits for all its
+    /// tasks returns after the last time: it waits for the hook that runs, and tells it itself
+    /// what is left. [`MapOptions`](crate::MapOptions) has it for executors.
     ///
     /// ```
     /// use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! How far a call is, as its hook is told.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::time::Duration;
 
 use mp_pool::{Chunked, Pool, ProcessPoolExecutor, Progress};
@@ -120,10 +121,61 @@ fn a_hook_that_panics_or_uses_the_pool_ends_no_call() {
     let tell = told.hook();
     let uses = pool.on_progress(move |progress| {
         let pool = user.upgrade().expect("its caller has it");
-        assert_eq!(pool.on_progress(|_| ()).map(odd, [1, 2]).unwrap(), [1, 2]);
+        let inner = Told::default();
+        let calls = pool.on_progress(inner.hook());
+        assert_eq!(calls.map(odd, [1, 2]).unwrap(), [1, 2]);
+        inner.assert_ends(2, 0, Some(2));
         assert!(pool.stats().done >= progress.ended as u64);
         tell(progress);
     });
     assert_eq!(uses.map(odd, 1..10).unwrap().len(), 9);
     told.assert_ends(9, 0, Some(9));
+}
+
+/// It waits for what the calling thread sends after the call.
+#[test]
+fn a_call_with_a_hook_returns_while_the_callback_of_another_call_waits() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(1).unwrap();
+    let ((runs, is_running), (go, gone)) = (channel(), channel::<()>());
+    let callback = move |_: u64| {
+        runs.send(()).unwrap();
+        gone.recv().unwrap();
+        runs.send(()).unwrap();
+    };
+    let _result = pool.apply_async(odd, (1,)).callback(callback);
+    is_running.recv().unwrap();
+    let told = Told::default();
+    let calls = pool.on_progress(told.hook()).chunk_size(1);
+    assert_eq!(calls.map(odd, 1..10).unwrap().len(), 9);
+    told.assert_ends(9, 0, Some(9));
+    go.send(()).unwrap();
+    is_running.recv().unwrap();
+    // The thread of callbacks has nothing left to tell.
+    pool.close();
+    pool.join().unwrap();
+    assert_eq!(told.locked().len(), 1);
+}
+
+#[test]
+fn two_pools_whose_hooks_map_on_each_other_both_return() {
+    let _watchdog = Watchdog::new(LONG);
+    let pools = [1, 1].map(|workers| Arc::new(Pool::new(workers).unwrap()));
+    // Each call goes on when the hook of the other one runs.
+    let meet = Arc::new(Barrier::new(2));
+    let told = [Told::default(), Told::default()];
+    std::thread::scope(|scope| {
+        for at in [0, 1] {
+            let (pool, other) = (&pools[at], Arc::downgrade(&pools[1 - at]));
+            let (meet, tell) = (Arc::clone(&meet), told[at].hook());
+            let hook = move |progress| {
+                meet.wait();
+                let other = other.upgrade().expect("its caller has it");
+                assert_eq!(other.on_progress(|_| ()).map(odd, [1, 2]).unwrap(), [1, 2]);
+                tell(progress);
+            };
+            scope.spawn(move || pool.on_progress(hook).map(odd, [1]).unwrap());
+        }
+    });
+    told.iter().for_each(|told| told.assert_ends(1, 0, Some(1)));
 }
