@@ -79,6 +79,11 @@ impl Builder {
 
     /// What each worker has that differs from this process: directory, streams, limits and so on.
     /// All workers block SIGINT.
+    ///
+    /// A setup must not hang, as one can whose directory is on a file server that does not answer.
+    /// Else [`build`](Self::build) does, and later the thread that replaces workers. Until that
+    /// start returns it finds no dead worker, whose call waits on; it takes no results that no
+    /// call waits for, so callbacks, hooks and futures stand still; and the pool's end waits.
     pub fn setup(mut self, setup: Setup) -> Self {
         self.setup = setup;
         self

@@ -35,7 +35,7 @@ pub struct Imap<'p, I: Iterator, R> {
     /// How many tasks more than that may have been submitted.
     ahead: usize,
     has_more: bool,
-    /// Until when `next` waits, and items are taken.
+    /// Until when `next` waits, and takes items.
     deadline: Deadline,
     /// Whether a drop takes back what no worker has taken.
     cancels: bool,

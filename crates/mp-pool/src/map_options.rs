@@ -64,8 +64,11 @@ impl<'p> MapOptions<'p> {
     ///
     /// A result that is there is given also later. The first that is not is
     /// [`Cause::TimedOut`](crate::Cause::TimedOut), and the last that the iterator gives. Tasks
-    /// that no worker has taken by then are cancelled; those that run go on. No item is taken
-    /// later.
+    /// that no worker has taken by then are cancelled; those that run go on.
+    ///
+    /// Later [`next`](Iterator::next) takes no item. [`map`](Self::map) itself takes as many as
+    /// [`buffer_size`](Self::buffer_size) has room for, however long the iterator takes, as in
+    /// Python: without a buffer size all of them.
     pub fn timeout(self, timeout: impl Into<Deadline>) -> Self {
         let deadline = timeout.into();
         Self { deadline, ..self }

@@ -36,9 +36,11 @@ impl fmt::Debug for Hook {
     }
 }
 
-/// A hook for [`Pool::on_progress`](crate::Pool::on_progress) that moves a bar, and finishes it
-/// after the last task. The bar has the length that the iterator of the items says, or keeps its
-/// own.
+/// A hook for [`Pool::on_progress`](crate::Pool::on_progress) that moves a bar. The bar has the
+/// length that the iterator of the items says, or keeps its own.
+///
+/// It finishes the bar after the last task if the iterator says its length and that is not 0. Else
+/// it does not know which task is the last, or is never called: then the caller finishes the bar.
 ///
 /// ```
 /// use indicatif::ProgressBar;

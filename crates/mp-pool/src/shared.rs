@@ -2,7 +2,8 @@
 //!
 //! One thread, the collector, waits for the workers: it finds out what dead ones had begun, and
 //! starts new ones. It takes their outcomes as well while no other thread waits for one, see
-//! [`Leading`](crate::leading::Leading). Other threads submit.
+//! [`Leading`](crate::leading::Leading). Other threads submit. While the collector starts a worker
+//! it does nothing else: a death is found after that, and what no thread waits for is taken then.
 //!
 //! Lock order: the state, then a job's progress.
 
@@ -332,7 +333,8 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Starts workers for seats that are due. Other threads submit, and take what comes, meanwhile.
+    /// Starts workers for seats that are due. Meanwhile other threads submit, and take what comes
+    /// if they wait for it; nobody finds the dead.
     fn start_workers(&self, due: &[usize]) {
         for &number in due {
             if !self.locked().still_wants(number) {
