@@ -53,7 +53,10 @@
 //! - Between two stores: each is a whole step (I4). In a reset: the barrier stays broken, or is
 //!   reset.
 //! - Between the store that ends a round and the wake: the word of `notifier`, then the bell, wakes
-//!   a waiter, and one that was woken so wakes all.
+//!   a waiter, and one that was woken so wakes all, whichever round it waits for. Where the last
+//!   party does not hold `notifier` (it saw no sleeper, holds 1024 locks, or another has it), there
+//!   is the bell alone, and a waiter that falls asleep just then wakes at its recheck, within 250
+//!   ms: the bell has no memory, see [`EventCount`].
 
 use std::fmt;
 
@@ -63,7 +66,7 @@ use mp_os::clock::Deadline;
 use mp_os::process_id::ProcessIdentity;
 
 use crate::raw_mutex::{Guard, RawMutex};
-use crate::{EventCount, participant};
+use crate::{EventCount, Sleep, participant};
 
 mod action;
 mod deaths;
@@ -338,7 +341,7 @@ impl Barrier {
                     }
                     Arrival::RoundIsFull(full) => {
                         let changed = || (self.state() != full).then_some(());
-                        let sweep = || self.sweep_and_pass_on(|| changed().is_some());
+                        let sweep = |slept| self.sweep_and_pass_on(slept, || changed().is_some());
                         self.sleep_until(deadline, changed, sweep)
                             .ok_or_else(|| self.timed_out(self.state()))?;
                     }
@@ -353,20 +356,21 @@ impl Barrier {
         &self,
         deadline: Deadline,
         test: impl FnMut() -> Option<R>,
-        sweep: impl Fn(),
+        sweep: impl Fn(Sleep),
     ) -> Option<R> {
         self.count
             .wait_and_sweep(deadline, &self.swept, Some(&self.notifier), test, sweep)
     }
 
-    /// When a process may have died: looks for the dead, and wakes all if the round has ended,
-    /// since the one that ended it may have died before it woke them (rule c).
+    /// When a process may have died: looks for the dead, and wakes all if the bell rang or the
+    /// round has ended, since the one that ended it may have died before it woke them (rule c). One
+    /// that hears the bell may wait for the next round already, and those of the ended one sleep.
     ///
     /// One that was woken by it does not: a single system call wakes all that sleep, and another
     /// would wake those that wait for the next round by now.
-    fn sweep_and_pass_on(&self, has_ended: impl Fn() -> bool) {
+    fn sweep_and_pass_on(&self, slept: Sleep, has_ended: impl Fn() -> bool) {
         self.sweep();
-        if has_ended() {
+        if slept == Sleep::Bell || has_ended() {
             self.count.pass_on_to_all();
         }
     }
@@ -392,7 +396,7 @@ impl Barrier {
     }
 
     fn await_end(&self, round: u64, deadline: Deadline) -> Result<()> {
-        let sweep = || self.sweep_and_pass_on(|| self.end_of(round).is_some());
+        let sweep = |slept| self.sweep_and_pass_on(slept, || self.end_of(round).is_some());
         let end = self.sleep_until(deadline, || self.end_of(round), sweep);
         match end {
             Some(End::Complete) => Ok(()),

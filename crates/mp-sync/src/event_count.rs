@@ -485,8 +485,8 @@ impl EventCount {
     }
 
     /// Waits like [`EventCount::wait_until`], under the caller's bell, for what keeps which
-    /// processes take part in it: `sweep` looks for the dead when the bell rang, and at each
-    /// recheck, unless another waiter has finished a look since this one's last recheck.
+    /// processes take part in it: `sweep` looks for the dead when the bell rang, as it is told, and
+    /// at each recheck, unless another waiter has finished a look since this one's last recheck.
     /// `swept` counts those in shared memory; so one waiter of many looks, and the next if that one
     /// dies. After the bell it looks as often as
     /// [`wait_until_or_suspect`](Self::wait_until_or_suspect) does.
@@ -498,14 +498,14 @@ impl EventCount {
         swept: &AtomicU64,
         notifier: Option<&RawMutex>,
         mut test: impl FnMut() -> Option<R>,
-        sweep: impl Fn(),
+        sweep: impl Fn(Sleep),
     ) -> Option<R> {
         let mut seen = swept.load(Ordering::Relaxed);
         let mut pause = RECHECK;
         let look = |slept: Sleep| {
             let is_urgent = slept == Sleep::Bell || pause < RECHECK;
             if is_urgent || swept.load(Ordering::Relaxed) == seen {
-                sweep();
+                sweep(slept);
                 swept.fetch_add(1, Ordering::Relaxed);
             }
             seen = swept.load(Ordering::Relaxed);

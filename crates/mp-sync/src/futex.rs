@@ -70,6 +70,7 @@ mod model {
         woken
     }
 
+    /// So no model has what sleeps on a second word beside the first, as on a notifier's mutex.
     pub(crate) fn wait_any(_words: &[(&AtomicU32, u32)], _deadline: Deadline) -> WaitAny {
         WaitAny::Unsupported
     }

@@ -160,7 +160,7 @@ impl PermitSemaphore {
         // All of it: who dies with a permit before it returns is found immediately.
         let taken = self.count.under_bell(|| {
             let take = || self.take_and_pass_on(me);
-            let sweep = || {
+            let sweep = |_| {
                 self.sweep();
             };
             self.take(me)

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mp_layout::{Described, ErrorKind, Region};
 use mp_os::clock::Deadline;
+use mp_os::futex::Wake;
 use mp_sync::{Barrier, Lock};
 
 #[path = "shared/processes.rs"]
@@ -426,4 +427,36 @@ fn overwritten_words_end_every_operation() {
             assert!(barrier.waiting() <= 1 << 16);
         }
     }
+}
+
+/// The kernel wakes one sleeper of the dead one's bell, and those of the ended round may lie behind
+/// one of the next round.
+#[test]
+fn a_party_that_hears_of_a_death_wakes_the_others_though_its_own_round_goes_on() {
+    if !mp_os::futex::waitv_supported() {
+        mp_testkit::not_checked("no kernel wakes a sleeper of two words here");
+        return;
+    }
+    let (memory, barrier) = barrier_of(2);
+    let (bell, event): (&AtomicU32, &AtomicU32) = (place(memory, 48), place(memory, 56));
+    let waiter = waiter(barrier, Ok(0));
+    let limit = Deadline::after(Duration::from_secs(60));
+    // As one of the ended round, which sleeps on while nobody wakes it.
+    let is_woken = || loop {
+        match mp_os::futex::wait(event, event.load(Ordering::SeqCst), limit) {
+            Wake::Woken => return true,
+            Wake::TimedOut => return false,
+            Wake::Changed | Wake::Interrupted => {}
+        }
+    };
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(is_woken);
+        while !sleeper.is_finished() {
+            mp_os::futex::wake(bell, 1);
+            std::thread::yield_now();
+        }
+        assert!(sleeper.join().unwrap(), "nobody woke it");
+    });
+    assert_eq!(barrier.wait().unwrap(), 1);
+    waiter.join();
 }
