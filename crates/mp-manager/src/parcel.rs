@@ -245,11 +245,10 @@ impl Key {
 
     /// Reads the key.
     pub(crate) fn open<K: DeserializeOwned>(&self) -> Result<K> {
-        let key = match cfg!(feature = "net") {
-            true => message::read_foreign(&self.0),
-            false => message::read(&self.0),
-        };
-        key.map_err(|why| undecodable::<K>(&self.0, &why))
+        if cfg!(feature = "net") {
+            return open_foreign(&self.0, Vec::new());
+        }
+        message::read(&self.0).map_err(|why| undecodable::<K>(&self.0, &why))
     }
 }
 
@@ -268,7 +267,7 @@ impl<'de> Deserialize<'de> for Key {
 
 /// Reads a value that a client of another machine may have made up.
 fn open_foreign<T: DeserializeOwned>(bytes: &[u8], files: Vec<OwnedFd>) -> Result<T> {
-    let (value, refused) = transfer::incoming_or_why(files, || message::read_foreign(bytes));
+    let (value, refused) = transfer::foreign(files, || message::read_foreign(bytes));
     value.map_err(|why| match refused {
         Some(refused) => undecodable::<T>(bytes, &refused),
         None => undecodable::<T>(bytes, &why),

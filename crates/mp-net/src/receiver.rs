@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
-use mp_object::{Waitable, Watch, message};
+use mp_object::{Waitable, Watch, message, transfer};
 use mp_os::clock::Deadline;
 use mp_os::poll;
 use serde::de::DeserializeOwned;
@@ -41,7 +41,7 @@ impl Receiver {
     ///   connection to its machine was lost; the error says which.
     /// - [`ErrorKind::Truncated`] if that was in the middle of a message.
     /// - [`ErrorKind::Decode`] if the message's bytes are not a `T`, or one of more than 500
-    ///   levels. It was taken; the next call returns the one after it.
+    ///   levels, or a shared object is in it. It was taken; the next call returns the one after it.
     /// - [`ErrorKind::WrongSize`] for a message that is longer than the limit, and
     ///   [`ErrorKind::Corrupt`] for a length that is none. The connection is closed then.
     /// - [`ErrorKind::NotEnoughMemory`], and [`ErrorKind::Os`] for what else the network reports.
@@ -57,7 +57,9 @@ impl Receiver {
     /// Those of [`recv`](Self::recv), and [`ErrorKind::TimedOut`].
     pub fn recv_timeout<T: DeserializeOwned>(&mut self, timeout: impl Into<Deadline>) -> Result<T> {
         let bytes = self.recv_bytes_timeout(timeout)?;
-        message::read_foreign(&bytes).map_err(|why| {
+        let (value, refused) = transfer::foreign(Vec::new(), || message::read_foreign(&bytes));
+        value.map_err(|why| {
+            let why = refused.map_or_else(|| why.to_string(), |refused| refused.to_string());
             Error::new(ErrorKind::Decode, "receive from", "a connection").with_detail(format!(
                 "a message of {} bytes is not a {}: {why}",
                 bytes.len(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mp_layout::ErrorKind;
 use mp_net::Connection;
-use mp_object::{Event, Lock};
+use mp_object::{Event, Lock, message, transfer};
 use mp_os::clock::Deadline;
 use mp_testkit::{PATIENCE, UniqueName, Watchdog};
 use serde::{Deserialize, Serialize};
@@ -280,6 +280,22 @@ fn shared_objects_stay_on_their_machine() {
         1,
         "nothing of the others was sent"
     );
+}
+
+#[test]
+fn made_up_bytes_open_no_shared_object_by_its_name() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let (mut one, mut other) = both();
+    let name = UniqueName::new("net-by-name");
+    let named = Lock::create_named(&name).unwrap();
+    let (bytes, _) = transfer::message(transfer::Way::Names, || message::write(&named));
+    one.send_bytes(&bytes.unwrap()).unwrap();
+    let error = other.recv::<Lock>().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Decode);
+    assert!(error.to_string().contains("by a name"), "{error}");
+    one.send(&1).unwrap();
+    assert_eq!(other.recv::<i32>().unwrap(), 1);
+    Lock::unlink(&name).unwrap();
 }
 
 #[test]

@@ -262,7 +262,7 @@ impl Object {
                 let lane = has_lane.then(|| Lane::take(place)).transpose()?;
                 (descriptor?, lane)
             }
-            (None, Some(name)) => (Segment::open_file(name)?, None),
+            (None, Some(name)) => (transfer::open(name)?, None),
             (None, None) => {
                 return Err(Error::new(ErrorKind::Decode, "attach", "a shared object")
                     .with_detail("its handle has neither a descriptor nor a name"));

@@ -278,6 +278,38 @@ fn by_name_a_handle_opens_the_same_object_only() {
 }
 
 #[test]
+fn bytes_of_another_machine_open_nothing_by_name() {
+    let lock_name = UniqueName::new("foreign");
+    let lock = Lock::create_named(&lock_name).unwrap();
+    let memory_name = UniqueName::new("foreign-memory");
+    let memory = SharedMemory::create(&memory_name, 8).unwrap();
+    let written = |way| transfer::message(way, || postcard::to_stdvec(&lock));
+    let by_name = written(Way::Names).0.unwrap();
+    let of_memory = transfer::message(Way::Names, || postcard::to_stdvec(&memory));
+    let of_memory = of_memory.0.unwrap();
+    let some_file = || vec![memory.as_fd().try_clone_to_owned().unwrap()];
+    for files in [Vec::new(), some_file()] {
+        let (read, why) = transfer::foreign(files, || postcard::from_bytes::<Lock>(&by_name));
+        assert!(read.is_err());
+        assert_eq!(why.unwrap().kind(), ErrorKind::Decode);
+    }
+    for files in [Vec::new(), some_file()] {
+        let read = || postcard::from_bytes::<SharedMemory>(&of_memory);
+        let (read, why) = transfer::foreign(files, read);
+        assert!(read.is_err());
+        assert_eq!(why.unwrap().kind(), ErrorKind::Decode);
+    }
+    // What came with the bytes is read, and the scope ends with its call.
+    let (bytes, baggage) = written(Way::Descriptors);
+    let files = baggage.unwrap().descriptors.into_iter();
+    let files = files.map(|file| file.as_fd().try_clone_to_owned().unwrap());
+    let bytes = bytes.unwrap();
+    let (read, why) = transfer::foreign(files.collect(), || postcard::from_bytes::<Lock>(&bytes));
+    assert!(read.unwrap().object().is_same(lock.object()) && why.is_none());
+    assert!(postcard::from_bytes::<Lock>(&by_name).is_ok());
+}
+
+#[test]
 fn by_name_an_object_without_one_is_refused_and_says_why() {
     let lock = Lock::new().unwrap();
     let (bytes, baggage) = transfer::message(Way::Names, || postcard::to_stdvec(&(1, &lock)));

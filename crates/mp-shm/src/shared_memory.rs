@@ -285,7 +285,7 @@ impl SharedMemory {
         let descriptor = match place {
             Ok(index) => transfer::take(index)?,
             Err(expected) => {
-                let found = Segment::open_file(&name)?;
+                let found = transfer::open(&name)?;
                 if inode(&found, &name)? != expected {
                     return Err(Error::new(ErrorKind::Foreign, "open", format!("{name:?}"))
                         .with_detail("the name is another file's by now"));

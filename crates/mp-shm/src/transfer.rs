@@ -28,6 +28,8 @@
 //!   descriptors.
 //! - [`message`] is for what may wait for its reader, whom no process knows yet. It duplicates
 //!   nothing, and a [`Way::Names`] carries named memory by name alone.
+//!
+//! Bytes that another machine may have made up are read in [`foreign`].
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -35,6 +37,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
+
+use crate::Segment;
 
 /// The open file of a handle, which stays open as long as a clone of this lives. No clone is a new
 /// descriptor.
@@ -93,7 +97,17 @@ enum Scope {
     Outside,
     Outgoing(Vec<OwnedFd>),
     Message(Way, Baggage),
-    Incoming(Vec<Option<OwnedFd>>, Option<Error>),
+    Incoming(Arrived),
+}
+
+/// What came with the bytes that are read.
+#[derive(Default)]
+struct Arrived {
+    descriptors: Vec<Option<OwnedFd>>,
+    /// Whether another machine may have made up the bytes.
+    is_foreign: bool,
+    /// Why the first handle that was refused was.
+    refused: Option<Error>,
 }
 
 /// A scope in which there was no handle yet.
@@ -102,6 +116,7 @@ enum Untouched {
     Outgoing,
     Message(Way),
     Incoming,
+    Foreign,
 }
 
 impl Untouched {
@@ -109,7 +124,11 @@ impl Untouched {
         match self {
             Self::Outgoing => Scope::Outgoing(Vec::new()),
             Self::Message(way) => Scope::Message(way, Baggage::default()),
-            Self::Incoming => Scope::Incoming(Vec::new(), None),
+            Self::Incoming => Scope::Incoming(Arrived::default()),
+            Self::Foreign => Scope::Incoming(Arrived {
+                is_foreign: true,
+                ..Arrived::default()
+            }),
         }
     }
 }
@@ -251,11 +270,48 @@ pub fn incoming_or_why<R>(
     descriptors: Vec<OwnedFd>,
     read: impl FnOnce() -> R,
 ) -> (R, Option<Error>) {
-    let descriptors = descriptors.into_iter().map(Some).collect();
-    let scope = Entered::new(Scope::Incoming(descriptors, None));
+    read_in(descriptors, false, read)
+}
+
+/// Does what [`incoming_or_why`] does, for bytes that may come from another machine: a handle that
+/// is to be found by its name is refused. Else whoever made up the bytes chose which memory of this
+/// machine is opened.
+///
+/// ```
+/// use mp_shm::{SharedMemory, transfer};
+///
+/// let memory = SharedMemory::new(8)?;
+/// let (bytes, _) = transfer::message(transfer::Way::Names, || postcard::to_stdvec(&memory));
+/// let bytes = bytes.expect("it has a name");
+/// let (read, why) =
+///     transfer::foreign(Vec::new(), || postcard::from_bytes::<SharedMemory>(&bytes));
+/// assert!(read.is_err() && why.is_some());
+/// SharedMemory::unlink(memory.name())?;
+/// # Ok::<(), mp_layout::Error>(())
+/// ```
+pub fn foreign<R>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> R) -> (R, Option<Error>) {
+    if !descriptors.is_empty() {
+        return read_in(descriptors, true, read);
+    }
+    match within(Untouched::Foreign, read) {
+        (value, Some(Scope::Incoming(arrived))) => (value, arrived.refused),
+        (value, _) => (value, None),
+    }
+}
+
+fn read_in<R>(
+    descriptors: Vec<OwnedFd>,
+    is_foreign: bool,
+    read: impl FnOnce() -> R,
+) -> (R, Option<Error>) {
+    let scope = Entered::new(Scope::Incoming(Arrived {
+        descriptors: descriptors.into_iter().map(Some).collect(),
+        is_foreign,
+        refused: None,
+    }));
     let value = read();
     match scope.leave() {
-        Scope::Incoming(_, refused) => (value, refused),
+        Scope::Incoming(arrived) => (value, arrived.refused),
         _ => (value, None),
     }
 }
@@ -293,7 +349,7 @@ pub fn put(descriptor: &Descriptor, name: Option<&str>) -> Result<Option<u32>> {
         Scope::Message(Way::Nowhere, _) => Err(unsupported(
             "shared memory stays on its machine, and a socket's other end may be on another; send what is in it",
         )),
-        Scope::Outside | Scope::Incoming(..) => Err(unsupported(
+        Scope::Outside | Scope::Incoming(_) => Err(unsupported(
             "a handle travels as an argument or result of a process, or in a message of a serde queue; other bytes \
              cannot carry its descriptor",
         )),
@@ -308,15 +364,34 @@ pub fn put(descriptor: &Descriptor, name: Option<&str>) -> Result<Option<u32>> {
 /// took it.
 pub fn take(index: u32) -> Result<OwnedFd> {
     let taken = with_scope(|scope| match scope {
-        Scope::Incoming(descriptors, _) => {
-            descriptors.get_mut(index as usize).and_then(Option::take)
-        }
+        Scope::Incoming(arrived) => arrived
+            .descriptors
+            .get_mut(index as usize)
+            .and_then(Option::take),
         _ => None,
     });
     taken.ok_or_else(|| {
         Error::new(ErrorKind::Decode, "attach", "a shared object")
             .with_detail(format!("descriptor {index} did not come with its handle"))
     })
+}
+
+/// Opens the memory of a handle that came by its name.
+///
+/// # Errors
+///
+/// [`ErrorKind::Decode`] inside [`foreign`]; else those of [`Segment::open`].
+pub fn open(name: &str) -> Result<OwnedFd> {
+    let is_foreign =
+        with_scope(|scope| matches!(scope, Scope::Incoming(arrived) if arrived.is_foreign));
+    if is_foreign {
+        return Err(
+            Error::new(ErrorKind::Decode, "attach", "a shared object").with_detail(
+                "it is to be found by a name, and bytes from a socket open no memory of this machine",
+            ),
+        );
+    }
+    Segment::open_file(name)
 }
 
 /// Refuses a handle in a [`message`], which may wait for its reader: for a handle whose writer must
@@ -338,7 +413,9 @@ pub fn needs_a_reader_that_waits(what: &str) -> Result<()> {
 pub fn refuse<E>(error: Error, custom: impl FnOnce(String) -> E) -> E {
     let text = error.to_string();
     with_scope(|scope| {
-        if let Scope::Message(_, Baggage { refused, .. }) | Scope::Incoming(_, refused) = scope {
+        if let Scope::Message(_, Baggage { refused, .. })
+        | Scope::Incoming(Arrived { refused, .. }) = scope
+        {
             refused.get_or_insert(error);
         }
     });

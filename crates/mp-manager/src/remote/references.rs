@@ -116,8 +116,7 @@ pub(crate) fn read<T: DeserializeOwned>(
 ) -> Result<T, String> {
     let all = references.len();
     let entered = Entered::new(Scope::Reading(references, 0));
-    // With no descriptors: then it says why a handle is refused.
-    let (value, refused) = transfer::incoming_or_why(Vec::new(), || message::read_foreign(bytes));
+    let (value, refused) = transfer::foreign(Vec::new(), || message::read_foreign(bytes));
     let asked = match entered.leave() {
         Scope::Reading(_, asked) => asked,
         _ => all,

@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use mp_layout::{ErrorKind, Result};
 use mp_net::{Client, Connection};
-use mp_testkit::{PATIENCE, Watchdog};
+use mp_object::transfer::{self, Way};
+use mp_object::{Lock, message};
+use mp_queue::Queue;
+use mp_testkit::{PATIENCE, UniqueName, Watchdog};
 
 use super::session::{Session, Table};
 use super::wire::{self, Hello, ToServer, Welcome};
 use super::{RemoteManager, references};
 use crate::parcel::{Key, Parcel};
-use crate::request::{Answer, Call, DictOperation, Kind, ListOperation, Operation};
+use crate::request::{
+    Answer, Call, DictOperation, Kind, ListOperation, Listen, Operation, Request,
+};
 use crate::{List, Manager};
 
 const KEY: &[u8] = b"the key";
@@ -249,6 +254,42 @@ fn a_value_of_ten_thousand_levels_overflows_no_stack() {
     }
     theirs.append(Node(None)).unwrap();
     assert_eq!(theirs.len().unwrap(), 2);
+}
+
+#[test]
+fn made_up_bytes_open_no_memory_of_the_server_or_of_a_reader_by_its_name() {
+    let (manager, _, _, _watchdog) = bound();
+    let mut peer = Peer::connect(&manager);
+    let by_name = |write: &dyn Fn() -> Vec<u8>| transfer::message(Way::Names, write).0;
+
+    let lock_name = UniqueName::new("by-name");
+    let lock = Lock::create_named(&lock_name).unwrap();
+    let locks = manager.list::<Lock>().unwrap();
+    manager.publish("locks", locks.clone()).unwrap();
+    let made_up = Parcel::received(by_name(&|| message::write(&lock).unwrap()), Vec::new());
+    let extend = Operation::List(ListOperation::Extend(vec![made_up]));
+    assert!(matches!(peer.ask(locks.number(), extend), Answer::Done));
+    let remote = RemoteManager::connect(manager.address().unwrap(), KEY).unwrap();
+    for list in [locks, remote.published("locks").unwrap()] {
+        let error = list.get(0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Decode);
+        assert!(error.to_string().contains("by a name"), "{error}");
+    }
+
+    // Refused before the gateway sees which operation it is.
+    let queue_name = UniqueName::new("by-name-queue");
+    let queue = Queue::<Request>::create_named(&queue_name).unwrap();
+    let link = by_name(&|| message::write(&(&queue, 1_u64)).unwrap());
+    let listen = Listen {
+        link: message::read(&link).unwrap(),
+        address: manager.address().unwrap().clone(),
+        key: KEY.to_vec(),
+    };
+    let ask = ToServer::Ask(0, Operation::Listen(listen));
+    let error = peer.ask_bytes(&by_name(&|| message::write(&ask).unwrap()));
+    assert_eq!(error.kind(), ErrorKind::Decode);
+    assert!(error.to_string().contains("by a name"), "{error}");
+    peer.assert_dropped();
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub(crate) fn write<T: Serialize>(frame: &T) -> Result<Vec<u8>> {
 
 /// Reads a frame.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let (read, refused) = transfer::incoming_or_why(Vec::new(), || message::read(bytes));
+    let (read, refused) = transfer::foreign(Vec::new(), || message::read(bytes));
     read.map_err(|why| {
         refused.unwrap_or_else(|| {
             Error::new(ErrorKind::Decode, "receive", "a frame of a manager")
