@@ -244,6 +244,31 @@ fn silent_and_lying_peers_keep_no_other_from_being_served() -> Result<()> {
 }
 
 #[test]
+fn silent_peers_keep_no_client_from_a_server_of_few_descriptors() {
+    let _watchdog = watchdog();
+    let path = SocketPath::new("few");
+    let child = Forked::new(|| {
+        let limit = libc::rlimit {
+            rlim_cur: 1024,
+            rlim_max: 1024,
+        };
+        // SAFETY: the structure lives during the call.
+        let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+        assert_eq!(set, 0, "more than 1024 may be open by now");
+        let manager = Manager::bind(&path.0, KEY).expect("it listens");
+        let connect = || RemoteManager::connect_timeout(&path.0, KEY, PATIENCE);
+        // Fewer than 256: no handshake is ended to make room.
+        let silent: Vec<_> = (0..240)
+            .map(|_| UnixStream::connect(&path.0).expect("it accepts"))
+            .collect();
+        assert_eq!(connect().expect("a place").pid(), manager.pid());
+        drop(silent);
+        connect().expect("a place").pid() == manager.pid()
+    });
+    assert!(child.succeeds());
+}
+
+#[test]
 fn a_client_that_reads_no_answer_holds_up_no_other() -> Result<()> {
     let _watchdog = watchdog();
     let manager = Manager::bind(loopback(), KEY)?;

@@ -240,6 +240,11 @@ impl Listener {
         self.refused
     }
 
+    /// How many handshakes are under way, each with a descriptor; 256 at most.
+    pub fn handshakes(&self) -> usize {
+        self.greetings.len()
+    }
+
     /// Accepts the next client that has the key; blocks until there is one.
     ///
     /// # Errors

@@ -97,7 +97,9 @@ impl Drop for Gateway {
 
 fn run(mut listener: Listener, shared: &Arc<Shared>) {
     while !shared.is_over.load(Ordering::Relaxed) {
-        if !shared.has_room(HANDSHAKES) {
+        // Those under way have their descriptors already.
+        let further = HANDSHAKES.saturating_sub(listener.handshakes() as u64);
+        if !shared.has_room(further) {
             thread::sleep(PAUSE);
             continue;
         }
