@@ -13,7 +13,7 @@ use mp_layout::{Error, ErrorKind, Result};
 use mp_net::{Address, Connection, Listener};
 
 use super::references;
-use super::session::{Table, exhausted};
+use super::session::{Table, exhausted, over};
 use super::wire::{self, Hello, LONGEST, PATIENCE, ToServer, Welcome};
 use crate::link::{Link, LocalLink, ReplyConnection};
 use crate::request::{Answer, Listen, Operation, Receipt};
@@ -33,6 +33,12 @@ const FIRST_FRAME: Duration = Duration::from_secs(10);
 
 /// So many connections of clients with the key there are at most; each has a thread.
 const MOST_CONNECTIONS: usize = 1024;
+
+/// So many more have a thread for as long as it takes to tell them that there are too many.
+const MOST_REFUSED: usize = 64;
+
+/// Bytes of the longest first frame; one of this version has at most 27.
+const LONGEST_FIRST: usize = 1024;
 
 /// The listening thread keeps so many descriptors for handshakes under way.
 const HANDSHAKES: u64 = 256;
@@ -125,9 +131,13 @@ impl Shared {
     /// Starts the thread of a connection. Where there can be none the client finds it closed.
     fn begin(self: &Arc<Self>, connection: Connection) {
         let seat = Seat::new(self);
+        // Relaxed: no more than a count.
+        if self.connections.load(Ordering::Relaxed) > MOST_CONNECTIONS + MOST_REFUSED {
+            return;
+        }
         let started = thread::Builder::new()
             .name("remote client".to_owned())
-            .spawn(move || serve(connection.with_longest(LONGEST), &seat));
+            .spawn(move || serve(connection.with_longest(LONGEST_FIRST), &seat));
         drop(started);
     }
 
@@ -141,10 +151,7 @@ impl Shared {
 
     fn session(&self, number: u128) -> Result<Arc<Table>> {
         let found = self.sessions().get(&number).and_then(Weak::upgrade);
-        found.ok_or_else(|| {
-            Error::new(ErrorKind::Closed, "connect to", "a manager")
-                .with_detail("the session has ended; connect again")
-        })
+        found.filter(|table| !table.is_over()).ok_or_else(over)
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<u128, Weak<Table>>> {
@@ -185,7 +192,7 @@ fn serve(mut connection: Connection, seat: &Seat) {
         return;
     };
     let mut client = RemoteClient {
-        connection,
+        connection: connection.with_longest(LONGEST),
         link,
         table: Arc::clone(&session.table),
         replies: None,
@@ -230,7 +237,7 @@ struct Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         if self.is_lifeline {
-            self.table.clear();
+            self.table.end();
         }
     }
 }
@@ -252,6 +259,9 @@ impl RemoteClient<'_> {
     /// Why the connection has ended.
     fn serve_one(&mut self) -> Result<bool> {
         let bytes = wire::receive(&mut self.connection, PATIENCE)?;
+        if self.table.is_over() {
+            return Ok(false);
+        }
         let (frame, _) = references::in_frame_at(&self.table, || wire::read(&bytes));
         drop(bytes);
         match frame {
@@ -309,7 +319,11 @@ impl RemoteClient<'_> {
                 wire::write(&Answer::Failed(error))?
             }
         };
-        self.connection.send_bytes_timeout(&frame, PATIENCE)
+        let sent = self.connection.send_bytes_timeout(&frame, PATIENCE);
+        if sent.is_err() {
+            self.table.release(&given);
+        }
+        sent
     }
 }
 

@@ -130,6 +130,8 @@ pub(crate) struct Table {
 struct Files {
     by_number: HashMap<u64, Arc<OwnedFd>>,
     last: u64,
+    /// The lifeline has ended: nothing would release what came now.
+    is_over: bool,
 }
 
 impl Table {
@@ -144,6 +146,9 @@ impl Table {
             return Err(exhausted(self.limit));
         }
         let mut files = self.files();
+        if files.is_over {
+            return Err(over());
+        }
         files.last += 1;
         let number = files.last;
         files.by_number.insert(number, file);
@@ -151,7 +156,11 @@ impl Table {
     }
 
     pub(crate) fn get(&self, number: u64) -> Result<Arc<OwnedFd>> {
-        let found = self.files().by_number.get(&number).map(Arc::clone);
+        let files = self.files();
+        if files.is_over {
+            return Err(over());
+        }
+        let found = files.by_number.get(&number).map(Arc::clone);
         found.ok_or_else(|| {
             Error::new(ErrorKind::Decode, "receive", "a request").with_detail(format!(
                 "the client has no reference {number}, or has released it"
@@ -166,14 +175,31 @@ impl Table {
         }
     }
 
-    pub(crate) fn clear(&self) {
-        let files = std::mem::take(&mut self.files().by_number);
+    /// Ends the session.
+    pub(crate) fn end(&self) {
+        let ended = Files {
+            is_over: true,
+            ..Files::default()
+        };
+        let files = std::mem::replace(&mut *self.files(), ended);
         drop(files);
+    }
+
+    /// Whether the session has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.files().is_over
     }
 
     fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The session's first connection has ended, and with it all that belonged to it.
+#[cold]
+pub(crate) fn over() -> Error {
+    Error::new(ErrorKind::Closed, "ask", "a manager")
+        .with_detail("the session has ended; connect again")
 }
 
 /// The server keeps the rest of its descriptors free.

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use mp_layout::{ErrorKind, Result};
-use mp_net::{Client, Connection};
+use mp_net::{Client, Connection, Listener};
 use mp_object::transfer::{self, Way};
 use mp_object::{Lock, message};
 use mp_queue::Queue;
@@ -31,17 +32,11 @@ struct Peer {
 
 impl Peer {
     fn connect(manager: &Manager) -> Self {
-        let join = |session| {
-            let mut connection = Client::connect(manager.address().unwrap(), KEY).unwrap();
-            let hello = wire::write(&Hello::new(session)).unwrap();
-            connection.send_bytes(&hello).unwrap();
-            let welcome: Result<Welcome> = wire::read(&connection.recv_bytes().unwrap()).unwrap();
-            (connection, welcome.unwrap().session)
-        };
         // It asks by its lifeline: whoever sees that the session has ended knows of the connection.
-        let (connection, number) = join(None);
-        let (second, joined) = join(Some(number));
-        assert_eq!(number, joined);
+        let (connection, welcome) = join(manager, None);
+        let number = welcome.unwrap().session;
+        let (second, joined) = join(manager, Some(number));
+        assert_eq!(number, joined.unwrap().session);
         let session = Session::new(number, second);
         Self {
             connection,
@@ -77,6 +72,15 @@ impl Peer {
         let end = self.connection.recv_bytes_timeout(PATIENCE).unwrap_err();
         assert_eq!(end.kind(), ErrorKind::Closed, "{end}");
     }
+}
+
+/// Begins a session, or joins one.
+fn join(manager: &Manager, session: Option<u128>) -> (Connection, Result<Welcome>) {
+    let mut connection = Client::connect(manager.address().unwrap(), KEY).unwrap();
+    let hello = wire::write(&Hello::new(session)).unwrap();
+    connection.send_bytes(&hello).unwrap();
+    let welcome = wire::read(&connection.recv_bytes_timeout(PATIENCE).unwrap()).unwrap();
+    (connection, welcome)
 }
 
 fn bound() -> (Manager, List<u32>, u64, Watchdog) {
@@ -125,6 +129,33 @@ fn what_a_client_took_is_gone_with_it_when_it_has_said_that_it_has_it() {
         drop(kept);
     }
     assert_eq!(list.to_vec().unwrap(), [1]);
+}
+
+#[test]
+fn a_session_ends_with_its_lifeline_though_other_connections_of_it_are_there() {
+    let (manager, _, number, _watchdog) = bound();
+    let Peer {
+        connection: lifeline,
+        session,
+    } = Peer::connect(&manager);
+    let (connection, welcome) = join(&manager, Some(session.number));
+    assert_eq!(welcome.unwrap().session, session.number);
+    let mut sibling = Peer {
+        connection,
+        session,
+    };
+    let answer = sibling.ask(0, Operation::Create(Kind::List));
+    assert!(matches!(answer, Answer::Created(..)));
+    sibling.ask(number, Operation::Len);
+    drop(lifeline);
+    while manager.number_of_objects().unwrap() != 1 {
+        thread::yield_now();
+    }
+    sibling.send(&ToServer::Ask(number, Operation::Len));
+    sibling.assert_dropped();
+    // The session's other connection is there still.
+    let (_, refused) = join(&manager, Some(sibling.session.number));
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[test]
@@ -323,6 +354,48 @@ fn random_frames_end_nothing() {
 }
 
 #[test]
+fn a_connection_that_ends_before_its_request_is_made_again() {
+    fn welcome(listener: &mut Listener) -> Connection {
+        let mut connection = listener.accept().unwrap();
+        connection.recv_bytes().unwrap();
+        let welcome: Result<Welcome> = Ok(Welcome {
+            session: 1,
+            server: 2,
+            pid: 3,
+        });
+        let frame = wire::write(&welcome).unwrap();
+        connection.send_bytes(&frame).unwrap();
+        connection
+    }
+    let _watchdog = Watchdog::new(PATIENCE * 3);
+    let mut listener = Listener::new(KEY).unwrap();
+    let address = listener.address().clone();
+    let (dropped, is_dropped) = mpsc::channel();
+    let server = thread::spawn(move || {
+        let lifeline = welcome(&mut listener);
+        // Before its welcome, as one that was ended to make room.
+        drop(listener.accept().unwrap());
+        for _ in 0..2 {
+            let mut connection = welcome(&mut listener);
+            connection.recv_bytes().unwrap();
+            let frame = wire::write(&Answer::Number(7)).unwrap();
+            connection.send_bytes(&frame).unwrap();
+            drop(connection);
+            dropped.send(()).unwrap();
+        }
+        drop(lifeline);
+    });
+    let remote = RemoteManager::connect(&address, KEY).unwrap();
+    for _ in 0..2 {
+        assert_eq!(remote.number_of_objects().unwrap(), 7);
+        is_dropped.recv_timeout(PATIENCE).unwrap();
+    }
+    server.join().unwrap();
+    let over = remote.number_of_objects().unwrap_err();
+    assert_eq!(over.kind(), ErrorKind::Closed, "{over}");
+}
+
+#[test]
 fn half_a_frame_has_a_deadline() {
     let (one, mut other) = UnixStream::pair().unwrap();
     let mut connection = Connection::without_key(one).unwrap();
@@ -343,6 +416,10 @@ fn a_table_keeps_the_last_descriptors_free() {
     table.release(&numbers[..1]);
     assert_eq!(table.get(numbers[0]).unwrap_err().kind(), ErrorKind::Decode);
     assert!(table.get(numbers[1]).is_ok());
-    table.clear();
-    assert!(table.get(numbers[1]).is_err());
+    table.end();
+    let over = [
+        table.get(numbers[1]).map(drop),
+        table.insert(file()).map(drop),
+    ];
+    assert!(over.map(|over| over.unwrap_err().kind()) == [ErrorKind::Closed; 2]);
 }
