@@ -1,10 +1,13 @@
 //! A manager of another machine, as all proxies of it in this process see it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_net::{Address, Client, Connection};
 use mp_os::clock::Deadline;
+use mp_os::poll;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,6 +19,9 @@ use crate::request::{Answer, Operation};
 
 /// Connections that are kept for the next requests. More threads than these make new ones.
 const KEPT: usize = 64;
+
+/// The pause before a connection that was ended is tried again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A session, and the connections by which threads ask.
 #[derive(Debug)]
@@ -34,6 +40,7 @@ impl RemoteLink {
     /// Begins a session.
     pub(crate) fn connect(address: Address, key: &[u8], deadline: Deadline) -> Result<Self> {
         let (connection, welcome) = join(&address, key, None, deadline)?;
+        let welcome = welcome?;
         Ok(Self {
             address,
             key: key.to_vec(),
@@ -132,19 +139,41 @@ impl RemoteLink {
 
     /// One that waits for no answer, or a new one.
     fn connection(&self) -> Result<Connection> {
-        // In a statement of its own: no other thread waits while this one connects.
-        let idle = self.idle().pop();
-        if let Some(connection) = idle {
-            return Ok(connection);
+        while let Some(connection) = self.take_idle() {
+            // The server says nothing now, so the connection has ended if something is there.
+            if let Ok(false) = poll::wait_readable(&connection, Deadline::PASSED) {
+                return Ok(connection);
+            }
         }
-        if self.session.is_over() {
-            return Err(self.over("it is closed"));
-        }
-        let number = Some(self.session.number);
+        self.join()
+    }
+
+    /// In a function of its own: no other thread waits for the lock while this one connects.
+    fn take_idle(&self) -> Option<Connection> {
+        self.idle().pop()
+    }
+
+    /// A new connection of the session. The server may end one before its welcome to make room for
+    /// others: nothing was asked then, and it is tried again.
+    fn join(&self) -> Result<Connection> {
         let deadline = Deadline::after(PATIENCE);
-        let joined = join(&self.address, &self.key, number, deadline);
-        let (connection, _) = joined.map_err(|error| self.lost(error))?;
-        Ok(connection)
+        loop {
+            if self.session.is_over() {
+                return Err(self.over("it is closed"));
+            }
+            match join(
+                &self.address,
+                &self.key,
+                Some(self.session.number),
+                deadline,
+            ) {
+                Ok((connection, Ok(_))) => return Ok(connection),
+                Ok((_, Err(refused))) => return Err(self.lost(refused)),
+                Err(error) if !is_end(&error) => return Err(self.lost(error)),
+                Err(error) if deadline.is_expired() => return Err(self.crowded(&error)),
+                Err(_) => thread::sleep(PAUSE),
+            }
+        }
     }
 
     fn keep(&self, connection: Connection) {
@@ -169,6 +198,14 @@ impl RemoteLink {
     }
 
     #[cold]
+    fn crowded(&self, error: &Error) -> Error {
+        let object = format!("the manager at {}", self.address);
+        Error::new(ErrorKind::TimedOut, "ask", object).with_detail(format!(
+            "its server is there, but has ended each new connection of this thread ({error}): too many connect; try again"
+        ))
+    }
+
+    #[cold]
     fn over(&self, why: &str) -> Error {
         let object = format!("the manager at {}", self.address);
         Error::new(ErrorKind::Closed, "ask", object).with_detail(format!(
@@ -178,19 +215,23 @@ impl RemoteLink {
     }
 }
 
-/// Connects, and begins or joins a session.
+/// Connects, and begins or joins a session, if the server does not refuse it.
 fn join(
     address: &Address,
     key: &[u8],
     session: Option<u128>,
     deadline: Deadline,
-) -> Result<(Connection, Welcome)> {
+) -> Result<(Connection, Result<Welcome>)> {
     let mut connection = Client::connect_timeout(address, key, deadline)?.with_longest(LONGEST);
     let hello = wire::write(&Hello::new(session))?;
     connection.send_bytes_timeout(&hello, deadline)?;
     let welcome = connection.recv_bytes_timeout(deadline)?;
-    let welcome: Result<Welcome> = wire::read(&welcome)?;
-    Ok((connection, welcome?))
+    Ok((connection, wire::read(&welcome)?))
+}
+
+/// Whether the other side has ended the connection.
+fn is_end(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Closed | ErrorKind::Truncated)
 }
 
 #[cold]

@@ -11,6 +11,7 @@ use mp_os::clock::Deadline;
 use mp_process::Argument;
 
 use super::RemoteLink;
+use super::wire::PATIENCE;
 use crate::link::Link;
 use crate::proxy::{Proxy, number};
 use crate::request::{Kind, Operation};
@@ -71,22 +72,24 @@ pub struct RemoteManager {
 }
 
 impl RemoteManager {
-    /// Connects to a manager that listens there and has the same key.
+    /// Connects to a manager that listens there and has the same key; waits up to 30 s for its
+    /// answer.
     ///
     /// # Errors
     ///
     /// Those of [`Client::connect`](mp_net::Client::connect): no process listens there, it has
-    /// another key, it is no manager. [`ErrorKind::Full`] or [`ErrorKind::TooManyDescriptors`] if
-    /// it can have no more clients.
+    /// another key. [`ErrorKind::TimedOut`] if what listens there does not answer: a stopped
+    /// manager, or a program that is none. [`ErrorKind::Full`] or
+    /// [`ErrorKind::TooManyDescriptors`] if it can have no more clients.
     pub fn connect(address: impl Into<Address>, authkey: impl AsRef<[u8]>) -> Result<Self> {
-        Self::connect_timeout(address, authkey, Deadline::NEVER)
+        Self::connect_timeout(address, authkey, PATIENCE)
     }
 
     /// Connects as [`connect`](Self::connect) does; waits up to `timeout`.
     ///
     /// # Errors
     ///
-    /// Those of [`connect`](Self::connect), and [`ErrorKind::TimedOut`].
+    /// Those of [`connect`](Self::connect).
     pub fn connect_timeout(
         address: impl Into<Address>,
         authkey: impl AsRef<[u8]>,
