@@ -100,6 +100,11 @@ impl Manager {
     /// others that have the same key: Python's `BaseManager(address, authkey)`. They
     /// [connect](Self::connect), and find what is [published](ManagerHandle::publish) by its name.
     ///
+    /// The key opens all objects of the manager, published or not, for reading and for writing: a
+    /// client may ask for any by its number. Nothing is encrypted, and after the two sides have
+    /// proved the key nothing is signed: whoever can change packets on the way has what the client
+    /// has. Over a network that others use, go through a tunnel (ssh, WireGuard).
+    ///
     /// The socket file of a manager that was killed is replaced; that of one that lives, or another
     /// file, is not.
     ///
