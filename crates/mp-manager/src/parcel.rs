@@ -7,9 +7,13 @@ use std::sync::Arc;
 use mp_layout::{Error, ErrorKind, Result};
 use mp_object::message;
 use mp_object::transfer::{self, Descriptor, Way};
+#[cfg(feature = "net")]
+use mp_os::socket::MAX_FDS;
 use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+#[cfg(feature = "net")]
+use crate::remote::numbers::Numbers;
 #[cfg(feature = "net")]
 use crate::remote::references::{self, Arrived, Reference, Session};
 
@@ -208,7 +212,10 @@ impl<'de> Deserialize<'de> for Parcel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[cfg(feature = "net")]
         if references::is_in_frame() {
-            let (ByteBuf(bytes), numbers) = <(ByteBuf, Vec<u64>)>::deserialize(deserializer)?;
+            references::count_element()
+                .map_err(|error| transfer::refuse(error, D::Error::custom))?;
+            let (ByteBuf(bytes), Numbers::<MAX_FDS>(numbers)) =
+                Deserialize::deserialize(deserializer)?;
             let files: Result<Vec<File>> = numbers.into_iter().map(File::receive).collect();
             let files = files.map_err(|error| transfer::refuse(error, D::Error::custom))?;
             return Ok(Self(Arc::new(Contents { bytes, files })));
@@ -260,6 +267,8 @@ impl Serialize for Key {
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[cfg(feature = "net")]
+        references::count_element().map_err(|error| transfer::refuse(error, D::Error::custom))?;
         let ByteBuf(bytes) = ByteBuf::deserialize(deserializer)?;
         Ok(Self(bytes.into()))
     }

@@ -45,6 +45,7 @@
 //! | a whole machine | the same, when the kernel has given up asking it: within a minute if nothing was on its way |
 
 mod gateway;
+pub(crate) mod numbers;
 pub(crate) mod references;
 mod remote_link;
 mod remote_manager;

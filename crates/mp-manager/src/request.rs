@@ -267,6 +267,18 @@ impl Operation {
         )
     }
 
+    /// How many values and keys are in it, if there may be many.
+    #[cfg(feature = "net")]
+    pub(crate) fn elements(&self) -> usize {
+        match self {
+            Self::Dict(DictOperation::Extend(items)) => 2 * items.len(),
+            Self::List(ListOperation::Extend(values) | ListOperation::ReplaceAll(values, _)) => {
+                values.len()
+            }
+            _ => 0,
+        }
+    }
+
     /// The highest number of the descriptors that came with it.
     pub(crate) fn highest_descriptor(&self) -> Option<RawFd> {
         match self {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use mp_layout::{Error, ErrorKind, Result};
 use mp_net::{Address, Connection, Listener};
 
+use super::numbers::Numbers;
 use super::references;
 use super::session::{Table, exhausted, over};
 use super::wire::{self, Hello, LONGEST, PATIENCE, ToServer, Welcome};
@@ -265,7 +266,7 @@ impl RemoteClient<'_> {
         let (frame, _) = references::in_frame_at(&self.table, || wire::read(&bytes));
         drop(bytes);
         match frame {
-            Ok(ToServer::Release(numbers)) => {
+            Ok(ToServer::Release(Numbers(numbers))) => {
                 self.table.release(&numbers);
             }
             Ok(ToServer::Ask(_, Operation::Received)) => {

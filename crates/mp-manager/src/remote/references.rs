@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::session::Table;
 pub(crate) use super::session::{Reference, Session};
+use super::wire::{MOST_ELEMENTS, too_many};
 
 /// What has a number in a frame.
 #[derive(Debug)]
@@ -28,8 +29,9 @@ enum Scope {
     Outside,
     /// A frame of a client.
     Client(Arc<Session>),
-    /// A frame of a gateway, with the numbers that were given in it.
-    Server(Arc<Table>, Vec<u64>),
+    /// A frame of a gateway, with the numbers that were given in it, and how many values and keys
+    /// were read.
+    Server(Arc<Table>, Vec<u64>, usize),
     /// A client writes a value: the references in it, and how many of them were written again in
     /// debug builds, which read it back.
     Writing(Arc<Session>, Vec<Arc<Reference>>, Option<u64>),
@@ -84,10 +86,10 @@ pub(crate) fn in_frame_of<R>(session: &Arc<Session>, run: impl FnOnce() -> R) ->
 /// Runs `run`, which writes or reads a frame of a gateway; returns also the numbers that were given
 /// meanwhile.
 pub(crate) fn in_frame_at<R>(table: &Arc<Table>, run: impl FnOnce() -> R) -> (R, Vec<u64>) {
-    let entered = Entered::new(Scope::Server(Arc::clone(table), Vec::new()));
+    let entered = Entered::new(Scope::Server(Arc::clone(table), Vec::new(), 0));
     let result = run();
     match entered.leave() {
-        Scope::Server(_, given) => (result, given),
+        Scope::Server(_, given, _) => (result, given),
         _ => (result, Vec::new()),
     }
 }
@@ -136,10 +138,26 @@ pub(crate) fn is_in_frame() -> bool {
         .unwrap_or(false)
 }
 
+/// Counts a value or a key in a frame of a client: an empty one takes two bytes there, and about
+/// ninety when it was read.
+pub(crate) fn count_element() -> Result<()> {
+    let count = SCOPE.try_with(|scope| match &mut *scope.borrow_mut() {
+        Scope::Server(_, _, elements) => {
+            *elements += 1;
+            *elements
+        }
+        _ => 0,
+    });
+    match count {
+        Ok(count) if count > MOST_ELEMENTS => Err(too_many(count)),
+        _ => Ok(()),
+    }
+}
+
 /// The number in a frame of what the server has.
 pub(crate) fn send_here(file: &Arc<OwnedFd>) -> Result<u64> {
     with(|scope| match scope {
-        Scope::Server(table, given) => {
+        Scope::Server(table, given, _) => {
             let number = table.insert(Arc::clone(file))?;
             given.push(number);
             Ok(number)
@@ -159,7 +177,7 @@ pub(crate) fn send_away(reference: &Arc<Reference>) -> Result<u64> {
 /// What has a number in a frame.
 pub(crate) fn receive(number: u64) -> Result<Arrived> {
     with(|scope| match scope {
-        Scope::Server(table, _) => table.get(number).map(Arrived::Here),
+        Scope::Server(table, ..) => table.get(number).map(Arrived::Here),
         Scope::Client(session) => Ok(Arrived::Away(Reference::new(session, number))),
         _ => Err(strange()),
     })

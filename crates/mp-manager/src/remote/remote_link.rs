@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::references;
 use super::session::Session;
-use super::wire::{self, Hello, LONGEST, PATIENCE, ToServer, Welcome};
+use super::wire::{self, Hello, LONGEST, MOST_ELEMENTS, PATIENCE, ToServer, Welcome, too_many};
 use crate::parcel::Parcel;
 use crate::request::{Answer, Operation};
 
@@ -69,7 +69,10 @@ impl RemoteLink {
         if !self.session.is_own() {
             return Err(forked());
         }
-        let takes = operation.takes();
+        let (takes, elements) = (operation.takes(), operation.elements());
+        if elements > MOST_ELEMENTS {
+            return Err(too_many(elements));
+        }
         let mut connection = self.connection()?;
         let answer = self.ask(&mut connection, object, operation)?;
         if takes && !matches!(answer, Answer::Failed(_)) {

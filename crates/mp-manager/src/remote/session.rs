@@ -10,10 +10,8 @@ use mp_net::Connection;
 use mp_os::clock::Deadline;
 use mp_os::poll;
 
-use super::wire::{self, ToServer};
-
-/// So many releases are in one frame at most.
-const MOST_RELEASES: usize = 1000;
+use super::numbers::Numbers;
+use super::wire::{self, MOST_RELEASES, ToServer};
 
 /// The client's side: what all its connections have in common.
 pub(crate) struct Session {
@@ -70,7 +68,7 @@ impl Session {
             && poll::wait_writable(&*connection, Deadline::PASSED).unwrap_or(false)
         {
             let from = dropped.len().saturating_sub(MOST_RELEASES);
-            let sent = wire::write(&ToServer::Release(dropped.split_off(from)))
+            let sent = wire::write(&ToServer::Release(Numbers(dropped.split_off(from))))
                 .and_then(|frame| connection.send_bytes_timeout(&frame, Deadline::PASSED));
             if sent.is_err() {
                 return;

@@ -14,7 +14,7 @@ use mp_queue::Queue;
 use mp_testkit::{PATIENCE, UniqueName, Watchdog};
 
 use super::session::{Session, Table};
-use super::wire::{self, Hello, ToServer, Welcome};
+use super::wire::{self, Hello, MOST_ELEMENTS, MOST_RELEASES, ToServer, Welcome};
 use super::{RemoteManager, references};
 use crate::parcel::{Key, Parcel};
 use crate::request::{
@@ -133,7 +133,7 @@ fn what_a_client_took_is_gone_with_it_when_it_has_said_that_it_has_it() {
 
 #[test]
 fn a_session_ends_with_its_lifeline_though_other_connections_of_it_are_there() {
-    let (manager, _, number, _watchdog) = bound();
+    let (manager, list, number, _watchdog) = bound();
     let Peer {
         connection: lifeline,
         session,
@@ -146,7 +146,7 @@ fn a_session_ends_with_its_lifeline_though_other_connections_of_it_are_there() {
     };
     let answer = sibling.ask(0, Operation::Create(Kind::List));
     assert!(matches!(answer, Answer::Created(..)));
-    sibling.ask(number, Operation::Len);
+    assert_eq!(manager.number_of_objects().unwrap(), 2);
     drop(lifeline);
     while manager.number_of_objects().unwrap() != 1 {
         thread::yield_now();
@@ -156,6 +156,7 @@ fn a_session_ends_with_its_lifeline_though_other_connections_of_it_are_there() {
     // The session's other connection is there still.
     let (_, refused) = join(&manager, Some(sibling.session.number));
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(list.len().unwrap(), 3);
 }
 
 #[test]
@@ -196,6 +197,34 @@ fn unknown_objects_and_wrong_kinds_are_errors() {
         Answer::Number(3)
     ));
     assert_eq!(list.len().unwrap(), 3);
+}
+
+#[test]
+fn a_request_of_more_values_than_memory_is_meant_for_is_refused() {
+    let (manager, list, _, _watchdog) = bound();
+    let mut peer = Peer::connect(&manager);
+    // Each has no bytes and no references: two bytes here, ninety when it was read.
+    let values = (0..=MOST_ELEMENTS).map(|_| Parcel::empty()).collect();
+    let operation = Operation::List(ListOperation::Extend(values));
+    let Answer::Failed(error) = peer.ask(list.number(), operation) else {
+        panic!("it was accepted")
+    };
+    assert_eq!(error.kind(), ErrorKind::WrongSize, "{error}");
+    assert!(error.to_string().contains("send them in parts"), "{error}");
+    peer.assert_dropped();
+    let remote = RemoteManager::connect(manager.address().unwrap(), KEY).unwrap();
+    let theirs = remote.list::<()>().unwrap();
+    let error = theirs.extend(vec![(); MOST_ELEMENTS + 1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongSize, "{error}");
+    assert!(theirs.is_empty().unwrap(), "the connection is as it was");
+
+    let mut peer = Peer::connect(&manager);
+    let release = wire::write(&(1_u8, vec![1_u64; MOST_RELEASES + 1])).unwrap();
+    assert_eq!(peer.ask_bytes(&release).kind(), ErrorKind::Decode);
+    peer.assert_dropped();
+    let value = wire::write(&(Vec::<u8>::new(), vec![1_u64; 254])).unwrap();
+    let read: Result<Parcel> = references::in_frame_of(&peer.session, || wire::read(&value));
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::Decode);
 }
 
 #[test]

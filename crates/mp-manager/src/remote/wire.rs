@@ -21,10 +21,17 @@ use mp_os::poll;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::numbers::Numbers;
 use crate::request::Operation;
 
 /// Bytes of the longest frame.
 pub(crate) const LONGEST: usize = 64 << 20;
+
+/// So many values and keys are in a request at most; fewer in the unit tests, which send them.
+pub(crate) const MOST_ELEMENTS: usize = if cfg!(test) { 1 << 12 } else { 1 << 20 };
+
+/// So many references are dropped by one frame at most.
+pub(crate) const MOST_RELEASES: usize = 1000;
 
 /// How long the rest of a frame may take to come or to be taken when it has begun.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -72,7 +79,7 @@ pub(crate) enum ToServer {
     /// A request about an object, 0 if it is about none.
     Ask(u64, Operation),
     /// It has dropped these references.
-    Release(Vec<u64>),
+    Release(Numbers<MOST_RELEASES>),
 }
 
 /// Writes a frame.
@@ -103,4 +110,12 @@ pub(crate) fn receive(connection: &mut Connection, patience: Duration) -> Result
     poll::wait_readable(&*connection, Deadline::NEVER)
         .map_err(|source| Error::os("receive from", "a connection", source))?;
     connection.recv_bytes_timeout(patience)
+}
+
+/// A request with more values and keys than there may be.
+#[cold]
+pub(crate) fn too_many(elements: usize) -> Error {
+    Error::new(ErrorKind::WrongSize, "ask", "a manager").with_detail(format!(
+        "a request of {elements} values and keys or more where {MOST_ELEMENTS} are the most; send them in parts"
+    ))
 }

@@ -6,6 +6,7 @@ use mp_os::descriptor;
 use mp_queue::pipe_one_way;
 
 use super::{FREE_DESCRIPTORS, Server};
+use crate::remote::numbers::Numbers;
 use crate::remote::session::Table;
 use crate::remote::wire::{self, ToServer};
 use crate::remote::{check, references};
@@ -49,7 +50,7 @@ pub fn serve_frames(mut bytes: &[u8]) {
                 // It fails where the client has as many references as the server gives.
                 drop(references::in_frame_at(&table, || wire::write(&answer)));
             }
-            Ok(ToServer::Release(numbers)) => table.release(&numbers),
+            Ok(ToServer::Release(Numbers(numbers))) => table.release(&numbers),
             Ok(ToServer::Ask(..)) | Err(_) => {}
         }
     }
