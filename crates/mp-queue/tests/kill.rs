@@ -1,4 +1,9 @@
-//! Killed at every instruction of an operation, with nobody else there and with others asleep.
+//! Killed in every state that an operation leaves behind, with nobody else there and with others
+//! asleep.
+//!
+//! In release builds: `cargo test -p mp-queue --release --test kill`. Sampled even there: the put
+//! that reserves memory, the long operations of a `JoinableQueue`, and what has more than
+//! `max_points` states. A debug build has more states, and more of it is sampled.
 #![cfg(target_arch = "x86_64")]
 
 #[path = "kill/blocks.rs"]
@@ -34,7 +39,7 @@ use mp_testkit::Watchdog;
 
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// Every instruction in a release build; a debug build has ten times as many.
+/// Where each instruction is tried, not each state: a debug build has ten times as many.
 const STRIDE: usize = if cfg!(debug_assertions) { 7 } else { 1 };
 
 /// Why a death may go unheard: a thread has one pending slot for the kernel to look at.

@@ -5,9 +5,7 @@ use std::sync::atomic::Ordering;
 use killcheck::Check;
 use mp_queue::{Plain, Queue, Wait};
 
-use super::{
-    ONE_SLOT, STRIDE, WHICH_PROCESSOR, begin, contents, expect_one_of, is_unheard, number, word,
-};
+use super::{ONE_SLOT, WHICH_PROCESSOR, begin, contents, expect_one_of, is_unheard, number, word};
 
 /// Offsets in the payload.
 const CLOSED: usize = 16;
@@ -69,7 +67,6 @@ fn a_put() {
             })
             .without_timeouts()
             .shares_only(contents)
-            .stride(STRIDE)
             .assert_safe(&queue);
     }
 }
@@ -87,7 +84,6 @@ fn a_get() {
             })
             .without_timeouts()
             .shares_only(contents)
-            .stride(STRIDE)
             .assert_safe(&queue);
     }
 }
@@ -104,7 +100,6 @@ fn a_put_while_a_consumer_sleeps() {
         .without_timeouts()
         .shares_only(contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .stride(STRIDE)
         .assert_safe(&unbounded());
 }
 
@@ -120,7 +115,6 @@ fn a_get_while_a_producer_sleeps() {
         .without_timeouts()
         .shares_only(contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .stride(STRIDE)
         .assert_safe(&bounded(2));
 }
 
@@ -144,7 +138,6 @@ fn a_woken_consumer_while_another_sleeps() {
                 ONE_SLOT,
             )
             .allow_missed(0.01, WHICH_PROCESSOR)
-            .stride(STRIDE)
             .assert_safe(&queue);
     }
 }
@@ -166,7 +159,6 @@ fn a_woken_producer_while_another_sleeps() {
             ONE_SLOT,
         )
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .stride(STRIDE)
         .assert_safe(&bounded(2));
 }
 
@@ -190,7 +182,6 @@ fn a_batch_put_while_two_consumers_sleep() {
         .without_timeouts()
         .shares_only(contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .stride(STRIDE)
         .assert_safe(&unbounded());
 }
 
@@ -209,7 +200,6 @@ fn a_batch_get_while_two_producers_sleep() {
         .without_timeouts()
         .shares_only(contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .stride(STRIDE)
         .assert_safe(&bounded(2));
 }
 
@@ -224,7 +214,6 @@ fn a_close_while_two_sleep() {
             .without_timeouts()
             .shares_only(contents)
             .allow_missed(0.01, WHICH_PROCESSOR)
-            .stride(STRIDE)
     };
     close("close, two consumers asleep")
         .setup(|queue: &Numbers| {
@@ -257,6 +246,5 @@ fn a_close_while_a_consumer_sleeps() {
         .without_timeouts()
         .shares_only(contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .stride(STRIDE)
         .assert_safe(&unbounded());
 }

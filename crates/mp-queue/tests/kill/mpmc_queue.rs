@@ -111,7 +111,6 @@ fn assert_safe(check: Check<'_, Numbers>, queue: &Numbers) {
     check
         .warm_up(claim_seat)
         .shares_only(contents)
-        .stride(STRIDE)
         .assert_safe(queue);
 }
 

@@ -13,7 +13,7 @@ use mp_queue::{GetError, Queue, Wait};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Error as _, Serialize, Serializer};
 
-use super::{STRIDE, WHICH_PROCESSOR, begin, contents, expect_one_of};
+use super::{WHICH_PROCESSOR, begin, contents, expect_one_of};
 
 /// A handle of a file that is all that it is.
 #[derive(Clone)]
@@ -134,7 +134,6 @@ fn a_put_with_handles() {
             })
             .without_timeouts()
             .shares_only(Scene::contents)
-            .stride(STRIDE)
             .assert_safe(&Scene::default());
     }
 }
@@ -152,7 +151,6 @@ fn a_get_with_handles() {
             })
             .without_timeouts()
             .shares_only(Scene::contents)
-            .stride(STRIDE)
             .assert_safe(&Scene::default());
     }
 }
@@ -169,7 +167,6 @@ fn a_put_with_handles_while_a_consumer_sleeps() {
         .without_timeouts()
         .shares_only(Scene::contents)
         .allow_missed(0.01, WHICH_PROCESSOR)
-        .stride(STRIDE)
         .assert_safe(&Scene::default());
 }
 
@@ -297,7 +294,6 @@ fn puts_in(order: Order) -> Check<'static, Model> {
             expect_one_of(model.drain()?, &[&[1, 3], &[1, 2, 3]])
         })
         .shares_only(Model::contents)
-        .stride(STRIDE)
 }
 
 fn gets_in(order: Order) -> Check<'static, Model> {
@@ -306,7 +302,6 @@ fn gets_in(order: Order) -> Check<'static, Model> {
         .victim(move |model| assert_eq!(model.get(order), Ok(Some(1))))
         .survivor(|model| expect_one_of(model.drain()?, &[&[1, 2], &[2]]))
         .shares_only(Model::contents)
-        .stride(STRIDE)
 }
 
 #[test]

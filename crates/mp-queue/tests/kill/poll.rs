@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::objects::File;
-use super::{STRIDE, begin, contents};
+use super::{begin, contents};
 
 /// Asks anew; whether there is something to get already.
 fn ask(queue: &Queue<u64>) -> Result<bool, String> {
@@ -62,7 +62,6 @@ fn a_put_that_is_asked_to_ring() {
         .survivor(|queue| judge(queue, |queue| !queue.is_empty()))
         .without_timeouts()
         .shares_only(contents)
-        .stride(STRIDE)
         .assert_safe(&queue);
 }
 
@@ -89,7 +88,6 @@ fn a_get_of_objects_that_comes_before_one_that_polls() {
         })
         .without_timeouts()
         .shares_only(contents)
-        .stride(STRIDE)
         .assert_safe(&Queue::new().expect("a queue"));
 }
 
@@ -109,6 +107,5 @@ fn asking_to_be_rung() {
         .survivor(|queue| judge(queue, |_| false))
         .without_timeouts()
         .shares_only(contents)
-        .stride(STRIDE)
         .assert_safe(&queue);
 }
