@@ -352,6 +352,10 @@ impl<'a, M: ?Sized> Check<'a, M> {
     /// thirty words has some thirty states, and of two deaths all pairs of states can be tried. A
     /// recovery is traced once for each state.
     ///
+    /// Each run must start from the same bytes, but for what names processes: so the
+    /// [`setup`](Self::setup) must restore all of this memory. Where the last run's bytes are left,
+    /// a store of what is there already is no change to the trace, and hides a state.
+    ///
     /// The memory is copied before each instruction of a trace, so it should be no more than is
     /// needed. What is written and not in it goes unseen: with `KILLCHECK_EVERY_INSTRUCTION` in
     /// the environment, each point is tried all the same. So it is where sleepers may run before
@@ -405,8 +409,9 @@ impl<'a, M: ?Sized> Check<'a, M> {
     ///
     /// For a known gap: the report counts and lists these points as
     /// [`rescued`](Report::rescued), with the `reason`. A process that sleeps on after two timeouts
-    /// is a finding. [`Report::assert_safe`] fails if there are more. How many instructions a gap
-    /// has depends on the compiler; [`allow_rescues_if`](Self::allow_rescues_if) does not.
+    /// is a finding. [`Report::assert_safe`] fails if there are more, or if `most` is not smaller
+    /// than the number of kills, unless it is [`usize::MAX`]. How many instructions a gap has
+    /// depends on the compiler; [`allow_rescues_if`](Self::allow_rescues_if) does not.
     #[must_use]
     pub fn allow_rescues(mut self, most: usize, reason: impl Into<String>) -> Self {
         let reason = reason.into();
@@ -462,7 +467,8 @@ impl<'a, M: ?Sized> Check<'a, M> {
 
     /// Allows that a `fraction` of the points in the program's own code be missed, from 0 to 1; 2
     /// in 100 may if not set. Together with those in shared libraries they may be 25 in 100, or
-    /// the fraction if it is more.
+    /// the fraction if it is more; so may the [states](Self::shares_only) be, each of which counts
+    /// once.
     ///
     /// A point is missed when the operation does not come by there again, because it does not do
     /// the same each time. Nothing was verified there, so there should be a good `reason`, such

@@ -74,8 +74,9 @@
 //! # States
 //!
 //! Most instructions change nothing that outlives the process. With [`Check::shares_only`] a kill
-//! is tried once for each state that it leaves behind, and of two deaths for each pair of states:
-//! that takes a small part of the time and proves the same.
+//! is tried once for each state that it leaves behind, and of two deaths for each pair of states,
+//! where the sections above say "each instruction": that takes a small part of the time and proves
+//! the same, if the copy has all that is written and each run starts from the same bytes.
 //!
 //! # What a hang is
 //!
@@ -95,9 +96,10 @@
 //! The operation must go the same way each time. Before the trace it is rehearsed once, and
 //! [`Check::warm_up`] is for what a process does once in its life. Points that it does not come by
 //! again are missed, and [`Report::assert_safe`] passes only as many as [`Check::allow_missed`]
-//! says, or 2 in 100 of the program's own code and 25 in 100 with shared libraries: `memcpy` and
-//! the allocator do not always go the same way. If more are missed, it is traced again, since
-//! another thread of this process may have warmed up meanwhile what all forked ones share.
+//! says, or 2 in 100 of the program's own code and 25 in 100 with shared libraries, or of the
+//! states: `memcpy` and the allocator do not always go the same way. If more are missed, it is
+//! traced again, since another thread of this process may have warmed up meanwhile what all forked
+//! ones share.
 //!
 //! # Threads
 //!

@@ -13,7 +13,8 @@ const COMMONLY_MISSED: f64 = 0.02;
 
 /// The fraction of all points that may be missed: which way `memcpy` and the allocator take depends
 /// on addresses, the processor, and what other threads did before the fork. What they write is
-/// private, or one piece of a message.
+/// private, or one piece of a message. So many of the states may be missed, too, of which one may
+/// have a single point.
 const MISSED_IN_LIBRARIES: f64 = 0.25;
 
 /// Lines of findings that a printed report shows.
@@ -275,8 +276,10 @@ impl Report {
     /// - If there is a finding.
     /// - If no point was killed at all, which proves nothing.
     /// - If more points of the program's own code were missed than the check allows, or than 2 in
-    ///   100 if it does not say, or more than 25 in 100 together with those in shared libraries.
-    /// - If more sleepers were rescued by their timeouts than the check allows.
+    ///   100 if it does not say, or more than 25 in 100 together with those in shared libraries, or
+    ///   of the [states](crate::Check::shares_only).
+    /// - If more sleepers were rescued by their timeouts than the check allows, or it allows
+    ///   [as many](crate::Check::allow_rescues) as there are kills.
     #[track_caller]
     pub fn assert_safe(&self) {
         assert!(
@@ -287,14 +290,26 @@ impl Report {
         let (missed, all) = self.too_many_missed().unwrap_or_default();
         assert!(
             missed == 0,
-            "{missed} of {all} points were missed, so nothing is proved there; if the operation has \
+            "{missed} of {all} points or states were missed, so nothing is proved there; if the operation has \
              chance or time in it, take that out, or allow_missed\n{self}",
+        );
+        let kills = self.points.len();
+        assert!(
+            !self.allows_all_rescues(),
+            "as many rescues are allowed as there are kills ({kills}), so a lost wake is never found; \
+             name the gap by allow_rescues_if\n{self}",
         );
         let (rescued, allowed) = self.too_many_rescued().unwrap_or_default();
         assert!(
             rescued == 0,
             "{rescued} sleepers were woken by their timeouts only, {allowed} are allowed\n{self}",
         );
+    }
+
+    /// Whether a bound of rescues was given that no number of them goes beyond.
+    fn allows_all_rescues(&self) -> bool {
+        let bound = self.allowed_rescues.as_ref().map(|some| some.most);
+        bound.is_some_and(|most| most != usize::MAX && most >= self.points.len())
     }
 
     /// Returns how many sleepers were rescued and how many may be, if the check does not allow so
@@ -318,6 +333,8 @@ impl Report {
             (self.missed_victims, victims, own),
             (self.missed_pairs, points, own),
             (self.missed_points, points, all),
+            // One kill stands for each state, however few points it has.
+            (self.missed.len(), self.points.len(), all),
         ];
         kinds.into_iter().find_map(|(missed, tried, allowed)| {
             let all = tried + missed;

@@ -417,7 +417,7 @@ const WAYS: [fn(&Bytes); 16] = [
 ];
 
 #[test]
-#[should_panic(expected = "points were missed, so nothing is proved there")]
+#[should_panic(expected = "points or states were missed, so nothing is proved there")]
 fn assert_safe_panics_on_missed_points() {
     let times = AtomicU32::new(0);
     Check::new("another way each time")

@@ -218,6 +218,49 @@ fn another_way_through_the_same_states_misses_none() {
     }
 }
 
+/// Three states of four have few points: a bound of points alone would let them be missed.
+#[test]
+fn most_states_are_not_missed_because_they_have_few_points() {
+    let times = AtomicU32::new(0);
+    let report = Check::new("stores twice in the first trace, and never again")
+        .setup(|pair: &Area| {
+            pair.reset();
+            // The rehearsal and the trace.
+            let first_way = times.fetch_add(1, SeqCst) < 2;
+            pair.gate.store(u32::from(first_way), SeqCst);
+        })
+        .victim(|pair| {
+            if pair.gate.load(SeqCst) == 1 {
+                pair.words[0].store(1, SeqCst);
+                pair.words[1].store(1, SeqCst);
+                pair.words[0].store(0, SeqCst);
+                pair.words[1].store(0, SeqCst);
+            }
+            compute(2000);
+        })
+        .invariant(|_| Ok(()))
+        .shares_only_the_area()
+        .assert_safe(&area());
+    assert_eq!(report.missed(), [], "it was not traced again\n{report}");
+}
+
+/// A bound that all kills together do not go beyond finds no lost wake.
+#[test]
+#[should_panic(expected = "as many rescues are allowed as there are kills")]
+fn as_many_rescues_as_kills_are_refused() {
+    torn()
+        .victim(|pair: &Area| {
+            compute(pair.words[0].load(SeqCst));
+        })
+        .survivor(|_| Ok(()))
+        .allow_rescues(
+            80,
+            "a bound for each instruction, which one kill for each state is below",
+        )
+        .shares_only_the_area()
+        .assert_safe(&area());
+}
+
 /// A sleeper with a timeout may change the memory at any time, so no two points are known to leave
 /// the same.
 #[test]

@@ -1,7 +1,8 @@
-//! SIGKILL before every instruction of lock, unlock, set and wait.
+//! SIGKILL in every state that lock, unlock, set and wait leave behind.
 //!
-//! Complete in release builds: `cargo test -p mp-sync --release --test kill --features raw_sync`.
-//! Debug builds try a sample of the points.
+//! In release builds: `cargo test -p mp-sync --release --test kill --features raw_sync`. Sampled
+//! even there: what has more than `max_points` states or pairs of states, and what takes a recheck
+//! for each death. Debug builds try a sample.
 #![cfg(all(target_arch = "x86_64", not(loom)))]
 
 use std::sync::atomic::{AtomicU64, Ordering};
