@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{PipeReader, Read, pipe};
 use std::os::fd::AsFd;
+use std::ptr;
 use std::time::{Duration, Instant};
 
 use mp_object::Event;
@@ -73,7 +74,7 @@ fn program(phase: Phase, ready: Event) {
     }
 }
 
-/// Leaves a process that Ctrl-C does not reach, and that ends when its standard output is read no
+/// Leaves a process that Ctrl-C does not end, and that ends when its standard output is read no
 /// more.
 fn escape() {
     let mut output = libc::pollfd {
@@ -81,16 +82,23 @@ fn escape() {
         events: 0,
         revents: 0,
     };
+    // SAFETY: plain data, for which zero is valid.
+    let mut interrupt: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: a set of this thread's, and a signal that there is.
+    unsafe { libc::sigaddset(&raw mut interrupt, libc::SIGINT) };
+    // The other process begins with it blocked: it may be sent before that process has run at all.
+    // SAFETY: the set is initialised; no set of before is asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const interrupt, ptr::null_mut()) };
     // SAFETY: the child makes system calls only.
     if unsafe { libc::fork() } != 0 {
+        // SAFETY: as above.
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const interrupt, ptr::null_mut()) };
         return;
     }
-    // SAFETY: takes nothing.
-    unsafe { libc::setsid() };
-    // SAFETY: the structure is this function's.
+    // SAFETY: `output` is one structure, and no other thread has it.
     unsafe { libc::poll(&raw mut output, 1, -1) };
-    // SAFETY: ends the child, which has one thread.
-    unsafe { libc::_exit(0) };
+    // SAFETY: nothing of the parent's that this process has a copy of is to be dropped here.
+    unsafe { libc::_exit(0) }
 }
 
 fn run_for_ever(_: u32) {
