@@ -249,7 +249,8 @@ impl PermitSemaphore {
 
     fn take_and_pass_on(&self, me: ProcessIdentity) -> Option<usize> {
         let number = self.take(me)?;
-        // Rule (b): who gave back several may have died after its first wake-up.
+        // Rule (b): who gave back several may have died after its first wake-up, and its bell may
+        // have rung for the same waiter.
         if self.count.has_sleepers() && self.available() > 0 {
             self.count.notify(1);
         }

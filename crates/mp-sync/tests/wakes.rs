@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use killcheck::{Check, ErrorKind, Report, SharedArea};
+use mp_layout::Described;
 use mp_os::clock::Deadline;
-use mp_sync::{Event, EventCount, Lock, LockError, Wait};
+use mp_sync::{Event, EventCount, Lock, LockError, PermitSemaphore, Wait};
 use mp_testkit::{Forked, not_checked};
 
 /// Puts a `Place` into memory that all processes here share.
@@ -150,6 +151,42 @@ fn set_of_a_set_event_wakes_all_waiters() {
     };
     for waiters in 1..=2 {
         wake(waiters, |_| (), |event| wait(event), set_twice, waiters);
+    }
+}
+
+/// One that gives back several permits may wake one waiter only: it dies after that, and its bell
+/// rings for the same waiter, which has not run yet. So each that takes a permit and sees another
+/// one free wakes the next.
+#[test]
+fn the_taker_of_a_permit_wakes_the_next_waiter() {
+    const OWNERS: usize = 32;
+    const WORDS_OF_AN_OWNER: usize = 2;
+    let take_all = |permits: &SharedArea<PermitSemaphore>, count: u32| {
+        permits.initialise(count).expect("a number of permits");
+        for _ in 0..count {
+            let permit = permits.try_acquire().expect("/proc is there");
+            std::mem::forget(permit.expect("free"));
+        }
+    };
+    // Kept: giving it back would wake the next, too.
+    let take = |permits: &SharedArea<PermitSemaphore>| {
+        std::mem::forget(permits.acquire().expect("/proc is there"));
+    };
+    let free_all_and_wake_one = |permits: &SharedArea<PermitSemaphore>| {
+        for half in 0..WORDS_OF_AN_OWNER * permits.permits() {
+            word(permits, OWNERS + half).store(0, Ordering::SeqCst);
+        }
+        assert_eq!(permits.available(), permits.permits());
+        permits.event_count().notify(1);
+    };
+    for count in 2..=3 {
+        wake(
+            count,
+            |permits| take_all(permits, count as u32),
+            take,
+            free_all_and_wake_one,
+            count,
+        );
     }
 }
 
