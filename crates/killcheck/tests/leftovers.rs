@@ -63,10 +63,10 @@ fn no_process_and_no_descriptor_is_left() {
     area.reset();
     check()
         .victim(|word| wait_for_ever(word))
-        .waker(|_| ())
+        .waker(|_| panic!("while the victim sleeps"))
         .survivor(|_| Ok(()))
         .run(&area)
-        .expect_err("the waker wakes nobody");
+        .expect_err("the waker fails");
     assert_childless();
     storm("leftovers")
         .worker(|word: &SharedArea<AtomicU32>, _| wait_for_ever(word))

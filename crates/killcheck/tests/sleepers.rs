@@ -92,7 +92,7 @@ fn dying_publisher<'a>(recheck: Option<Duration>) -> Check<'a, SharedArea<Semaph
 #[test]
 fn a_publisher_that_dies_between_commit_and_wake_is_caught() {
     let report = dying_publisher(None)
-        .stop_after(2)
+        .stop_after(1)
         .run(&Semaphore::area())
         .expect("the check runs");
     report.assert_caught();
@@ -146,7 +146,7 @@ fn dying_beside<'a>(
 #[test]
 fn a_woken_victim_that_dies_with_the_wake_is_caught() {
     let report = dying_sleeper(None)
-        .stop_after(2)
+        .stop_after(1)
         .run(&Semaphore::area())
         .expect("the check runs");
     report.assert_caught();
