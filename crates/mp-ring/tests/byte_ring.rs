@@ -172,10 +172,11 @@ fn role_is_claimed_once_and_swept_from_the_dead() {
 
 #[test]
 fn handles_made_under_a_lock_see_each_others_work() {
+    const ROUNDS: u32 = if cfg!(miri) { 30 } else { 1000 };
     let mut memory = memory(64);
     let ring = ByteRing::new(&mut memory, 64, None).unwrap();
     let mut bytes = Vec::new();
-    for number in 0..1000_u32 {
+    for number in 0..ROUNDS {
         // SAFETY: each handle is dropped at once; there is no other thread.
         let mut producer = unsafe { ring.locked_producer() }.unwrap();
         producer.push_tagged(number, &number.to_ne_bytes()).unwrap();
@@ -236,7 +237,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 512 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 1 } else { 512 }, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn does_what_a_deque_does(
         capacity in 1_usize..200,

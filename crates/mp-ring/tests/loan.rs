@@ -513,7 +513,7 @@ impl Model {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 2 } else { 200 },
+        cases: if cfg!(miri) { 1 } else { 200 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -529,7 +529,7 @@ proptest! {
             4 => Just(Step::Finish),
             1 => Just(Step::Drop),
             1 => Just(Step::Die),
-        ]), 0..80),
+        ]), 0..if cfg!(miri) { 20 } else { 80 }),
     ) {
         let mut memory = memory(capacity);
         let ring = LoanRing::<Value>::new(&mut memory, capacity, 4).unwrap();

@@ -82,7 +82,7 @@ fn drain(ring: MpmcRing<'_, u64>) -> Vec<u64> {
 
 #[test]
 fn holds_exactly_its_capacity() {
-    for capacity in [1, 2, 3, 5, 8, 100] {
+    for capacity in [1, 2, 3, 5, 8, if cfg!(miri) { 11 } else { 100 }] {
         let mut memory = memory::<u64>(capacity);
         let ring = MpmcRing::new(&mut memory, capacity, 4).unwrap();
         let producer = ring.claim_producer(ANONYMOUS).unwrap();
@@ -452,7 +452,7 @@ enum Step {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 3 } else { 200 },
+        cases: if cfg!(miri) { 1 } else { 200 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -461,7 +461,7 @@ proptest! {
     #[test]
     fn behaves_as_a_queue(
         capacity in 1_usize..9,
-        steps in vec(prop_oneof![Just(Step::Push), Just(Step::Pop)], 0..60),
+        steps in vec(prop_oneof![Just(Step::Push), Just(Step::Pop)], 0..if cfg!(miri) { 20 } else { 60 }),
     ) {
         let mut memory = memory::<[u64; 2]>(capacity);
         let ring = MpmcRing::new(&mut memory, capacity, 4).unwrap();
