@@ -356,6 +356,12 @@ impl<'a, M: ?Sized> Check<'a, M> {
     /// [`setup`](Self::setup) must restore all of this memory. Where the last run's bytes are left,
     /// a store of what is there already is no change to the trace, and hides a state.
     ///
+    /// A victim that comes to its point with more or fewer words changed than the traced one, or
+    /// with a pending robust lock where that had none, is in another state, and the point is
+    /// [missed](Self::allow_missed). Which words it are, and their values, is not compared, and
+    /// nothing is where the set-up has left other bytes than before the trace, which the report
+    /// counts: there a point is told by its instruction alone.
+    ///
     /// The memory is copied before each instruction of a trace, so it should be no more than is
     /// needed. What is written and not in it goes unseen: with `KILLCHECK_EVERY_INSTRUCTION` in
     /// the environment, each point is tried all the same. So it is where sleepers may run before
@@ -467,16 +473,16 @@ impl<'a, M: ?Sized> Check<'a, M> {
 
     /// Allows that a `fraction` of the points in the program's own code be missed, from 0 to 1; 2
     /// in 100 may if not set. Together with those in shared libraries they may be 25 in 100, or
-    /// the fraction if it is more; so may the [states](Self::shares_only) be, each of which counts
-    /// once.
+    /// the fraction if it is more. Of the [states](Self::shares_only), each of which counts once,
+    /// 25 in 100 may be missed, whatever the fraction.
     ///
-    /// A point is missed when the operation does not come by there again, because it does not do
-    /// the same each time. Nothing was verified there, so there should be a good `reason`, such
-    /// as arithmetic on the time of day. If more were missed, the operation is traced again and
-    /// killed at each point of the new trace, twice at most: another thread of this process may
-    /// have done meanwhile what a process does once, such as looking up a function of the
-    /// kernel's, and forked processes no longer do it. [`Report::assert_safe`] fails if more are
-    /// missed even then.
+    /// A point is missed when the operation does not come by there again, or not in the same
+    /// [state](Self::shares_only), because it does not do the same each time. Nothing was verified
+    /// there, so there should be a good `reason`, such as arithmetic on the time of day. If more
+    /// were missed, the operation is traced again and killed at each point of the new trace, twice
+    /// at most: another thread of this process may have done meanwhile what a process does once,
+    /// such as looking up a function of the kernel's, and forked processes no longer do it.
+    /// [`Report::assert_safe`] fails if more are missed even then.
     #[must_use]
     pub fn allow_missed(mut self, fraction: f64, reason: impl Into<String>) -> Self {
         self.allowed_missed = Some(Allowed {

@@ -95,11 +95,11 @@
 //!
 //! The operation must go the same way each time. Before the trace it is rehearsed once, and
 //! [`Check::warm_up`] is for what a process does once in its life. Points that it does not come by
-//! again are missed, and [`Report::assert_safe`] passes only as many as [`Check::allow_missed`]
-//! says, or 2 in 100 of the program's own code and 25 in 100 with shared libraries, or of the
-//! states: `memcpy` and the allocator do not always go the same way. If more are missed, it is
-//! traced again, since another thread of this process may have warmed up meanwhile what all forked
-//! ones share.
+//! again, or in another state than the traced one, are missed. [`Report::assert_safe`] passes only
+//! as many as [`Check::allow_missed`] says, or 2 in 100 of the program's own code and 25 in 100
+//! with shared libraries, or of the states: `memcpy` and the allocator do not always go the same
+//! way. If more are missed, it is traced again, since another thread of this process may have
+//! warmed up meanwhile what all forked ones share.
 //!
 //! # Threads
 //!

@@ -111,6 +111,8 @@ pub struct Report {
     pub(crate) recoverer_points: Vec<KillPoint>,
     /// How often a recovery was traced.
     pub(crate) recoveries: usize,
+    /// Attempts at states of which the set-up left other bytes than before the trace.
+    pub(crate) not_compared: usize,
     /// How many different points of the victim's there are in `points`.
     pub(crate) victims: usize,
     pub(crate) skipped: usize,
@@ -184,8 +186,8 @@ impl Report {
         self.alike
     }
 
-    /// Returns the points that the victim, or the recoverer after it, did not come by again,
-    /// because it took another way.
+    /// Returns the points that the victim, or the recoverer after it, did not come by again, or not
+    /// in the same [state](crate::Check::shares_only), because it took another way.
     ///
     /// Nothing was verified there. An operation without chance and time in it has none. How many
     /// [`assert_safe`](Self::assert_safe) lets pass,
@@ -325,6 +327,11 @@ impl Report {
         let allowed = self.allowed_missed.as_ref().map(|some| some.most);
         let own = allowed.unwrap_or(COMMONLY_MISSED);
         let all = own.max(MISSED_IN_LIBRARIES);
+        let states = if self.alike > 0 {
+            MISSED_IN_LIBRARIES
+        } else {
+            all
+        };
         let (points, victims) = match self.recovery {
             None => (self.points.len() + self.alike, self.victims + self.alike),
             Some(_) => (self.points.len(), self.victims),
@@ -333,8 +340,9 @@ impl Report {
             (self.missed_victims, victims, own),
             (self.missed_pairs, points, own),
             (self.missed_points, points, all),
-            // One kill stands for each state, however few points it has.
-            (self.missed.len(), self.points.len(), all),
+            // One kill stands for each state, however few points it has and however many of these
+            // may be missed.
+            (self.missed.len(), self.points.len(), states),
         ];
         kinds.into_iter().find_map(|(missed, tried, allowed)| {
             let all = tried + missed;
@@ -407,6 +415,13 @@ impl fmt::Display for Report {
             self.elapsed.as_secs_f64(),
             self.kills_per_second(),
         )?;
+        if self.not_compared > 0 {
+            let times = self.not_compared;
+            writeln!(
+                f,
+                "  {times} times the set-up left other bytes than before the trace"
+            )?;
+        }
         if self.traces > 1 {
             let traces = self.traces;
             writeln!(

@@ -1,6 +1,6 @@
 //! The carrying out of a check: one trace, then one kill per point.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::child::{self, Child, ResultSlot, Time};
 use crate::guide::Guide;
 use crate::kill_point::{Kill, KillPoint, Moment};
 use crate::processor::OneProcessor;
-use crate::remains::{Remains, Snapshot};
+use crate::remains::{Remains, Snapshot, States};
 use crate::report::{Failure, Report, Role};
 use crate::route::{self, Route};
 use crate::sleepers::Sleepers;
@@ -54,6 +54,8 @@ pub(crate) struct Runner<'c, 'a, M: ?Sized> {
     /// Each point is tried, also where another one leaves the same behind.
     tries_each: bool,
     last_recovery: RefCell<Option<Rc<Recovery>>>,
+    /// How often a set-up left other bytes than before the trace.
+    not_compared: Cell<usize>,
 }
 
 /// The trace, and the ways that lead to its instructions.
@@ -64,15 +66,14 @@ struct TracePlan {
     /// From instruction `first` to each one after it.
     routes: Vec<Route>,
     first: usize,
-    /// How often what would be left behind has changed before each instruction from `first` on;
-    /// empty if that is not known.
-    changes: Vec<usize>,
+    /// What would be left behind before each instruction from `first` on.
+    states: States,
     /// All points, in runs of which one is tried.
     runs: Vec<Vec<KillPoint>>,
 }
 
 impl TracePlan {
-    fn of(trace: Trace, first: usize, changes: Vec<usize>, mode: Mode) -> Self {
+    fn of(trace: Trace, first: usize, states: States, mode: Mode) -> Self {
         let (before, after) = trace.addresses.split_at(first);
         let (to_sleep, routes) = match mode {
             Mode::Stepped => (route::stepped(before.len()), route::stepped(after.len())),
@@ -86,7 +87,7 @@ impl TracePlan {
             to_sleep,
             routes,
             first,
-            changes,
+            states,
             runs: Vec::new(),
         }
     }
@@ -96,9 +97,7 @@ impl TracePlan {
     fn remains_at(&self, point: &KillPoint) -> Option<usize> {
         match point.moment {
             Moment::Asleep => None,
-            Moment::Before | Moment::Returned => {
-                self.changes.get(point.index - self.first).copied()
-            }
+            Moment::Before | Moment::Returned => self.states.number(point.index - self.first),
         }
     }
 
@@ -143,6 +142,8 @@ impl TracePlan {
 
 /// The victim has been killed: who else is there.
 struct Scene<'s> {
+    /// The memory as the set-up left it.
+    first_words: Option<Vec<u64>>,
     sleepers: Sleepers<'s>,
     /// Stands before its operation.
     recoverer: Option<Tracee>,
@@ -183,6 +184,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
             sleeper_slots,
             tries_each: std::env::var_os(EACH_VARIABLE).is_some(),
             last_recovery: RefCell::default(),
+            not_compared: Cell::default(),
         })
     }
 
@@ -229,6 +231,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
                 self.try_point(&plan, kill.victim, &choice, &mut tally)?;
             }
         }
+        tally.not_compared = self.not_compared.take();
         Ok(tally.into_report(self.check, plan.instructions(), traces, start.elapsed()))
     }
 
@@ -258,7 +261,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
 
     /// Runs the operation once, step by step, and lists what it executes.
     fn trace(&self) -> Result<TracePlan, Error> {
-        self.prepare();
+        let first_words = self.prepare();
         let mut trace = Trace::default();
         let mut first = 0;
         let mut sleepers = Sleepers::new();
@@ -284,31 +287,31 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
             sleepers = self.start_sleepers()?;
             self.must_wake(&victim)?;
         }
-        let (end, changes) = self.record_to_end(&mut trace, &victim)?;
+        let (end, states) = self.record_to_end(&mut trace, &victim, first_words)?;
         trace.expect_orderly(end)?;
         trace.probe(&victim);
         drop(victim);
         drop(recoverer);
         drop(sleepers);
-        Ok(self.plan(trace, first, changes))
+        Ok(self.plan(trace, first, states))
     }
 
-    fn plan(&self, trace: Trace, first: usize, changes: Vec<usize>) -> TracePlan {
-        TracePlan::of(trace, first, changes, self.check.mode).find_runs(self.tries_each)
+    fn plan(&self, trace: Trace, first: usize, states: States) -> TracePlan {
+        TracePlan::of(trace, first, states, self.check.mode).find_runs(self.tries_each)
     }
 
-    /// Records up to the return of `one`, with the changes of what it would leave behind.
+    /// Records up to the return of `one`, with what it would leave behind.
     fn record_to_end(
         &self,
         trace: &mut Trace,
         one: &Tracee,
-    ) -> Result<(Progress, Vec<usize>), Error> {
-        let memory = self.shared_memory();
-        let words = || memory.map_or_else(Vec::new, |memory| memory(self.mem));
-        let mut remains = memory.map(|_| Remains::new(&words));
+        first_words: Option<Vec<u64>>,
+    ) -> Result<(Progress, States), Error> {
+        let words = || self.copy_of_memory().unwrap_or_default();
+        let mut remains = first_words.map(|first| Remains::new(&words, first));
         let end = self.record(trace, one, Until::Returned, remains.as_mut())?;
-        let changes = remains.map(Remains::into_changes).unwrap_or_default();
-        Ok((end, changes))
+        let states = remains.map(Remains::into_states).unwrap_or_default();
+        Ok((end, states))
     }
 
     /// The memory by which points are told apart, if only the process that is to be killed changes
@@ -356,7 +359,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
 
     /// Kills the victim at `point`. `None`: it did not come by there.
     fn kill_at(&self, plan: &TracePlan, point: &KillPoint) -> Result<Option<Scene<'_>>, Error> {
-        self.prepare();
+        let first_words = self.prepare();
         let mut sleepers = Sleepers::new();
         if self.check.waker.is_none() {
             sleepers = self.start_sleepers()?;
@@ -373,7 +376,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
                 return Ok(None);
             }
         }
-        if !self.arrives(&guide, plan, point)? {
+        if !self.arrives(&guide, plan, point, first_words.as_deref())? {
             return Ok(None);
         }
         sleepers.note_the_woken();
@@ -381,6 +384,7 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
         let killed_at = victim.kill();
         self.observe(point);
         Ok(Some(Scene {
+            first_words,
             sleepers,
             recoverer,
             killed_at,
@@ -406,16 +410,42 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
         }
     }
 
-    /// Brings one that is to be killed from instruction `first` of its plan to `point`.
+    /// Brings one that is to be killed from instruction `first` of its plan to `point`; the set-up
+    /// left the memory of `first_words`. False: it took another way, or came there in another state
+    /// than the traced one.
     fn arrives(
         &self,
         guide: &Guide<'_>,
         plan: &TracePlan,
         point: &KillPoint,
+        first_words: Option<&[u64]>,
     ) -> Result<bool, Error> {
-        Ok(guide.follow(&plan.routes[point.index - plan.first])?
-            && guide.victim.address()? == point.address
-            && (point.moment != Moment::Asleep || guide.sleep()?))
+        // Where each point is tried, so are its neighbours, which are in the same state.
+        let state = plan.remains_at(point).filter(|_| !self.tries_each);
+        let expected = match (state, first_words, self.copy_of_memory()) {
+            (Some(state), Some(first), Some(start)) => {
+                let expected = plan.states.expect(state, first, start);
+                let unknown = usize::from(expected.is_none());
+                self.not_compared.update(|count| count + unknown);
+                expected
+            }
+            _ => None,
+        };
+        if !guide.follow(&plan.routes[point.index - plan.first])?
+            || guide.victim.address()? != point.address
+        {
+            return Ok(false);
+        }
+        if let (Some(expected), Some(now)) = (expected, self.copy_of_memory())
+            && !expected.is_of(guide.victim, &now)?
+        {
+            return Ok(false);
+        }
+        Ok(point.moment != Moment::Asleep || guide.sleep()?)
+    }
+
+    fn copy_of_memory(&self) -> Option<Vec<u64>> {
+        self.shared_memory().map(|memory| memory(self.mem))
     }
 
     fn observe(&self, point: &KillPoint) {
@@ -428,10 +458,12 @@ impl<'c, 'a, M: ?Sized> Runner<'c, 'a, M> {
         self.check.limit.max(PATIENCE)
     }
 
-    fn prepare(&self) {
+    /// Sets up, and returns a copy of the memory that points are told apart by.
+    fn prepare(&self) -> Option<Vec<u64>> {
         if let Some(setup) = &self.check.setup {
             setup(self.mem);
         }
+        self.copy_of_memory()
     }
 
     fn start_victim(&self) -> Result<Tracee, Error> {

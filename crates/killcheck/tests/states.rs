@@ -244,6 +244,40 @@ fn most_states_are_not_missed_because_they_have_few_points() {
     assert_eq!(report.missed(), [], "it was not traced again\n{report}");
 }
 
+#[inline(never)]
+fn store_into(word: &AtomicU64, value: u64) {
+    word.store(value, SeqCst);
+    compute(20);
+}
+
+/// It executes the same instructions as the traced one, each as often. Told by them alone, the
+/// state in which only the first word is stored would count as tried.
+#[test]
+fn a_point_that_is_come_by_in_another_state_is_missed() {
+    let times = AtomicU32::new(0);
+    let first = || match times.load(SeqCst) {
+        // The rehearsal and the trace.
+        1 | 2 => 1,
+        _ => 0,
+    };
+    let report = Check::new("stores into both words when it is traced, and later into one")
+        .setup(|pair: &Area| {
+            pair.reset();
+            times.fetch_add(1, SeqCst);
+        })
+        .victim(|pair| {
+            store_into(&pair.words[0], black_box(first()));
+            store_into(&pair.words[1], 1);
+        })
+        .invariant(|_| Ok(()))
+        .shares_only_the_area()
+        .assert_safe(&area());
+    if std::env::var_os(EACH).is_none() {
+        assert_eq!(report.kill_points().len(), 2, "{report}");
+        assert!(report.to_string().contains("traced 2 times"), "{report}");
+    }
+}
+
 /// A bound that all kills together do not go beyond finds no lost wake.
 #[test]
 #[should_panic(expected = "as many rescues are allowed as there are kills")]

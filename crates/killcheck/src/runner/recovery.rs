@@ -102,10 +102,10 @@ impl<M: ?Sized> Runner<'_, '_, M> {
                 Some(last) => Trace::after(&last.plan.trace),
                 None => Trace::default(),
             };
-            let (end, changes) = self.record_to_end(&mut trace, &recoverer)?;
+            let (end, states) = self.record_to_end(&mut trace, &recoverer, scene.first_words)?;
             if trace.complete {
                 trace.probe(&recoverer);
-                return Ok(Some(self.plan(trace, 0, changes)));
+                return Ok(Some(self.plan(trace, 0, states)));
             }
             let failure = match end {
                 Progress::Ended(status) => Failure::of_status(status),
@@ -142,7 +142,8 @@ impl<M: ?Sized> Runner<'_, '_, M> {
             let Some(tracee) = scene.recoverer.take() else {
                 return Ok(None);
             };
-            if self.arrives(&self.guide(&tracee, recovery), recovery, &recoverer)? {
+            let guide = self.guide(&tracee, recovery);
+            if self.arrives(&guide, recovery, &recoverer, scene.first_words.as_deref())? {
                 scene.sleepers.note_the_woken();
                 scene.may_be_rescued |= self.may_be_rescued_from(&tracee)?;
                 scene.killed_at = tracee.kill();

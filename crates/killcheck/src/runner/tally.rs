@@ -28,6 +28,8 @@ pub(crate) struct Tally {
     pub(crate) longest_recovery: usize,
     /// How often a recovery was traced.
     pub(crate) recoveries: usize,
+    /// Attempts at states of which the set-up left other bytes than before the trace.
+    pub(crate) not_compared: usize,
 }
 
 impl Tally {
@@ -98,6 +100,7 @@ impl Tally {
             points,
             recoverer_points,
             recoveries: self.recoveries,
+            not_compared: self.not_compared,
             victims: victims.len(),
             skipped: self.skipped,
             alike: self.alike,

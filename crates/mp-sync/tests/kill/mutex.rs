@@ -79,7 +79,6 @@ fn first_lock_of_a_process() {
     check("mutex: a process's first lock, change, unlock")
         .max_points(if mp_os::robust::supported() { 400 } else { 12 })
         .setup(|pair: &Pair| pair.reset())
-        .allow_missed(0.1, "the text of /proc is not always as long")
         .victim(change)
         .survivor(whole_or_told)
         .invariant(whole_or_told)
@@ -134,13 +133,9 @@ fn is_refused(pair: &Pair) -> bool {
 
 /// A thread of this process leaked its guard. A process that is refused the data for that, and dies
 /// of something else meanwhile, must not leave the data to the next.
-#[test]
-fn refused_process_dies() {
-    // In each refusal a second passes, in which the data's process could still end: no timeout may
-    // be taken away, and two refusals for each point is what this takes. Almost all points are in
-    // the loop of that second.
-    Check::new("mutex: refused, since a living process has the data")
-        .max_points(if cfg!(debug_assertions) { 12 } else { 20 })
+fn refused<'a>(name: &str) -> Check<'a, Pair> {
+    // No timeout may be taken from the wait for the end of the data's process.
+    Check::new(name)
         .stop_after(2)
         .setup(|pair: &Pair| {
             pair.reset();
@@ -148,14 +143,42 @@ fn refused_process_dies() {
                 scope.spawn(|| std::mem::forget(pair.lock().expect("fresh")));
             });
         })
-        .warm_up(|_| learn_who_one_is())
         .victim(|pair| assert!(is_refused(pair)))
-        .allow_missed(0.5, "the wait for the other process looks at the clock")
-        .survivor(|pair| {
-            is_refused(pair)
-                .then_some(())
-                .ok_or_else(|| "a second reference to the data".to_owned())
+}
+
+fn expect_refusal(pair: &Pair) -> Result<(), String> {
+    is_refused(pair)
+        .then_some(())
+        .ok_or_else(|| "a second reference to the data".to_owned())
+}
+
+/// Where the kernel gives it no descriptor of the data's process, it does not wait for that one's
+/// end. So all is tried but that wait.
+#[test]
+fn refused_process_dies() {
+    let without_descriptors = || mp_testkit::refuse(libc::SYS_pidfd_open, libc::ENOSYS, None);
+    refused("mutex: refused, since a living process has the data")
+        .shares_only_the_area()
+        .warm_up(move |_| {
+            learn_who_one_is();
+            without_descriptors();
         })
+        .survivor(move |pair| {
+            without_descriptors();
+            expect_refusal(pair)
+        })
+        .assert_safe(&pair());
+}
+
+/// In each refusal a second passes, in which the data's process could still end, so few points are
+/// tried. Almost all lie in the loop of that second.
+#[test]
+fn refused_process_dies_while_it_waits() {
+    refused("mutex: refused after a wait, since a living process has the data")
+        .max_points(5)
+        .warm_up(|_| learn_who_one_is())
+        .allow_missed(0.5, "the wait for the other process looks at the clock")
+        .survivor(expect_refusal)
         .assert_safe(&pair());
 }
 
