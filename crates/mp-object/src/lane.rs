@@ -42,7 +42,11 @@
 //! | between `sent` and sending | a number without a message | nothing has to |
 //! | between sending and the record's commit | a message without a record, behind those of all records | [`find`](Lane::find) for a later record, or [`drain`](Lane::drain) |
 //! | between looking and taking the record | both, whole: what was looked at were duplicates, closed by the kernel | the next reader gets both |
-//! | between taking the record and discarding | an old message in front | [`find`](Lane::find) for a later record, or [`drain`](Lane::drain) |
+//! | between taking the record and discarding | an old message in front | [`find`](Lane::find) or [`discard`](Lane::discard) for a later record, or [`drain`](Lane::drain) |
+//!
+//! A reader that has all objects of a record open needs no descriptor, and does not look: it takes
+//! the record and discards. What is in front of the record's message is of records that were taken
+//! or never committed, so it discards up to the record's number, and no further.
 //!
 //! Two other orders are wrong. If the number were stored after sending, a message without a record
 //! and the next record's would have the same number, and the record would get the wrong objects. If
@@ -57,7 +61,7 @@ use mp_layout::atomic::{AtomicU64, Ordering};
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::{descriptor, socket};
 
-use crate::transfer::{self, Descriptor};
+use crate::transfer::{self, Descriptor, Identity};
 
 /// The number of a message that only makes the lane readable.
 const RING: u64 = 0;
@@ -85,7 +89,7 @@ const MESSAGE: usize = 9;
 /// // ... the record is committed: its bytes and its tag. Later, where a record is read:
 /// let descriptors = lane.find(tag)?.expect("they wait for it");
 /// // ... the record is taken, and then:
-/// lane.discard();
+/// lane.discard(tag);
 /// let same: Event = transfer::incoming(descriptors, || postcard::from_bytes(&bytes.unwrap())).unwrap();
 /// same.set();
 /// assert!(event.is_set());
@@ -149,10 +153,11 @@ impl Lane {
         }
     }
 
-    /// Adds its two ends to what travels.
-    pub(crate) fn put(&self) -> Result<()> {
+    /// Adds its two ends to what travels with a handle of this object.
+    pub(crate) fn put(&self, object: Option<Identity>) -> Result<()> {
         for end in [&self.back, &self.front] {
-            transfer::put(&Descriptor::new(Arc::clone(end)), None)?;
+            let end = Descriptor::new(Arc::clone(end)).of_object(object);
+            transfer::put(&end, None)?;
         }
         Ok(())
     }
@@ -290,10 +295,20 @@ impl Lane {
         }
     }
 
-    /// Discards the message that [`find`](Self::find) has found, after its record was taken. If
-    /// that fails, it is in front and is discarded later, as if this process had died.
-    pub fn discard(&self) {
-        let _later = socket::discard(&*self.front);
+    /// Discards the message of the record with this tag, after that was taken, and those before it.
+    /// If that fails, it is in front and is discarded later, as if this process had died.
+    ///
+    /// A reader that needs no descriptor of the message does this alone, without
+    /// [`find`](Self::find).
+    pub fn discard(&self, tag: u32) {
+        let mut message = [0; MESSAGE];
+        while let Ok(true) = socket::discard_reading(&*self.front, &mut message) {
+            let (number, _) = decode(message);
+            // I4. One that is greater should never be: another program has received the message.
+            if number != RING && (number as u32).wrapping_sub(tag).cast_signed() >= 0 {
+                return;
+            }
+        }
     }
 
     /// Discards all messages, where no record is left and none can be committed meanwhile: who

@@ -16,7 +16,8 @@
 //!   A value with handles is not read back: some handles are read only once.
 //!
 //! [`pack`] and [`unpack`] are for messages that wait for their reader, with handles of shared
-//! objects in them; a [`Lane`](crate::Lane) keeps the descriptors of these.
+//! objects in them; a [`Lane`](crate::Lane) keeps the descriptors of these. A reader that has all
+//! of the objects open already needs none of them: [`OpenObjects`].
 //!
 //! ```
 //! use mp_object::message;
@@ -37,11 +38,13 @@ use mp_os::socket::MAX_FDS;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::open::{Objects, OpenObjects, append_identities};
 pub use self::shallow::read_foreign;
 pub use self::whole::MAX_DEPTH;
 use self::whole::{Notes, Whole};
 use crate::transfer::{self, Baggage, Descriptor, Way};
 
+mod open;
 mod shallow;
 mod whole;
 

@@ -10,7 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Expected, Header, Region, Result};
+use mp_os::memfd::FileId;
 use mp_shm::Segment;
+use mp_shm::transfer::Identity;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -49,6 +51,20 @@ pub(crate) struct Parts {
     pub(crate) segment: Segment,
     pub(crate) header: Header,
     pub(crate) lane: Option<Lane>,
+    /// Asked for once: as long as the parts are there, no other file has it.
+    pub(crate) file: Option<FileId>,
+}
+
+impl Parts {
+    /// What no other open object has; `None` if the kernel reports nothing about its file.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        let [device, inode] = self.file?.words().map(u64::to_ne_bytes);
+        let mut identity = [0; 32];
+        identity[..16].copy_from_slice(&self.header.id());
+        identity[16..24].copy_from_slice(&device);
+        identity[24..].copy_from_slice(&inode);
+        Some(identity)
+    }
 }
 
 impl Object {
@@ -254,6 +270,12 @@ impl Object {
     }
 
     fn receive((place, id, name, has_lane): Handle<String>, expected: &Expected) -> Result<Self> {
+        if let Some(open) = place.and_then(transfer::take_open) {
+            return match open.downcast::<Parts>() {
+                Ok(parts) => Self::of_open(parts, name.as_deref(), expected)?.expect_id(id),
+                Err(_) => Err(decode("what is open is no object")),
+            };
+        }
         let (descriptor, lane) = match (place, &name) {
             (Some(place), _) => {
                 // All are taken before the first is looked at, so that none is left to another
@@ -264,18 +286,11 @@ impl Object {
             }
             (None, Some(name)) => (transfer::open(name)?, None),
             (None, None) => {
-                return Err(Error::new(ErrorKind::Decode, "attach", "a shared object")
-                    .with_detail("its handle has neither a descriptor nor a name"));
+                return Err(decode("its handle has neither a descriptor nor a name"));
             }
         };
         if let Some(parts) = open_objects::find(&id, descriptor.as_fd()) {
-            let open = Self::of_parts(parts, name.as_deref());
-            // This process, which does not change its namespaces, has checked them when it opened
-            // the object.
-            let checked = open
-                .header()
-                .check_contents(expected, &label_of(expected, open.name()));
-            return checked.map(|()| open);
+            return Self::of_open(parts, name.as_deref(), expected);
         }
         let segment = match &name {
             None => Segment::from_descriptor(descriptor)?,
@@ -284,15 +299,29 @@ impl Object {
         Self::attach(segment, expected, name.as_deref(), lane)?.expect_id(id)
     }
 
+    /// A handle of an object that this process has open.
+    fn of_open(parts: Arc<Parts>, name: Option<&str>, expected: &Expected) -> Result<Self> {
+        let open = Self::of_parts(parts, name);
+        // This process, which does not change its namespaces, has checked them when it opened the
+        // object.
+        let checked = open
+            .header()
+            .check_contents(expected, &label_of(expected, open.name()));
+        checked.map(|()| open)
+    }
+
     fn handle(&self) -> Result<Handle<&str>> {
         let Parts {
             segment,
             header,
             lane,
+            ..
         } = &*self.parts;
-        let place = transfer::put(&segment.descriptor(), self.name())?;
+        let identity = self.parts.identity();
+        let descriptor = segment.descriptor().of_object(identity);
+        let place = transfer::put(&descriptor, self.name())?;
         let lane = lane.as_ref().filter(|_| place.is_some());
-        lane.map_or(Ok(()), Lane::put)?;
+        lane.map_or(Ok(()), |lane| lane.put(identity))?;
         Ok((place, header.id(), self.name(), lane.is_some()))
     }
 
@@ -337,10 +366,12 @@ impl Object {
     ) -> Result<Self> {
         let label = label_of(expected, name);
         let header = Header::attach(segment.region(), expected, &environment()?, &label)?;
+        let file = FileId::of(&segment);
         let parts = open_objects::share(Parts {
             segment,
             header,
             lane,
+            file,
         });
         Ok(Self::of_parts(parts, name))
     }
@@ -379,6 +410,10 @@ impl Serialize for Object {
             .map_err(|error| transfer::refuse(error, S::Error::custom))?
             .serialize(serializer)
     }
+}
+
+fn decode(detail: &str) -> Error {
+    Error::new(ErrorKind::Decode, "attach", "a shared object").with_detail(detail)
 }
 
 /// What errors call an object.

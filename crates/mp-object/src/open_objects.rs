@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use mp_os::memfd::FileId;
 use mp_os::of_process::OfProcess;
+#[cfg(feature = "message")]
+use mp_shm::transfer::Identity;
 
 use crate::object::Parts;
 
@@ -27,16 +29,10 @@ const LEAST_TO_SWEEP: usize = 64;
 static TABLE: OfProcess<Mutex<Table>> = OfProcess::new(|| Mutex::new(Table::new()));
 
 struct Table {
-    open: HashMap<[u8; 16], Open>,
+    open: HashMap<[u8; 16], Weak<Parts>>,
     /// Entries at which those of closed objects are removed. Doubling it keeps the sweeps linear
     /// in the entries made.
     sweep_at: usize,
-}
-
-struct Open {
-    parts: Weak<Parts>,
-    /// Asked for once: as long as the parts are there, no other file has it.
-    file: FileId,
 }
 
 /// The parts of the object with this identity whose file is `descriptor`'s, if this process has it
@@ -45,23 +41,28 @@ pub(crate) fn find(id: &[u8; 16], descriptor: BorrowedFd<'_>) -> Option<Arc<Part
     table().find_file(id, || FileId::of(descriptor))
 }
 
+/// The parts of these objects, if this process has all of them open.
+#[cfg(feature = "message")]
+pub(crate) fn find_all<'i>(
+    identities: impl Iterator<Item = &'i Identity>,
+) -> Option<Vec<Arc<Parts>>> {
+    let table = table();
+    identities.map(|identity| table.find(identity)).collect()
+}
+
 /// Shares the mapping of the first handle of this object, or makes `parts` the first.
 pub(crate) fn share(parts: Parts) -> Arc<Parts> {
     let parts = Arc::new(parts);
     let mut table = table();
     let id = parts.header.id();
-    let Some(file) = FileId::of(&parts.segment) else {
+    let Some(file) = parts.file else {
         return parts;
     };
     if let Some(first) = table.find_file(&id, || Some(file)) {
         return first;
     }
     table.sweep();
-    let open = Open {
-        parts: Arc::downgrade(&parts),
-        file,
-    };
-    table.open.insert(id, open);
+    table.open.insert(id, Arc::downgrade(&parts));
     parts
 }
 
@@ -78,15 +79,21 @@ impl Table {
         id: &[u8; 16],
         file: impl FnOnce() -> Option<FileId>,
     ) -> Option<Arc<Parts>> {
-        let open = self.open.get(id)?;
-        let parts = open.parts.upgrade()?;
-        (file()? == open.file).then_some(parts)
+        let parts = self.open.get(id)?.upgrade()?;
+        (file()? == parts.file?).then_some(parts)
+    }
+
+    #[cfg(feature = "message")]
+    fn find(&self, identity: &Identity) -> Option<Arc<Parts>> {
+        let (id, _) = identity.split_first_chunk()?;
+        let parts = self.open.get(id)?.upgrade()?;
+        (parts.identity().as_ref() == Some(identity)).then_some(parts)
     }
 
     /// Removes the entries of closed objects, once in a while.
     fn sweep(&mut self) {
         if self.open.len() >= self.sweep_at {
-            self.open.retain(|_, open| open.parts.strong_count() != 0);
+            self.open.retain(|_, open| open.strong_count() != 0);
             self.sweep_at = LEAST_TO_SWEEP.max(2 * self.open.len());
         }
     }

@@ -43,7 +43,7 @@ fn a_message_stays_until_it_is_discarded() {
         assert!(found.len() == 1 && is_of(&found[0], &read));
     }
     assert!(!is_closed(&read));
-    lane.discard();
+    lane.discard(tag);
     assert!(lane.is_empty() && is_closed(&read));
     assert!(lane.find(tag).unwrap().is_none(), "gone is no hang");
 }
@@ -68,10 +68,28 @@ fn a_record_whose_message_is_gone_leaves_the_next_one_alone() {
     let (lane, sent) = (Lane::new().unwrap(), AtomicU64::new(0));
     let (read, write) = pipe();
     let gone = lane.send(&sent, std::slice::from_ref(&write)).unwrap();
-    lane.discard();
+    lane.discard(gone);
     let tag = lane.send(&sent, &[write]).unwrap();
     assert!(lane.find(gone).unwrap().is_none());
     assert!(is_of(&lane.find(tag).unwrap().unwrap()[0], &read));
+}
+
+/// As after a reader that died before it discarded, for one that looks at nothing.
+#[test]
+fn what_is_discarded_unseen_takes_the_older_with_it_and_leaves_the_newer() {
+    let (lane, sent) = (Lane::new().unwrap(), AtomicU64::new(0));
+    let pipes = [pipe(), pipe(), pipe()];
+    let tags = pipes.each_ref().map(|(_, write)| {
+        lane.ring().unwrap();
+        lane.send(&sent, std::slice::from_ref(write)).unwrap()
+    });
+    let reads = pipes.map(|(read, _)| read);
+    lane.discard(tags[1]);
+    assert!(is_closed(&reads[0]) && is_closed(&reads[1]));
+    assert!(is_of(&lane.find(tags[2]).unwrap().unwrap()[0], &reads[2]));
+    lane.discard(tags[2]);
+    assert!(lane.is_empty());
+    lane.discard(tags[2]);
 }
 
 #[test]
@@ -91,7 +109,7 @@ fn numbers_go_on_where_they_are_cut() {
     );
     for tag in tags {
         assert_eq!(lane.find(tag).unwrap().unwrap().len(), 1, "{tag}");
-        lane.discard();
+        lane.discard(tag);
     }
 }
 
@@ -117,7 +135,7 @@ fn a_full_lane_uses_its_number_again_and_says_how_many_wait() {
         "{text}"
     );
     assert_eq!(lane.find(1).unwrap().unwrap().len(), 1);
-    lane.discard();
+    lane.discard(1);
     assert_eq!(lane.send(&sent, &with).unwrap(), most as u32 + 1);
 }
 

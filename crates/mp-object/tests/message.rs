@@ -2,7 +2,9 @@
 
 use std::thread;
 
-use mp_object::message;
+use mp_object::message::{self, Objects, OpenObjects};
+use mp_object::transfer::Way;
+use mp_object::{Event, Mutex};
 use serde::{Deserialize, Serialize};
 
 /// A value in a value of its own type.
@@ -59,4 +61,42 @@ fn a_long_value_has_few_levels() {
     let wide = vec![Some((1_u8, "a".to_owned())); 10_000];
     let bytes = message::write(&wide).unwrap();
     assert!(message::read::<Vec<Option<(u8, String)>>>(&bytes).unwrap() == wide);
+}
+
+/// A handle with the identity of its object, as a message that waits for its reader has it.
+#[cfg(not(miri))]
+fn packed(mutex: &Mutex<u64>) -> Vec<u8> {
+    let packed = message::pack(mutex, Vec::new(), Way::Descriptors).unwrap();
+    let (mut bytes, descriptors) = packed.into_parts();
+    message::append_identities(&mut bytes, &descriptors.unwrap());
+    bytes
+}
+
+#[test]
+#[cfg(not(miri))]
+fn an_object_that_is_open_is_found_and_checked() {
+    let mutex = Mutex::new(7_u64).unwrap();
+    let bytes = packed(&mutex);
+    let open = || Objects::Open(OpenObjects::find(&bytes).expect("it is open"));
+    let same: Mutex<u64> = open().unpack(&bytes).unwrap();
+    assert!(core::ptr::eq(&raw const *same, &raw const *mutex));
+    let error = open().unpack::<Event>(&bytes).unwrap_err();
+    assert!(error.to_string().contains("mutex"), "{error}");
+    let found = open();
+    drop((mutex, same));
+    assert_eq!(
+        *found.unpack::<Mutex<u64>>(&bytes).unwrap().lock().unwrap(),
+        7
+    );
+    assert!(OpenObjects::find(&bytes).is_none(), "closed");
+}
+
+#[test]
+#[cfg(not(miri))]
+fn bytes_that_are_no_identities_find_nothing() {
+    for bytes in [&[][..], &[0], &[1], &[255; 40], &[7; 256]] {
+        assert!(OpenObjects::find(bytes).is_none());
+        let read = Objects::Descriptors(Vec::new()).unpack::<Event>(bytes);
+        assert!(read.is_err(), "{bytes:?}");
+    }
 }

@@ -221,6 +221,11 @@ impl FileId {
             inode: stat.st_ino,
         })
     }
+
+    /// Its two words, which say the same to all processes of this machine.
+    pub fn words(self) -> [u64; 2] {
+        [self.device, self.inode]
+    }
 }
 
 /// Whether two descriptors are of one file; `false` also if the kernel reports nothing about them.

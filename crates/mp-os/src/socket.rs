@@ -327,13 +327,21 @@ pub fn peek_message(fd: impl AsFd, start: &mut [u8]) -> io::Result<Option<Peeked
 ///
 /// What `recv` reports.
 pub fn discard(fd: impl AsFd) -> io::Result<bool> {
-    let mut none = [0u8; 0];
+    discard_reading(fd, &mut [])
+}
+
+/// Does what [`discard`] does, and reads the start of the message; `start` stays as it is after a
+/// shorter message's end.
+///
+/// # Errors
+///
+/// What `recv` reports.
+pub fn discard_reading(fd: impl AsFd, start: &mut [u8]) -> io::Result<bool> {
     loop {
-        // The length of the whole message, of which nothing is copied: 0 only if the other end
-        // closed.
+        // The length of the whole message: 0 only if the other end closed.
         match recv_raw(
             fd.as_fd(),
-            &mut none[..],
+            &mut *start,
             RecvFlags::TRUNC | RecvFlags::DONTWAIT,
         ) {
             Ok((_, len)) => return Ok(len != 0),

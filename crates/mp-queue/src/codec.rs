@@ -1,8 +1,7 @@
 //! How messages become bytes and back.
 
-use std::os::fd::OwnedFd;
-
 use mp_layout::{Result, TypeTag};
+use mp_object::message::Objects;
 use mp_object::transfer::{Descriptor, Way};
 
 mod bytes;
@@ -22,7 +21,7 @@ pub trait Codec<T>: sealed::Codec<T> {}
 impl<T, C: sealed::Codec<T>> Codec<T> for C {}
 
 pub(crate) mod sealed {
-    use super::{Descriptor, OwnedFd, Result, TypeTag, Way};
+    use super::{Descriptor, Objects, Result, TypeTag, Way};
     use crate::raw_queue::Message;
 
     /// A message as it is put.
@@ -57,8 +56,8 @@ pub(crate) mod sealed {
 
         fn encode(value: &T, way: Way) -> Result<Self::Encoded<'_>>;
 
-        /// Copies a message. With it come the descriptors of its objects, if it has handles.
-        fn take(message: &Message<'_>, descriptors: Option<Vec<OwnedFd>>) -> Self::Taken;
+        /// Copies a message. With it come its objects, if it has handles.
+        fn take(message: &Message<'_>, objects: Option<Objects>) -> Self::Taken;
 
         fn decode(taken: Self::Taken) -> Result<T>;
     }

@@ -1,10 +1,11 @@
 //! What a process has of one side of a pipe, whatever its messages are.
 
 use core::slice;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Result};
+use mp_object::message::Objects;
 use mp_object::{InMemory, Lane, Object, Placed, Waitable, Watch};
 use mp_os::clock::Deadline;
 use mp_sync::{EventCount, Wait};
@@ -174,13 +175,13 @@ impl PipeEnd {
     }
 
     /// Receives the oldest message: what `take` makes of its bytes and, if it has handles, its
-    /// objects' descriptors. If `take` fails, the message stays.
+    /// objects. If `take` fails, the message stays.
     #[inline]
     pub(crate) fn recv<R>(
         &self,
         wait: Wait,
         deadline: Deadline,
-        mut take: impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
+        mut take: impl FnMut(&Message<'_>, Option<Objects>) -> Result<R>,
     ) -> Result<R, GetError> {
         let incoming = self.incoming()?;
         match incoming.take_now(deadline, &mut take)? {
@@ -194,7 +195,7 @@ impl PipeEnd {
         incoming: &RawQueue,
         wait: Wait,
         deadline: Deadline,
-        take: &mut impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
+        take: &mut impl FnMut(&Message<'_>, Option<Objects>) -> Result<R>,
     ) -> Result<R, GetError> {
         let not_empty = incoming.not_empty();
         let mut attempt = || {

@@ -148,6 +148,73 @@ fn an_object_that_is_open_is_the_same_memory() {
 }
 
 #[test]
+fn objects_that_are_open_take_no_descriptor_and_are_not_looked_at() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let queue: Queue<Vec<Event>> = Queue::new().expect("a queue");
+    let events: Vec<_> = (0..3).map(|_| Event::new().unwrap()).collect();
+    for count in [3, 3, 2] {
+        queue.put(events[..count].to_vec()).expect("room");
+    }
+    let child = Forked::new(|| {
+        let opened = queue.get().expect("a message");
+        leave_descriptors(0);
+        refuse(libc::SYS_recvmsg, libc::EPERM, None);
+        refuse(libc::SYS_mmap, libc::EPERM, None);
+        for count in [3, 2] {
+            let again = queue.get().expect("nothing is needed");
+            assert_eq!(again.len(), count);
+            for (event, same) in opened.iter().zip(&again) {
+                assert!(core::ptr::eq(&raw const **event, &raw const **same));
+            }
+        }
+        opened[2].set();
+        queue.object().lane().expect("a lane").is_empty()
+    });
+    assert!(child.succeeds());
+    assert!(events[2].is_set());
+}
+
+#[test]
+fn a_message_of_which_one_object_is_not_open_is_got_whole() {
+    let queue: Queue<Vec<Mutex<u64>>> = Queue::new().expect("a queue");
+    let numbers: Vec<_> = (0..3).map(|n| Mutex::new(n).unwrap()).collect();
+    queue.put(numbers[..1].to_vec()).expect("room");
+    queue.put(numbers.clone()).expect("room");
+    let child = Forked::new(|| {
+        let opened = queue.get().expect("a message");
+        let all = queue.get().expect("a message");
+        assert!(core::ptr::eq(&raw const *all[0], &raw const *opened[0]));
+        for number in &all {
+            *number.lock().expect("free") += 10;
+        }
+        queue.object().lane().expect("a lane").is_empty()
+    });
+    assert!(child.succeeds());
+    let now: Vec<_> = numbers
+        .iter()
+        .map(|number| *number.lock().unwrap())
+        .collect();
+    assert_eq!(now, [10, 11, 12]);
+}
+
+/// A copy of a file has the identity that is in it.
+#[test]
+fn a_copied_file_that_is_open_is_not_taken_for_the_object() {
+    let (name, copy) = (UniqueName::new("sent"), UniqueName::new("sent-copy"));
+    let original = Mutex::create_named(&name, 1_u64).unwrap();
+    let path = |name: &str| format!("/dev/shm/{name}");
+    std::fs::copy(path(&name), path(&copy)).expect("a copy");
+    let copied = Mutex::<u64>::open(&copy).unwrap();
+    let queue: Queue<Mutex<u64>> = Queue::new().expect("a queue");
+    for (sent, other, value) in [(&original, &copied, 7), (&copied, &original, 8)] {
+        queue.put(sent.clone()).expect("room");
+        *queue.get().expect("a message").lock().unwrap() = value;
+        assert_eq!(*sent.lock().unwrap(), value);
+        assert_ne!(*other.lock().unwrap(), value);
+    }
+}
+
+#[test]
 fn what_is_never_got_is_closed_with_the_queue() {
     let (watched, end) = Watched::new();
     let queue = Queue::new().expect("a queue");

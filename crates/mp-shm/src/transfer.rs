@@ -31,6 +31,7 @@
 //!
 //! Bytes that another machine may have made up are read in [`foreign`].
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -43,18 +44,39 @@ use crate::Segment;
 /// The open file of a handle, which stays open as long as a clone of this lives. No clone is a new
 /// descriptor.
 #[derive(Clone)]
-pub struct Descriptor(Arc<dyn AsFd + Send + Sync>);
+pub struct Descriptor {
+    file: Arc<dyn AsFd + Send + Sync>,
+    object: Option<Identity>,
+}
+
+/// What no other open object has: its own identity, and its file's.
+pub type Identity = [u8; 32];
+
+/// An object that the reader of a message has open; what it is, its handle knows.
+pub type OpenObject = Arc<dyn Any + Send + Sync>;
 
 impl Descriptor {
     /// Keeps `file` open.
     pub fn new(file: Arc<impl AsFd + Send + Sync + 'static>) -> Self {
-        Self(file)
+        Self { file, object: None }
+    }
+
+    /// Names the object whose handle it is part of. A reader who has that open may do without this
+    /// descriptor and all others of the handle.
+    #[must_use]
+    pub fn of_object(self, object: Option<Identity>) -> Self {
+        Self { object, ..self }
+    }
+
+    /// The object whose handle it is part of, if that was named.
+    pub fn object(&self) -> Option<&Identity> {
+        self.object.as_ref()
     }
 }
 
 impl AsFd for Descriptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
@@ -104,6 +126,8 @@ enum Scope {
 #[derive(Default)]
 struct Arrived {
     descriptors: Vec<Option<OwnedFd>>,
+    /// What is open already, by the places of the descriptors, of which there are none then.
+    open: Vec<Option<OpenObject>>,
     /// Whether another machine may have made up the bytes.
     is_foreign: bool,
     /// Why the first handle that was refused was.
@@ -270,7 +294,24 @@ pub fn incoming_or_why<R>(
     descriptors: Vec<OwnedFd>,
     read: impl FnOnce() -> R,
 ) -> (R, Option<Error>) {
-    read_in(descriptors, false, read)
+    let arrived = Arrived {
+        descriptors: descriptors.into_iter().map(Some).collect(),
+        ..Arrived::default()
+    };
+    read_in(arrived, read)
+}
+
+/// Does what [`incoming_or_why`] does, without descriptors: at the place of each is an object that
+/// this process has open, whose handle calls [`take_open`].
+pub fn incoming_open<R>(
+    objects: impl IntoIterator<Item = OpenObject>,
+    read: impl FnOnce() -> R,
+) -> (R, Option<Error>) {
+    let arrived = Arrived {
+        open: objects.into_iter().map(Some).collect(),
+        ..Arrived::default()
+    };
+    read_in(arrived, read)
 }
 
 /// Does what [`incoming_or_why`] does, for bytes that may come from another machine: a handle that
@@ -291,7 +332,12 @@ pub fn incoming_or_why<R>(
 /// ```
 pub fn foreign<R>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> R) -> (R, Option<Error>) {
     if !descriptors.is_empty() {
-        return read_in(descriptors, true, read);
+        let arrived = Arrived {
+            descriptors: descriptors.into_iter().map(Some).collect(),
+            is_foreign: true,
+            ..Arrived::default()
+        };
+        return read_in(arrived, read);
     }
     match within(Untouched::Foreign, read) {
         (value, Some(Scope::Incoming(arrived))) => (value, arrived.refused),
@@ -299,16 +345,8 @@ pub fn foreign<R>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> R) -> (R, Op
     }
 }
 
-fn read_in<R>(
-    descriptors: Vec<OwnedFd>,
-    is_foreign: bool,
-    read: impl FnOnce() -> R,
-) -> (R, Option<Error>) {
-    let scope = Entered::new(Scope::Incoming(Arrived {
-        descriptors: descriptors.into_iter().map(Some).collect(),
-        is_foreign,
-        refused: None,
-    }));
+fn read_in<R>(arrived: Arrived, read: impl FnOnce() -> R) -> (R, Option<Error>) {
+    let scope = Entered::new(Scope::Incoming(arrived));
     let value = read();
     match scope.leave() {
         Scope::Incoming(arrived) => (value, arrived.refused),
@@ -373,6 +411,15 @@ pub fn take(index: u32) -> Result<OwnedFd> {
     taken.ok_or_else(|| {
         Error::new(ErrorKind::Decode, "attach", "a shared object")
             .with_detail(format!("descriptor {index} did not come with its handle"))
+    })
+}
+
+/// Takes the object at `index` of those that are open already: what a handle deserialises whose
+/// descriptors name their [object](Descriptor::of_object). `None` outside [`incoming_open`].
+pub fn take_open(index: u32) -> Option<OpenObject> {
+    with_scope(|scope| match scope {
+        Scope::Incoming(arrived) => arrived.open.get_mut(index as usize).and_then(Option::take),
+        _ => None,
     })
 }
 

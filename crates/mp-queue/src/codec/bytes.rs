@@ -1,8 +1,7 @@
 //! Bytes as they are.
 
-use std::os::fd::OwnedFd;
-
 use mp_layout::{Result, TypeTag};
+use mp_object::message::Objects;
 use mp_object::transfer::Way;
 
 use super::sealed::Codec;
@@ -38,7 +37,7 @@ impl Codec<Vec<u8>> for Bytes {
         Ok(value)
     }
 
-    fn take(message: &Message<'_>, _: Option<Vec<OwnedFd>>) -> Vec<u8> {
+    fn take(message: &Message<'_>, _: Option<Objects>) -> Vec<u8> {
         message.to_vec()
     }
 

@@ -1,8 +1,7 @@
 //! Plain values by their bytes.
 
-use std::os::fd::OwnedFd;
-
 use mp_layout::{Error, ErrorKind, Result, TypeTag, bytes_of, value_of};
+use mp_object::message::Objects;
 use mp_object::transfer::Way;
 
 use super::sealed::Codec;
@@ -39,7 +38,7 @@ impl<T: mp_layout::Plain> Codec<T> for Plain {
     }
 
     #[inline]
-    fn take(message: &Message<'_>, _: Option<Vec<OwnedFd>>) -> Result<T> {
+    fn take(message: &Message<'_>, _: Option<Objects>) -> Result<T> {
         match message.bytes() {
             Some(bytes) => value_in(bytes),
             None => value_in(&message.to_vec()),

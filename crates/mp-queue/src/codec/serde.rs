@@ -1,10 +1,9 @@
 //! Anything that serde can write.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
 
 use mp_layout::{Error, ErrorKind, Result, TypeTag};
-use mp_object::message::{self, Unfit};
+use mp_object::message::{self, Objects, Unfit};
 use mp_object::transfer::{Descriptor, Way};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,33 +43,37 @@ pub struct Serde;
 impl<T: Serialize + DeserializeOwned + 'static> Codec<T> for Serde {
     const NUMBER: u32 = NUMBER;
     const CARRIES_OBJECTS: bool = true;
-    type Encoded<'v> = Message<Descriptor>;
-    type Taken = Message<OwnedFd>;
+    type Encoded<'v> = Message;
+    type Taken = Taken;
 
     fn tag() -> TypeTag {
         TypeTag::of_message::<T>()
     }
 
-    fn encode(value: &T, way: Way) -> Result<Message<Descriptor>> {
+    fn encode(value: &T, way: Way) -> Result<Message> {
         let mut bytes = Buffer::reused();
         let packed = message::pack(value, core::mem::take(&mut bytes.0), way);
         let descriptors;
         (bytes.0, descriptors) = packed.map_err(|why| unwritable(&why))?.into_parts();
+        if let (Some(descriptors), Way::Descriptors) = (&descriptors, way) {
+            message::append_identities(&mut bytes.0, descriptors);
+        }
         Ok(Message { bytes, descriptors })
     }
 
-    fn take(
-        message: &raw_queue::Message<'_>,
-        descriptors: Option<Vec<OwnedFd>>,
-    ) -> Message<OwnedFd> {
+    fn take(message: &raw_queue::Message<'_>, objects: Option<Objects>) -> Taken {
         let mut bytes = Buffer::reused();
         message.append_to(&mut bytes.0);
-        Message { bytes, descriptors }
+        Taken { bytes, objects }
     }
 
-    fn decode(taken: Message<OwnedFd>) -> Result<T> {
-        let Message { bytes, descriptors } = taken;
-        message::unpack(&bytes.0, descriptors).map_err(|why| {
+    fn decode(taken: Taken) -> Result<T> {
+        let Taken { bytes, objects } = taken;
+        let value = match objects {
+            None => message::read(&bytes.0),
+            Some(objects) => objects.unpack(&bytes.0),
+        };
+        value.map_err(|why| {
             Error::new(ErrorKind::Decode, "get from", "a queue").with_detail(format!(
                 "a message of {} bytes is not a {}: {why}",
                 bytes.0.len(),
@@ -86,21 +89,29 @@ fn unwritable(why: &Unfit) -> Error {
         .with_detail(format!("the message cannot be written: {why}"))
 }
 
-/// A message outside the queue.
+/// A message that is put.
 #[derive(Debug)]
-pub struct Message<D> {
+pub struct Message {
     bytes: Buffer,
     /// Those of the shared objects in it; `None` if it has no handle.
-    descriptors: Option<Vec<D>>,
+    descriptors: Option<Vec<Descriptor>>,
 }
 
-impl<D> AsRef<[u8]> for Message<D> {
+/// A message that was got.
+#[derive(Debug)]
+pub struct Taken {
+    bytes: Buffer,
+    /// `None` if it has no handle.
+    objects: Option<Objects>,
+}
+
+impl AsRef<[u8]> for Message {
     fn as_ref(&self) -> &[u8] {
         &self.bytes.0
     }
 }
 
-impl Encoded for Message<Descriptor> {
+impl Encoded for Message {
     #[inline]
     fn descriptors(&self) -> Option<&[Descriptor]> {
         self.descriptors.as_deref()

@@ -1,9 +1,8 @@
 //! Getting bytes.
 
-use std::os::fd::OwnedFd;
-
 use mp_layout::Result;
 use mp_object::InMemory;
+use mp_object::message::Objects;
 use mp_os::clock::Deadline;
 use mp_ring::BatchBackoff;
 use mp_sync::{EventCount, Wait};
@@ -24,8 +23,8 @@ impl InMemory for RawQueue {
 }
 
 impl RawQueue {
-    /// Gets the oldest message and returns what `take` makes of it, and of the descriptors of its
-    /// objects if it has handles. If that fails the message stays.
+    /// Gets the oldest message and returns what `take` makes of it, and of its objects if it has
+    /// handles. If that fails the message stays.
     ///
     /// `take` runs under the consumers' lock: it copies.
     #[inline]
@@ -33,7 +32,7 @@ impl RawQueue {
         &self,
         wait: Wait,
         deadline: Deadline,
-        mut take: impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
+        mut take: impl FnMut(&Message<'_>, Option<Objects>) -> Result<R>,
     ) -> Result<R, GetError> {
         self.get(wait, deadline, |reader| reader.take_next(&mut take))
     }
@@ -46,7 +45,7 @@ impl RawQueue {
         max: usize,
         wait: Wait,
         deadline: Deadline,
-        mut take: impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
+        mut take: impl FnMut(&Message<'_>, Option<Objects>) -> Result<R>,
     ) -> Result<(Vec<R>, bool), GetError> {
         self.get(wait, deadline, |reader| {
             let mut taken = Vec::new();
@@ -71,7 +70,7 @@ impl RawQueue {
     pub(crate) fn take_now<R>(
         &self,
         deadline: Deadline,
-        mut take: impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
+        mut take: impl FnMut(&Message<'_>, Option<Objects>) -> Result<R>,
     ) -> Result<Option<R>> {
         if !self.has_message() {
             return Ok(None);

@@ -3,16 +3,16 @@
 //! A record's tag is 0 if its message has no handle, and 1 if its handles open their objects by
 //! name. Otherwise the descriptors wait in the queue's [`Lane`], under the number of which the tag
 //! is the low half. A put reserves its record, sends the descriptors, and commits. A get looks at
-//! the descriptors, commits, and discards them. The lane's module says what a death leaves at each
-//! point, and what mends it.
-
-use std::os::fd::OwnedFd;
+//! the descriptors, commits, and discards them; one whose process has all of the objects open finds
+//! them there, and does not look. The lane's module says what a death leaves at each point, and
+//! what mends it.
 
 use mp_layout::Result;
+use mp_object::message::{Objects, OpenObjects};
 use mp_object::transfer::Descriptor;
 use mp_object::{Lane, LaneError, LaneFull};
 
-use super::RawQueue;
+use super::{Message, RawQueue};
 use crate::PutError;
 
 /// The tag of a record whose handles open their objects by name.
@@ -82,25 +82,33 @@ impl RawQueue {
         self.len() == 0 && lane.drain()
     }
 
-    /// The descriptors of the oldest message, which has handles, and whether they are in front of
-    /// the lane, to be discarded after the message was taken. If they are gone there are none,
-    /// and the message does not decode.
+    /// The objects of the oldest message, which has handles, and its tag if its descriptors are in
+    /// the lane, to be discarded after the message was taken. If they are gone, and not all
+    /// objects are open, the message does not decode.
     #[cold]
-    pub(super) fn find_objects(&self, tag: u32) -> Result<(Option<Vec<OwnedFd>>, bool)> {
-        let found = match &self.lane {
-            Some(lane) => lane.find(tag)?,
-            None => None,
+    pub(super) fn find_objects(&self, message: &Message<'_>) -> Result<(Objects, Option<u32>)> {
+        let Some(lane) = &self.lane else {
+            return Ok((Objects::ByName, None));
         };
-        let is_in_lane = found.is_some();
-        Ok((Some(found.unwrap_or_default()), is_in_lane))
+        let tag = message.tag();
+        let open = match message.bytes() {
+            Some(bytes) => OpenObjects::find(bytes),
+            None => OpenObjects::find(&message.to_vec()),
+        };
+        if let Some(open) = open {
+            return Ok((Objects::Open(open), Some(tag)));
+        }
+        let found = lane.find(tag)?;
+        let in_lane = found.is_some().then_some(tag);
+        Ok((Objects::Descriptors(found.unwrap_or_default()), in_lane))
     }
 
-    /// Discards the descriptors of a message that was taken, before the notification: a producer
-    /// may wait for room in the lane.
+    /// Discards the descriptors of the message with this tag, which was taken, before the
+    /// notification: a producer may wait for room in the lane.
     #[cold]
-    pub(super) fn discard_objects(&self) {
+    pub(super) fn discard_objects(&self, tag: u32) {
         if let Some(lane) = &self.lane {
-            lane.discard();
+            lane.discard(tag);
             self.ring_if_closed(lane);
         }
     }

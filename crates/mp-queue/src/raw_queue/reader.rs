@@ -1,9 +1,8 @@
 //! What a consumer reads after the head, until one store commits that it was got.
 
-use std::os::fd::OwnedFd;
-
 use mp_layout::atomic::Ordering;
 use mp_layout::{Error, ErrorKind, Result};
+use mp_object::message::Objects;
 
 use super::RawQueue;
 use super::message::Message;
@@ -24,8 +23,8 @@ pub(super) struct Reader<'q> {
     seen: Cursor,
     /// Whether it has looked at the tail itself.
     has_looked: bool,
-    /// Whether the descriptors in front of the lane belong to the newest message that was passed.
-    is_in_lane: bool,
+    /// The tag of the newest message that was passed, if it has descriptors in the lane.
+    in_lane: Option<u32>,
 }
 
 impl<'q> Reader<'q> {
@@ -42,7 +41,7 @@ impl<'q> Reader<'q> {
             at: head,
             seen,
             has_looked: false,
-            is_in_lane: false,
+            in_lane: None,
         })
     }
 
@@ -151,31 +150,32 @@ impl<'q> Reader<'q> {
     /// passed then.
     #[inline]
     pub(super) fn is_in_lane(&self) -> bool {
-        self.is_in_lane
+        self.in_lane.is_some()
     }
 
     /// Passes the oldest message that was not passed, if there is one and it can be, and returns
-    /// what `take` makes of it, and of the descriptors of its objects if it has handles. If
-    /// that fails, it is not passed.
+    /// what `take` makes of it, and of its objects if it has handles. If that fails, it is not
+    /// passed.
     #[inline]
     pub(super) fn take_next<R>(
         &mut self,
-        take: &mut impl FnMut(&Message<'_>, Option<Vec<OwnedFd>>) -> Result<R>,
+        take: &mut impl FnMut(&Message<'_>, Option<Objects>) -> Result<R>,
     ) -> Result<Option<R>> {
-        if self.is_in_lane {
+        if self.is_in_lane() {
             return Ok(None);
         }
         let queue = self.queue;
         let Some(message) = self.peek()? else {
             return Ok(None);
         };
-        let (mut descriptors, mut is_in_lane) = (None, false);
+        let (mut objects, mut in_lane) = (None, None);
         if message.tag() != RecordHeader::BYTES {
-            (descriptors, is_in_lane) = queue.find_objects(message.tag())?;
+            let found = queue.find_objects(&message)?;
+            (objects, in_lane) = (Some(found.0), found.1);
         }
-        let (taken, end) = (take(&message, descriptors)?, message.end());
+        let (taken, end) = (take(&message, objects)?, message.end());
         self.at = end;
-        self.is_in_lane = is_in_lane;
+        self.in_lane = in_lane;
         Ok(Some(taken))
     }
 
@@ -184,8 +184,8 @@ impl<'q> Reader<'q> {
     pub(super) fn commit(self) {
         let word = &self.queue.control().head.cursor;
         word.store(self.at.to_word(), Ordering::Release);
-        if self.is_in_lane {
-            self.queue.discard_objects();
+        if let Some(tag) = self.in_lane {
+            self.queue.discard_objects(tag);
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use killcheck::{Check, SharedArea};
-use mp_object::Lane;
 use mp_object::transfer::{self, Descriptor};
+use mp_object::{Event, Lane};
 use mp_os::memfd::is_same_file;
 use mp_queue::{GetError, Queue, Wait};
 use serde::de::{Deserialize, Deserializer, Error as _};
@@ -170,6 +170,84 @@ fn a_put_with_handles_while_a_consumer_sleeps() {
         .assert_safe(&Scene::default());
 }
 
+/// Messages with an object that their reader may have open, and perhaps a file that it never has.
+type Both = (u64, Event, Option<File>);
+
+#[derive(Default)]
+struct OpenScene(RefCell<Option<(Queue<Both>, Event)>>);
+
+impl OpenScene {
+    fn set(&self) {
+        let queue = Queue::new().expect("a queue").with_wait(Wait::Sleep);
+        let event = Event::new().expect("an event");
+        self.0.replace(Some((queue, event)));
+        for n in [1, 2] {
+            self.put(n, None).expect("room");
+        }
+    }
+
+    fn with<R>(&self, with: impl FnOnce(&Queue<Both>, &Event) -> R) -> R {
+        let stage = self.0.borrow();
+        let (queue, event) = stage.as_ref().expect("the set-up ran");
+        with(queue, event)
+    }
+
+    fn contents(&self) -> Vec<u64> {
+        self.with(|queue, _| contents(queue))
+    }
+
+    fn put(&self, n: u64, file: Option<File>) -> Result<(), String> {
+        self.with(|queue, event| {
+            let put = queue.put((n, event.clone(), file));
+            put.map_err(|error| error.to_string())
+        })
+    }
+
+    /// The numbers of all messages, each with the scene's event, after which the lane is empty.
+    fn drain(&self) -> Result<Vec<u64>, String> {
+        self.with(|queue, event| {
+            let mut numbers = Vec::new();
+            loop {
+                match queue.try_get() {
+                    Ok((n, same, _)) if same.object().is_same(event.object()) => numbers.push(n),
+                    Ok((n, ..)) => return Err(format!("{n} came with another event")),
+                    Err(GetError::Empty) => break,
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+            match queue.object().lane() {
+                Some(lane) if lane.is_empty() => Ok(numbers),
+                _ => Err("something is left in the lane".to_owned()),
+            }
+        })
+    }
+}
+
+/// The first get opens the object, and the second finds it open. A survivor has it open, and looks
+/// at the lane only for a message with a file.
+#[test]
+fn a_get_of_an_object_that_is_open() {
+    let _watchdog = begin();
+    for looks in [false, true] {
+        Check::new("get of an object that is open")
+            .setup(OpenScene::set)
+            .victim(|scene| {
+                scene.with(|queue, _| {
+                    let kept = queue.get().expect("the first");
+                    assert_eq!(queue.get().expect("the second").0, 2);
+                    drop(kept);
+                });
+            })
+            .survivor(move |scene| {
+                scene.put(3, looks.then(File::new))?;
+                expect_one_of(scene.drain()?, &[&[1, 2, 3], &[2, 3], &[3]])
+            })
+            .without_timeouts()
+            .shares_only(OpenScene::contents)
+            .assert_safe(&OpenScene::default());
+    }
+}
+
 /// A room of eight records beside a lane, for one producer and one consumer.
 struct Records {
     sent: AtomicU64,
@@ -263,11 +341,11 @@ impl Model {
             let found = lane.find(tag as u32).map_err(|error| error.to_string())?;
             let found = found.ok_or_else(|| format!("{n} came without its file"))?;
             if order == Order::ReceiveBeforeTaking {
-                lane.discard();
+                lane.discard(tag as u32);
             }
             words.head.store(head + 1, Ordering::Release);
             if order != Order::ReceiveBeforeTaking {
-                lane.discard();
+                lane.discard(tag as u32);
             }
             match &found[..] {
                 [file] if is_same_file(file.as_fd(), files[n as usize].0.as_fd()) => Ok(Some(n)),
