@@ -265,10 +265,12 @@ fn bytes(bench: &mut Bench, size: usize) {
 /// Values that serde writes, from one process to another.
 fn values(bench: &mut Bench) {
     const TEXT: &str = "twenty-four bytes of text";
+    const SERDE: &str = "mp-queue Queue<(u64, String)>";
+    const CPYTHON: &str = "CPython's Queue";
     let count = bench.count(100_000);
     let pair = Pair::processes(Placement::TwoCores);
     let mut contest = Contest::of_rates("serde (u64, String of 25 B), two cores");
-    contest.ours("mp-queue Queue<(u64, String)>", || {
+    contest.ours(SERDE, || {
         let queue = Queue::<(u64, String)>::bounded(CAPACITY).expect("memory for a queue");
         pair.transfer(
             count,
@@ -318,7 +320,17 @@ fn values(bench: &mut Bench) {
             },
         )
     });
-    bench.contest(contest);
+    let python = peers::python_is_there();
+    if python {
+        contest.peer(CPYTHON, || {
+            peers::python_queue_transfer(Placement::TwoCores, count / 4, CAPACITY, TEXT)
+        });
+    }
+    let outcome = bench.contest(contest);
+    if python {
+        let speed = outcome.map(|outcome| outcome.speed(SERDE, CPYTHON));
+        bench.goal_at_least("serde messages: speed of CPython's Queue", 60.0, speed);
+    }
 }
 
 /// Messages of `size` bytes that begin with their number.

@@ -18,7 +18,7 @@ pub use posix::{PosixSemaphore, PthreadBarrier, PthreadRwLock};
 pub use pthread::{PthreadCondvar, PthreadMutex};
 #[cfg(feature = "compare")]
 pub use publisher::{Elsewhere, Lane, Publisher};
-pub use python::{python_calls, python_is_there, python_pipe_round_trips};
+pub use python::{python_calls, python_is_there, python_pipe_round_trips, python_queue_transfer};
 #[cfg(feature = "compare")]
 pub use raw_sync::{RawSyncEvent, RawSyncMutex};
 pub use redis::Redis;
