@@ -55,7 +55,9 @@ impl<'a, T: PlainSlice> LoanSeat<'a, T> {
     ///
     /// [`ReserveError::Full`] if each slot was in use when it was looked at: it holds a value, is
     /// being written, or is taken and not released, perhaps by the dead, after whom
-    /// [`LoanRing::sweep`] makes room.
+    /// [`LoanRing::sweep`] makes room. The ring does not say by whose: a sweep asks for the owner
+    /// of each seat, which takes up to some ten microseconds for each, so a loop that loans sweeps
+    /// once in a while, not after each refusal.
     ///
     /// # If a process dies
     ///

@@ -58,6 +58,9 @@ impl CellWord {
     }
 }
 
+/// After so many loans and returns of one slot its generations start again: 30 hours at ten million
+/// a second. A compare-and-swap takes an old word for the slot's only if the thread stopped before
+/// it for exactly that many, and seat, state and redeliveries are the same.
 const GENERATION_BITS: u32 = 40;
 const GENERATIONS: u64 = (1 << GENERATION_BITS) - 1;
 const REDELIVERY_BITS: u32 = 12;

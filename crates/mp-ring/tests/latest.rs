@@ -1,5 +1,5 @@
 //! The newest value: what one thread sees of it, and what readers see of a writer at work. Miri
-//! runs this with many seeds.
+//! runs this, too.
 #![cfg(not(loom))]
 
 use std::num::NonZeroU64;

@@ -1,4 +1,5 @@
-//! Every interleaving and every stale load that the memory model allows, for small rings.
+//! Every interleaving with up to three preemptions, and every stale load that the memory model
+//! allows, for small rings.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p mp-ring --release --test loom`
 #![cfg(loom)]

@@ -1,5 +1,5 @@
 //! A ring for many producers and many consumers: what one thread sees of it, and what several do.
-//! Miri runs this with many seeds.
+//! Miri runs this, too.
 #![cfg(not(loom))]
 
 use std::collections::VecDeque;

@@ -20,11 +20,14 @@ impl<T: PlainSlice> LoanRing<'_, T> {
     /// # Errors
     ///
     /// [`ErrorKind::Claimed`] if another one is sweeping: what it does not know to be dead is for a
-    /// sweep after it. [`ErrorKind::Corrupt`] if the words of the ring are impossible.
+    /// sweep after it. [`ErrorKind::Corrupt`] if the words of the ring are impossible; what can be
+    /// swept all the same is, and what could not be published again is left to the next sweep.
     ///
     /// # Safety
     ///
-    /// `is_dead` says so only of owners that will never run again: their slots are given to others.
+    /// `is_dead` says so only of owners that will never run again, and for which the kernel reads
+    /// nothing into a slot any more (a read by `io_submit` may end only after the last thread did):
+    /// their slots are given to others.
     ///
     /// # If a process dies
     ///
@@ -42,18 +45,23 @@ impl<T: PlainSlice> LoanRing<'_, T> {
             .collect();
         let is_left = |seat: usize| seat == SWEEPER || dead.get(seat).is_some_and(Option::is_some);
         let published = self.published();
+        let mut first_corrupt = None;
         for (slot, cell) in published.iter().enumerate() {
             // Acquire: what the dead knew of other cells (I2). After the cells were looked at: a
             // slot of the dead that is still untaken was in its cell then, if in any.
             let word = SlotWord(self.slots[slot].word.load(Ordering::Acquire));
-            if is_left(word.seat()) {
-                self.recover(slot, word, *cell)?;
+            if is_left(word.seat())
+                && let Err(corrupt) = self.recover(slot, word, *cell)
+            {
+                // What is not published is the sweeper's by now, for the next sweep.
+                first_corrupt.get_or_insert(corrupt);
             }
         }
         let seats = self.seats.iter().zip(dead);
-        Ok(seats
+        let freed = seats
             .filter(|(seat, owner)| owner.is_some_and(|owner| seat.release(owner)))
-            .count())
+            .count();
+        first_corrupt.map_or(Ok(freed), |corrupt| Err(corrupt.into()))
     }
 
     fn claim_sweep(
