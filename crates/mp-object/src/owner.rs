@@ -48,6 +48,9 @@ pub fn is_dead(process: ProcessIdentity) -> Result<bool> {
 
 /// Whether the process that an owner word names is proven dead. Where that cannot be proven, it
 /// counts as alive.
+///
+/// Only for words that [`this_process`] made. A word of [`this_program`] says less of the start
+/// time, and its process would seem to be another one, long dead.
 #[cold]
 #[must_use]
 pub fn is_proven_dead(owner: NonZeroU64) -> bool {
@@ -66,6 +69,9 @@ pub fn this_program() -> Result<ProgramIdentity> {
 
 /// Whether the program that an owner word names is proven to run no more: its process has ended, is
 /// ending, or called `exec`. Where that cannot be proven, it counts as running.
+///
+/// Only for words that [`this_program`] made. Of a word of [`this_process`], the upper bits of the
+/// start time would be taken for a program.
 #[cold]
 #[must_use]
 pub fn is_proven_over(owner: NonZeroU64) -> bool {

@@ -65,7 +65,11 @@ impl Stat {
     pub(crate) fn is_ending(self) -> bool {
         /// The kernel's `PF_EXITING`, set before a dying thread's locks are marked.
         const EXITING: u32 = 4;
-        self.flags & EXITING != 0 || self.is_dead()
+        /// `PF_POSTCOREDUMP` (Linux 5.16), of the threads that wait for another to write a core
+        /// file, and `PF_DUMPCORE`, of the one that writes it, which may take minutes. Both come
+        /// before `PF_EXITING`, in threads that never run the program again.
+        const DUMPING: u32 = 0x8 | 0x200;
+        self.flags & (EXITING | DUMPING) != 0 || self.is_dead()
     }
 
     /// Whether it has ended and only its number is left.
@@ -100,6 +104,22 @@ mod tests {
                 start_stack: 25,
             })
         );
+    }
+
+    #[test]
+    fn a_thread_of_a_process_that_writes_its_core_file_is_ending() {
+        let of = |flags: u32| {
+            let line = format!(
+                "7 (a) D 1 2 3 4 5 {flags} 7 8 9 10 11 12 13 14 15 16 2 18 19 20 21 22 23 24 25"
+            );
+            Stat::parse(line.as_bytes()).map(Stat::is_ending)
+        };
+        // What most have: forked, used more than a user's rights, a signal killed it, random stack.
+        const OTHERS: u32 = 0x40 | 0x100 | 0x400 | 0x0040_0000;
+        assert_eq!(of(OTHERS), Some(false));
+        for ending in [0x4, 0x8, 0x200] {
+            assert_eq!(of(OTHERS | ending), Some(true), "{ending:#x}");
+        }
     }
 
     #[test]

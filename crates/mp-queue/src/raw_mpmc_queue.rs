@@ -44,12 +44,19 @@
 //! known by that, or some milliseconds later where it has threads that do not know it yet.
 //!
 //! A put that waits for the very place of a put that dies hears no bell: it looks at its recheck,
-//! after 250 ms at most.
+//! after 250 ms at most. So does each that waits for a process that dies while it writes a core
+//! file: the bell rings when that is written, and the process is proven over before.
+//!
+//! A thread that ends within a put without its process, by a raw `exit` system call or by
+//! `pthread_cancel`, leaves its place claimed for as long as the program runs. Puts go on up to
+//! that place, and gets of the queue wait once it is closed.
 //!
 //! The eventcount's **known gap** stands here, for a few instructions: what was woken for room
 //! announces the bell of the consumers while it commits, and what was woken for a value that of the
 //! producers while it takes it. A kill there is not heard by others that sleep for the same; they
-//! find the room or the value at the next put or get, or at their recheck after 250 ms.
+//! find the room or the value at the next put or get, or at their recheck after 250 ms. What was
+//! woken for room claims its place under the bell of the producers: if the queue is closed
+//! meanwhile and it is killed between the claim and the commit, gets look at their recheck.
 
 use core::cell::Cell;
 use core::mem::ManuallyDrop;
