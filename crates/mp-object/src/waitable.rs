@@ -30,6 +30,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use mp_layout::{Error, ErrorKind, Place, PlainSlice, Result};
 use mp_os::clock::Deadline;
@@ -180,6 +181,7 @@ impl<'a> Watched<'a> {
 
     /// The places of those that are ready first, none if the deadline passes before.
     fn sleep_until_ready(&self, deadline: Deadline, has_slept: &mut bool) -> Result<Vec<usize>> {
+        let mut looks = Looks::new();
         loop {
             let ready = self.ready()?;
             if !ready.is_empty() || deadline.is_expired() {
@@ -188,7 +190,7 @@ impl<'a> Watched<'a> {
             *has_slept = true;
             match (self.memory.is_empty(), self.descriptors.is_empty()) {
                 (true, _) => drop(poll(&self.descriptors, deadline)?),
-                (_, true) => sleep_in_memory(&self.memory, deadline),
+                (_, true) => sleep_in_memory(&self.memory, deadline, &mut looks),
                 _ => self.sleep_in_both(deadline)?,
             }
         }
@@ -294,7 +296,7 @@ impl<'a> Memory<'a> {
 }
 
 /// Sleeps until one of the objects is notified, or may be ready for another reason.
-fn sleep_in_memory(objects: &[Memory<'_>], deadline: Deadline) {
+fn sleep_in_memory(objects: &[Memory<'_>], deadline: Deadline, looks: &mut Looks) {
     let mut places = Vec::with_capacity(objects.len());
     for (index, object) in objects.iter().enumerate() {
         // Once, also if it is there several times: a second registration would make the first
@@ -310,10 +312,31 @@ fn sleep_in_memory(objects: &[Memory<'_>], deadline: Deadline) {
     if objects.iter().any(|object| object.is_ready()) {
         return;
     }
-    let slept = EventCount::sleep_on_any(&places, deadline);
+    let slept = EventCount::sleep_on_any(&places, deadline.earlier(looks.next));
     // Others that take what this thread is woken for do not keep it from looking for the dead.
     if slept != Sleep::Woken || !objects.iter().any(|object| object.is_ready()) {
         objects.iter().for_each(|object| object.suspect());
+        looks.looked(slept);
+    }
+}
+
+/// When the dead are looked for, beside the recheck of each sleep: more often after the bell.
+struct Looks {
+    next: Deadline,
+    pause: Duration,
+}
+
+impl Looks {
+    fn new() -> Self {
+        Self {
+            next: Deadline::NEVER,
+            pause: Duration::MAX,
+        }
+    }
+
+    fn looked(&mut self, slept: Sleep) {
+        self.pause = slept.next_pause(self.pause);
+        self.next = Deadline::after(self.pause);
     }
 }
 
@@ -321,8 +344,9 @@ fn sleep_in_memory(objects: &[Memory<'_>], deadline: Deadline) {
 fn sleep_beside(objects: &[Memory<'_>], stop: &Stop) {
     let stop = Memory::Object(stop);
     let with_stop: Vec<_> = objects.iter().copied().chain([stop]).collect();
+    let mut looks = Looks::new();
     while !with_stop.iter().any(|object| object.is_ready()) {
-        sleep_in_memory(&with_stop, Deadline::NEVER);
+        sleep_in_memory(&with_stop, Deadline::NEVER, &mut looks);
     }
 }
 

@@ -1,12 +1,14 @@
 //! `wait` for objects that are woken for something else, or are there twice.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use mp_layout::{Place, Result};
 use mp_object::{InMemory, Waitable, Watch, wait};
+use mp_shm::Segment;
 use mp_sync::EventCount;
-use mp_testkit::{PATIENCE, Watchdog};
+use mp_testkit::{Forked, PATIENCE, Watchdog};
 
 /// Counts how often it is looked at. One that `ends_by_suspicion` is ready after the second of
 /// those.
@@ -66,11 +68,11 @@ fn one_that_is_woken_for_nothing_looks_for_the_dead() -> Result<()> {
     let _watchdog = Watchdog::new(PATIENCE);
     let object = Counted::new(true);
     let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Acquire) {
                 object.count.notify_all();
-                std::thread::sleep(Duration::from_millis(2));
+                thread::sleep(Duration::from_millis(2));
             }
         });
         let ready = wait(&[&object], Duration::MAX);
@@ -78,4 +80,67 @@ fn one_that_is_woken_for_nothing_looks_for_the_dead() -> Result<()> {
         assert_eq!(ready?, [0]);
         Ok(())
     })
+}
+
+/// Ready once the dead were looked for so often.
+struct Suspecting<'a> {
+    count: &'a EventCount,
+    suspicions: AtomicUsize,
+}
+
+impl Suspecting<'_> {
+    /// One at the beginning of a wait, one at the bell, and the others.
+    const ENOUGH: usize = 10;
+}
+
+impl InMemory for Suspecting<'_> {
+    fn is_ready(&self) -> bool {
+        self.suspicions.load(Ordering::Acquire) >= Self::ENOUGH
+    }
+
+    fn suspect(&self) {
+        self.suspicions.fetch_add(1, Ordering::Release);
+    }
+
+    fn event_count(&self) -> &EventCount {
+        self.count
+    }
+}
+
+impl Waitable for Suspecting<'_> {
+    fn watch(&self) -> Result<Watch<'_>> {
+        Ok(Watch::Memory(self))
+    }
+}
+
+/// Threads of a dying process may not know of it when the bell rings. Eight more looks take some
+/// 255 ms; at one in each recheck period of 250 ms they would take 2 s at least.
+#[test]
+fn after_the_bell_the_dead_are_looked_for_again_soon() -> Result<()> {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let segment = Segment::anonymous("bell", 4096)?;
+    let count: &EventCount = segment.region().place(0)?;
+    let is_soon = || {
+        let dying = Forked::arriving(|arrival| count.under_bell(|| arrival.stay()));
+        let object = Suspecting {
+            count,
+            suspicions: AtomicUsize::new(0),
+        };
+        let took = thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait(&[&object], Duration::MAX));
+            while !count.has_sleepers() {
+                thread::yield_now();
+            }
+            let start = Instant::now();
+            dying.kill_and_reap();
+            let ready = waiting.join().expect("no panic");
+            ready.map(|ready| (ready, start.elapsed()))
+        });
+        let (ready, took) = took.expect("no error");
+        assert_eq!(ready, [0]);
+        took < Duration::from_secs(2)
+    };
+    // A busy machine may take so long, but not each time.
+    assert!((0..20).any(|_| is_soon()));
+    Ok(())
 }

@@ -473,9 +473,9 @@ impl EventCount {
         mut on_suspect: impl FnMut(),
     ) -> Option<R> {
         let mut pause = RECHECK;
-        let look = |slept| {
+        let look = |slept: Sleep| {
             on_suspect();
-            pause = next_pause(slept, pause);
+            pause = slept.next_pause(pause);
             pause
         };
         self.under_bell(|| match test() {
@@ -509,7 +509,7 @@ impl EventCount {
                 swept.fetch_add(1, Ordering::Relaxed);
             }
             seen = swept.load(Ordering::Relaxed);
-            pause = next_pause(slept, pause);
+            pause = slept.next_pause(pause);
             pause
         };
         match test() {
@@ -566,11 +566,16 @@ impl EventCount {
     }
 }
 
-/// The time until the next look for the dead, after one that followed such a sleep.
-fn next_pause(slept: Sleep, pause: Duration) -> Duration {
-    match slept {
-        Sleep::Bell => FIRST_LOOK,
-        Sleep::Woken | Sleep::TimedOut => RECHECK.min(pause * 2),
+impl Sleep {
+    /// The time until the next look for the dead, after one that followed this sleep and came
+    /// `pause` after the look before it. Once the bell rang it is 1, 2, 4 ms and so on: some
+    /// threads of a dying process know of it a moment later. Else it is the recheck period.
+    #[must_use]
+    pub fn next_pause(self, pause: Duration) -> Duration {
+        match self {
+            Self::Bell => FIRST_LOOK,
+            Self::Woken | Self::TimedOut => RECHECK.min(pause.saturating_mul(2)),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mp_os::clock::Deadline;
 use mp_sync::{Event, EventCount, Wait};
-use mp_testkit::{PATIENCE, Watchdog};
+use mp_testkit::{Forked, PATIENCE, Watchdog};
 
 #[path = "shared/processes.rs"]
 mod processes;
@@ -134,4 +134,32 @@ fn a_waiter_that_is_woken_in_vain_again_and_again_looks_for_the_dead() {
         let ended = count.wait_until_or_suspect(Wait::Sleep, Deadline::NEVER, looked, suspect);
         assert!(ended.is_some());
     });
+}
+
+/// Threads of a dying process may not know of it when the bell rings. Eight more looks take some
+/// 255 ms; at one in each recheck period of 250 ms they would take 2 s at least.
+#[test]
+fn after_the_bell_a_waiter_looks_for_the_dead_again_soon() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let count: &EventCount = place(shared_memory(), 0);
+    let is_soon = || {
+        let dying = Forked::arriving(|arrival| count.under_bell(|| arrival.stay()));
+        let looks = AtomicU32::new(0);
+        let enough = || (looks.load(Ordering::Acquire) >= 9).then_some(());
+        let look = || {
+            looks.fetch_add(1, Ordering::Release);
+        };
+        let took = std::thread::scope(|scope| {
+            let waiting = scope
+                .spawn(|| count.wait_until_or_suspect(Wait::Sleep, Deadline::NEVER, enough, look));
+            until(|| count.has_sleepers());
+            let start = Instant::now();
+            dying.kill_and_reap();
+            assert!(waiting.join().expect("no panic").is_some());
+            start.elapsed()
+        });
+        took < Duration::from_secs(2)
+    };
+    // A busy machine may take so long, but not each time.
+    assert!((0..20).any(|_| is_soon()));
 }
