@@ -2,8 +2,8 @@
 //! another.
 //!
 //! `cargo run --release -p mp-queue --example message_cost`; with a number of messages, it puts and
-//! gets as many plain ones, or with `serde` after it as many serde messages, and measures nothing,
-//! for `valgrind --tool=callgrind`.
+//! gets as many plain ones, or with `serde` or `object` after it as many of those, and measures
+//! nothing, for `valgrind --tool=callgrind` and `strace -c`.
 
 use std::hint::black_box;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,11 +17,11 @@ const RUNS: usize = 9;
 
 fn main() -> mp_layout::Result<()> {
     if let Some(count) = std::env::args().nth(1).and_then(|count| count.parse().ok()) {
-        if std::env::args().nth(2).as_deref() == Some("serde") {
-            alternate_serde(&Queue::bounded(4096)?, count);
-        } else {
-            alternate(&Queue::plain_bounded(4096)?, count);
-        }
+        match std::env::args().nth(2).as_deref() {
+            Some("serde") => alternate_serde(&Queue::bounded(4096)?, count),
+            Some("object") => alternate_objects(&Queue::new()?, &Mutex::new([0; 1024])?, count),
+            _ => alternate(&Queue::plain_bounded(4096)?, count),
+        };
         return Ok(());
     }
     println!("nanoseconds per message, median (least to most) of {RUNS} runs\n");
@@ -64,11 +64,7 @@ fn objects() -> mp_layout::Result<()> {
     let object = Mutex::new([0_u64; 1024])?;
     let queue = Queue::new()?;
     row("an object in a message, put + get", || {
-        for _ in 0..20_000 {
-            queue.put(object.clone()).expect("room");
-            drop(queue.get().expect("a message"));
-        }
-        20_000
+        alternate_objects(&queue, &object, 20_000)
     });
     let (left, right) = socket::pair()?;
     let pass = |descriptors: &[BorrowedFd<'_>]| {
@@ -94,6 +90,19 @@ fn objects() -> mp_layout::Result<()> {
         500
     });
     Ok(())
+}
+
+/// An object that is open here.
+fn alternate_objects(
+    queue: &Queue<Mutex<[u64; 1024]>>,
+    object: &Mutex<[u64; 1024]>,
+    count: u64,
+) -> u64 {
+    for _ in 0..count {
+        queue.put(object.clone()).expect("room");
+        drop(queue.get().expect("a message"));
+    }
+    count
 }
 
 fn alternate_serde(queue: &Queue<(u64, String)>, count: u64) -> u64 {
