@@ -80,10 +80,10 @@ impl Builder {
     /// What each worker has that differs from this process: directory, streams, limits and so on.
     /// All workers block SIGINT.
     ///
-    /// A setup must not hang, as one can whose directory is on a file server that does not answer.
-    /// Else [`build`](Self::build) does, and later the thread that replaces workers. Until that
-    /// start returns it finds no dead worker, whose call waits on; it takes no results that no
-    /// call waits for, so callbacks, hooks and futures stand still; and the pool's end waits.
+    /// A setup can hang, as one whose directory is on a file server that does not answer. Then
+    /// [`build`](Self::build) does. A worker that is started later leaves its place empty
+    /// meanwhile, and the others go on; the pool's end waits five seconds for it, and if it starts
+    /// after that, it is killed.
     pub fn setup(mut self, setup: Setup) -> Self {
         self.setup = setup;
         self

@@ -5,7 +5,7 @@
 //! wait for. A leader that needs few outcomes looks for a while and then sleeps on the descriptor
 //! that workers ring, which the collector does not wait for meanwhile. One that needs many sleeps
 //! at once, until a worker has its share of them, so that it is woken seldom and never too late.
-//! The collector finds the dead, whoever leads, but while it starts a worker.
+//! The collector finds the dead, whichever thread leads.
 
 use std::os::fd::AsFd;
 

@@ -23,7 +23,7 @@ pub(crate) struct Seat {
     pub(crate) occupant: Option<Occupant>,
     /// When an empty seat is filled.
     pub(crate) fill_at: Deadline,
-    /// Whether the collector is about to fill it, without the state's lock.
+    /// Whether a thread is about to fill it, without the state's lock.
     pub(crate) is_starting: bool,
 }
 
@@ -42,18 +42,23 @@ pub(crate) struct Occupant {
 }
 
 impl Seat {
-    pub(crate) fn empty() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             occupant: None,
             fill_at: Deadline::PASSED,
             is_starting: false,
         }
     }
+
+    /// Whether a worker is to be started for it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.occupant.is_none() && !self.is_starting
+    }
 }
 
 impl Occupant {
-    /// Starts the worker of an empty seat. It takes milliseconds, and longer where the setup does:
-    /// so without the state's lock.
+    /// Starts the worker of an empty seat. It takes milliseconds, and as long as the setup does:
+    /// so without the state's lock, in a thread of its own.
     pub(crate) fn start(number: usize, shared: &Shared) -> Result<Self> {
         let failed = |source| Error::os("start", "a worker of a pool", source);
         shared.board.reset_worker(number)?;

@@ -1,15 +1,17 @@
 //! What the threads of a pool's parent share: the board, the tasks, and the workers' seats.
 //!
 //! One thread, the collector, waits for the workers: it finds out what dead ones had begun, and
-//! starts new ones. It takes their outcomes as well while no other thread waits for one, see
-//! [`Leading`](crate::leading::Leading). Other threads submit. While the collector starts a worker
-//! it does nothing else: a death is found after that, and what no thread waits for is taken then.
+//! has new ones started. It takes their outcomes as well while no other thread waits for one, see
+//! [`Leading`](crate::leading::Leading). Other threads submit. A start may take long, or hang where
+//! its setup does: so a thread that is made for it starts the workers that are due, and ends.
 //!
 //! Lock order: the state, then a job's progress.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_os::clock::Deadline;
@@ -181,15 +183,20 @@ impl Shared {
         state.end(&self.board, Arc::new(error));
         self.wake_leader(&state);
         self.wake_collector();
-        // The collector ends a worker that it is about to start.
-        while state.is_any_starting() {
-            state = self.wait(state);
+        // A worker that is about to be started ends when it has started.
+        while let Some(until) = state.awaits_starts() {
+            state = self.wait(state, until);
         }
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let woken = self.changed.wait(state);
-        woken.unwrap_or_else(PoisonError::into_inner)
+    /// Waits until workers were started or all have ended, or until the deadline passes.
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, until: Deadline) -> MutexGuard<'a, State> {
+        let Some(left) = until.remaining() else {
+            let woken = self.changed.wait(state);
+            return woken.unwrap_or_else(PoisonError::into_inner);
+        };
+        let woken = self.changed.wait_timeout(state, left);
+        woken.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Takes back a job's packet that no worker has taken.
@@ -241,7 +248,8 @@ impl Shared {
                 .with_detail("it is open; close or terminate it first"));
         }
         while !state.is_deserted() {
-            state = self.wait(state);
+            let until = state.awaits_starts().unwrap_or(Deadline::NEVER);
+            state = self.wait(state, until);
         }
         drop(state);
         self.callbacks.flush();
@@ -316,12 +324,11 @@ impl Shared {
     }
 
     /// The collector's thread.
-    pub(crate) fn collect(&self) {
+    pub(crate) fn collect(self: &Arc<Self>) {
         let mut ended = Vec::new();
         while let Some(watch) = self.step(&std::mem::take(&mut ended)) {
             if !watch.due.is_empty() {
-                self.start_workers(&watch.due);
-                continue;
+                self.begin_starts(&watch.due);
             }
             match self.sleep(&watch) {
                 Ok(seats) => ended = seats,
@@ -333,26 +340,48 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Starts workers for seats that are due. Meanwhile other threads submit, and take what comes
-    /// if they wait for it; nobody finds the dead.
+    /// Has a thread of its own start workers for seats that are due.
+    fn begin_starts(self: &Arc<Self>, due: &[usize]) {
+        let (pool, seats) = (Arc::clone(self), due.to_vec());
+        let thread = thread::Builder::new().name("mp-pool-start".to_owned());
+        if let Err(source) = thread.spawn(move || pool.start_workers(&seats)) {
+            // As if the system had refused each of the processes.
+            let failed = |_| {
+                let source = io::Error::from(source.kind());
+                Err(Error::os("start", "a worker of a pool", source))
+            };
+            due.iter()
+                .for_each(|number| self.fill(*number, failed(number)));
+        }
+    }
+
+    /// Starts workers for seats that are due.
     fn start_workers(&self, due: &[usize]) {
         for &number in due {
-            if !self.locked().still_wants(number) {
-                continue;
-            }
-            let started = Occupant::start(number, self);
-            let mut state = self.locked();
-            let delivered = self.counts.all();
-            state.fill_seat(&self.board, number, started);
-            if self.counts.all() != delivered {
-                self.wake_leader(&state);
+            if self.locked().still_wants(number) {
+                self.fill(number, Occupant::start(number, self));
             }
         }
+        // What was not wanted may have been all that they waited for.
         self.changed.notify_all();
+        self.wake_collector();
+    }
+
+    /// Fills a seat that was due, and has the collector look.
+    fn fill(&self, number: usize, started: Result<Occupant>) {
+        let mut state = self.locked();
+        let delivered = self.counts.all();
+        state.fill_seat(&self.board, number, started);
+        if self.counts.all() != delivered {
+            self.wake_leader(&state);
+        }
+        drop(state);
+        self.changed.notify_all();
+        self.wake_collector();
     }
 
     /// Takes what has come, finds who has ended, and gives out what is left; returns whom to start
-    /// or for what to wait, or `None` when all workers have ended.
+    /// and for what to wait, or `None` when all workers have ended.
     fn step(&self, ended: &[usize]) -> Option<Watch> {
         let mut state = self.locked();
         if state.leader == Leader::None {
@@ -372,6 +401,7 @@ impl Shared {
         if state.is_deserted() {
             return None;
         }
+        until = until.earlier(state.awaits_starts().unwrap_or(Deadline::NEVER));
         // What workers ring is a leader's to clear, and would wake this thread over and over.
         state.collector_watches = state.leader == Leader::None;
         if state.leader == Leader::None {
@@ -417,7 +447,7 @@ struct Watch {
     processes: Vec<(usize, Arc<WorkerProcess>)>,
     /// Whether it is to be rung by workers.
     is_rung: bool,
-    /// Seats whose workers are to be started first.
+    /// Seats whose workers are to be started.
     due: Vec<usize>,
     until: Deadline,
 }
