@@ -5,11 +5,14 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::io;
 use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mp_layout::{Error, ErrorKind, PlainSlice, Result};
-use mp_process::call::Function;
+use mp_os::clock::Deadline;
+use mp_process::call::{Function, Message};
 use mp_process::{Argument, Arguments, Returned, Stateless, Task};
 use mp_value::{Chunk, Chunks, Claim};
 
@@ -39,19 +42,31 @@ where
     Ok((bytes, objects))
 }
 
-/// The context of a call, as it travels.
+/// The context of a call, as it travels: written by the thread that calls, so that the one which
+/// sends it to a worker, and has the pool's lock, does not take the time.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) number: u64,
-    pub(crate) preparation: Written,
+    preparation: Message,
+    objects: Vec<OwnedFd>,
 }
 
 impl Context {
     pub(crate) fn new<C: Argument>(context: C) -> Result<Self> {
+        let (bytes, objects) = preparation(keep::<C>, &(context,))?;
+        let preparation = Message::new(bytes)
+            .map_err(|source| Error::os("write", "the context of a task", source))?;
         Ok(Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
-            preparation: preparation(keep::<C>, &(context,))?,
+            preparation,
+            objects,
         })
+    }
+
+    /// Sends it to a worker; never waits.
+    pub(crate) fn send(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let objects: Vec<_> = self.objects.iter().map(AsFd::as_fd).collect();
+        self.preparation.send(socket, &objects, Deadline::PASSED)
     }
 }
 

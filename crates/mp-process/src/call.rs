@@ -51,7 +51,7 @@ use mp_os::clock::Deadline;
 
 use crate::build::Build;
 use crate::entry::{Address, Entry};
-use crate::frame::{self, CALL, Frame};
+use crate::frame::{self, Body, CALL, Frame};
 use crate::outcome;
 use crate::panic::{self, Panic};
 use crate::task::{Arguments, Returned, Stateless, Task};
@@ -299,6 +299,36 @@ pub fn send(
     deadline: Deadline,
 ) -> io::Result<()> {
     frame::send_by(socket, CALL, bytes, descriptors, deadline)
+}
+
+/// Bytes that are sent several times, each time as by [`send`]. Large ones are written into a
+/// memory file when it is made, so that a send takes as long as that of a few bytes.
+#[derive(Debug)]
+pub struct Message(Body);
+
+impl Message {
+    /// Makes one.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE` or `ENOMEM`, for large ones.
+    pub fn new(bytes: Vec<u8>) -> io::Result<Self> {
+        Body::new(bytes).map(Self)
+    }
+
+    /// Sends it with descriptors over a socket pair.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`].
+    pub fn send(
+        &self,
+        socket: BorrowedFd<'_>,
+        descriptors: &[BorrowedFd<'_>],
+        deadline: Deadline,
+    ) -> io::Result<()> {
+        self.0.send_by(socket, CALL, descriptors, deadline)
+    }
 }
 
 /// Receives what [`send`] sent; `None` if nothing came until the deadline, or if the other end is

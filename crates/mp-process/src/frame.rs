@@ -99,12 +99,56 @@ pub(crate) fn send_by(
             sent => return sent,
         }
     }
-    let memory = memfd::create("mp frame", bytes.len() as u64, Commit::Now)?;
-    let memory = File::from(memory);
-    memory.write_all_at(bytes, 0)?;
-    let message = head(kind, true, bytes.len(), descriptors.len());
-    let memory = Some(memory.as_fd());
-    send_messages(socket, &message, memory, descriptors, deadline)
+    Body::in_memory(bytes)?.send_by(socket, kind, descriptors, deadline)
+}
+
+/// The bytes of frames that are sent any number of times.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Inline(Vec<u8>),
+    /// Written once, and changed by no process.
+    InMemory {
+        file: File,
+        length: usize,
+    },
+}
+
+impl Body {
+    /// Writes what does not fit a message into a memory file.
+    pub(crate) fn new(bytes: Vec<u8>) -> io::Result<Self> {
+        if bytes.len() <= INLINE_MAX {
+            Ok(Self::Inline(bytes))
+        } else {
+            Self::in_memory(&bytes)
+        }
+    }
+
+    fn in_memory(bytes: &[u8]) -> io::Result<Self> {
+        let length = bytes.len();
+        let file = memfd::create_sealable("mp frame", length as u64, Commit::Now)?;
+        let file = File::from(file);
+        file.write_all_at(bytes, 0)?;
+        // A receiver reads what it is given, also where the kernel has no such seal.
+        memfd::seal_writes(&file)?;
+        Ok(Self::InMemory { file, length })
+    }
+
+    /// Sends a frame with these bytes; waits for room up to the deadline.
+    pub(crate) fn send_by(
+        &self,
+        socket: BorrowedFd<'_>,
+        kind: FrameKind,
+        descriptors: &[BorrowedFd<'_>],
+        deadline: Deadline,
+    ) -> io::Result<()> {
+        match self {
+            Self::Inline(bytes) => send_by(socket, kind, bytes, descriptors, deadline),
+            Self::InMemory { file, length } => {
+                let message = head(kind, true, *length, descriptors.len());
+                send_messages(socket, &message, Some(file.as_fd()), descriptors, deadline)
+            }
+        }
+    }
 }
 
 /// Receives the frame that waits; `None` if the socket is empty or closed.
@@ -282,6 +326,27 @@ mod tests {
                 .collect();
             assert_eq!(sizes, (1..=600).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_body_that_is_sent_twice_is_written_once_and_cannot_be_changed() {
+        let bytes = vec![7; INLINE_MAX + 1];
+        let body = Body::new(bytes.clone()).unwrap();
+        let files = [0, 1].map(|_| {
+            let (left, right) = socket::pair().unwrap();
+            for _ in 0..2 {
+                body.send_by(left.as_fd(), CALL, &[], Deadline::PASSED)
+                    .unwrap();
+            }
+            let frame = receive(right.as_fd(), CALL).unwrap().expect("it was sent");
+            assert!(frame.bytes == bytes);
+            let mut head = [0; HEAD_SIZE];
+            socket::recv(&right, &mut head).unwrap().fds.remove(0)
+        });
+        assert!(memfd::is_same_file(files[0].as_fd(), files[1].as_fd()));
+        assert!(memfd::is_read_only_for_ever(&files[0]).unwrap());
+        let small = Body::new(vec![7; INLINE_MAX]).unwrap();
+        assert!(matches!(small, Body::Inline(_)));
     }
 
     #[test]

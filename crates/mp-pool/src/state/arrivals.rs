@@ -147,10 +147,7 @@ impl State {
         };
         let socket = occupant.socket.as_fd();
         let sent = match &packet.context {
-            Some(context) if tag == tag::ASK_CONTEXT => {
-                let (bytes, descriptors) = &context.preparation;
-                send(socket, bytes, descriptors)
-            }
+            Some(context) if tag == tag::ASK_CONTEXT => context.send(socket),
             _ => send(socket, &packet.bytes, &packet.descriptors),
         };
         match sent {
