@@ -36,7 +36,8 @@
 //!   they are not free; the count modulo their number is the next one. No packet before `hint` is
 //!   ready: a worker moves it past what it found not ready, or claimed, of what was counted before.
 //!   So a look costs nothing where nothing was counted since the last one. A look after a sleep
-//!   does not rely on it, so a process that damages it delays packets, and loses none.
+//!   does not rely on `hint`, and after every eighth sleep on neither: so a process that damages
+//!   them delays packets, and loses none.
 //!
 //! # Orderings
 //!

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use mp_os::clock::Deadline;
 use mp_os::wakeup::{Wakeup, wait_any};
@@ -241,6 +242,25 @@ fn packets_before_a_damaged_hint_are_found_after_a_sleep() {
         };
         assert_eq!(claim.packet, place);
     }
+}
+
+/// A worker that sleeps on looks at the count only, but not every time.
+#[test]
+fn a_packet_behind_a_damaged_count_is_found_by_a_worker_that_has_slept_before() {
+    let _watchdog = Watchdog::new(PATIENCE);
+    let board = Board::new(1).unwrap();
+    let count = Word::new(&board, PUBLISHED);
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| board.next(WORKER, Wait::Sleep, || Ok(())));
+        // So that it has looked everywhere; if it has not, it finds the packet sooner.
+        std::thread::sleep(Duration::from_millis(400));
+        board.publish(3, 1, None, 1, Hurry::No).unwrap();
+        count.set(0);
+        let Next::Run(claim) = worker.join().unwrap().unwrap() else {
+            panic!("nothing stops it")
+        };
+        assert_eq!(claim.packet, 3);
+    });
 }
 
 #[test]

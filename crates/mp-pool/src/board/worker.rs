@@ -17,6 +17,11 @@ use crate::results::Results;
 /// A worker looks before it says that it sleeps, and after that: the third look follows a sleep.
 const LOOKS_BEFORE_SLEEP: u32 = 2;
 
+/// After so many sleeps a worker looks everywhere although nothing was counted since the last such
+/// look. Each costs a line of memory for every packet, most of the time that a worker without tasks
+/// takes; so this is every other second.
+const SLEEPS_PER_FULL_LOOK: u32 = 8;
+
 impl Board {
     /// Takes a ready packet for worker `worker`, if there is one.
     pub fn claim(&self, worker: usize) -> Result<Option<Claim>> {
@@ -95,7 +100,7 @@ impl Board {
             if self.has_news(1) {
                 tell()?;
             }
-            let mut looks = 0;
+            let (mut looks, mut looked_at) = (0, None);
             let next = words.tasks.wait_until(Wait::Sleep, Deadline::NEVER, || {
                 looks += 1;
                 let next = look();
@@ -105,6 +110,13 @@ impl Board {
                 if next.is_some() || !has_slept {
                     return next;
                 }
+                // Acquire: what was counted before that is seen ready, as in `places_to_look`.
+                let counted = Some(words.published.load(Ordering::Acquire));
+                let sleeps = looks / 2;
+                if looked_at == counted && sleeps % SLEEPS_PER_FULL_LOOK != 0 {
+                    return None;
+                }
+                looked_at = counted;
                 let found = self.claim_anywhere(worker).transpose();
                 found.map(|claim| claim.map(Next::Run))
             });
