@@ -1,6 +1,6 @@
-//! Tasks in a pool of two workers: one there and back, ten thousand in one call, long ones on two
-//! cores, beside CPython's pools, rayon's threads and threads that share a counter; the start of a
-//! pool, and what an idle one costs.
+//! Tasks in a pool of two workers: one there and back, ten thousand in one call, an array in place,
+//! long ones on two cores, beside CPython's pools, rayon's threads and threads that share a
+//! counter; the start of a pool, and what an idle one costs.
 
 use std::env;
 use std::fs;
@@ -11,7 +11,11 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use mp_benches::{Bench, Contest, Placement, Sample, peers, ran_for};
+use mp_os::wakeup::Wakeup;
 use mp_pool::Pool;
+use mp_pool::board::{Board, Hurry, Next};
+use mp_sync::Wait;
+use mp_value::{Array, Chunk};
 use rayon::prelude::*;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -19,6 +23,10 @@ const WORKERS: usize = 2;
 const TASKS: u64 = 10_000;
 
 const APPLY: &str = "mp-pool apply";
+const BOARD: &str = "its packet and outcome over the board, between two threads";
+const LINES: &str = "eight lines of memory handed over";
+/// As many as `docs/pool.md` counts in a task there and back.
+const HAND_OVERS: usize = 8;
 const CPYTHON_APPLY: &str = "CPython Pool.apply";
 const CPYTHON_SUBMIT: &str = "CPython ProcessPoolExecutor.submit";
 const START: &str = "mp-pool start, one task, end";
@@ -34,6 +42,8 @@ const CPYTHON_SINGLE: &str = "CPython Pool.map, chunksize 1";
 const CPYTHON_AUTOMATIC: &str = "CPython Pool.map";
 const RAYON: &str = "rayon, two threads";
 const RAYON_SINGLE: &str = "rayon, two threads, pieces of one";
+const FOR_EACH: &str = "mp-pool for_each";
+const RAYON_CHUNKS: &str = "rayon par_chunks_mut, two threads";
 const COUNTER: &str = "two threads that share a counter";
 
 /// Prints the nanoseconds of each call, of which the first is not counted. The task is a builtin
@@ -102,6 +112,7 @@ fn main() {
         many(&mut bench, placement, python);
         start(&mut bench, placement, python);
     }
+    in_place(&mut bench);
     long_tasks(&mut bench);
     gain(&mut bench);
     kills(&mut bench);
@@ -124,11 +135,23 @@ fn there_and_back(
             assert_eq!(pool.apply(i64::abs, (-7,)).expect("it returns"), 7);
         })
     });
+    #[cfg(feature = "compare")]
+    contest.peer("procspawn Pool, spawn and join", || {
+        placement.spread();
+        let pool = procspawn::Pool::new(WORKERS).expect("workers start");
+        Sample::of_calls(count, pause, || {
+            assert_eq!(pool.spawn(-7_i64, i64::abs).join().expect("it returns"), 7);
+        })
+    });
     if python {
         contest.peer(CPYTHON_APPLY, || cpython(placement, "apply", count, pause));
         contest.peer(CPYTHON_SUBMIT, || {
             cpython(placement, "submit", count, pause)
         });
+    }
+    if placement == Placement::TwoCores && pause.is_zero() {
+        contest.limit(BOARD, || over_the_board(placement, count));
+        contest.limit(LINES, || over_lines(placement, count));
     }
     let outcome = bench.contest(contest);
     if python {
@@ -136,6 +159,85 @@ fn there_and_back(
         let text = format!("one task there and back, {state} / CPython's, {placement}");
         bench.goal_at_most(text, 1.0, cost);
     }
+}
+
+/// A part of [`APPLY`]: the packet and its outcome, as the pool's memory passes them on, without
+/// the parent's notes of who waits for what, and without a function and its arguments.
+fn over_the_board(placement: Placement, count: usize) -> Sample {
+    let board = Board::new(1).expect("memory");
+    let wakeup = Wakeup::new().expect("a descriptor");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            placement.pin(1);
+            let mut results = board.results(0).expect("its ring");
+            let mut bytes = Vec::new();
+            let next = || board.next(0, Wait::Adaptive, || Ok(()));
+            while let Next::Run(claim) = next().expect("in range") {
+                let size = claim.size.expect("it lies in its line");
+                let read = board.read_line(claim.packet, size, &mut bytes);
+                read.expect("in range");
+                let begun = board.begin(0, claim.generation, 0, 1);
+                begun.expect("in range");
+                let pushed = results.push(1, &[1; 20], &bytes[..9], &wakeup);
+                pushed.expect("room");
+                results.ring_parent(&wakeup, true).expect("it is open");
+            }
+        });
+        placement.pin(0);
+        let mut generation = 0;
+        let sample = Sample::of_calls(count, Duration::ZERO, || {
+            generation += 1;
+            let packet = generation as usize % board.packets();
+            let published = board.publish(packet, generation, Some(&[7; 90]), 1, Hurry::Each);
+            published
+                .and_then(|()| board.wake_workers(1))
+                .expect("it fits");
+            while !board.has_news(1) {
+                std::hint::spin_loop();
+            }
+            let drained = board.drain(0, |_, outcome| assert_eq!(outcome.len(), 29));
+            drained.and_then(|()| board.free(packet)).expect("in range");
+        });
+        board.stop().expect("in range");
+        sample
+    })
+}
+
+#[repr(align(128))]
+#[derive(Default)]
+struct Line(AtomicU64);
+
+/// A part of that: as many lines of memory, handed from one core to the other one after the other,
+/// each by a store that the other waits for.
+fn over_lines(placement: Placement, count: usize) -> Sample {
+    let lines: [Line; HAND_OVERS] = Default::default();
+    let pairs = || lines.chunks_exact(2).map(|pair| (&pair[0].0, &pair[1].0));
+    let wait_for = |line: &AtomicU64, round| {
+        while line.load(Ordering::Acquire) != round {
+            std::hint::spin_loop();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            placement.pin(1);
+            // One is not counted.
+            for round in 1..=count as u64 + 1 {
+                for (there, back) in pairs() {
+                    wait_for(there, round);
+                    back.store(round, Ordering::Release);
+                }
+            }
+        });
+        placement.pin(0);
+        let mut round = 0;
+        Sample::of_calls(count, Duration::ZERO, || {
+            round += 1;
+            for (there, back) in pairs() {
+                there.store(round, Ordering::Release);
+                wait_for(back, round);
+            }
+        })
+    })
 }
 
 fn many(bench: &mut Bench, placement: Placement, python: bool) {
@@ -167,7 +269,10 @@ fn many(bench: &mut Bench, placement: Placement, python: bool) {
         }
     }
     let outcome = bench.contest(contest);
-    for (what, name, most) in [("in packets of one ", SINGLE, 15.0), ("", AUTOMATIC, 5.0)] {
+    // On one core the counter's line of memory stays where it is, which is no limit of a pool's.
+    let goals = [("in packets of one ", SINGLE, 15.0), ("", AUTOMATIC, 5.0)];
+    let goals = goals.iter().filter(|_| placement == Placement::TwoCores);
+    for &(what, name, most) in goals {
         let cost = outcome.as_ref().map(|outcome| outcome.cost(name, COUNTER));
         let text = format!("map of 10 000 tasks {what}/ by a shared counter, {placement}");
         bench.goal_at_most(text, most, cost);
@@ -259,6 +364,48 @@ fn start(bench: &mut Bench, placement: Placement, python: bool) {
             });
         }
     }
+    bench.contest(contest);
+}
+
+/// Elements of the array that is written in place, 32 MiB, and of a chunk.
+const ELEMENTS: usize = 4 << 20;
+const CHUNK: usize = ELEMENTS / 64;
+
+fn advance(element: &mut f64) {
+    *element = element.sqrt() + 1.0;
+}
+
+/// Each element of an array is replaced where it is.
+fn in_place(bench: &mut Bench) {
+    if !Placement::TwoCores.is_available() {
+        return;
+    }
+    let count = bench.count(5);
+    let mut contest = Contest::of_times("32 MiB of f64 in 64 chunks, in place, two cores");
+    contest.ours(FOR_EACH, move || {
+        let pool = pool(Placement::TwoCores);
+        let array = Array::<f64>::new(ELEMENTS).expect("memory");
+        Sample::of_calls(count, Duration::ZERO, || {
+            let chunks = array.chunks(CHUNK).expect("so many are allowed");
+            let each = |mut chunk: Chunk<f64>| chunk.iter_mut().for_each(advance);
+            pool.for_each(chunks, each).expect("no chunk is claimed");
+        })
+    });
+    contest.peer(RAYON_CHUNKS, move || {
+        let threads = threads(Placement::TwoCores);
+        let mut array = vec![0.0; ELEMENTS];
+        Sample::of_calls(count, Duration::ZERO, || {
+            let chunks = array.par_chunks_mut(CHUNK);
+            threads.install(|| chunks.for_each(|chunk| chunk.iter_mut().for_each(advance)));
+        })
+    });
+    contest.peer("one thread", move || {
+        let mut array = vec![0.0; ELEMENTS];
+        Sample::of_calls(count, Duration::ZERO, || {
+            array.iter_mut().for_each(advance);
+            std::hint::black_box(&array);
+        })
+    });
     bench.contest(contest);
 }
 
