@@ -13,9 +13,58 @@ use mp_os::pidfd::PidFd;
 use mp_pool::Pool;
 use mp_process::spawn;
 use mp_testkit::{Watchdog, refuse};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// More than any wait in a test needs.
 const LONG: Duration = Duration::from_secs(60);
+
+/// A number that cannot be written if it is odd.
+struct Even(u32);
+
+impl Serialize for Even {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_multiple_of(2) {
+            self.0.serialize(serializer)
+        } else {
+            Err(S::Error::custom(format!("{} is odd", self.0)))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Even {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u32::deserialize(deserializer).map(Self)
+    }
+}
+
+#[test]
+fn an_argument_or_a_value_that_does_not_serialise_fails_its_task_alone() {
+    let _watchdog = Watchdog::new(LONG);
+    let pool = Pool::new(2).unwrap();
+    let pids = pool.worker_pids();
+    for chunk in [1, 4, 100] {
+        let arguments = pool
+            .chunk_size(chunk)
+            .try_map(|Even(n): Even| n, (0..50).map(Even));
+        let values = pool.chunk_size(chunk).try_map(Even, 0..50_u32);
+        let values = values.into_iter().map(|one| one.map(|Even(n)| n));
+        for results in [arguments, values.collect()] {
+            assert_eq!(results.len(), 50);
+            for (n, result) in results.into_iter().enumerate() {
+                match result {
+                    Ok(value) => assert_eq!((value as usize, n % 2), (n, 0)),
+                    Err(error) => {
+                        assert_eq!((error.index(), n % 2), (n, 1));
+                        assert_eq!(error.kind(), ErrorKind::Encode, "{error}");
+                        assert!(error.to_string().contains("while writing"), "{error}");
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(pool.worker_pids(), pids);
+}
 
 #[test]
 fn imap_gives_what_is_ready_before_it_takes_more_items() {

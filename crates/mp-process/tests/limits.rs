@@ -54,6 +54,36 @@ fn without_descriptors_a_start_is_an_error_and_can_be_repeated() {
 }
 
 #[test]
+fn two_hundred_processes_at_once_fit_a_limit_of_1024_descriptors() {
+    fn check() -> usize {
+        let limit = libc::rlimit {
+            rlim_cur: 1024,
+            rlim_max: 1024,
+        };
+        // SAFETY: reads the limits that it is given.
+        let limited = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+        assert_eq!(limited, 0, "{}", io::Error::last_os_error());
+        let go = Event::new().unwrap();
+        let task = |go: Event, n: u32| {
+            go.wait();
+            n
+        };
+        let start = |n| spawn(task, (go.clone(), n)).unwrap();
+        let processes: Vec<_> = (0..200).map(start).collect();
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        assert!(processes.iter().all(Process::is_alive));
+        go.set();
+        for (n, process) in (0..).zip(&processes) {
+            assert_eq!(process.result().unwrap(), n);
+        }
+        open
+    }
+    let open = spawn(check, ()).unwrap().result().unwrap();
+    println!("{open} descriptors");
+    assert!(open < 1024, "{open}");
+}
+
+#[test]
 fn at_the_limit_of_processes_a_start_is_an_error() {
     fn check() -> String {
         let none = libc::rlimit {
