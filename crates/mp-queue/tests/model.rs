@@ -1,5 +1,8 @@
 //! Random operations against a `VecDeque`.
 
+#[path = "model/pipe.rs"]
+mod pipe;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
