@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use killcheck::{SharedArea, storm};
+use killcheck::{SharedArea, Storm, storm};
 use mp_queue::{GetError, Plain, PutError, Queue, Wait};
 use mp_testkit::Watchdog;
 
@@ -125,6 +125,12 @@ impl Scene {
         }
     }
 
+    /// How many messages were got.
+    fn got(&self) -> usize {
+        let got = self.notes.places.iter().flat_map(|place| &place.got);
+        got.filter(|got| got.load(Ordering::Relaxed) == 1).count()
+    }
+
     /// Nothing torn, nothing twice, nothing that was refused; how many that were put were not got.
     fn missing(&self) -> Result<u64, String> {
         let [torn, twice] = [&self.notes.torn, &self.notes.twice];
@@ -215,11 +221,8 @@ fn drain_and_judge(scene: &Scene) -> Result<(), String> {
     }
 }
 
-#[test]
-fn two_producers_and_two_consumers_go_on_while_any_of_them_is_killed() {
-    let _watchdog = Watchdog::new(LIMIT);
-    let scene = Scene::new(Queue::plain_bounded(8).expect("a queue"));
-    storm("2 producers, 2 consumers, 8 messages")
+fn two_produce_and_two_consume(messages: usize) -> Storm<'static, Scene> {
+    storm(format!("2 producers, 2 consumers, {messages} messages"))
         .processes(PLACES)
         .worker(|scene: &Scene, place| {
             if place < 2 {
@@ -230,11 +233,42 @@ fn two_producers_and_two_consumers_go_on_while_any_of_them_is_killed() {
             }
         })
         .invariant(drain_and_judge)
-        .duration(Duration::from_secs(3))
         .limit(Duration::from_secs(60))
+}
+
+#[test]
+fn two_producers_and_two_consumers_go_on_while_any_of_them_is_killed() {
+    const BOUND: usize = 8;
+    let _watchdog = Watchdog::new(LIMIT);
+    let scene = Scene::new(Queue::plain_bounded(BOUND).expect("a queue"));
+    two_produce_and_two_consume(BOUND)
+        .duration(Duration::from_secs(3))
         .assert_safe(&scene);
     for (place, notes) in scene.notes.places.iter().enumerate().take(2) {
         let begun = notes.begun.load(Ordering::Relaxed);
         assert!(begun > 100, "producer {place} went on: {begun}");
     }
+}
+
+/// Its room is a few times what its messages take: blocks that the dead leaked would be missed.
+#[test]
+#[ignore = "as long as a soak"]
+fn a_thousand_kills_over_two_million_messages_lose_tear_and_leak_nothing() {
+    const KILLS: u64 = 1000;
+    const MESSAGES: usize = 2_000_000;
+    const BOUND: usize = 1000;
+    const ROOM: usize = 256 << 10;
+    let _watchdog = Watchdog::new(10 * LIMIT);
+    let (mut kills, mut messages) = (0, 0);
+    while kills < KILLS || messages < MESSAGES {
+        let queue = Queue::builder().bounded(BOUND).room(ROOM).create();
+        let scene = Scene::new(queue.expect("a queue"));
+        let report = two_produce_and_two_consume(BOUND)
+            .duration(LIMIT)
+            .max_kills(KILLS / 4)
+            .assert_safe(&scene);
+        kills += report.kills();
+        messages += scene.got();
+    }
+    println!("{kills} kills over {messages} messages");
 }
