@@ -1,10 +1,10 @@
-//! The atomics every algorithm of the workspace is written with: those of `core`, or loom's under
-//! `--cfg loom`.
+//! The atomics every algorithm of the workspace is written with: those of `core`, or the model
+//! checker's under `--cfg loom`.
 
 #[cfg(not(loom))]
 pub use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 
 #[cfg(loom)]
-pub use core::sync::atomic::compiler_fence;
+pub use crate::model::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub use core::sync::atomic::compiler_fence;

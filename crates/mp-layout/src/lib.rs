@@ -25,6 +25,9 @@ mod error;
 mod fnv;
 mod header;
 mod kind;
+#[cfg(loom)]
+#[doc(hidden)] // for the crates above
+pub mod model;
 mod owner_word;
 mod padded;
 mod plain;

@@ -6,7 +6,7 @@ use core::ops::Range;
 #[cfg(not(loom))]
 use mp_layout::CACHE_LINE;
 #[cfg(loom)]
-use mp_layout::Place;
+use mp_layout::{Place, model};
 use mp_layout::{Plain, Region};
 
 use crate::PopError;
@@ -26,7 +26,7 @@ pub(crate) struct Payload<'a> {
 /// A word of payload under the model checker.
 #[cfg(loom)]
 #[derive(Debug)]
-struct Word(loom::cell::UnsafeCell<u64>);
+struct Word(model::cell::UnsafeCell<u64>);
 
 // SAFETY: loom panics in an access that is not ordered with the ones before it.
 #[cfg(loom)]
@@ -36,7 +36,7 @@ unsafe impl Sync for Word {}
 #[cfg(loom)]
 unsafe impl Place for Word {
     fn zeroed() -> Self {
-        Self(loom::cell::UnsafeCell::new(0))
+        Self(model::cell::UnsafeCell::new(0))
     }
 }
 

@@ -385,6 +385,10 @@ impl Condition {
 
     /// After the lock was released: wakes who was notified under it.
     fn end_handover(&self, first: u64, end: u64) {
+        #[cfg(loom)]
+        if self.notifier.dies_owing() {
+            return;
+        }
         self.count.under_bell(|| {
             self.begin_wake(first, end);
             self.notifier.end_handover();

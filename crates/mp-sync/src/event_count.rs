@@ -38,9 +38,10 @@
 //! lock-free. A waiter blocks.
 //!
 //! # If a process dies
-//! Between commit and wake: the bell wakes one sleeper, which sees the commit. Woken but not yet
-//! done: the bell wakes another. Asleep: SLEEPERS stays set, which costs the next notifier one
-//! useless system call.
+//! Between commit and wake: the bell wakes one sleeper, which sees the commit. It may be one that a
+//! notifier has woken and that has not run since: the kernel takes it off the bell's list only when
+//! it runs (rule b). Woken but not yet done: the bell wakes another. Asleep: SLEEPERS stays set,
+//! which costs the next notifier one useless system call.
 //!
 //! Rules for what is built on it:
 //! - (a) Begin the bell before the commit and end it after the notify: [`EventCount::under_bell`].
@@ -285,6 +286,10 @@ impl EventCount {
     /// [`notify_all`](Self::notify_all) by one that owes the wake-ups since it began a hand-over
     /// with `notifier`, which it ends.
     pub(crate) fn hand_over_to_all(&self, notifier: &RawMutex) {
+        #[cfg(loom)]
+        if notifier.dies_owing() {
+            return;
+        }
         // Pairs with the fence in `prepare`.
         fence(Ordering::SeqCst);
         let woke_at = self.begin_wake();

@@ -1,4 +1,4 @@
-//! Sleeping on a word: the kernel's futex, or a model of it under loom.
+//! Sleeping on a word: the kernel's futex, or a model of it for a model checker.
 
 #[cfg(not(loom))]
 pub(crate) use mp_os::futex::{WaitAny, Wake, wait, wait_any, wake};
@@ -8,17 +8,19 @@ pub(crate) use model::*;
 
 #[cfg(loom)]
 mod model {
-    //! Words are compared and sleepers queued under one lock, as under the kernel's bucket lock.
-    //! Waits have no deadline, so that a lost wake-up is a deadlock, which loom reports.
+    //! Words are compared and sleepers queued under one lock, as under the kernel's bucket locks.
+    //! Waits have no deadline, so that a lost wake-up is a deadlock, which the model checker
+    //! reports.
 
-    use loom::sync::{Condvar, Mutex};
     use mp_layout::atomic::{AtomicU32, Ordering};
+    use mp_layout::model::lazy_static;
+    use mp_layout::model::sync::{Condvar, Mutex};
     use mp_os::clock::Deadline;
     pub(crate) use mp_os::futex::{WaitAny, Wake};
 
     #[derive(Default)]
     struct Sleepers {
-        /// Where each sleeps, and its number.
+        /// The words that each sleeps on, and its number.
         list: Vec<(usize, u64)>,
         /// Not used again: one that was woken must not take a later sleeper for itself.
         next: u64,
@@ -29,31 +31,49 @@ mod model {
         woken: Condvar,
     }
 
-    loom::lazy_static! {
-        static ref BUCKET: Bucket = Bucket { sleepers: Mutex::new(Sleepers::default()), woken: Condvar::new() };
+    lazy_static! {
+        static ref BUCKET: Bucket = Bucket {
+            sleepers: Mutex::new(Sleepers::default()),
+            woken: Condvar::new()
+        };
     }
 
     fn address(word: &AtomicU32) -> usize {
         std::ptr::from_ref(word).addr()
     }
 
-    pub(crate) fn wait(word: &AtomicU32, expected: u32, _deadline: Deadline) -> Wake {
-        let Ok(mut sleepers) = BUCKET.sleepers.lock() else {
-            return Wake::Interrupted;
-        };
-        if word.load(Ordering::SeqCst) != expected {
-            return Wake::Changed;
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Wake {
+        match wait_any(&[(word, expected)], deadline) {
+            WaitAny::Woken(_) => Wake::Woken,
+            WaitAny::Changed => Wake::Changed,
+            _ => Wake::Interrupted,
         }
-        let me = (address(word), sleepers.next);
+    }
+
+    /// One that was woken on one of its words is found on the others until it runs, as in the
+    /// kernel: a wake that takes it there wakes no other.
+    pub(crate) fn wait_any(words: &[(&AtomicU32, u32)], _deadline: Deadline) -> WaitAny {
+        let Ok(mut sleepers) = BUCKET.sleepers.lock() else {
+            return WaitAny::Interrupted;
+        };
+        let has_changed = |&(word, seen): &(&AtomicU32, u32)| word.load(Ordering::SeqCst) != seen;
+        if words.iter().any(has_changed) {
+            return WaitAny::Changed;
+        }
+        let me = sleepers.next;
         sleepers.next += 1;
-        sleepers.list.push(me);
-        while sleepers.list.contains(&me) {
+        let places = || words.iter().map(|(word, _)| (address(word), me));
+        sleepers.list.extend(places());
+        loop {
+            if let Some(index) = places().position(|place| !sleepers.list.contains(&place)) {
+                sleepers.list.retain(|&(_, sleeper)| sleeper != me);
+                return WaitAny::Woken(index);
+            }
             let Ok(again) = BUCKET.woken.wait(sleepers) else {
-                return Wake::Interrupted;
+                return WaitAny::Interrupted;
             };
             sleepers = again;
         }
-        Wake::Woken
     }
 
     pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
@@ -68,10 +88,5 @@ mod model {
         });
         BUCKET.woken.notify_all();
         woken
-    }
-
-    /// So no model has what sleeps on a second word beside the first, as on a notifier's mutex.
-    pub(crate) fn wait_any(_words: &[(&AtomicU32, u32)], _deadline: Deadline) -> WaitAny {
-        WaitAny::Unsupported
     }
 }

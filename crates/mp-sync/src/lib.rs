@@ -74,7 +74,7 @@ pub use mp_os::clock::Deadline;
 pub use mutex::{Mutex, MutexGuard};
 #[cfg(loom)]
 #[doc(hidden)]
-pub use owner::as_another_owner;
+pub use owner::{as_another_owner, as_the_dead};
 pub use permit_semaphore::{Permit, PermitSemaphore};
 pub use raw_mutex::{Guard, Outcome, RawLockError, RawMutex};
 pub use rlock::{RLock, RLockGuard};

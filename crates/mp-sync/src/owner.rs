@@ -4,9 +4,11 @@
 pub(crate) use real::*;
 
 #[cfg(loom)]
-pub use model::as_another_owner;
+pub use model::{as_another_owner, as_the_dead};
 #[cfg(loom)]
-pub(crate) use model::{cannot_reach, is_dead, known_list, learn_process, list, start, tid};
+pub(crate) use model::{
+    cannot_reach, dead_process, is_dead, known_list, learn_process, list, start, tid,
+};
 
 #[cfg(not(loom))]
 mod real {
@@ -82,29 +84,51 @@ mod real {
 
 #[cfg(loom)]
 mod model {
-    //! Under loom all threads are one thread of the kernel, and none dies.
+    //! Under a model checker all threads are one thread of the kernel, and none dies. What the dead
+    //! leave is made by [`as_the_dead`].
 
     use std::cell::Cell;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use mp_layout::model::thread_local;
     use mp_os::process_id::ProcessIdentity;
     use mp_os::robust::ThreadList;
+
+    /// In the numbers of dead owners.
+    const DEAD: u32 = 1 << 24;
+
+    /// A process that there cannot be: of the highest number, started as the machine did.
+    const DEAD_PROCESS: u64 = (1 << 22) - 1;
 
     static NEXT: AtomicU32 = AtomicU32::new(0);
 
     fn new_owner() -> u32 {
-        NEXT.fetch_add(1, Ordering::Relaxed) % 0xff_ffff + 1
+        NEXT.fetch_add(1, Ordering::Relaxed) % (DEAD - 1) + 1
     }
 
-    loom::thread_local! {
+    thread_local! {
         static TID: Cell<u32> = Cell::new(new_owner());
     }
 
     /// Runs `act` as another thread would, in its turn: fewer threads are fewer interleavings.
     pub fn as_another_owner(act: impl FnOnce()) {
-        let me = TID.with(|tid| tid.replace(new_owner()));
+        run_as(new_owner(), act);
+    }
+
+    /// Runs `act` as a thread of another process would that dies after it. What it holds it leaks.
+    pub fn as_the_dead(act: impl FnOnce()) {
+        run_as(new_owner() | DEAD, act);
+    }
+
+    fn run_as(owner: u32, act: impl FnOnce()) {
+        let me = TID.with(|tid| tid.replace(owner));
         act();
         TID.with(|tid| tid.set(me));
+    }
+
+    /// The process of the calling thread, if that is to be dead.
+    pub(crate) fn dead_process() -> Option<ProcessIdentity> {
+        ProcessIdentity::from_word(DEAD_PROCESS).filter(|_| tid() & DEAD != 0)
     }
 
     pub(crate) fn learn_process(_me: ProcessIdentity) {}
@@ -128,7 +152,7 @@ mod model {
 
     /// A living owner is taken for a dead one that had its number if the start is another's.
     pub(crate) fn is_dead(tid: u32, start: u32) -> bool {
-        start != 0 && start != tid
+        tid & DEAD != 0 || (start != 0 && start != tid)
     }
 
     /// All threads are of one process.

@@ -7,6 +7,10 @@ use mp_os::process_id::ProcessIdentity;
 
 /// This process, whose word is never 0.
 pub(crate) fn this_process() -> Result<ProcessIdentity, Error> {
+    #[cfg(loom)]
+    if let Some(dead) = crate::owner::dead_process() {
+        return Ok(dead);
+    }
     ProcessIdentity::current()
         .map_err(|source| Error::os("read the start time of", "this process", source))
 }

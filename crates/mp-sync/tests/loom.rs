@@ -1,33 +1,36 @@
-//! Models of the lock word and of the eventcount, explored by loom:
-//! `RUSTFLAGS="--cfg loom" cargo test -p mp-sync --release --test loom`
+//! Models of the lock word and of the eventcount, and of what is built on them, explored by loom:
+//! `RUSTFLAGS="--cfg loom" cargo test -p mp-sync --release --test loom`, and by shuttle with
+//! `RUSTFLAGS="--cfg loom --cfg shuttle"`.
 //!
-//! Nobody dies here; what is checked are the orderings. The futex is a model whose waits do not
-//! time out, so that a lost wake-up is a deadlock.
+//! What loom checks are the orderings; shuttle runs the same models in random interleavings, and
+//! those of more threads. The futex is a model whose waits do not time out, so that a lost wake-up
+//! is a deadlock. The dead of these models have died before the others begin, but one: who owes
+//! wake-ups after the release of a lock dies before it has changed a word for them.
 #![cfg(loom)]
 
-use loom::cell::UnsafeCell;
-use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU32, Ordering};
-use loom::thread;
+#[cfg(shuttle)]
+#[path = "loom/sweeps.rs"]
+mod sweeps;
+
+use mp_layout::model::cell::UnsafeCell;
+use mp_layout::model::sync::Arc;
+use mp_layout::model::sync::atomic::{AtomicU32, Ordering};
+use mp_layout::model::{explore, thread};
 use mp_layout::{Described, Place};
 use mp_os::clock::Deadline;
 use mp_sync::{
     Barrier, Condition, Event, EventCount, PermitSemaphore, RawLockError, RawMutex, RwLock,
-    Semaphore, Wait,
+    Semaphore, Wait, as_the_dead,
 };
 
 /// Explores with at most three involuntary switches, where almost all bugs show.
 fn model(run: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(run);
+    explore(3, run);
 }
 
 /// The same with two switches, for operations of many steps.
 fn shallow_model(run: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
-    builder.check(run);
+    explore(2, run);
 }
 
 struct Guarded {
@@ -82,9 +85,7 @@ fn three_threads_exclude_each_other() {
 /// again by then. It takes five involuntary switches.
 #[test]
 fn start_of_another_owner_proves_no_death() {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(5);
-    builder.check(|| {
+    explore(5, || {
         let shared = Arc::new(Guarded {
             mutex: RawMutex::zeroed(),
             data: UnsafeCell::new(0),
@@ -133,8 +134,17 @@ fn notify_after_a_release_store_is_not_lost() {
     flag_is_seen(|count| count.notify(1));
 }
 
-/// The control: without the fence the model must find the lost wake-up.
+/// The control: a wake-up that does not come must be found.
 #[test]
+#[should_panic(expected = "deadlock")]
+fn without_a_notify_the_waiter_sleeps_on() {
+    flag_is_seen(|_| ());
+}
+
+/// The control: without the fence the model must find the lost wake-up. Shuttle knows no stale
+/// values.
+#[test]
+#[cfg(not(shuttle))]
 #[should_panic(expected = "deadlock")]
 fn without_the_fence_a_wake_is_lost() {
     flag_is_seen(|count| {
@@ -348,6 +358,35 @@ fn the_next_round_of_a_barrier_begins_while_the_last_party_wakes() {
     });
 }
 
+/// It has released the lock, and dies before it changes the word that the others sleep on. The mark
+/// of its death keeps one that is about to sleep from it, and wakes one that sleeps.
+fn a_last_party_that_dies_reaches(others: u32) {
+    shallow_model(move || {
+        let barrier = Arc::new(Barrier::zeroed());
+        barrier.initialise(others + 1).unwrap();
+        let waiting: Vec<_> = (0..others)
+            .map(|_| {
+                let barrier = Arc::clone(&barrier);
+                thread::spawn(move || barrier.wait().unwrap())
+            })
+            .collect();
+        as_the_dead(|| {
+            while barrier.waiting() < others as usize {
+                thread::yield_now();
+            }
+            assert_eq!(barrier.wait().unwrap(), others as usize);
+        });
+        for thread in waiting {
+            assert!(thread.join().unwrap() < others as usize);
+        }
+    });
+}
+
+#[test]
+fn a_last_party_that_dies_before_it_wakes_has_ended_the_round() {
+    a_last_party_that_dies_reaches(1);
+}
+
 #[test]
 fn an_abort_reaches_the_one_that_waits() {
     shallow_model(|| {
@@ -383,6 +422,37 @@ fn a_waiter_of_a_condition_is_notified() {
         notifier.join().unwrap();
         assert_eq!(shared.0.waiting(), 0);
     });
+}
+
+/// As at the barrier.
+fn a_notifier_that_dies_reaches(waiters: u32) {
+    shallow_model(move || {
+        let shared = Arc::new((Condition::zeroed(), Cell::new()));
+        let waiting: Vec<_> = (0..waiters)
+            .map(|_| {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let guard = shared.0.lock().unwrap();
+                    drop(guard.wait_for(|| shared.1.get() == 1).unwrap());
+                })
+            })
+            .collect();
+        as_the_dead(|| {
+            let guard = shared.0.lock().unwrap();
+            shared.1.add();
+            guard.notify_all();
+            drop(guard);
+        });
+        for thread in waiting {
+            thread.join().unwrap();
+        }
+        assert_eq!(shared.0.waiting(), 0);
+    });
+}
+
+#[test]
+fn a_notifier_that_dies_before_it_wakes_has_notified() {
+    a_notifier_that_dies_reaches(1);
 }
 
 /// Each wakes after it has released the lock, where the other may be about to notify.

@@ -9,18 +9,16 @@
 #[expect(dead_code, reason = "guards are not modelled")]
 mod value_control;
 
-use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU64, Ordering};
-use loom::thread;
 use mp_layout::Place;
+use mp_layout::model::sync::Arc;
+use mp_layout::model::sync::atomic::{AtomicU64, Ordering};
+use mp_layout::model::{self, thread};
 use mp_os::clock::Deadline;
 use value_control::ValueControl;
 
 /// Explores with at most three involuntary switches, where almost all bugs show.
 fn model(run: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(run);
+    model::explore(3, run);
 }
 
 /// A value of two words.

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU64;
 
-use loom::thread;
 use mp_layout::Arena;
+use mp_layout::model::thread;
 use mp_ring::{ANONYMOUS, Latest};
 
 use crate::{SIZE, explore};

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU64;
 
-use loom::thread;
 use mp_layout::Arena;
+use mp_layout::model::thread;
 use mp_ring::{ANONYMOUS, LoanRing, LoanSeat, PopError};
 
 use crate::{SIZE, explore};
@@ -167,5 +167,35 @@ fn two_sweeps_return_a_value_once() {
         let swept = sweep(3);
         assert_eq!(sweeping.join().unwrap() + swept, 1);
         assert_eq!([pop(&living), pop(&living)], [Some(1), None]);
+    });
+}
+
+/// Two see the same death; one pushes and another takes meanwhile.
+#[test]
+#[cfg(shuttle)]
+fn two_sweeps_disturb_no_one() {
+    explore(|| {
+        let ring = ring(2);
+        let (dead, producer, consumer) = (ring.claim_seat(id(1)).unwrap(), seat(ring), seat(ring));
+        assert!(push(&producer, 1));
+        std::mem::forget(dead.take().unwrap());
+        std::mem::forget(dead);
+        // SAFETY: `dead` does nothing any more.
+        let sweep = move |me| unsafe { ring.sweep(id(me), |owner| owner == id(1)) }.unwrap_or(0);
+        let sweeping = [2, 3].map(|me| thread::spawn(move || sweep(me)));
+        let pushing =
+            thread::spawn(move || [2, 3].map(|value| push(&producer, value).then_some(value)));
+        let popping = thread::spawn(move || [pop(&consumer), pop(&consumer)]);
+        let swept = sweeping.map(|thread| thread.join().unwrap());
+        assert_eq!(swept.iter().sum::<usize>(), 1);
+        let pushed = pushing.join().unwrap();
+        let popped = popping.join().unwrap();
+        let last = seat(ring);
+        let rest = [pop(&last), pop(&last), pop(&last)];
+        assert_eq!(
+            sorted(popped.into_iter().chain(rest)),
+            sorted(pushed.into_iter().chain([Some(1)]))
+        );
+        assert!(push(&last, 4) && push(&last, 5), "all slots are free");
     });
 }

@@ -2,10 +2,10 @@
 
 use std::num::NonZeroU64;
 
-use loom::sync::Arc;
-use loom::sync::atomic::{AtomicBool, Ordering, fence};
-use loom::thread;
 use mp_layout::Arena;
+use mp_layout::model::sync::Arc;
+use mp_layout::model::sync::atomic::{AtomicBool, Ordering, fence};
+use mp_layout::model::thread;
 use mp_ring::{ANONYMOUS, MpmcProducer, MpmcRing, PopError};
 
 use crate::{SIZE, explore};
@@ -137,6 +137,44 @@ fn late_sweep_takes_nothing_from_the_living() {
         assert_ne!(pushed, other_pushed, "there is room for one");
         assert_eq!(pop(ring), if pushed { 1 } else { 2 });
         assert_eq!(ring.pop(), Err(PopError::Empty));
+    });
+}
+
+/// Two see the same death, of one that had pushed a value and claimed a cell; one pushes and
+/// another pops meanwhile.
+#[test]
+#[cfg(shuttle)]
+fn two_sweeps_disturb_no_one() {
+    const CAPACITY: usize = 4;
+    explore(|| {
+        let ring = ring(CAPACITY);
+        let dead = NonZeroU64::MIN;
+        let died = ring.claim_producer(dead).unwrap();
+        died.push([1, !1]).unwrap();
+        std::mem::forget(died.reserve().unwrap());
+        std::mem::forget(died);
+        let living = producer(ring);
+        // SAFETY: `dead` does nothing any more.
+        let sweep = move || unsafe { ring.sweep(|owner| owner == dead) };
+        let sweeping = [(); 2].map(|()| thread::spawn(sweep));
+        let pushing = thread::spawn(move || {
+            [2, 3].map(|value: u64| living.push([value, !value]).is_ok().then_some(value))
+        });
+        let popping = thread::spawn(move || [(); 3].map(|()| ring.pop().ok()));
+        let swept = sweeping.map(|thread| thread.join().unwrap());
+        let mut pushed: Vec<_> = pushing.join().unwrap().into_iter().flatten().collect();
+        pushed.insert(0, 1);
+        let popped = popping.join().unwrap().into_iter().flatten();
+        let rest = std::iter::from_fn(|| ring.pop().ok());
+        let popped: Vec<_> = popped.chain(rest).collect();
+        let expected: Vec<_> = pushed.iter().map(|&value| [value, !value]).collect();
+        assert_eq!(popped, expected, "in order, each once");
+        assert_eq!(swept.iter().sum::<usize>(), 1, "the seat is freed once");
+        let living = producer(ring);
+        for value in 0..CAPACITY as u64 {
+            living.push([value, !value]).expect("its cell is free");
+        }
+        assert!(living.push([9, !9]).is_err(), "no cell is there twice");
     });
 }
 

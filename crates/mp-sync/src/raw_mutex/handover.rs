@@ -9,6 +9,8 @@ use mp_layout::atomic::{AtomicU32, Ordering};
 
 use super::RawMutex;
 use crate::owner;
+#[cfg(loom)]
+use crate::word::OWNER_DIED;
 use crate::word::WAITERS;
 
 impl RawMutex {
@@ -39,6 +41,19 @@ impl RawMutex {
             // Without a wake: the sleepers sleep on it only to hear of a death.
             mutex.free_word();
         });
+    }
+
+    /// In a model, whether this thread is to die while it owes wake-ups. If so, the kernel has done
+    /// its part: the mark, and one wake.
+    #[cfg(loom)]
+    pub(crate) fn dies_owing(&self) -> bool {
+        let dies = owner::dead_process().is_some();
+        if dies {
+            // Release pairs with `word_and_value`: all that a thread did comes before its death.
+            self.word.store(OWNER_DIED | WAITERS, Ordering::Release);
+            crate::futex::wake(&self.word, 1);
+        }
+        dies
     }
 
     /// The word, and what it is to be for a sleep on it.
