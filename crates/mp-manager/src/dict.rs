@@ -213,24 +213,17 @@ impl<K: Argument, V: Argument> Dict<K, V> {
 
     /// A copy of all keys, in the order in which they came.
     pub fn keys(&self) -> Result<Vec<K>> {
-        match self.call(DictOperation::Keys)? {
-            Answer::Keys(keys) => keys.iter().map(Key::open).collect(),
-            _ => Err(unexpected()),
-        }
+        self.proxy.keys()
     }
 
     /// A copy of all values, in the order of their keys.
     pub fn values(&self) -> Result<Vec<V>> {
-        let items = self.parcels()?.into_iter();
-        items.map(|(_, value)| self.unpack(value)).collect()
+        self.read_items(|_, value| self.unpack(value))
     }
 
     /// A copy of all keys with their values, in the order in which the keys came.
     pub fn items(&self) -> Result<Vec<(K, V)>> {
-        let items = self.parcels()?.into_iter();
-        items
-            .map(|(key, value)| Ok((key.open()?, self.unpack(value)?)))
-            .collect()
+        self.read_items(|key, value| Ok((key.open()?, self.unpack(value)?)))
     }
 
     /// A copy as a map of this process: Python's `dict(d)`.
@@ -241,12 +234,15 @@ impl<K: Argument, V: Argument> Dict<K, V> {
         Ok(self.items()?.into_iter().collect())
     }
 
-    fn parcels(&self) -> Result<Vec<(Key, Parcel)>> {
+    /// What `read` makes of the keys with their values.
+    fn read_items<R>(&self, read: impl Fn(Key, Parcel) -> Result<R>) -> Result<Vec<R>> {
         let mut items = Vec::new();
-        let read = Operation::Dict(DictOperation::Items);
-        self.proxy.read_pages(read, |answer| match answer {
+        let copy = Operation::Dict(DictOperation::Items);
+        self.proxy.read_pages(copy, |answer| match answer {
             Answer::Items(page) => {
-                items.extend(page.items);
+                for (key, value) in page.items {
+                    items.push(read(key, value)?);
+                }
                 Ok(page.is_last)
             }
             _ => Err(unexpected()),

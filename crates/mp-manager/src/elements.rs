@@ -107,7 +107,7 @@ impl Elements {
         let end = usize::try_from(to).unwrap_or(usize::MAX).min(self.len());
         let start = usize::try_from(from).unwrap_or(usize::MAX).min(end);
         let entries = self.entries.range(start..end);
-        Page::of_values(self.stamp, entries.map(|entry| &entry.value))
+        Page::of(self.stamp, entries.map(|entry| entry.value.clone()))
     }
 
     pub(crate) fn replace_all(&mut self, values: Vec<Parcel>, stamps: &mut Stamps<'_>) {

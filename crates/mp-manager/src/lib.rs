@@ -85,6 +85,7 @@ mod request;
 mod reserve;
 mod server;
 mod set;
+mod staging;
 mod store;
 mod token;
 

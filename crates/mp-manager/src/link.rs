@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
@@ -25,6 +26,7 @@ use crate::parcel::Parcel;
 #[cfg(feature = "net")]
 use crate::remote::RemoteLink;
 use crate::request::{Answer, Operation, Receipt, Reply, Request, Sender};
+use crate::staging::{self, Staging};
 
 /// The longest wait for a reply between two looks whether the server lives.
 const RECHECK: Duration = Duration::from_millis(250);
@@ -68,6 +70,10 @@ pub(crate) struct ReplyConnection {
     /// The number of the last request.
     number: u64,
     replies: Connection<Nothing, Reply>,
+    /// By what large values go and come, if there were some.
+    staging: Option<Staging>,
+    /// Bytes of a reply for which it was too small.
+    wanted: usize,
 }
 
 /// A link as it travels: the queue of requests and the word that names the server.
@@ -268,6 +274,47 @@ impl LocalLink {
         &self,
         connection: &mut ReplyConnection,
         object: u64,
+        mut operation: Operation,
+    ) -> Result<Answer> {
+        let wanted = mem::take(&mut connection.wanted);
+        let large = operation.value_mut().filter(|value| value.is_large());
+        let len = large.as_ref().map_or(0, |value| value.len());
+        self.ensure_staging(connection, len.max(wanted))?;
+        if let (Some(value), Some(staging)) = (large, &connection.staging) {
+            value.stage(staging);
+        }
+        let mut answer = self.ask_as_it_is(connection, object, operation)?;
+        if let Some(value) = answer.value_mut() {
+            if value.is_staged() {
+                value.unstage(connection.staging.as_ref(), staging::buffer())?;
+            } else if value.is_large() {
+                connection.wanted = value.len();
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Gives a connection a staging for `len` bytes. Where there can be none it has none: large
+    /// values travel in the messages then.
+    fn ensure_staging(&self, connection: &mut ReplyConnection, len: usize) -> Result<()> {
+        let there = connection.staging.as_ref();
+        if len == 0 || there.is_some_and(|staging| staging.has_room(len)) {
+            return Ok(());
+        }
+        connection.staging = None;
+        let Ok(staging) = Staging::new(len) else {
+            return Ok(());
+        };
+        let stage = Operation::Stage(staging.clone());
+        let answer = self.ask_as_it_is(connection, 0, stage)?;
+        connection.staging = matches!(answer, Answer::Done).then_some(staging);
+        Ok(())
+    }
+
+    fn ask_as_it_is(
+        &self,
+        connection: &mut ReplyConnection,
+        object: u64,
         operation: Operation,
     ) -> Result<Answer> {
         connection.number += 1;
@@ -326,6 +373,8 @@ impl LocalLink {
             id,
             number,
             replies,
+            staging: None,
+            wanted: 0,
         })
     }
 

@@ -65,13 +65,6 @@ impl<T: Argument> List<T> {
         values.map(|value| self.pack(&value)).collect()
     }
 
-    fn unpack_all(&self, parcels: Vec<Parcel>) -> Result<Vec<T>> {
-        parcels
-            .into_iter()
-            .map(|parcel| self.unpack(parcel))
-            .collect()
-    }
-
     fn stamped(&self, answer: Answer) -> Result<Option<(u64, T)>> {
         match answer {
             Answer::Value(None) => Ok(None),
@@ -187,18 +180,20 @@ impl<T: Argument> List<T> {
 
     /// A copy of the elements of these indices, as far as there are such: Python's `l[a:b]`.
     pub fn slice(&self, indices: Range<usize>) -> Result<Vec<T>> {
-        let (_, values) = self.parcels(indices)?;
-        self.unpack_all(values)
+        Ok(self.stamped_slice(indices)?.1)
     }
 
-    fn parcels(&self, indices: Range<usize>) -> Result<(u64, Vec<Parcel>)> {
+    /// The elements of these indices, with the stamp of the list.
+    fn stamped_slice(&self, indices: Range<usize>) -> Result<(u64, Vec<T>)> {
         let Range { start, end } = indices;
         let (mut stamp, mut values) = (0, Vec::new());
         let read = Operation::List(ListOperation::Slice(start as u64, end as u64));
         self.proxy.read_pages(read, |answer| match answer {
             Answer::Values(page) => {
                 stamp = page.stamp;
-                values.extend(page.items);
+                for value in page.items {
+                    values.push(self.unpack(value)?);
+                }
                 Ok(page.is_last)
             }
             _ => Err(unexpected()),
@@ -241,8 +236,7 @@ impl<T: Argument> List<T> {
     /// hold for such changes gives it one.
     pub fn update_all(&self, mut change: impl FnMut(&mut Vec<T>)) -> Result<()> {
         loop {
-            let (stamp, values) = self.parcels(0..usize::MAX)?;
-            let mut values = self.unpack_all(values)?;
+            let (stamp, mut values) = self.stamped_slice(0..usize::MAX)?;
             change(&mut values);
             let replace = ListOperation::ReplaceAll(self.pack_all(values)?, stamp);
             if flag(self.call(replace)?)? {

@@ -106,7 +106,15 @@ impl Manager {
     /// has. Over a network that others use, go through a tunnel (ssh, WireGuard).
     ///
     /// The socket file of a manager that was killed is replaced; that of one that lives, or another
-    /// file, is not.
+    /// file, is not. Let it be in a directory of your own: in one that others use (`/tmp`), any of
+    /// them can lock the directory, and `bind` then waits 2 s and fails if there is a file to
+    /// replace.
+    ///
+    /// It listens from the start. A client that connects before something is published gets
+    /// [`ErrorKind::NotFound`]: publish what clients ask for first as the last, and let a client that
+    /// may be early try again.
+    ///
+    /// To end one that listens takes up to 250 ms.
     ///
     /// ```
     /// use mp_manager::{Dict, Manager};

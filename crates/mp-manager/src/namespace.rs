@@ -95,10 +95,7 @@ impl Namespace {
 
     /// All names, in the order in which they came.
     pub fn names(&self) -> Result<Vec<String>> {
-        match self.call(DictOperation::Keys)? {
-            Answer::Keys(keys) => keys.iter().map(Key::open).collect(),
-            _ => Err(unexpected()),
-        }
+        self.proxy.keys()
     }
 
     /// Whether both are proxies of the same object.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::remote::numbers::Numbers;
 #[cfg(feature = "net")]
 use crate::remote::references::{self, Arrived, Reference, Session};
+use crate::staging::{self, Staging};
 
 /// A value that was written, with the descriptors of the shared objects in it. A clone is the same
 /// one.
@@ -27,8 +28,16 @@ pub(crate) struct Parcel(Arc<Contents>);
 
 #[derive(Clone, Debug)]
 struct Contents {
-    bytes: Vec<u8>,
+    bytes: Place,
     files: Vec<File>,
+}
+
+/// Where the bytes of a value are.
+#[derive(Clone, Debug)]
+enum Place {
+    Here(Vec<u8>),
+    /// So many, in the [`Staging`] of the connection: on the way, and nowhere else.
+    Staged(usize),
 }
 
 /// A descriptor of a shared object in a value.
@@ -98,12 +107,21 @@ impl File {
 impl Parcel {
     /// Writes a value.
     pub(crate) fn of<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self> {
-        let packed =
-            message::pack(value, Vec::new(), Way::Descriptors).map_err(|why| unwritable(&why))?;
-        let (bytes, descriptors) = packed.into_parts();
+        let packed = message::pack(value, staging::buffer(), Way::Descriptors);
+        let (mut bytes, descriptors) = packed.map_err(|why| unwritable(&why))?.into_parts();
+        if !Staging::is_for(bytes.len()) {
+            // The buffer may be far too large for it.
+            let exact = bytes.as_slice().to_vec();
+            staging::keep(std::mem::replace(&mut bytes, exact));
+        }
         let descriptors = descriptors.unwrap_or_default().into_iter();
         let files = descriptors.map(File::Written).collect();
-        Ok(Self(Arc::new(Contents { bytes, files })))
+        Ok(Self::new(bytes, files))
+    }
+
+    fn new(bytes: Vec<u8>, files: Vec<File>) -> Self {
+        let bytes = Place::Here(bytes);
+        Self(Arc::new(Contents { bytes, files }))
     }
 
     /// Writes a value for a manager of another machine.
@@ -117,7 +135,7 @@ impl Parcel {
         let packed = packed.map_err(|why| unwritable(&why))?;
         let (bytes, _) = packed.into_parts();
         let files = references.into_iter().map(File::Away).collect();
-        Ok(Self(Arc::new(Contents { bytes, files })))
+        Ok(Self::new(bytes, files))
     }
 
     /// What stands for its descriptors, if it came from another machine and has any.
@@ -135,22 +153,24 @@ impl Parcel {
 
     /// The value of no bytes.
     pub(crate) fn empty() -> Self {
-        let (bytes, files) = (Vec::new(), Vec::new());
-        Self(Arc::new(Contents { bytes, files }))
+        Self::new(Vec::new(), Vec::new())
     }
 
     /// Bytes and descriptors that belong together.
     pub(crate) fn received(bytes: Vec<u8>, files: Vec<OwnedFd>) -> Self {
         let files = files.into_iter();
         let files = files.map(|file| File::Received(Arc::new(file))).collect();
-        Self(Arc::new(Contents { bytes, files }))
+        Self::new(bytes, files)
     }
 
     /// The bytes and the descriptors. Of what was received it needs no further descriptor.
     pub(crate) fn into_parts(self) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
         let Contents { bytes, files } = Arc::unwrap_or_clone(self.0);
         let files: Result<Vec<OwnedFd>> = files.into_iter().map(File::into_owned).collect();
-        Ok((bytes, files?))
+        match bytes {
+            Place::Here(bytes) => Ok((bytes, files?)),
+            Place::Staged(_) => Err(staging::no_staging()),
+        }
     }
 
     /// Reads the value. Of one that was received it needs no further descriptor: it is lost if it
@@ -158,15 +178,87 @@ impl Parcel {
     pub(crate) fn open<T: DeserializeOwned>(self) -> Result<T> {
         #[cfg(feature = "net")]
         if let Some(references) = self.references() {
-            return references::read(references, &self.0.bytes)
-                .map_err(|why| undecodable::<T>(&self.0.bytes, &why));
+            let bytes = self.bytes()?;
+            return references::read(references, bytes)
+                .map_err(|why| undecodable::<T>(bytes, &why));
         }
         let (bytes, files) = self.into_parts()?;
-        if cfg!(feature = "net") {
-            return open_foreign(&bytes, files);
+        let value = if cfg!(feature = "net") {
+            open_foreign(&bytes, files)
+        } else {
+            let files = Some(files).filter(|files| !files.is_empty());
+            message::unpack(&bytes, files).map_err(|why| undecodable::<T>(&bytes, &why))
+        };
+        if Staging::is_for(bytes.len()) {
+            staging::keep(bytes);
         }
-        let files = Some(files).filter(|files| !files.is_empty());
-        message::unpack(&bytes, files).map_err(|why| undecodable::<T>(&bytes, &why))
+        value
+    }
+
+    /// Its bytes; of one that is staged they are not known.
+    #[cfg(feature = "net")]
+    fn bytes(&self) -> Result<&[u8]> {
+        match &self.0.bytes {
+            Place::Here(bytes) => Ok(bytes),
+            Place::Staged(_) => Err(staging::no_staging()),
+        }
+    }
+
+    /// Whether it travels by a [`Staging`].
+    pub(crate) fn is_large(&self) -> bool {
+        matches!(&self.0.bytes, Place::Here(bytes) if Staging::is_for(bytes.len()))
+    }
+
+    /// Copies its bytes into a staging and travels there, if there is room.
+    pub(crate) fn stage(&mut self, staging: &Staging) {
+        let Place::Here(bytes) = &self.0.bytes else {
+            return;
+        };
+        if staging.write(bytes).is_err() {
+            return;
+        }
+        let staged = Place::Staged(bytes.len());
+        match Arc::get_mut(&mut self.0) {
+            Some(contents) => {
+                if let Place::Here(bytes) = std::mem::replace(&mut contents.bytes, staged) {
+                    staging::keep(bytes);
+                }
+            }
+            // Kept elsewhere, too.
+            None => {
+                let files = self.0.files.clone();
+                self.0 = Arc::new(Contents {
+                    bytes: staged,
+                    files,
+                });
+            }
+        }
+    }
+
+    /// Copies its bytes out of the staging by which it came, if it came so, to the start of a
+    /// buffer.
+    pub(crate) fn unstage(&mut self, staging: Option<&Staging>, buffer: Vec<u8>) -> Result<()> {
+        let Place::Staged(len) = self.0.bytes else {
+            return Ok(());
+        };
+        let mut bytes = buffer;
+        let staging = staging.ok_or_else(staging::no_staging)?;
+        staging.read(len, &mut bytes)?;
+        *self = Self::new(bytes, self.0.files.clone());
+        Ok(())
+    }
+
+    /// Whether its bytes are in a staging.
+    pub(crate) fn is_staged(&self) -> bool {
+        matches!(self.0.bytes, Place::Staged(_))
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        match &self.0.bytes {
+            Place::Here(bytes) => bytes.len(),
+            Place::Staged(len) => *len,
+        }
     }
 
     /// How many descriptors it has.
@@ -182,7 +274,12 @@ impl Parcel {
     /// Whether both are written alike. A value with shared objects is like no other: its bytes do
     /// not say which they are.
     pub(crate) fn is_equal(&self, other: &Self) -> bool {
-        !self.has_objects() && !other.has_objects() && self.0.bytes == other.0.bytes
+        match (&self.0.bytes, &other.0.bytes) {
+            (Place::Here(bytes), Place::Here(others)) => {
+                !self.has_objects() && !other.has_objects() && bytes == others
+            }
+            _ => false,
+        }
     }
 
     /// The highest number of its descriptors.
@@ -194,17 +291,22 @@ impl Parcel {
 
 impl Serialize for Parcel {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let refused = |error| transfer::refuse(error, serde::ser::Error::custom);
         let Contents { bytes, files } = &*self.0;
         #[cfg(feature = "net")]
         if references::is_in_frame() {
             let numbers: Result<Vec<u64>> = files.iter().map(File::send).collect();
-            let numbers =
-                numbers.map_err(|error| transfer::refuse(error, serde::ser::Error::custom))?;
+            let numbers = numbers.map_err(refused)?;
+            let bytes = self.bytes().map_err(refused)?;
             return (Bytes(bytes), numbers).serialize(serializer);
         }
         let places: Result<Vec<Option<u32>>> = files.iter().map(File::put).collect();
-        let places = places.map_err(|error| transfer::refuse(error, serde::ser::Error::custom))?;
-        (Bytes(bytes), places).serialize(serializer)
+        let places = places.map_err(refused)?;
+        let (bytes, staged) = match bytes {
+            Place::Here(bytes) => (&bytes[..], None),
+            Place::Staged(len) => (&[][..], Some(*len as u64)),
+        };
+        (Bytes(bytes), staged, places).serialize(serializer)
     }
 }
 
@@ -218,14 +320,22 @@ impl<'de> Deserialize<'de> for Parcel {
                 Deserialize::deserialize(deserializer)?;
             let files: Result<Vec<File>> = numbers.into_iter().map(File::receive).collect();
             let files = files.map_err(|error| transfer::refuse(error, D::Error::custom))?;
-            return Ok(Self(Arc::new(Contents { bytes, files })));
+            return Ok(Self::new(bytes, files));
         }
-        let (ByteBuf(bytes), places) = <(ByteBuf, Vec<Option<u32>>)>::deserialize(deserializer)?;
+        let (ByteBuf(bytes), staged, places) = Wire::deserialize(deserializer)?;
         let files: Result<Vec<File>> = places.into_iter().map(take_file).collect();
         let files = files.map_err(|error| transfer::refuse(error, D::Error::custom))?;
+        let bytes = match staged {
+            None => Place::Here(bytes),
+            Some(len) => Place::Staged(usize::try_from(len).unwrap_or(usize::MAX)),
+        };
         Ok(Self(Arc::new(Contents { bytes, files })))
     }
 }
+
+/// A value in a message: its bytes, how many of them are staged instead, and the places of its
+/// descriptors.
+type Wire = (ByteBuf, Option<u64>, Vec<Option<u32>>);
 
 fn take_file(place: Option<u32>) -> Result<File> {
     let place = place.ok_or_else(|| {
@@ -248,6 +358,11 @@ impl Key {
             ))
         })?;
         Ok(Self(bytes.into()))
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Reads the key.

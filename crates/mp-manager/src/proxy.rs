@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use mp_layout::{Error, ErrorKind, Result};
 use mp_object::transfer;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
 use crate::link::{Link, LinkHandle};
 use crate::object::not_made;
-use crate::request::{Answer, Kind, Operation};
+use crate::request::{Answer, DictOperation, Kind, Operation};
 use crate::token::Token;
 
 /// An object at the server, which is there as long as this is.
@@ -54,6 +55,22 @@ impl Proxy {
         take: impl FnMut(Answer) -> Result<bool>,
     ) -> Result<()> {
         self.link.read_pages(self.object, operation, take)
+    }
+
+    /// A copy of a dictionary's keys.
+    pub(crate) fn keys<K: DeserializeOwned>(&self) -> Result<Vec<K>> {
+        let mut keys = Vec::new();
+        let read = Operation::Dict(DictOperation::Keys);
+        self.read_pages(read, |answer| match answer {
+            Answer::Keys(page) => {
+                for key in page.items {
+                    keys.push(key.open()?);
+                }
+                Ok(page.is_last)
+            }
+            _ => Err(unexpected()),
+        })?;
+        Ok(keys)
     }
 
     pub(crate) fn len(&self) -> Result<usize> {

@@ -34,13 +34,14 @@
 //!   emptied then.
 //! - I3: what a remote client takes out of a container comes back unless the client has said that
 //!   it has received the answer, which it says before its caller gets the item.
-//! - I4: a gateway takes no descriptor of those that the server keeps free for local requests.
+//! - I4: a gateway takes no connection, pipe or reference whose descriptor is of those that the
+//!   server keeps free for local requests. What comes with one answer it may have for a moment.
 //!
 //! # If a process dies
 //!
 //! | a process dies | what the others see |
 //! |---|---|
-//! | a remote client | its connections end; what it was taking comes back to its place, the objects of which it had the last proxies are freed, both within 250 ms |
+//! | a remote client | its connections end; what it was taking comes back to its place, the objects of which it had the last proxies are freed, both within 250 ms, or when a forked copy of it has ended, too |
 //! | the server | [`Closed`](mp_layout::ErrorKind::Closed) at each remote client that waits, and at each later call |
 //! | a whole machine | the same, when the kernel has given up asking it: within a minute if nothing was on its way |
 

@@ -1,6 +1,8 @@
 //! What clients ask of the server, and what it answers.
 
 use std::cell::Cell;
+#[cfg(feature = "net")]
+use std::fmt;
 use std::os::fd::RawFd;
 
 use mp_layout::{Error, Result};
@@ -9,6 +11,7 @@ use mp_queue::{Connection, Nothing};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::parcel::{Key, Parcel};
+use crate::staging::Staging;
 use crate::token::Token;
 
 /// One request. Its sender waits for the reply before it sends the next.
@@ -57,6 +60,8 @@ pub(crate) enum Operation {
     Connect(Connection<Reply, Nothing>, Receipt),
     /// The reply to the last request was received.
     Received,
+    /// By this memory large values come and go from now on.
+    Stage(Staging),
     /// The dictionary of the published names, which is made if there is none yet.
     Names,
     /// Makes an object.
@@ -90,12 +95,23 @@ pub(crate) enum Receipt {
 
 /// Where the server is to listen.
 #[cfg(feature = "net")]
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Listen {
     /// By which the requests of remote clients go to the server's thread.
     pub(crate) link: crate::link::LinkHandle,
     pub(crate) address: mp_net::Address,
     pub(crate) key: Vec<u8>,
+}
+
+#[cfg(feature = "net")]
+impl fmt::Debug for Listen {
+    /// Without the key.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Listen");
+        shown
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A function that the server calls, and its arguments.
@@ -127,6 +143,7 @@ pub(crate) enum DictOperation {
     Take(Key),
     /// Removes the key that came last, and answers it with its value.
     TakeLast,
+    /// The keys, in pages.
     Keys,
     /// The keys with their values, in pages.
     Items,
@@ -183,7 +200,7 @@ pub(crate) enum Answer {
     /// A value with its stamp.
     Value(Option<(u64, Parcel)>),
     Item(Option<(Key, Parcel)>),
-    Keys(Vec<Key>),
+    Keys(Page<Key>),
     Items(Page<(Key, Parcel)>),
     Values(Page<Parcel>),
     /// What came of a call: the bytes of an [`Outcome`](mp_process::call::Outcome).
@@ -202,56 +219,112 @@ pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
     /// Whether nothing is left.
     pub(crate) is_last: bool,
-    /// What is left. It stays at the server, for the next requests of the same client.
-    #[serde(skip, default = "Vec::new")]
-    rest: Vec<T>,
 }
 
-impl<T> Page<T> {
-    /// Those of a copy whose descriptors fit into a message; the others are the rest.
-    pub(crate) fn of(stamp: u64, mut items: Vec<T>, descriptors: impl Fn(&T) -> usize) -> Self {
-        let mut taken = 0;
-        // One alone came in a message, and so fits into one.
-        let end = items.iter().enumerate().position(|(place, item)| {
-            taken += descriptors(item);
-            taken > MAX_FDS && place != 0
-        });
-        let rest = end.map(|end| items.split_off(end)).unwrap_or_default();
+/// So many bytes of values and keys are in a page, unless the first alone has more. A gateway has
+/// each answer twice, and the server's thread serves no other client while it copies one.
+const PAGE_BYTES: usize = 16 << 20;
+
+/// What a page has many of.
+pub(crate) trait Item {
+    /// How many bytes it has.
+    fn len(&self) -> usize;
+
+    /// Its value, unless it is a key.
+    fn value(&self) -> Option<&Parcel>;
+}
+
+impl Item for Key {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn value(&self) -> Option<&Parcel> {
+        None
+    }
+}
+
+impl Item for Parcel {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn value(&self) -> Option<&Parcel> {
+        Some(self)
+    }
+}
+
+impl Item for (Key, Parcel) {
+    fn len(&self) -> usize {
+        self.0.len() + self.1.len()
+    }
+
+    fn value(&self) -> Option<&Parcel> {
+        Some(&self.1)
+    }
+}
+
+impl<T: Item> Page<T> {
+    /// All of a copy.
+    pub(crate) fn of(stamp: u64, items: impl Iterator<Item = T>) -> Self {
         Self {
             stamp,
-            items,
-            is_last: rest.is_empty(),
-            rest,
+            items: items.collect(),
+            is_last: true,
         }
     }
 
-    fn take_next(&mut self, descriptors: impl Fn(&T) -> usize) -> Option<Self> {
-        let rest = std::mem::take(&mut self.rest);
-        (!rest.is_empty()).then(|| Self::of(self.stamp, rest, descriptors))
-    }
-}
-
-impl Page<Parcel> {
-    pub(crate) fn of_values<'a>(stamp: u64, values: impl Iterator<Item = &'a Parcel>) -> Self {
-        Self::of(stamp, values.cloned().collect(), Parcel::descriptors)
-    }
-}
-
-impl Page<(Key, Parcel)> {
-    pub(crate) fn of_items(stamp: u64, items: Vec<(Key, Parcel)>) -> Self {
-        Self::of(stamp, items, |(_, value)| value.descriptors())
+    /// Keeps what fits into an answer; returns the rest.
+    fn split(&mut self) -> Option<Self> {
+        let (mut bytes, mut descriptors) = (0_usize, 0);
+        // One alone came in a message, and so fits into one.
+        let end = self.items.iter().enumerate().position(|(place, item)| {
+            bytes = bytes.saturating_add(item.len());
+            descriptors += item.value().map_or(0, Parcel::descriptors);
+            (bytes > PAGE_BYTES || descriptors > MAX_FDS) && place != 0
+        });
+        let rest = self.items.split_off(end?);
+        self.is_last = false;
+        Some(Self {
+            stamp: self.stamp,
+            items: rest,
+            is_last: true,
+        })
     }
 }
 
 impl Answer {
-    /// The answer to come after this one, if that is a page and not the last.
-    pub(crate) fn take_next_page(&mut self) -> Option<Self> {
+    /// Keeps what fits into one answer; returns the one to come after it, if there is more.
+    pub(crate) fn split(&mut self) -> Option<Self> {
         match self {
-            Self::Items(page) => page
-                .take_next(|(_, value)| value.descriptors())
-                .map(Self::Items),
-            Self::Values(page) => page.take_next(Parcel::descriptors).map(Self::Values),
+            Self::Keys(page) => page.split().map(Self::Keys),
+            Self::Items(page) => page.split().map(Self::Items),
+            Self::Values(page) => page.split().map(Self::Values),
             _ => None,
+        }
+    }
+
+    /// Its value, if there is one.
+    pub(crate) fn value_mut(&mut self) -> Option<&mut Parcel> {
+        match self {
+            Self::Value(Some((_, value))) | Self::Item(Some((_, value))) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// How many bytes of values and keys are in it.
+    #[cfg(feature = "net")]
+    pub(crate) fn len(&self) -> usize {
+        fn all<T: Item>(page: &Page<T>) -> usize {
+            page.items.iter().map(Item::len).sum()
+        }
+        match self {
+            Self::Value(Some((_, value))) | Self::Returned(value) => value.len(),
+            Self::Item(Some((key, value))) => key.len() + value.len(),
+            Self::Keys(page) => all(page),
+            Self::Items(page) => all(page),
+            Self::Values(page) => all(page),
+            _ => 0,
         }
     }
 }
@@ -276,6 +349,22 @@ impl Operation {
                 values.len()
             }
             _ => 0,
+        }
+    }
+
+    /// Its value, if it has one and no other.
+    pub(crate) fn value_mut(&mut self) -> Option<&mut Parcel> {
+        match self {
+            Self::Make(call) | Self::Call(call) => Some(&mut call.arguments),
+            Self::Dict(DictOperation::Put(_, value, _) | DictOperation::Replace(_, value))
+            | Self::List(ListOperation::Put(_, value, _) | ListOperation::Insert(_, value)) => {
+                Some(value)
+            }
+            Self::List(ListOperation::Extend(values)) => match &mut values[..] {
+                [value] => Some(value),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

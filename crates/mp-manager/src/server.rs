@@ -15,6 +15,7 @@ use mp_queue::{Connection, GetError, Nothing, PutError, Queue};
 use crate::object_thread::Caller;
 use crate::request::{Answer, Operation, Receipt, Reply, Request, Sender};
 use crate::reserve::Reserve;
+use crate::staging::Staging;
 use crate::store::{Lent, Store, Swept};
 use crate::token::Token;
 
@@ -111,6 +112,7 @@ struct Client {
     /// The next page of what it asked for last.
     next_page: Option<Answer>,
     receipt: Receipt,
+    staging: Option<Staging>,
 }
 
 impl Client {
@@ -155,6 +157,7 @@ impl Server {
             lent: None,
             next_page: None,
             receipt,
+            staging: None,
         };
         match self.check_descriptor(next_descriptor()) {
             Ok(()) => drop(self.clients.insert(sender.connection, client)),
@@ -166,7 +169,7 @@ impl Server {
         }
     }
 
-    fn answer(&mut self, sender: Sender, object: u64, operation: Operation) {
+    fn answer(&mut self, sender: Sender, object: u64, mut operation: Operation) {
         // A client that was refused has its answer already.
         let Some(client) = self.clients.get_mut(&sender.connection) else {
             return;
@@ -174,11 +177,18 @@ impl Server {
         // It sends the next request when it has the reply to the last one.
         client.lent = None;
         let next_page = client.next_page.take();
+        let value = operation.value_mut();
+        let staging = client.staging.as_ref();
+        if let Some(Err(error)) = value.map(|value| value.unstage(staging, Vec::new())) {
+            return self.reply(sender, Answer::Failed(error), None);
+        }
         if matches!(operation, Operation::CountObjects) {
             self.sweep();
         }
         let descriptor = match operation {
-            Operation::Create(_) | Operation::Make(_) | Operation::Names => next_descriptor(),
+            Operation::Create(_) | Operation::Make(_) | Operation::Names | Operation::Stage(_) => {
+                next_descriptor()
+            }
             _ => None,
         };
         let descriptor = descriptor.max(operation.highest_descriptor());
@@ -186,6 +196,12 @@ impl Server {
             return self.reply(sender, Answer::Failed(error), None);
         }
         match operation {
+            Operation::Stage(staging) => {
+                if let Some(client) = self.clients.get_mut(&sender.connection) {
+                    client.staging = Some(staging);
+                }
+                self.reply(sender, Answer::Done, None);
+            }
             Operation::Received => self.reply(sender, Answer::Done, None),
             Operation::Make(call) => self.delegate(sender, |store, to| store.make(call, to)),
             Operation::Call(call) => {
@@ -235,7 +251,12 @@ impl Server {
             return;
         };
         let number = sender.number;
-        let next_page = answer.take_next_page();
+        let next_page = answer.split();
+        if let (Some(value), Some(staging)) = (answer.value_mut(), &client.staging)
+            && value.is_large()
+        {
+            value.stage(staging);
+        }
         let Err(error) = client.replies.send(Reply { number, answer }) else {
             client.lent = lent;
             client.next_page = next_page;
@@ -311,8 +332,6 @@ pub(crate) fn unsendable(error: PutError<Reply>) -> Error {
         PutError::TooLarge { value, len, max } => {
             let way_out = match value.answer {
                 Answer::Returned(_) => "return it in parts",
-                Answer::Values(_) => "read it in parts, by `get` or `slice`",
-                Answer::Items(_) => "read the values by `get`",
                 _ => "keep it in smaller parts",
             };
             format!("the answer has {len} bytes, and {max} are the most; {way_out}")
@@ -395,6 +414,66 @@ mod tests {
             Answer::Number(number) => number,
             other => panic!("{other:?}"),
         }
+    }
+
+    fn get(index: u64) -> Operation {
+        Operation::List(ListOperation::Get(index))
+    }
+
+    #[test]
+    fn a_large_value_goes_and_comes_beside_the_messages() {
+        let staging_of = |text: &String| Staging::new(2 * text.len()).unwrap();
+        let mut server = server();
+        let mine = connect(&mut server, 1);
+        let (list, _list) = create(&mut server, &mine, Kind::List);
+        let text = "x".repeat(1 << 20);
+        let staged = |staging: &Staging| {
+            let mut value = Parcel::of(&text).unwrap();
+            value.stage(staging);
+            assert!(value.is_staged());
+            Operation::List(ListOperation::Insert(0, value))
+        };
+        let staging = Staging::new(1 << 20).unwrap();
+        // Its bytes are nowhere for this server, or fewer than it says.
+        ask(
+            &mut server,
+            1,
+            list,
+            staged(&Staging::new(2 << 20).unwrap()),
+        );
+        assert!(matches!(mine.recv().unwrap().answer, Answer::Failed(_)));
+        ask(&mut server, 1, 0, Operation::Stage(staging.clone()));
+        assert!(matches!(mine.recv().unwrap().answer, Answer::Done));
+        let large = Staging::new(2 << 20).unwrap();
+        ask(&mut server, 1, list, staged(&large));
+        assert!(matches!(mine.recv().unwrap().answer, Answer::Failed(_)));
+        assert_eq!(len(&mut server, list), 0);
+        // Several are never staged: that is not kept, of which nothing came.
+        let mut values = vec![Parcel::of(&text).unwrap(), parcel(5)];
+        values[0].stage(&staging_of(&text));
+        let extend = ListOperation::Extend(values);
+        ask(&mut server, 1, list, Operation::List(extend));
+        assert!(matches!(mine.recv().unwrap().answer, Answer::Done));
+        let stored = server.store.run(list, get(0)).0;
+        assert!(matches!(stored, Answer::Value(Some((_, value))) if value.len() == 0));
+        server.store.run(list, Operation::Clear);
+
+        ask(&mut server, 1, 0, Operation::Stage(large.clone()));
+        mine.recv().unwrap();
+        ask(&mut server, 1, list, staged(&large));
+        assert!(matches!(mine.recv().unwrap().answer, Answer::Done));
+        large.write(&[0; 100]).unwrap();
+        for operation in [ListOperation::Get(0), ListOperation::Take(None)] {
+            ask(&mut server, 1, list, Operation::List(operation));
+            let mut answer = mine.recv().unwrap().answer;
+            let value = answer.value_mut().expect("it is there");
+            assert!(value.is_staged());
+            value.unstage(Some(&large), Vec::new()).unwrap();
+            assert!(value.clone().open::<String>().unwrap() == text);
+        }
+        drop(mine);
+        server.sweep();
+        assert_eq!(len(&mut server, list), 0, "it was received");
     }
 
     #[test]

@@ -96,9 +96,6 @@ impl<T: Argument> Set<T> {
 
     /// A copy of all elements, in the order in which they came.
     pub fn to_vec(&self) -> Result<Vec<T>> {
-        match self.call(DictOperation::Keys)? {
-            Answer::Keys(keys) => keys.iter().map(Key::open).collect(),
-            _ => Err(unexpected()),
-        }
+        self.proxy.keys()
     }
 }

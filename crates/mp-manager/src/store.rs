@@ -313,6 +313,12 @@ impl Stamps<'_> {
     /// A value that was set now.
     pub(crate) fn entry(&mut self, value: Parcel) -> Entry {
         let stamp = self.next();
+        // One that a peer says is staged, where none is: it has no bytes, and does not decode.
+        let value = if value.is_staged() {
+            Parcel::empty()
+        } else {
+            value
+        };
         Entry { stamp, value }
     }
 }
@@ -371,11 +377,14 @@ fn run_on_dict(
             *lent = taken.map(|(place, key, entry)| LentItem::Entry(place, key, entry));
             Answer::Item(item)
         }
-        DictOperation::Keys => Answer::Keys(map.iter().map(|(key, _)| key.clone()).collect()),
+        DictOperation::Keys => {
+            let keys = map.iter().map(|(key, _)| key.clone());
+            Answer::Keys(Page::of(map.changes(), keys))
+        }
         DictOperation::Items => {
             let items = map.iter();
             let items = items.map(|(key, entry)| (key.clone(), entry.value.clone()));
-            Answer::Items(Page::of_items(map.changes(), items.collect()))
+            Answer::Items(Page::of(map.changes(), items))
         }
         DictOperation::Extend(items) => {
             for (key, value) in items {

@@ -210,6 +210,40 @@ fn killed_clients_lose_nothing_that_was_done() -> Result<()> {
     Ok(())
 }
 
+/// A value of one letter, longer than what a message has in itself.
+fn long(letter: u8) -> Vec<u8> {
+    vec![letter; 400 << 10]
+}
+
+fn set_long_values(dict: Dict<u32, Vec<u8>>, sets: Dict<u32, u64>) -> Result<()> {
+    for count in 0.. {
+        dict.set(&0, long(b'a' + (count % 26) as u8))?;
+        sets.set(&0, count + 1)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_long_value_of_a_killed_client_is_there_as_a_whole() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let (dict, sets) = (manager.dict::<u32, Vec<u8>>()?, manager.dict::<u32, u64>()?);
+    for round in 0..10 {
+        sets.clear()?;
+        let client = spawn(set_long_values, (dict.clone(), sets.clone()))?;
+        while sets.get(&0)?.unwrap_or(0) < 2 + round {
+            thread::yield_now();
+        }
+        client.kill()?;
+        client.join()?;
+        let (value, sets) = (dict.get(&0)?, sets.get(&0)?.expect("it has begun"));
+        // The last one that it counted, or the one after that.
+        let expected = [sets - 1, sets].map(|count| long(b'a' + (count % 26) as u8));
+        assert!(expected.contains(&value.expect("it was set")));
+    }
+    Ok(())
+}
+
 #[test]
 fn what_a_killed_client_did_not_receive_comes_back() -> Result<()> {
     fn take(list: List<u32>, dict: Dict<u32, u32>, how: u32, mine: Event, go: Event) -> Result<()> {

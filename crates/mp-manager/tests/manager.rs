@@ -437,6 +437,90 @@ fn a_value_of_many_bytes_comes_back() -> Result<()> {
     Ok(())
 }
 
+/// Longer than what a message has in itself.
+fn long(byte: char) -> String {
+    byte.to_string().repeat(300 << 10)
+}
+
+#[test]
+fn a_long_value_is_what_a_short_one_is() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let dict = manager.dict::<u32, String>()?;
+    assert_eq!(dict.insert(&1, long('a'))?, None);
+    assert_eq!(dict.insert(&1, long('b'))?, Some(long('a')));
+    assert!(!dict.compare_and_set(&1, Some(&long('a')), Some(long('c')))?);
+    assert!(dict.compare_and_set(&1, Some(&long('b')), Some(long('c')))?);
+    dict.update(&1, |text| text.unwrap_or_default() + "!")?;
+    assert_eq!(dict.get(&1)?, Some(long('c') + "!"));
+    dict.extend([(2, long('d')), (3, long('e'))])?;
+    assert_eq!(dict.popitem()?, Some((3, long('e'))));
+    assert_eq!(dict.pop(&1)?, Some(long('c') + "!"));
+    let list = manager.list::<String>()?;
+    list.extend([long('a'), long('b')])?;
+    list.append(long('b'))?;
+    list.insert(0, long('c'))?;
+    assert_eq!(
+        (list.index(&long('b'))?, list.count(&long('b'))?),
+        (Some(2), 2)
+    );
+    assert!(list.remove(&long('b'))?);
+    list.sort()?;
+    assert_eq!(list.to_vec()?, [long('a'), long('b'), long('c')]);
+    let space = manager.namespace()?;
+    space.set("rows", (long('r'), list.clone()))?;
+    let (text, rows) = space
+        .get::<(String, List<String>)>("rows")?
+        .expect("it is set");
+    assert!(text == long('r') && rows.is_same(&list));
+    Ok(())
+}
+
+#[test]
+fn values_of_all_lengths_come_back() -> Result<()> {
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let dict = manager.dict::<u32, Vec<u8>>()?;
+    let value = |len: usize| -> Vec<u8> { (0..len).map(|n| (n % 251) as u8).collect() };
+    // Up to both limits between which a value has memory of its own on its way, and back.
+    let lens = [
+        1,
+        65_533,
+        65_534,
+        65_536,
+        100_000,
+        1 << 20,
+        4_194_300,
+        4_194_304,
+        5_000_000,
+    ];
+    for len in lens.into_iter().chain([1 << 20, 70_000, 3]) {
+        dict.set(&1, value(len))?;
+        assert!(dict.get(&1)? == Some(value(len)), "{len}");
+        assert!(dict.pop(&1)? == Some(value(len)), "{len}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_copy_of_many_bytes_comes_in_pages_of_one_state() -> Result<()> {
+    const VALUES: usize = 800;
+    let _watchdog = watchdog();
+    let manager = Manager::new()?;
+    let dict = manager.dict::<String, String>()?;
+    let list = manager.list::<String>()?;
+    // 40 MB in values that a message has in itself.
+    let text = |number: usize| format!("{number:050000}");
+    for number in 0..VALUES {
+        dict.set(&text(number), text(number))?;
+        list.append(text(number))?;
+    }
+    let all: Vec<String> = (0..VALUES).map(text).collect();
+    assert!(dict.keys()? == all && dict.values()? == all);
+    assert!(list.to_vec()? == all);
+    Ok(())
+}
+
 #[test]
 fn a_proxy_of_another_type_is_refused() -> Result<()> {
     let _watchdog = watchdog();

@@ -270,8 +270,43 @@ fn a_large_value_crosses_and_one_that_is_too_large_is_refused() -> Result<()> {
     list.append("a".repeat(5 << 20))?;
     assert_eq!(list.get(0)?.map(|text| text.len()), Some(5 << 20));
     let error = list.append("a".repeat(64 << 20)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(error.kind(), ErrorKind::WrongSize);
     assert!(error.to_string().contains("in parts"), "{error}");
     assert_eq!(list.len()?, 1);
+    Ok(())
+}
+
+#[test]
+fn a_container_larger_than_an_answer_is_read_from_afar_and_a_value_that_is_too_large_refused()
+-> Result<()> {
+    const VALUES: usize = 17;
+    let _watchdog = watchdog();
+    let manager = bound();
+    let local = manager.list::<String>()?;
+    let text = "a".repeat(4 << 20);
+    for _ in 0..VALUES {
+        local.append(text.clone())?;
+    }
+    manager.publish("texts", local.clone())?;
+    let remote = connected(&manager);
+    let texts: List<String> = remote.published("texts")?;
+    assert!(texts.to_vec()?.iter().all(|read| *read == text));
+    local.append("b".repeat(65 << 20))?;
+    let refused = [
+        texts.get(VALUES).map(drop),
+        texts.to_vec().map(drop),
+        texts.pop().map(drop),
+    ];
+    for error in refused.map(Result::unwrap_err) {
+        assert_eq!(error.kind(), ErrorKind::WrongSize, "{error}");
+        let way_out = "on the server's machine, or replace it";
+        assert!(error.to_string().contains(way_out), "{error}");
+    }
+    while texts.len()? != VALUES + 1 {
+        // What was popped comes back.
+        thread::yield_now();
+    }
+    texts.set(VALUES, "small".to_owned())?;
+    assert_eq!(texts.pop()?.as_deref(), Some("small"));
     Ok(())
 }

@@ -15,6 +15,8 @@ use mp_net::{Address, Connection, Listener};
 use super::numbers::Numbers;
 use super::references;
 use super::session::{Table, exhausted, over};
+#[cfg(test)]
+use super::tests::UNTAKEN;
 use super::wire::{self, Hello, LONGEST, PATIENCE, ToServer, Welcome};
 use crate::link::{Link, LocalLink, ReplyConnection};
 use crate::request::{Answer, Listen, Operation, Receipt};
@@ -31,6 +33,10 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How long a client with the key may take to say what it wants.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
+
+/// How long a client may take to take its answer.
+#[cfg(not(test))]
+const UNTAKEN: Duration = PATIENCE;
 
 /// So many connections of clients with the key there are at most; each has a thread.
 const MOST_CONNECTIONS: usize = 1024;
@@ -194,6 +200,7 @@ fn serve(mut connection: Connection, seat: &Seat) {
     };
     let mut client = RemoteClient {
         connection: connection.with_longest(LONGEST),
+        shared,
         link,
         table: Arc::clone(&session.table),
         replies: None,
@@ -246,6 +253,7 @@ impl Drop for Membership {
 /// A remote client's connection, and the local client that asks for it.
 struct RemoteClient<'s> {
     connection: Connection,
+    shared: &'s Shared,
     link: &'s LocalLink,
     table: Arc<Table>,
     /// Made with the first request. When it is dropped, what it was sent last comes back.
@@ -294,7 +302,9 @@ impl RemoteClient<'_> {
         check(&operation)?;
         let replies = match &mut self.replies {
             Some(replies) => replies,
-            none => none.insert(self.link.connect(Receipt::Told)?),
+            // A pipe, and what comes by it.
+            none if self.shared.has_room(0) => none.insert(self.link.connect(Receipt::Told)?),
+            _ => return Err(exhausted(self.shared.limit)),
         };
         let answer = self.link.ask(replies, object, operation);
         // A reply that failed may come later, and would be taken for the next.
@@ -306,12 +316,14 @@ impl RemoteClient<'_> {
 
     /// Sends an answer. One that cannot be sent is not received: what is in it comes back.
     fn answer(&mut self, answer: Answer) -> Result<()> {
-        let (frame, given) = references::in_frame_at(&self.table, || wire::write(&answer));
-        drop(answer);
-        let frame = frame.and_then(|frame| match frame.len() {
-            len if len > LONGEST => Err(too_long(len)),
-            _ => Ok(frame),
+        let (frame, given) = references::in_frame_at(&self.table, || {
+            // Before it is copied.
+            check_length(answer.len())?;
+            let frame = wire::write(&answer)?;
+            check_length(frame.len())?;
+            Ok(frame)
         });
+        drop(answer);
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
@@ -320,7 +332,7 @@ impl RemoteClient<'_> {
                 wire::write(&Answer::Failed(error))?
             }
         };
-        let sent = self.connection.send_bytes_timeout(&frame, PATIENCE);
+        let sent = self.connection.send_bytes_timeout(&frame, UNTAKEN);
         if sent.is_err() {
             self.table.release(&given);
         }
@@ -339,7 +351,7 @@ pub(crate) fn check(operation: &Operation) -> Result<()> {
         .with_detail(
             "a function is named by its place in the server's program, which a remote client does not share",
         )),
-        Operation::Connect(..) | Operation::Listen(_) => Err(Error::new(
+        Operation::Connect(..) | Operation::Stage(_) | Operation::Listen(_) => Err(Error::new(
             ErrorKind::Unsupported,
             "ask",
             "a manager",
@@ -362,9 +374,18 @@ fn crowded() -> Error {
     ))
 }
 
+fn check_length(len: usize) -> Result<()> {
+    if len > LONGEST {
+        return Err(too_long(len));
+    }
+    Ok(())
+}
+
+/// Copies of containers come in pages: it is one value, or one key.
 #[cold]
 fn too_long(len: usize) -> Error {
-    Error::new(ErrorKind::InvalidInput, "read", "a managed object").with_detail(format!(
-        "the answer has {len} bytes, and {LONGEST} are the most; read it in parts, by `get` or `slice`"
+    Error::new(ErrorKind::WrongSize, "read", "a managed object").with_detail(format!(
+        "a value of {len} bytes where {LONGEST} are the most that travel between machines; read it by a program on the \
+         server's machine, or replace it by smaller ones"
     ))
 }

@@ -1,5 +1,6 @@
 //! A manager of another machine, as all proxies of it in this process see it.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -24,7 +25,6 @@ const KEPT: usize = 64;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A session, and the connections by which threads ask.
-#[derive(Debug)]
 pub(crate) struct RemoteLink {
     address: Address,
     key: Vec<u8>,
@@ -218,6 +218,16 @@ impl RemoteLink {
     }
 }
 
+impl fmt::Debug for RemoteLink {
+    /// Without the key.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("RemoteLink");
+        shown
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Connects, and begins or joins a session, if the server does not refuse it.
 fn join(
     address: &Address,
@@ -239,7 +249,7 @@ fn is_end(error: &Error) -> bool {
 
 #[cold]
 fn too_long(len: usize) -> Error {
-    Error::new(ErrorKind::InvalidInput, "ask", "a manager").with_detail(format!(
+    Error::new(ErrorKind::WrongSize, "ask", "a manager").with_detail(format!(
         "a request of {len} bytes where {LONGEST} are the most; send its values in parts"
     ))
 }

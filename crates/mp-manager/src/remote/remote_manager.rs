@@ -34,14 +34,16 @@ use crate::{Dict, List, Namespace, Set, names};
 /// - The proxy itself, to other processes, and to a forked copy of this one: connect there.
 ///
 /// Each thread that asks has a connection of its own, which is kept for the next request. A request
-/// and an answer may have 64 MiB.
+/// may have 64 MiB, and so may each value that is read: [`ErrorKind::WrongSize`] else. A copy of a
+/// container may be of any size.
 ///
 /// # If a process dies
 ///
 /// - This one: a request was carried out or it was not. What it was taking out
 ///   ([`pop`](List::pop)) comes back within 250 ms, if it had not received it; the objects of which
-///   it had the last proxies are freed. If the network fails just then, it may have received what
-///   also comes back.
+///   it had the last proxies are freed. A forked copy of it keeps the connections open: all this
+///   then happens when the copy has ended, too. If the network fails just then, it may have
+///   received what also comes back.
 /// - The server: every thread that waits gets [`ErrorKind::Closed`], and so does every call after
 ///   that. Connect again when there is a new one.
 /// - A whole machine: the same, within a minute if nothing was on its way, else after about 15

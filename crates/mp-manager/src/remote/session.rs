@@ -138,14 +138,17 @@ impl Table {
         Self { files, limit }
     }
 
-    /// Keeps a descriptor; returns its number.
+    /// Keeps a descriptor; returns its number. A session has at most as many as it leaves free: no
+    /// client alone can take what the others need.
     pub(crate) fn insert(&self, file: Arc<OwnedFd>) -> Result<u64> {
-        if u64::try_from(file.as_raw_fd()).is_ok_and(|number| number >= self.limit) {
-            return Err(exhausted(self.limit));
-        }
+        let next = u64::try_from(file.as_raw_fd()).unwrap_or(0);
+        let free = self.limit.saturating_sub(next);
         let mut files = self.files();
         if files.is_over {
             return Err(over());
+        }
+        if files.by_number.len() as u64 >= free {
+            return Err(exhausted(self.limit));
         }
         files.last += 1;
         let number = files.last;
@@ -183,6 +186,12 @@ impl Table {
         drop(files);
     }
 
+    /// How many descriptors it has.
+    #[cfg(fuzzing)]
+    pub(crate) fn len(&self) -> usize {
+        self.files().by_number.len()
+    }
+
     /// Whether the session has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.files().is_over
@@ -204,7 +213,7 @@ pub(crate) fn over() -> Error {
 #[cold]
 pub(crate) fn exhausted(limit: u64) -> Error {
     Error::new(ErrorKind::TooManyDescriptors, "ask", "a manager").with_detail(format!(
-        "its server has used the {limit} descriptors that clients may take, for their connections and proxies; drop some, or \
-         raise ulimit -Hn before its owner starts"
+        "its server has {limit} descriptors for the connections and proxies of its clients, and this client has as many \
+         as are left of them; drop some proxies, or raise ulimit -Hn before its owner starts"
     ))
 }

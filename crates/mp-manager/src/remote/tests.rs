@@ -1,8 +1,9 @@
 //! Peers that have the key and say what no client says.
 
 use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use mp_net::{Client, Connection, Listener};
 use mp_object::transfer::{self, Way};
 use mp_object::{Lock, message};
 use mp_queue::Queue;
-use mp_testkit::{PATIENCE, UniqueName, Watchdog};
+use mp_testkit::{Forked, PATIENCE, UniqueName, Watchdog, stay};
 
 use super::session::{Session, Table};
 use super::wire::{self, Hello, MOST_ELEMENTS, MOST_RELEASES, ToServer, Welcome};
@@ -24,10 +25,13 @@ use crate::{List, Manager};
 
 const KEY: &[u8] = b"the key";
 
+/// How long a client may take to take its answer: a test waits for it.
+pub(super) const UNTAKEN: Duration = Duration::from_secs(3);
+
 /// A client that writes its frames itself.
 struct Peer {
     connection: Connection,
-    session: std::sync::Arc<Session>,
+    session: Arc<Session>,
 }
 
 impl Peer {
@@ -107,6 +111,44 @@ fn what_a_client_took_comes_back_if_it_did_not_say_that_it_has_it() {
         thread::yield_now();
     }
     assert_eq!(list.to_vec().unwrap(), [1, 2, 3], "in its old place");
+}
+
+#[test]
+fn what_a_killed_client_took_comes_back() {
+    let (manager, list, number, _watchdog) = bound();
+    let client = Forked::arriving(|arrival| {
+        let mut peer = Peer::connect(&manager);
+        assert!(matches!(peer.ask(number, take()), Answer::Value(Some(_))));
+        arrival.arrive();
+        stay()
+    });
+    assert_eq!(list.to_vec().unwrap(), [1, 3]);
+    client.kill_and_reap();
+    while list.len().unwrap() != 3 {
+        thread::yield_now();
+    }
+    assert_eq!(list.to_vec().unwrap(), [1, 2, 3], "in its old place");
+}
+
+#[test]
+fn a_client_that_does_not_take_its_answer_is_dropped_and_its_item_comes_back() {
+    let (manager, list, _, _watchdog) = bound();
+    let texts = manager.list::<String>().unwrap();
+    texts.append("a".repeat(16 << 20)).unwrap();
+    let mut peer = Peer::connect(&manager);
+    let take = Operation::List(ListOperation::Take(None));
+    peer.send(&ToServer::Ask(texts.number(), take));
+    // For 3 s it is out, and others are served.
+    while !texts.is_empty().unwrap() {
+        thread::yield_now();
+    }
+    while texts.is_empty().unwrap() {
+        assert_eq!(list.len().unwrap(), 3);
+        thread::yield_now();
+    }
+    let end = peer.connection.recv_bytes_timeout(PATIENCE).unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::Truncated, "{end}");
+    assert_eq!(texts.get(0).unwrap().map(|text| text.len()), Some(16 << 20));
 }
 
 #[test]
@@ -435,7 +477,7 @@ fn half_a_frame_has_a_deadline() {
 
 #[test]
 fn a_table_keeps_the_last_descriptors_free() {
-    let file = || std::sync::Arc::new(UnixStream::pair().unwrap().0.into());
+    let file = || Arc::new(OwnedFd::from(UnixStream::pair().unwrap().0));
     let full = Table::new(3);
     let refused = full.insert(file()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TooManyDescriptors);
@@ -446,6 +488,10 @@ fn a_table_keeps_the_last_descriptors_free() {
     assert_eq!(table.get(numbers[0]).unwrap_err().kind(), ErrorKind::Decode);
     assert!(table.get(numbers[1]).is_ok());
     table.end();
+    let one = file();
+    let few = Table::new(u64::try_from(one.as_raw_fd()).unwrap() + 40);
+    let kept = (0..100).take_while(|_| few.insert(Arc::clone(&one)).is_ok());
+    assert_eq!(kept.count(), 40, "as many as are left for others");
     let over = [
         table.get(numbers[1]).map(drop),
         table.insert(file()).map(drop),

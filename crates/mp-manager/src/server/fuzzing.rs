@@ -1,5 +1,6 @@
 //! The server under frames of a remote client that may be anything, without sockets and threads.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mp_os::descriptor;
@@ -12,7 +13,7 @@ use crate::remote::wire::{self, ToServer};
 use crate::remote::{check, references};
 use crate::request::{Kind, Operation, Receipt, Reply, Request, Sender};
 
-/// Carries out the frames in these bytes, of which each begins with a byte that says how many of
+/// Carries out the frames in these bytes, of which each begins with two bytes that say how many of
 /// them it has, and writes the answers.
 pub fn serve_frames(mut bytes: &[u8]) {
     let limit = descriptor::limit();
@@ -35,24 +36,41 @@ pub fn serve_frames(mut bytes: &[u8]) {
     };
     // It is not answered.
     serve(&mut server, 0, Operation::Connect(theirs, Receipt::Told)).expect_err("no answer");
-    let created = [Kind::Dict, Kind::List].map(|kind| {
+    // The numbers that the client was given and has not released.
+    let mut given = BTreeSet::new();
+    for kind in [Kind::Dict, Kind::List] {
         let answer = serve(&mut server, 0, Operation::Create(kind)).expect("an answer");
-        let (written, _) = references::in_frame_at(&table, || wire::write(&answer));
-        written.expect("a frame")
-    });
-    assert!(created.iter().all(|frame| !frame.is_empty()));
-    while let Some((len, rest)) = bytes.split_first() {
-        let (frame, rest) = rest.split_at(rest.len().min((*len).into()));
+        let (written, numbers) = references::in_frame_at(&table, || wire::write(&answer));
+        assert!(!written.expect("a frame").is_empty());
+        given.extend(numbers);
+    }
+    while let Some((len, rest)) = bytes.split_first_chunk() {
+        let len = u16::from_le_bytes(*len);
+        let (frame, rest) = rest.split_at(rest.len().min(len.into()));
         bytes = rest;
         match references::in_frame_at(&table, || wire::read(frame)).0 {
             Ok(ToServer::Ask(object, operation)) if check(&operation).is_ok() => {
                 let answer = serve(&mut server, object, operation).expect("it is answered");
-                // It fails where the client has as many references as the server gives.
-                drop(references::in_frame_at(&table, || wire::write(&answer)));
+                let (written, numbers) = references::in_frame_at(&table, || wire::write(&answer));
+                match written {
+                    Ok(_) => given.extend(numbers),
+                    // The client has as many references as the server gives.
+                    Err(_) => table.release(&numbers),
+                }
             }
-            Ok(ToServer::Release(Numbers(numbers))) => table.release(&numbers),
+            Ok(ToServer::Release(Numbers(numbers))) => {
+                table.release(&numbers);
+                for number in &numbers {
+                    given.remove(number);
+                }
+            }
             Ok(ToServer::Ask(..)) | Err(_) => {}
         }
+        assert_eq!(
+            table.len(),
+            given.len(),
+            "a client's table has what it was given"
+        );
     }
     server.sweep();
 }
