@@ -23,6 +23,9 @@ const WORKERS: usize = 2;
 
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// So many looks after the last job was taken, those without a result are given out again.
+const PATIENCE: u32 = 100;
+
 fn main() -> mp::Result<()> {
     let (address, key) = place::of_arguments()?;
     let manager = Manager::bind(address, key)?;
@@ -38,8 +41,21 @@ fn main() -> mp::Result<()> {
         thread::sleep(PAUSE);
     }
     jobs.extend(1..=JOBS)?;
+    let mut looks_without_jobs = 0;
     while results.len()? < JOBS as usize {
         thread::sleep(PAUSE);
+        looks_without_jobs = if jobs.is_empty()? {
+            looks_without_jobs + 1
+        } else {
+            0
+        };
+        if looks_without_jobs == PATIENCE {
+            // A worker was killed with its job, or is slow: then two do it, with the same result.
+            let done = results.keys()?;
+            let lost: Vec<u64> = (1..=JOBS).filter(|job| !done.contains(job)).collect();
+            println!("again: the jobs {lost:?}");
+            jobs.extend(lost)?;
+        }
     }
     let sum: u64 = results.values()?.iter().sum();
     assert_eq!(sum, (1..=JOBS).map(|n| n * n).sum());

@@ -1,6 +1,6 @@
 //! The second of two programs: takes jobs from a `job_board` until all are done.
 //!
-//! The board goes on when a worker is killed; it waits for a job that the worker had.
+//! The board goes on when a worker is killed, and gives the job that the worker had to another.
 
 #![forbid(unsafe_code)]
 
@@ -19,8 +19,11 @@ fn main() -> mp::Result<()> {
     let (address, key) = place::of_arguments()?;
     let done = match work(&Manager::connect(address, key)?) {
         Ok(done) => done,
-        // The others did the last job, and the board has ended.
-        Err(error) if error.kind() == ErrorKind::Closed => return Ok(()),
+        // The others did the last job, or the board was killed.
+        Err(error) if error.kind() == ErrorKind::Closed => {
+            println!("the board has ended");
+            return Ok(());
+        }
         Err(error) => return Err(error),
     };
     println!("process {} did {done} jobs", std::process::id());
