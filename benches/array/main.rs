@@ -20,8 +20,10 @@ use rayon::prelude::*;
 const OURS: &str = "mp-value Array, locked";
 const SLICE: &str = "plain slice";
 const RAW_SET: &str = "mp-value RawArray, set";
+const RAW_SET_ANY: &str = "mp-value RawArray, set at any index";
 const RAW_ITER: &str = "mp-value RawArray, iter";
 const ATOMICS: &str = "slice of atomics";
+const ATOMICS_ANY: &str = "slice of atomics, at any index";
 const NDARRAY: &str = "ndarray Array1";
 
 const TO_WRITE: &str = "mp-value NdArray::open_file";
@@ -51,8 +53,6 @@ fn fill_and_sum(bench: &mut Bench) {
     let len = bench.count(LEN);
     let new_array = || Array::<f64>::new(len).expect("memory for the array");
     let new_raw = || RawArray::<f64>::new(len).expect("memory for the array");
-    let fill_raw = |raw: &RawArray<f64>| (0..len).for_each(|index| raw.set(index, element(index)));
-
     let mut contest = Contest::of_times(format!("fill {} f64, one core", millions(len)));
     contest.ours(OURS, || {
         let array = new_array();
@@ -62,6 +62,10 @@ fn fill_and_sum(bench: &mut Bench) {
         let raw = new_raw();
         again(|| fill_raw(&raw))
     });
+    contest.ours(RAW_SET_ANY, || {
+        let raw = new_raw();
+        again(|| fill_raw_at(&raw, black_box(len)))
+    });
     contest.peer(SLICE, || {
         let mut slice = vec![0.0; len];
         again(|| fill(&mut slice))
@@ -69,6 +73,10 @@ fn fill_and_sum(bench: &mut Bench) {
     contest.peer(ATOMICS, || {
         let atomics = new_atomics(len);
         again(|| fill_atomics(&atomics))
+    });
+    contest.peer(ATOMICS_ANY, || {
+        let atomics = new_atomics(len);
+        again(|| fill_atomics_at(&atomics, black_box(len)))
     });
     contest.peer(NDARRAY, || {
         let mut array = Array1::zeros(len);
@@ -381,6 +389,33 @@ fn fill_atomics(atomics: &[AtomicU64]) {
         atomic.store(element(index).to_bits(), Ordering::Relaxed);
     }
     black_box(atomics);
+}
+
+/// At indices of which the compiler does not know that they are within the slice. The values cost
+/// nothing: how an index is turned into a floating-point number depends on what else the compiler
+/// knows of it, in two instructions or in six.
+#[inline(never)]
+#[expect(clippy::needless_range_loop, reason = "indices that are checked")]
+fn fill_atomics_at(atomics: &[AtomicU64], count: usize) {
+    for index in 0..count {
+        atomics[index].store(index as u64, Ordering::Relaxed);
+    }
+    black_box(atomics);
+}
+
+#[inline(never)]
+fn fill_raw(raw: &RawArray<f64>) {
+    for index in 0..raw.len() {
+        raw.set(index, element(index));
+    }
+}
+
+/// As [`fill_atomics_at`].
+#[inline(never)]
+fn fill_raw_at(raw: &RawArray<f64>, count: usize) {
+    for index in 0..count {
+        raw.set(index, f64::from_bits(index as u64));
+    }
 }
 
 fn load(atomic: &AtomicU64) -> f64 {

@@ -23,24 +23,25 @@ impl Placement {
         self == Self::OneCore || allowed().len() > 1
     }
 
-    /// Pins the calling thread to the core of member `member`.
-    pub fn pin(self, member: usize) {
-        let cores = allowed();
-        let core = match self {
-            Self::TwoCores => cores[member % 2.min(cores.len())],
-            Self::OneCore => cores[0],
-        };
-        set_affinity(&[core]);
-    }
-
-    /// Lets the calling thread, and what it starts, run on any core of the placement.
-    pub fn spread(self) {
+    /// The cores that members take turns between.
+    pub fn cores(self) -> &'static [usize] {
         let cores = allowed();
         let count = match self {
             Self::TwoCores => 2.min(cores.len()),
             Self::OneCore => 1,
         };
-        set_affinity(&cores[..count]);
+        &cores[..count]
+    }
+
+    /// Pins the calling thread to the core of member `member`.
+    pub fn pin(self, member: usize) {
+        let cores = self.cores();
+        set_affinity(&[cores[member % cores.len()]]);
+    }
+
+    /// Lets the calling thread, and what it starts, run on any core of the placement.
+    pub fn spread(self) {
+        set_affinity(self.cores());
     }
 }
 

@@ -1,4 +1,6 @@
-//! The ring for many producers and consumers; the newest value against a seqlock.
+//! The rings for many producers and consumers; the newest value against a seqlock.
+
+mod boost;
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -12,9 +14,12 @@ use mp_layout::{Plain, PlainSlice};
 use mp_ring::{ANONYMOUS, Latest, LoanRing, LoanSeat, MpmcProducer, MpmcRing};
 use mp_shm::Segment;
 
+use self::boost::Boost;
+
 const THREADS: &str = "mp-ring MpmcRing (threads)";
 const PROCESSES: &str = "mp-ring MpmcRing (processes)";
 const CROSSBEAM: &str = "crossbeam ArrayQueue (threads)";
+const BOOST: &str = "boost lockfree::queue (threads)";
 
 const LOANED: &str = "mp-ring LoanRing (threads)";
 const LOANED_PROCESSES: &str = "mp-ring LoanRing (processes)";
@@ -24,19 +29,25 @@ const CAPACITY: usize = 1024;
 
 fn main() {
     let mut bench = Bench::start("mpmc", env!("CARGO_TARGET_TMPDIR"));
+    let boost = Boost::compile();
+    if let Err(missing) = &boost {
+        bench.note(format!("boost's queue is NOT measured: {missing}"));
+    }
+    let boost = boost.as_ref().ok();
     alone(&mut bench);
+    alone_in_place(&mut bench);
     for placement in bench.placements() {
-        many::<1>(&mut bench, 1, placement);
+        many::<1>(&mut bench, 1, placement, boost);
     }
     if Placement::TwoCores.is_available() {
         for sides in [2, 4] {
-            many::<1>(&mut bench, sides, Placement::TwoCores);
+            many::<1>(&mut bench, sides, Placement::TwoCores, boost);
         }
         for sides in [1, 2] {
-            loaned::<8>(&mut bench, sides);
-            loaned::<128>(&mut bench, sides);
+            loaned::<8>(&mut bench, sides, boost);
+            loaned::<128>(&mut bench, sides, boost);
         }
-        many::<7>(&mut bench, 2, Placement::TwoCores);
+        many::<7>(&mut bench, 2, Placement::TwoCores, boost);
         newest(&mut bench);
     }
     with_criterion(&mut bench.finish());
@@ -67,9 +78,40 @@ fn alone(bench: &mut Bench) {
     bench.contest(contest);
 }
 
+/// The same in place.
+fn alone_in_place(bench: &mut Bench) {
+    const WORDS: usize = 8;
+    let count = bench.count(200_000);
+    let mut contest = Contest::of_times("push and pop 64 B in place, one thread");
+    contest.ours(LOANED, || {
+        in_loan_ring::<WORDS, _>(2, |seats| {
+            Sample::time(count, || {
+                let mut loan = seats[0].loan().expect("room");
+                *loan = [black_box(7); WORDS];
+                loan.commit().expect("a sound ring");
+                let taken = seats[1].take().expect("a value");
+                black_box(&*taken);
+                taken.release();
+            })
+        })
+    });
+    contest.peer(CROSSBEAM, || {
+        let queue = ArrayQueue::new(CAPACITY);
+        Sample::time(count, || {
+            queue.push([black_box(7_u64); WORDS]).expect("room");
+            black_box(queue.pop().expect("a value"));
+        })
+    });
+    bench.contest(contest);
+}
+
 /// `sides` producers and as many consumers.
-fn many<const WORDS: usize>(bench: &mut Bench, sides: usize, placement: Placement)
-where
+fn many<const WORDS: usize>(
+    bench: &mut Bench,
+    sides: usize,
+    placement: Placement,
+    boost: Option<&Boost>,
+) where
     Value<WORDS>: Plain,
 {
     let count = bench.count(200_000) / sides;
@@ -103,13 +145,18 @@ where
             || patiently(|| queue.pop())[0],
         )
     });
+    if let Some(boost) = boost {
+        contest.peer(BOOST, || {
+            boost.trade(market(Kind::Threads), WORDS, CAPACITY)
+        });
+    }
     let outcome = bench.contest(contest);
     let speed = outcome.map(|outcome| outcome.speed(THREADS, CROSSBEAM));
     bench.goal_at_least(format!("{name}: speed of ArrayQueue"), 0.8, speed);
 }
 
 /// `sides` producers of values in place and as many consumers, on two cores.
-fn loaned<const WORDS: usize>(bench: &mut Bench, sides: usize)
+fn loaned<const WORDS: usize>(bench: &mut Bench, sides: usize, boost: Option<&Boost>)
 where
     Value<WORDS>: PlainSlice,
 {
@@ -157,9 +204,19 @@ where
             || black_box(patiently(|| queue.pop()))[0],
         )
     });
+    if let Some(boost) = boost {
+        contest.peer(BOOST, || {
+            boost.trade(market(Kind::Threads), WORDS, CAPACITY)
+        });
+    }
     let outcome = bench.contest(contest);
-    let speed = outcome.map(|outcome| outcome.speed(LOANED, CROSSBEAM));
-    bench.goal_at_least(format!("{name}: speed of ArrayQueue"), 0.4, speed);
+    let speed = |peer| outcome.as_ref().map(|outcome| outcome.speed(LOANED, peer));
+    let goal = format!("{name}: speed of ArrayQueue");
+    bench.goal_at_least(goal, 0.4, speed(CROSSBEAM));
+    if boost.is_some() {
+        let goal = format!("{name}: speed of boost's queue");
+        bench.goal_at_least(goal, 4.0, speed(BOOST));
+    }
 }
 
 /// What `work` does with so many seats of a ring of loans in shared memory.
