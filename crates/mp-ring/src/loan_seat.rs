@@ -27,7 +27,10 @@ use crate::{Loan, LoanRing, PopError, PushError, ReserveError, Taken};
 /// assert!(seat.take().is_err());
 /// # Ok::<(), mp_layout::Error>(())
 /// ```
+// In lines of its own: where seats of several threads lie next to each other, a loan of one must
+// not take a line from another.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct LoanSeat<'a, T> {
     ring: LoanRing<'a, T>,
     seat: usize,
