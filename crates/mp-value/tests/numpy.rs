@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use mp_layout::{Complex, ErrorKind, Plain};
 use mp_testkit::UniqueName;
 use mp_value::{Array, NdArray, NdReader, RawArray};
-use python::numpy;
+use python::{matplotlib, numpy};
 
 #[derive(Clone, Copy, Debug, PartialEq, Plain)]
 #[repr(C)]
@@ -199,6 +199,48 @@ fn sees_what_we_write_while_it_runs() {
         array.set(&[0, 0], 42).unwrap();
         let seen = viewer.join().unwrap();
         assert!(seen.is_none_or(|seen| seen == "42"));
+    });
+}
+
+/// Draws, marks the first pixel, and ends when the last one is drawn.
+const PAUSE: &str = "
+import matplotlib.pyplot, time
+end = time.monotonic() + 60
+def pause(_):
+    assert time.monotonic() < end
+    matplotlib.pyplot.gcf().canvas.draw()
+    drawn = matplotlib.pyplot.gca().images[0].get_array()
+    print(drawn[-1, -1])
+    picture[0, 0] = 1
+    if drawn[-1, -1] != 0: raise SystemExit
+matplotlib.pyplot.pause = pause
+";
+
+#[test]
+fn matplotlib_draws_what_we_write_by_the_program_of_the_page() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/arrays.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, program) = page.split_once("```python\n").expect("a program");
+    let (program, _) = program.split_once("```").expect("its end");
+    assert!(program.contains("plt.pause("), "{program}");
+
+    let name = UniqueName::new("picture");
+    let picture = NdArray::<f32>::create_named(&name, &[1080, 1920]).unwrap();
+    let path = format!("/dev/shm/{}", &*name);
+    let program = program.replace("/dev/shm/picture.npy", &path);
+    assert!(program.contains(&path), "{program}");
+    std::thread::scope(|scope| {
+        let viewer = scope.spawn(|| matplotlib(&format!("{PAUSE}{program}")));
+        // Ends with the viewer if there is no matplotlib.
+        while picture.get(&[0, 0]).unwrap() == 0.0 && !viewer.is_finished() {
+            std::thread::yield_now();
+        }
+        picture.set(&[1079, 1919], 0.5).unwrap();
+        let drawn = viewer.join().unwrap();
+        assert!(
+            drawn.is_none_or(|drawn| drawn.starts_with("0.0\n") && drawn.ends_with("\n0.5")),
+            "nothing, then what was written"
+        );
     });
 }
 

@@ -139,3 +139,7 @@ struct Readme;
 #[doc = include_str!("../../../README.md")]
 #[cfg(doctest)]
 struct ProjectReadme;
+
+#[doc = include_str!("../../../docs/arrays.md")]
+#[cfg(doctest)]
+struct ArraysPage;
