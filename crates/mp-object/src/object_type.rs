@@ -108,8 +108,9 @@ pub trait ObjectType: Sized {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open`] and [`create_named`](Self::create_named) but `NotFound` and
-    /// `AlreadyExists`.
+    /// Those of [`Object::open`] and [`Object::create_named`] but `NotFound` and `AlreadyExists`;
+    /// [`InvalidInput`](mp_layout::ErrorKind::InvalidInput) also if there can be no object of these
+    /// settings.
     fn open_or_create(name: &str, settings: Self::Settings<'_>) -> Result<Self> {
         let plan = Self::plan(&settings)?;
         // SAFETY: an `Object` calls it for the payload that it makes by this plan, before it
@@ -203,8 +204,15 @@ macro_rules! handle {
             ///
             /// # Errors
             ///
-            /// Those of [`Object::open`]($crate::Object::open): `NotFound`, `WrongKind`,
-            /// `WrongType` and others, each with what was found and what was expected.
+            /// Each says what was found and what was expected.
+            ///
+            /// - The name: `NotFound`, `InvalidName`, `PermissionDenied` if it is another user's.
+            /// - The bytes: `Foreign` if they are not an object of this toolkit, `Truncated`,
+            ///   `NotReady` if the creator has not finished or died before, `Corrupt`,
+            ///   `WrongVersion`.
+            /// - Where it was made: `WrongBoot`, `WrongNamespace`, `WrongLibc`.
+            /// - What it is: `WrongKind`, `WrongType`, `WrongSize`.
+            /// - This process: `TooManyDescriptors`, `NotEnoughMemory` of addresses, `Os`.
             pub fn open(name: &str) -> ::mp_layout::Result<Self> {
                 <Self as $crate::ObjectType>::open(name)
             }

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::ops::Deref;
 
+#[cfg(doc)]
+use mp_layout::ErrorKind;
 use mp_layout::{Described, PlainSlice, Region, Result};
 
 use crate::{Object, ObjectType, Placed, Plan};
@@ -92,7 +94,9 @@ macro_rules! starts_as {
             ///
             /// # Errors
             ///
-            /// Those of [`Object::create`].
+            /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for,
+            /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::InvalidInput`] if it cannot start
+            /// so, [`ErrorKind::Unsupported`] if the kernel or a sandbox has no memory files.
             pub fn new($($value: $of)?) -> Result<Self> {
                 Self::create(($($value)?))
             }
@@ -101,7 +105,8 @@ macro_rules! starts_as {
             ///
             /// # Errors
             ///
-            /// Those of [`Object::create_named`].
+            /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], and those of
+            /// [`new`](Self::new), of the memory of `/dev/shm`.
             pub fn create_named(name: &str $(, $value: $of)?) -> Result<Self> {
                 ObjectType::create_named(name, ($($value)?))
             }
@@ -110,7 +115,7 @@ macro_rules! starts_as {
             ///
             /// # Errors
             ///
-            /// Those of [`Object::open_or_create`].
+            /// Those of [`open`](Self::open) but `NotFound`, and those of [`new`](Self::new).
             pub fn open_or_create(name: &str $(, $value: $of)?) -> Result<Self> {
                 ObjectType::open_or_create(name, ($($value)?))
             }

@@ -5,6 +5,8 @@
 //! What it had open counts as open until the kernel has closed it. One that dies while it looks
 //! holds nothing up: its lease ends with it.
 
+#[cfg(doc)]
+use mp_layout::ErrorKind;
 use mp_layout::Result;
 use mp_os::named::{self, Name, OpenError};
 
@@ -72,8 +74,9 @@ fn is_unused(name: &Name) -> Result<bool> {
 ///
 /// # Errors
 ///
-/// Those of [`Segment::unlink`](crate::Segment::unlink), and
-/// [`ErrorKind::Unsupported`](mp_layout::ErrorKind::Unsupported) if the file cannot have a lease.
+/// [`ErrorKind::NotFound`], [`ErrorKind::InvalidName`], [`ErrorKind::PermissionDenied`] if it is
+/// another user's, [`ErrorKind::Foreign`] if it is anything else but a file,
+/// [`ErrorKind::Unsupported`] if the file cannot have a lease.
 pub fn unlink_unused(name: &str) -> Result<bool> {
     let valid = refusal::valid_name("unlink", name)?;
     named::unlink_unused(&valid).map_err(|error| refusal::open("unlink", error, name))

@@ -132,8 +132,8 @@ impl<T: Plain> Array<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open`] but `NotFound`, and of [`Array::new`]; [`ErrorKind::WrongSize`] if
-    /// it has another length.
+    /// Those of [`open`](Self::open) but `NotFound`, and of [`Array::new`];
+    /// [`ErrorKind::WrongSize`] if it has another length.
     pub fn open_or_create(name: &str, len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
         ObjectType::open_or_create(name, First::of::<T>(InitialElements::Zeros(len)))

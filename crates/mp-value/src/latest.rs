@@ -46,7 +46,9 @@ impl<T: Plain> Latest<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create`].
+    /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for,
+    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the kernel or a sandbox has
+    /// no memory files.
     pub fn new(value: T) -> Result<Self> {
         Self::create(First::of::<T>(value))
     }
@@ -55,7 +57,8 @@ impl<T: Plain> Latest<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create`], [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`].
+    /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], and those of [`Latest::new`], of
+    /// the memory of `/dev/shm`.
     pub fn create_named(name: &str, value: T) -> Result<Self> {
         ObjectType::create_named(name, First::of::<T>(value))
     }
@@ -64,7 +67,7 @@ impl<T: Plain> Latest<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open`] but `NotFound`, and of [`Object::create`].
+    /// Those of [`open`](Self::open) but `NotFound`, and those of [`Latest::new`].
     pub fn open_or_create(name: &str, value: T) -> Result<Self> {
         ObjectType::open_or_create(name, First::of::<T>(value))
     }

@@ -15,9 +15,9 @@ use crate::numpy;
 
 /// Numbers in shared memory without a lock: Python's `multiprocessing.RawArray`.
 ///
-/// Everybody may read and write elements at any time, by atomic loads and stores that order nothing
-/// (Relaxed). An element of 1, 2, 4 or 8 bytes is always a whole one; larger ones may be a mixture
-/// of two writes.
+/// Any process may read and write elements at any time, by atomic loads and stores that order
+/// nothing (Relaxed). An element of 1, 2, 4 or 8 bytes is always a whole one; larger ones may be a
+/// mixture of two writes.
 ///
 /// ```
 /// use mp_value::RawArray;
@@ -79,8 +79,8 @@ impl<T: Plain> RawArray<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open`] but `NotFound`, and of [`RawArray::new`]; [`ErrorKind::WrongSize`]
-    /// if it has another length.
+    /// Those of [`open`](Self::open) but `NotFound`, and of [`RawArray::new`];
+    /// [`ErrorKind::WrongSize`] if it has another length.
     pub fn open_or_create(name: &str, len: usize) -> Result<Self> {
         const { assert_zeros::<T>() };
         ObjectType::open_or_create(name, InitialElements::Zeros(len))

@@ -67,7 +67,9 @@ impl<T: Plain> RawValue<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create`].
+    /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for,
+    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the kernel or a sandbox has
+    /// no memory files.
     pub fn new(value: T) -> Result<Self> {
         Self::create(value)
     }
@@ -76,7 +78,8 @@ impl<T: Plain> RawValue<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create_named`].
+    /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], and those of [`RawValue::new`], of
+    /// the memory of `/dev/shm`.
     pub fn create_named(name: &str, value: T) -> Result<Self> {
         ObjectType::create_named(name, value)
     }
@@ -85,7 +88,7 @@ impl<T: Plain> RawValue<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open_or_create`].
+    /// Those of [`open`](Self::open) but `NotFound`, and those of [`RawValue::new`].
     pub fn open_or_create(name: &str, value: T) -> Result<Self> {
         ObjectType::open_or_create(name, value)
     }

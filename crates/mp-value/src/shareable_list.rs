@@ -151,7 +151,9 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create`].
+    /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for,
+    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the kernel or a sandbox has
+    /// no memory files.
     pub fn new(items: impl IntoIterator<Item = ListItem>) -> Result<Self> {
         Self::with_slots(0, items)
     }
@@ -160,8 +162,8 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create`]; [`ErrorKind::InvalidInput`] if that is more than there are
-    /// addresses.
+    /// [`ErrorKind::InvalidInput`] if that is more than there are addresses, and those of
+    /// [`ShareableList::new`].
     pub fn with_slots(size: usize, items: impl IntoIterator<Item = ListItem>) -> Result<Self> {
         let items: Vec<_> = items.into_iter().collect();
         let (items, least) = (items.as_slice(), size);
@@ -172,8 +174,9 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// Those of [`ShareableList::with_slots`], and [`ErrorKind::AlreadyExists`],
-    /// [`ErrorKind::InvalidName`].
+    /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], [`ErrorKind::InvalidInput`] if
+    /// that is more than there are addresses, and those of [`ShareableList::new`], of the memory of
+    /// `/dev/shm`.
     pub fn create_named(
         name: &str,
         size: usize,

@@ -53,7 +53,9 @@ impl<T: Plain> Value<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create`]; [`ErrorKind::InvalidInput`] if `T` has no bytes.
+    /// [`ErrorKind::NotEnoughMemory`] with what is free and what was asked for,
+    /// [`ErrorKind::TooManyDescriptors`], [`ErrorKind::Unsupported`] if the kernel or a sandbox has
+    /// no memory files; [`ErrorKind::InvalidInput`] if `T` has no bytes.
     pub fn new(value: T) -> Result<Self> {
         Self::create(First::of::<T>(value))
     }
@@ -62,8 +64,8 @@ impl<T: Plain> Value<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::create`], [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`];
-    /// [`ErrorKind::InvalidInput`] if `T` has no bytes.
+    /// [`ErrorKind::AlreadyExists`], [`ErrorKind::InvalidName`], and those of [`Value::new`], of
+    /// the memory of `/dev/shm`.
     pub fn create_named(name: &str, value: T) -> Result<Self> {
         ObjectType::create_named(name, First::of::<T>(value))
     }
@@ -72,8 +74,7 @@ impl<T: Plain> Value<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Object::open`] but `NotFound`, and of [`Object::create`];
-    /// [`ErrorKind::InvalidInput`] if `T` has no bytes.
+    /// Those of [`open`](Self::open) but `NotFound`, and those of [`Value::new`].
     pub fn open_or_create(name: &str, value: T) -> Result<Self> {
         ObjectType::open_or_create(name, First::of::<T>(value))
     }
@@ -136,7 +137,10 @@ impl<T: Plain> Value<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::set`] and [`Value::try_get`].
+    /// - [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock), whose copy would
+    ///   overwrite this.
+    /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
+    /// - [`ErrorKind::Corrupt`] if the value's bytes are not a `T`, or the lock's were overwritten.
     pub fn update(&self, change: impl FnOnce(T) -> T) -> Result<T> {
         let mut held = self.control.enter(Deadline::NEVER)?;
         let old = self.try_get()?;
@@ -291,7 +295,10 @@ impl<T: Number> Value<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Value::set`].
+    /// - [`ErrorKind::Recursive`] under this thread's own [`lock`](Self::lock), whose copy would
+    ///   overwrite this.
+    /// - [`ErrorKind::TooManyHeld`] if this thread holds 1024 locks.
+    /// - [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
     pub fn fetch_add(&self, number: T) -> Result<T> {
         let held = self.control.enter(Deadline::NEVER)?;
         let old = self.get();

@@ -76,7 +76,10 @@ impl<T> WithLock<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`mp_sync::Lock::lock`].
+    /// - [`LockError::OwnerDied`] has the guard: the last owner died while it held the lock.
+    /// - [`LockError::Recursive`] if this thread holds the lock already.
+    /// - [`LockError::TooManyHeld`] if this thread holds 1024 locks.
+    /// - [`LockError::Failed`] with [`ErrorKind::Corrupt`] if the lock's bytes were overwritten.
     pub fn get_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock.lock()
     }
@@ -85,7 +88,7 @@ impl<T> WithLock<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names the holder, and those of [`mp_sync::Lock::lock`].
+    /// [`LockError::Timeout`], which names the holder, and those of [`get_lock`](Self::get_lock).
     pub fn try_get_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         self.lock.try_lock()
     }
@@ -95,7 +98,7 @@ impl<T> WithLock<T> {
     ///
     /// # Errors
     ///
-    /// [`LockError::Timeout`], which names the holder, and those of [`mp_sync::Lock::lock`].
+    /// [`LockError::Timeout`], which names the holder, and those of [`get_lock`](Self::get_lock).
     pub fn get_lock_timeout(
         &self,
         timeout: impl Into<Deadline>,
@@ -304,9 +307,9 @@ impl<T: Plain> WithLock<Array<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`Array::to_vec`], [`ErrorKind::OwnerDied`] if the shared lock's last owner died,
-    /// and [`ErrorKind::Claimed`] under this thread's own [`get_lock`](Self::get_lock) while a
-    /// living process has a chunk.
+    /// Those of [`Array::get`] but `InvalidInput`, [`ErrorKind::OwnerDied`] if the shared lock's
+    /// last owner died, and [`ErrorKind::Claimed`] under this thread's own
+    /// [`get_lock`](Self::get_lock) while a living process has a chunk.
     pub fn to_vec(&self) -> Result<Vec<T>> {
         self.to_vec_until(Deadline::NEVER)
     }
