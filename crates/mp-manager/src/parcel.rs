@@ -56,7 +56,8 @@ impl File {
     /// Its place in the message that is written.
     fn put(&self) -> Result<Option<u32>> {
         match self {
-            Self::Written(descriptor) => transfer::put(descriptor, None),
+            // The server keeps the file, also of an object that it has open itself.
+            Self::Written(descriptor) => transfer::put(&descriptor.clone().of_object(None), None),
             Self::Received(file) => transfer::put(&Descriptor::new(Arc::clone(file)), None),
             #[cfg(feature = "net")]
             Self::Away(_) => Err(references::strange()),

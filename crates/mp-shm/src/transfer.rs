@@ -61,8 +61,9 @@ impl Descriptor {
         Self { file, object: None }
     }
 
-    /// Names the object whose handle it is part of. A reader who has that open may do without this
-    /// descriptor and all others of the handle.
+    /// Names the object whose handle it is part of, which its reader takes by [`take_open`] if it
+    /// has that open, and then does without this descriptor and all others of the message. One that
+    /// the reader wants in any case, by [`take`], names none.
     #[must_use]
     pub fn of_object(self, object: Option<Identity>) -> Self {
         Self { object, ..self }
