@@ -40,6 +40,7 @@ fn main() -> mp::Result<()> {
     while workers.len()? < WORKERS {
         thread::sleep(PAUSE);
     }
+    println!("{WORKERS} workers have come");
     jobs.extend(1..=JOBS)?;
     let mut looks_without_jobs = 0;
     while results.len()? < JOBS as usize {
@@ -55,6 +56,7 @@ fn main() -> mp::Result<()> {
             let lost: Vec<u64> = (1..=JOBS).filter(|job| !done.contains(job)).collect();
             println!("again: the jobs {lost:?}");
             jobs.extend(lost)?;
+            looks_without_jobs = 0;
         }
     }
     let sum: u64 = results.values()?.iter().sum();

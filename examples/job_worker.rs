@@ -15,6 +15,9 @@ mod place;
 
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// A job is to last a while, so that several workers get some.
+const WORK: Duration = Duration::from_millis(5);
+
 fn main() -> mp::Result<()> {
     let (address, key) = place::of_arguments()?;
     let done = match work(&Manager::connect(address, key)?) {
@@ -40,6 +43,7 @@ fn work(board: &mp::manager::RemoteManager) -> mp::Result<u64> {
     while (results.len()? as u64) < all {
         match jobs.pop_at(0) {
             Ok(job) => {
+                thread::sleep(WORK);
                 results.set(&job, job * job)?;
                 done += 1;
             }
