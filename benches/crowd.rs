@@ -2,13 +2,12 @@
 //! long the unluckiest waits; what sleepers cost while nothing happens; what an object takes.
 
 use std::cell::RefCell;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use mp_benches::peers::{PosixSemaphore, PthreadBarrier, PthreadMutex};
 use mp_benches::{
-    Bench, Child, Contest, Crowd, Kind, Placement, Sample, open_descriptors, ran_for, sleeps_of,
+    Bench, Child, Contest, Crowd, Kind, Placement, Sample, ran_for, sleeps_of, taken_by,
 };
 use mp_layout::atomic::{AtomicU32, Ordering};
 use mp_object::{
@@ -17,7 +16,6 @@ use mp_object::{
 };
 use mp_queue::{JoinableQueue, MpmcQueue, Queue, pipe};
 use mp_shm::Segment;
-use rustix::fs::fstat;
 
 /// Members of a crowd; ratios are to the first.
 const MEMBERS: [usize; 4] = [2, 4, 16, 64];
@@ -241,12 +239,9 @@ fn idle(bench: &mut Bench) {
 
 /// Bytes of memory and descriptors of one object of each kind.
 fn sizes(bench: &mut Bench) {
-    fn size_of<T: AsFd>(name: &str, make: impl Fn() -> mp_layout::Result<T>) -> String {
-        let before = open_descriptors();
-        let object = make().expect("an object");
-        let after = open_descriptors();
-        let kib = fstat(&object).map_or(0, |stat| stat.st_blocks as u64 / 2);
-        format!("{name} {kib} KiB and {}", after - before)
+    fn size_of<T>(name: &str, make: impl Fn() -> mp_layout::Result<T>) -> String {
+        let (bytes, descriptors) = taken_by(|| make().expect("an object"));
+        format!("{name} {} KiB and {descriptors}", bytes >> 10)
     }
     let sizes = [
         size_of("Lock", Lock::new),
@@ -262,18 +257,12 @@ fn sizes(bench: &mut Bench) {
         size_of("Queue", Queue::<u64>::new),
         size_of("JoinableQueue", JoinableQueue::<u64>::new),
         size_of("MpmcQueue of 8", || MpmcQueue::<u64>::new(8)),
+        size_of("pipe, both ends", pipe::<u64, u64>),
     ];
     bench.note(format!(
         "memory that is used from the start, and descriptors, of one object: {}",
         sizes.join(", ")
     ));
-    let before = open_descriptors();
-    let ends = pipe::<u64, u64>().expect("a pipe");
-    bench.note(format!(
-        "a pipe has {} descriptors",
-        open_descriptors() - before
-    ));
-    drop(ends);
 }
 
 fn with_criterion(criterion: &mut Criterion) {

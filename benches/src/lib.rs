@@ -46,5 +46,5 @@ pub use market::{Market, patiently};
 pub use pair::{Kind, Pair};
 pub use sample::Sample;
 pub use summary::Summary;
-pub use usage::{open_descriptors, ran_for, sleeps_of};
+pub use usage::{ran_for, sleeps_of, taken_by};
 pub use watchdog::Watchdog;

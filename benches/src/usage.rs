@@ -1,6 +1,9 @@
 //! What a process uses while others are measured.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 /// Nanoseconds that a process's first thread has run.
 ///
@@ -27,15 +30,30 @@ pub fn sleeps_of(pid: u32) -> u64 {
     count.expect("a number")
 }
 
-/// How many descriptors this process has open.
+/// Bytes of memory that what is made has from the start, in files each counted once, and how many
+/// descriptors it has.
 ///
 /// # Panics
 ///
 /// If there is no `/proc`.
-pub fn open_descriptors() -> usize {
-    // Without the one that looks.
-    fs::read_dir("/proc/self/fd")
-        .expect("/proc is there")
-        .count()
-        - 1
+pub fn taken_by<T>(make: impl FnOnce() -> T) -> (u64, usize) {
+    let before = open_files();
+    let made = make();
+    let mut new = open_files();
+    drop(made);
+    new.retain(|descriptor, _| !before.contains_key(descriptor));
+    let files: HashMap<_, _> = new.values().copied().collect();
+    (files.values().sum(), new.len())
+}
+
+/// By descriptor the file with its bytes of memory, but for directories: the look itself opens one.
+fn open_files() -> HashMap<OsString, ((u64, u64), u64)> {
+    let entries = fs::read_dir("/proc/self/fd").expect("/proc is there");
+    let files = entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let file = fs::metadata(entry.path()).ok()?;
+        let identity = (file.dev(), file.ino());
+        (!file.is_dir()).then(|| (entry.file_name(), (identity, 512 * file.blocks())))
+    });
+    files.collect()
 }
