@@ -607,6 +607,20 @@ mod tests {
         assert!(pool.step(&[]).is_none());
     }
 
+    #[test]
+    fn what_no_worker_has_taken_when_the_pool_ends_is_taken_by_none_that_starts_later() {
+        let pool = Arc::new(pool());
+        killed(&pool);
+        let job = Job::new(&pool, None);
+        job.expect(1);
+        pool.submit(refused(&job));
+        let error = Error::new(ErrorKind::Closed, "run", "a task");
+        pool.locked().end(&pool.board, Arc::new(error));
+        assert_eq!(job.locked().outstanding, 0, "it has failed");
+        // As the worker does whose start hung.
+        assert_eq!(pool.board.claim(0).unwrap(), None);
+    }
+
     /// One task that its worker refuses: there is no such function.
     fn refused(job: &Arc<Job>) -> Packet {
         let mut packet = Packet {

@@ -260,6 +260,13 @@ impl State {
             self.phase = Phase::Ended(Arc::clone(&error));
             self.begin_end();
         }
+        for (place, slot) in self.slots.iter().enumerate() {
+            if slot.packet.is_some() {
+                // A worker that is started too late runs nothing of it. An error would be one of a
+                // place that the board does not have.
+                drop(board.withdraw(place, slot.generation));
+            }
+        }
         let occupants: Vec<_> = self
             .seats
             .iter_mut()
