@@ -7,11 +7,11 @@ mod joined;
 
 use std::io;
 
-use joined::joined;
+use joined::{LONG, joined};
 use mp_layout::ErrorKind;
 use mp_object::Event;
 use mp_process::{Process, spawn};
-use mp_testkit::refuse;
+use mp_testkit::{Watchdog, refuse};
 
 #[test]
 fn without_descriptors_a_start_is_an_error_and_can_be_repeated() {
@@ -55,6 +55,7 @@ fn without_descriptors_a_start_is_an_error_and_can_be_repeated() {
 
 #[test]
 fn two_hundred_processes_at_once_fit_a_limit_of_1024_descriptors() {
+    let _watchdog = Watchdog::new(LONG);
     fn check() -> usize {
         let limit = libc::rlimit {
             rlim_cur: 1024,
@@ -80,7 +81,8 @@ fn two_hundred_processes_at_once_fit_a_limit_of_1024_descriptors() {
     }
     let open = spawn(check, ()).unwrap().result().unwrap();
     println!("{open} descriptors");
-    assert!(open < 1024, "{open}");
+    // Two for each, and what a process has once. So the limit is far.
+    assert!(open < 2 * 200 + 32, "{open}");
 }
 
 #[test]
