@@ -347,8 +347,16 @@ impl Shared {
         if let Err(source) = thread.spawn(move || pool.start_workers(&seats)) {
             // As if the system had refused each of the processes.
             let failed = |_| {
-                let source = io::Error::from(source.kind());
-                Err(Error::os("start", "a worker of a pool", source))
+                let kind = || io::Error::from(source.kind());
+                let number = source.raw_os_error();
+                let source = number.map_or_else(kind, io::Error::from_raw_os_error);
+                let way_out = match source.kind() {
+                    io::ErrorKind::WouldBlock => {
+                        "no further thread is allowed; raise ulimit -u, or pids.max of the container"
+                    }
+                    _ => "",
+                };
+                Err(Error::os("start", "a worker of a pool", source).with_detail(way_out))
             };
             due.iter()
                 .for_each(|number| self.fill(*number, failed(number)));
