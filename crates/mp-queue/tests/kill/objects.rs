@@ -173,43 +173,64 @@ fn a_put_with_handles_while_a_consumer_sleeps() {
 /// Messages with an object that their reader may have open, and perhaps a file that it never has.
 type Both = (u64, Event, Option<File>);
 
+/// A queue for every kill, and the object of its messages.
+struct OpenStage {
+    queue: Queue<Both>,
+    event: Event,
+    /// A survivor opens the object by it.
+    other: Queue<Event>,
+}
+
 #[derive(Default)]
-struct OpenScene(RefCell<Option<(Queue<Both>, Event)>>);
+struct OpenScene(RefCell<Option<OpenStage>>);
 
 impl OpenScene {
     fn set(&self) {
-        let queue = Queue::new().expect("a queue").with_wait(Wait::Sleep);
-        let event = Event::new().expect("an event");
-        self.0.replace(Some((queue, event)));
+        let stage = OpenStage {
+            queue: Queue::new().expect("a queue").with_wait(Wait::Sleep),
+            event: Event::new().expect("an event"),
+            other: Queue::new().expect("a queue"),
+        };
+        self.0.replace(Some(stage));
         for n in [1, 2] {
             self.put(n, None).expect("room");
         }
     }
 
-    fn with<R>(&self, with: impl FnOnce(&Queue<Both>, &Event) -> R) -> R {
-        let stage = self.0.borrow();
-        let (queue, event) = stage.as_ref().expect("the set-up ran");
-        with(queue, event)
+    fn with<R>(&self, with: impl FnOnce(&OpenStage) -> R) -> R {
+        with(self.0.borrow().as_ref().expect("the set-up ran"))
     }
 
     fn contents(&self) -> Vec<u64> {
-        self.with(|queue, _| contents(queue))
+        self.with(|stage| contents(&stage.queue))
+    }
+
+    /// Opens the object in this process, a fork, whose table of open objects is empty.
+    fn open(&self) -> Result<Event, String> {
+        self.with(|stage| {
+            let put = stage.other.put(stage.event.clone());
+            put.map_err(|error| error.to_string())?;
+            stage.other.try_get().map_err(|error| error.to_string())
+        })
     }
 
     fn put(&self, n: u64, file: Option<File>) -> Result<(), String> {
-        self.with(|queue, event| {
-            let put = queue.put((n, event.clone(), file));
+        self.with(|stage| {
+            let put = stage.queue.put((n, stage.event.clone(), file));
             put.map_err(|error| error.to_string())
         })
     }
 
     /// The numbers of all messages, each with the scene's event, after which the lane is empty.
     fn drain(&self) -> Result<Vec<u64>, String> {
-        self.with(|queue, event| {
-            let mut numbers = Vec::new();
+        self.with(|OpenStage { queue, event, .. }| {
+            let (mut numbers, mut kept) = (Vec::new(), Vec::new());
             loop {
                 match queue.try_get() {
-                    Ok((n, same, _)) if same.object().is_same(event.object()) => numbers.push(n),
+                    Ok((n, same, _)) if same.object().is_same(event.object()) => {
+                        numbers.push(n);
+                        kept.push(same);
+                    }
                     Ok((n, ..)) => return Err(format!("{n} came with another event")),
                     Err(GetError::Empty) => break,
                     Err(error) => return Err(error.to_string()),
@@ -223,22 +244,23 @@ impl OpenScene {
     }
 }
 
-/// The first get opens the object, and the second finds it open. A survivor has it open, and looks
-/// at the lane only for a message with a file.
+/// The first get opens the object, and the second finds it open. So does the survivor, or it has it
+/// open before. It looks at the lane for what it has not open: the first, or a file.
 #[test]
 fn a_get_of_an_object_that_is_open() {
     let _watchdog = begin();
-    for looks in [false, true] {
+    for (opens, looks) in [(false, false), (true, false), (false, true), (true, true)] {
         Check::new("get of an object that is open")
             .setup(OpenScene::set)
             .victim(|scene| {
-                scene.with(|queue, _| {
+                scene.with(|OpenStage { queue, .. }| {
                     let kept = queue.get().expect("the first");
                     assert_eq!(queue.get().expect("the second").0, 2);
                     drop(kept);
                 });
             })
             .survivor(move |scene| {
+                let _kept = opens.then(|| scene.open()).transpose()?;
                 scene.put(3, looks.then(File::new))?;
                 expect_one_of(scene.drain()?, &[&[1, 2, 3], &[2, 3], &[3]])
             })
