@@ -82,8 +82,9 @@ impl Builder {
     ///
     /// A setup can hang, as one whose directory is on a file server that does not answer. Then
     /// [`build`](Self::build) does. A worker that is started later leaves its place empty
-    /// meanwhile, and the others go on; the pool's end waits five seconds for it, and if it starts
-    /// after that, it is killed.
+    /// meanwhile, and those of workers that are to be started together with it and after it; the
+    /// others go on. The pool's end waits five seconds for it, and if it starts after that, it is
+    /// killed.
     pub fn setup(mut self, setup: Setup) -> Self {
         self.setup = setup;
         self

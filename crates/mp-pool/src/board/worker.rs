@@ -19,7 +19,7 @@ const LOOKS_BEFORE_SLEEP: u32 = 2;
 
 /// After so many sleeps a worker looks everywhere although nothing was counted since the last such
 /// look. Each costs a line of memory for every packet, most of the time that a worker without tasks
-/// takes; so this is every other second.
+/// takes; so this is every other second, and every 0.4 s where the kernel has no `futex_waitv`.
 const SLEEPS_PER_FULL_LOOK: u32 = 8;
 
 impl Board {
