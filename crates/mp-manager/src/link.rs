@@ -294,20 +294,20 @@ impl LocalLink {
         Ok(answer)
     }
 
-    /// Gives a connection a staging for `len` bytes. Where there can be none it has none: large
-    /// values travel in the messages then.
+    /// Gives a connection a staging for `len` bytes. Where there can be none it keeps the one that
+    /// it has, as the server does: values without room there travel in the messages.
     fn ensure_staging(&self, connection: &mut ReplyConnection, len: usize) -> Result<()> {
         let there = connection.staging.as_ref();
         if len == 0 || there.is_some_and(|staging| staging.has_room(len)) {
             return Ok(());
         }
-        connection.staging = None;
         let Ok(staging) = Staging::new(len) else {
             return Ok(());
         };
         let stage = Operation::Stage(staging.clone());
-        let answer = self.ask_as_it_is(connection, 0, stage)?;
-        connection.staging = matches!(answer, Answer::Done).then_some(staging);
+        if let Answer::Done = self.ask_as_it_is(connection, 0, stage)? {
+            connection.staging = Some(staging);
+        }
         Ok(())
     }
 

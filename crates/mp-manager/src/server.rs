@@ -196,12 +196,7 @@ impl Server {
             return self.reply(sender, Answer::Failed(error), None);
         }
         match operation {
-            Operation::Stage(staging) => {
-                if let Some(client) = self.clients.get_mut(&sender.connection) {
-                    client.staging = Some(staging);
-                }
-                self.reply(sender, Answer::Done, None);
-            }
+            Operation::Stage(staging) => self.stage(sender, staging),
             Operation::Received => self.reply(sender, Answer::Done, None),
             Operation::Make(call) => self.delegate(sender, |store, to| store.make(call, to)),
             Operation::Call(call) => {
@@ -220,6 +215,19 @@ impl Server {
                 let (answer, lent) = self.store.run(object, operation);
                 self.reply(sender, answer, lent);
             }
+        }
+    }
+
+    /// Takes the memory by which a client's large values come and go, when the client is told so.
+    /// If it cannot be told, both keep what they have.
+    fn stage(&mut self, sender: Sender, staging: Staging) {
+        let Some(client) = self.clients.get_mut(&sender.connection) else {
+            return;
+        };
+        let (number, answer) = (sender.number, Answer::Done);
+        match client.replies.send(Reply { number, answer }) {
+            Ok(()) => client.staging = Some(staging),
+            Err(error) => self.reply_unsent(sender, error),
         }
     }
 
@@ -265,6 +273,15 @@ impl Server {
         if let Some(lent) = lent {
             self.store.give_back(lent);
         }
+        self.reply_unsent(sender, error);
+    }
+
+    /// Answers a client whose answer could not be sent. One that gets none at all is dropped.
+    fn reply_unsent(&mut self, sender: Sender, error: PutError<Reply>) {
+        let Some(client) = self.clients.get_mut(&sender.connection) else {
+            return;
+        };
+        let number = sender.number;
         let is_gone = matches!(error, PutError::Closed(_));
         let answer = Answer::Failed(unsendable(error));
         if is_gone || client.replies.send(Reply { number, answer }).is_err() {
@@ -364,9 +381,11 @@ pub(crate) mod fuzzing;
 
 #[cfg(test)]
 mod tests {
+    use mp_object::ProcessIdentity;
     use mp_queue::pipe_one_way;
 
     use super::*;
+    use crate::link::Link;
     use crate::parcel::{Key, Parcel};
     use crate::request::{DictOperation, Kind, ListOperation, When};
 
@@ -474,6 +493,44 @@ mod tests {
         drop(mine);
         server.sweep();
         assert_eq!(len(&mut server, list), 0, "it was received");
+    }
+
+    #[test]
+    fn a_staging_that_is_refused_leaves_the_last_one_in_use() {
+        let _watchdog = mp_testkit::Watchdog::new(mp_testkit::PATIENCE);
+        let requests = Queue::new().unwrap();
+        let link = Link::new(requests.clone(), ProcessIdentity::current().unwrap());
+        let large = |len| Parcel::of(&"x".repeat(len)).unwrap();
+        let insert = |len| Operation::List(ListOperation::Insert(0, large(len)));
+        let taken = thread::scope(|scope| {
+            let served = scope.spawn(|| {
+                let mut server = server();
+                let mut stagings = 0;
+                while let Ok(request) = requests.get() {
+                    stagings += usize::from(matches!(request.operation, Operation::Stage(_)));
+                    server.limit = if stagings < 2 { u64::MAX } else { 0 };
+                    server.serve(request);
+                }
+                stagings
+            });
+            let taken = (|| {
+                let answer = link.call(0, Operation::Create(Kind::List))?;
+                let Answer::Created(list, _token) = answer else {
+                    panic!("{answer:?}")
+                };
+                link.call(list, insert(1 << 20))?;
+                link.call(list, insert(3 << 20))?;
+                let take = Operation::List(ListOperation::Take(Some(1)));
+                link.call(list, take)
+            })();
+            requests.close().unwrap();
+            assert_eq!(served.join().unwrap(), 2, "one staging for each length");
+            taken
+        });
+        let Answer::Value(Some((_, value))) = taken.unwrap() else {
+            panic!("no value")
+        };
+        assert_eq!(value.open::<String>().unwrap().len(), 1 << 20);
     }
 
     #[test]

@@ -16,7 +16,9 @@
 //!   writes and reads it while none is; the server from the request to the reply. So no byte is
 //!   written and read at the same time, unless a peer breaks the protocol: then its own value is a
 //!   mixture.
-//! - I2: a length that a peer names is checked against the memory's before it is used.
+//! - I2: both sides have the same staging while a value is under way. The server takes another one
+//!   when it has sent `Done`, the client when it has received that. Otherwise both keep the last.
+//! - I3: a length that a peer names is checked against the memory's before it is used.
 //!
 //! # If a process dies
 //!
