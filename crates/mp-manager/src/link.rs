@@ -294,6 +294,13 @@ impl LocalLink {
         Ok(answer)
     }
 
+    /// Says that the last reply was received, and no more: a staging that is wanted comes with the
+    /// next request, because what fails here brings back what was received.
+    #[cfg(feature = "net")]
+    pub(crate) fn confirm(&self, connection: &mut ReplyConnection) -> Result<Answer> {
+        self.ask_as_it_is(connection, 0, Operation::Received)
+    }
+
     /// Gives a connection a staging for `len` bytes. Where there can be none it keeps the one that
     /// it has, as the server does: values without room there travel in the messages.
     fn ensure_staging(&self, connection: &mut ReplyConnection, len: usize) -> Result<()> {

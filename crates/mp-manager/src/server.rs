@@ -533,6 +533,45 @@ mod tests {
         assert_eq!(value.open::<String>().unwrap().len(), 1 << 20);
     }
 
+    #[cfg(feature = "net")]
+    #[test]
+    fn a_receipt_brings_no_staging() {
+        let _watchdog = mp_testkit::Watchdog::new(mp_testkit::PATIENCE);
+        let requests = Queue::new().unwrap();
+        let link = Link::new(requests.clone(), ProcessIdentity::current().unwrap());
+        let link = link.local().expect("it is of this machine");
+        let stagings = thread::scope(|scope| {
+            let served = scope.spawn(|| {
+                let mut server = server();
+                // Which of the requests brought one.
+                let mut stagings = Vec::new();
+                while let Ok(request) = requests.get() {
+                    stagings.push(matches!(request.operation, Operation::Stage(_)));
+                    server.serve(request);
+                }
+                stagings
+            });
+            let asked = (|| {
+                let mut connection = link.connect(Receipt::Told)?;
+                let create = Operation::Create(Kind::List);
+                let Answer::Created(list, _token) = link.ask(&mut connection, 0, create)? else {
+                    panic!("no list")
+                };
+                // Two values in one message are not staged.
+                let text = Parcel::of(&"x".repeat(1 << 20)).unwrap();
+                let extend = ListOperation::Extend(vec![text.clone(), text]);
+                link.ask(&mut connection, list, Operation::List(extend))?;
+                let take = Operation::List(ListOperation::Take(None));
+                link.ask(&mut connection, list, take)?;
+                link.confirm(&mut connection)
+            })();
+            requests.close().unwrap();
+            asked.unwrap();
+            served.join().unwrap()
+        });
+        assert_eq!(stagings, [false; 5]);
+    }
+
     #[test]
     fn what_a_dead_client_did_not_receive_comes_back() {
         let mut server = server();
@@ -810,24 +849,40 @@ mod tests {
         let replies = connect(&mut server, 1);
         let _objects = [Kind::List, Kind::Dict].map(|kind| create(&mut server, &replies, kind).1);
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-        let mut served = 0;
+        let operations = if cfg!(feature = "net") { 14 } else { 13 };
+        let (mut served, mut carried_out) = (0, [0; 2]);
         for _ in 0..20_000 {
             let mut bytes = vec![1, 1];
             for _ in 0..12 {
                 state ^= state << 13;
                 state ^= state >> 7;
                 state ^= state << 17;
-                bytes.push((state >> 32) as u8 % 12);
+                bytes.push((state >> 32) as u8 % operations);
             }
             for len in 3..bytes.len() {
-                if let Ok(request) = mp_object::message::read::<Request>(&bytes[..len]) {
-                    server.serve(request);
-                    served += 1;
+                let Ok(request) = mp_object::message::read::<Request>(&bytes[..len]) else {
+                    continue;
+                };
+                let place = match request.operation {
+                    Operation::Dict(_) => Some(0),
+                    Operation::List(_) => Some(1),
+                    _ => None,
+                };
+                server.serve(request);
+                served += 1;
+                while let Ok(reply) = replies.try_recv() {
+                    let is_done = !matches!(reply.answer, Answer::Failed(_));
+                    if let Some(place) = place.filter(|_| is_done) {
+                        carried_out[place] += 1;
+                    }
                 }
             }
-            while replies.try_recv().is_ok() {}
         }
         assert!(served > 1000, "only {served} were readable");
+        assert!(
+            carried_out.iter().all(|&count| count > 10),
+            "only {carried_out:?} of the dictionary and the list were carried out"
+        );
         // A thread that was to make an object has its token until it has answered.
         while server.store.len() != 2 {
             server.sweep();

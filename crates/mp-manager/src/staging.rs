@@ -18,7 +18,8 @@
 //!   mixture.
 //! - I2: both sides have the same staging while a value is under way. The server takes another one
 //!   when it has sent `Done`, the client when it has received that. Otherwise both keep the last.
-//! - I3: a length that a peer names is checked against the memory's before it is used.
+//! - I3: a length that a peer names is checked before it is used, against the memory's and against
+//!   [`MOST`]: the memory may be the same peer's.
 //!
 //! # If a process dies
 //!
@@ -63,7 +64,7 @@ impl Staging {
 
     /// Whether `len` bytes have room.
     pub(crate) fn has_room(&self, len: usize) -> bool {
-        len.div_ceil(WORD) <= self.0.len()
+        len <= MOST && len.div_ceil(WORD) <= self.0.len()
     }
 
     /// Copies bytes in, if they have room.
@@ -107,7 +108,7 @@ impl Staging {
         }
         let error = Error::new(ErrorKind::Decode, "receive", "a large value of a manager");
         Err(error.with_detail(format!(
-            "{len} bytes are said to be in a memory of {}",
+            "{len} bytes are said to be in a memory of {}, of which {MOST} are used at most",
             self.0.len() * WORD
         )))
     }
@@ -167,5 +168,15 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Decode);
         }
         assert!(staging.write(&vec![0; LEAST + 1]).is_err());
+    }
+
+    #[test]
+    fn a_memory_that_is_too_large_gives_no_more_than_is_staged() {
+        let staging = Staging(RawArray::new(2 * MOST / WORD).unwrap());
+        let mut bytes = Vec::new();
+        let error = staging.read(MOST + 1, &mut bytes).unwrap_err();
+        assert_eq!((error.kind(), bytes.capacity()), (ErrorKind::Decode, 0));
+        staging.read(MOST, &mut bytes).unwrap();
+        assert_eq!(bytes.len(), MOST);
     }
 }

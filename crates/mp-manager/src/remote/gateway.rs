@@ -281,7 +281,7 @@ impl RemoteClient<'_> {
                 if let Some(replies) = &mut self.replies {
                     // Answered here: a look at a connection that ends right after must find that it
                     // was carried out.
-                    self.link.ask(replies, 0, Operation::Received)?;
+                    self.link.confirm(replies)?;
                 }
             }
             Ok(ToServer::Ask(object, operation)) => {
