@@ -29,7 +29,8 @@
 //!   gap.
 //!
 //! - I5: a message of number 0 belongs to no record. It only makes the lane readable, and is
-//!   discarded when it is in front of another, or with [`silence`](Lane::silence).
+//!   discarded when it is in front of another, by [`find`](Lane::find) or
+//!   [`discard`](Lane::discard), or with [`silence`](Lane::silence).
 //!
 //! # Progress
 //!
@@ -46,7 +47,9 @@
 //!
 //! A reader that has all objects of a record open needs no descriptor, and does not look: it takes
 //! the record and discards. What is in front of the record's message is of records that were taken
-//! or never committed, so it discards up to the record's number, and no further.
+//! or never committed, so it discards up to the record's number, and no further. Where another
+//! program has received the record's message, it discards the next record's, which then is an error
+//! for a reader that needs its descriptors.
 //!
 //! Two other orders are wrong. If the number were stored after sending, a message without a record
 //! and the next record's would have the same number, and the record would get the wrong objects. If
@@ -320,8 +323,8 @@ impl Lane {
     }
 
     /// Makes the lane's end that is read readable, until a reader discards what was sent: for those
-    /// that poll [`front`](Self::front). [`find`](Self::find) takes it out only for a message that
-    /// was sent after it.
+    /// that poll [`front`](Self::front). [`find`](Self::find) and [`discard`](Self::discard) take
+    /// it out only for a message that was sent after it.
     ///
     /// # Errors
     ///

@@ -18,8 +18,9 @@
 //!
 //! A serde message may have handles of shared objects anywhere in it. They travel by descriptors,
 //! which wait in the kernel until the message is got: in a [`Lane`](mp_object::Lane), whose module
-//! says how, in which order, and what a death leaves. A process that has an object open already
-//! needs no descriptor of it, nor does it map it again. In short:
+//! says how, in which order, and what a death leaves. A process that has all objects of a message
+//! open already needs no descriptor of them, nor does it map them again, if each descriptor is one
+//! of an object. In short:
 //!
 //! | a process dies | what the others see |
 //! |---|---|

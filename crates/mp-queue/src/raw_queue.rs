@@ -57,11 +57,12 @@
 //!   under the producers'.
 //! - I8: once one has polled, the lane is readable while there is a message, or the queue is
 //!   closed. `ring` is written under the producers' lock. `RUNG`: a ring is in the lane, and
-//!   no message of a record comes after it, so that no [`find`](Lane::find) takes it out;
-//!   whoever sends such a message says `ASKED` before. `ASKED`: the newest record has a
-//!   message in the lane, or there is no record; a put without objects rings before it
-//!   commits, or is refused. Only one that polls takes the last ring out, with both locks,
-//!   where the queue is empty and open. A closed queue's consumers may set `RUNG`.
+//!   no message of a record comes after it, so that neither [`find`](Lane::find) nor
+//!   [`discard`](Lane::discard) takes it out; a producer that sends such a message says `ASKED`
+//!   before. `ASKED`: the newest record has a message in the lane, or there is no record; a put
+//!   without objects rings before it commits, or is refused. Only one that polls takes the last
+//!   ring out, with both locks, where the queue is empty and open. A closed queue's consumers may
+//!   set `RUNG`.
 //!
 //! # Orderings
 //!
