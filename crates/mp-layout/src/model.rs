@@ -31,10 +31,12 @@ pub fn explore(switches: usize, model: impl Fn() + Send + Sync + 'static) {
     /// Of each half. Fixed seeds: a run on another day is the same run.
     const SCHEDULES: usize = 2500;
     const SEED: u64 = 8;
+    // Of depth d it makes d - 1 switches.
+    let depth = switches + 1;
     let model = Arc::new(model);
     let schedulers: [Box<dyn Scheduler + Send>; 2] = [
         Box::new(RandomScheduler::new_from_seed(SEED, SCHEDULES)),
-        Box::new(PctScheduler::new_from_seed(SEED, switches, SCHEDULES)),
+        Box::new(PctScheduler::new_from_seed(SEED, depth, SCHEDULES)),
     ];
     for scheduler in schedulers {
         let mut config = shuttle::Config::new();
