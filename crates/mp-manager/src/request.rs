@@ -221,9 +221,14 @@ pub(crate) struct Page<T> {
     pub(crate) is_last: bool,
 }
 
-/// So many bytes of values and keys are in a page, unless the first alone has more. A gateway has
-/// each answer twice, and the server's thread serves no other client while it copies one.
+/// So many bytes of values and keys are in a page, with [`ITEM_BYTES`] for each item, unless the
+/// first alone has more. The server's thread serves no other client while it writes one, and a
+/// gateway has each as a message, as values and as a frame.
 const PAGE_BYTES: usize = 16 << 20;
+
+/// What an item of a page takes besides its bytes, about: so a page of short ones has no more than
+/// 262144.
+const ITEM_BYTES: usize = 64;
 
 /// What a page has many of.
 pub(crate) trait Item {
@@ -279,7 +284,7 @@ impl<T: Item> Page<T> {
         let (mut bytes, mut descriptors) = (0_usize, 0);
         // One alone came in a message, and so fits into one.
         let end = self.items.iter().enumerate().position(|(place, item)| {
-            bytes = bytes.saturating_add(item.len());
+            bytes = bytes.saturating_add(item.len()).saturating_add(ITEM_BYTES);
             descriptors += item.value().map_or(0, Parcel::descriptors);
             (bytes > PAGE_BYTES || descriptors > MAX_FDS) && place != 0
         });
@@ -385,5 +390,20 @@ impl Operation {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_values_without_bytes_has_an_end() {
+        let most = PAGE_BYTES / ITEM_BYTES;
+        let mut page = Page::of(7, vec![Parcel::empty(); most + 5].into_iter());
+        let rest = page.split().expect("a second page");
+        assert_eq!((page.items.len(), page.is_last), (most, false));
+        assert_eq!((rest.items.len(), rest.is_last, rest.stamp), (5, true, 7));
+        assert!(page.split().is_none());
     }
 }
