@@ -308,7 +308,7 @@ impl Server {
         let error = Error::new(ErrorKind::TooManyDescriptors, "ask", "a manager");
         Err(error.with_detail(format!(
             "its server may have {} descriptors and keeps {FREE_DESCRIPTORS} free; its {objects} objects take one \
-             each, the {threads} threads that asked two each, shared objects in values and what methods have open the \
+             each, the {threads} threads that asked two each, three after large values, shared objects in values and what methods have open the \
              others; drop some, or raise ulimit -Hn before its owner starts",
             self.limit
         )))
